@@ -1,0 +1,68 @@
+# Thin names for commands that also work by hand. `make demo` and `make test` set everything up themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+SEED ?=
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Jobs get their threads from Snakemake; libraries must not take more.
+export OMP_NUM_THREADS ?= 1
+
+RUN := $(if $(SEED),demo-seed$(SEED),demo)
+OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")
+
+.PHONY: help setup demo test test-all golden lint format graph lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+setup: $(VENV)/.ready  ## Make the environment in .venv (once)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; try make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --no-compile --requirement requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup  ## Videos to results table on two CPU cores (SEED=7: all of it from another seed)
+	@workflow/launch.sh --cores $(CORES) --configfile config/demo.yaml $(OVERRIDE)
+	@cat results/$(RUN)/tables/main.md
+	@echo "Report: results/$(RUN)/report/index.html"
+
+test: setup  ## Unit, golden and workflow tests
+	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m tests.golden.check tests/golden
+
+test-all: setup  ## The slow tests too
+	$(VENV)/bin/python -m pytest
+
+golden: setup  ## Compare with the numbers of the published code
+	$(VENV)/bin/python -m tests.golden.check tests/golden
+
+lint: setup  ## Style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/snakefmt --check Snakefile workflow
+	$(VENV)/bin/snakemake --lint
+
+format: setup  ## Put the sources into the house's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/snakefmt Snakefile workflow
+
+graph: setup  ## Draw the picture in README.md again
+	$(VENV)/bin/python docs/draw_graph.py
+
+# Without hashes and local version labels: torch's CPU and CUDA builds share a version.
+lock: setup  ## Renew requirements.lock from pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --extra dev --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	sed -i -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/' requirements.lock
+
+clean:  ## Remove what was made; the environment stays
+	rm -rf results logs .snakemake

@@ -1,0 +1,44 @@
+# vidreason: from videos to the results table.
+#
+# Paths say what made them, `results/{run}/<rule>/...`:
+#   results/{run}/questions/{dataset}.jsonl                              records of filter_nextqa and read_questions
+#   results/{run}/extract_frames/{dataset}/shard{shard}.parquet          pixels of 1/n of the clips
+#   results/{run}/specs/{arm}/seed{seed}.json                            everything that decides an arm's weights
+#   results/{run}/train_sft/{arm}/seed{seed}/checkpoint/                 weights (train_grpo alike)
+#   results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to the training set
+#   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions worth training on
+#   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
+#   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
+#   results/{run}/tables/, figures/, report/                             what people read
+#   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        what happened, and what it cost
+#
+# Wildcards: run (config/*.yaml), arm and benchmark (names in the config), dataset, seed and shard (numbers).
+# Any of these files can be asked for by name: `snakemake results/demo/tables/main.csv`.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/gather.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/results.smk"
+
+
+localrules:
+    all,
+    resolve_spec,
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{run}/tables/{table}", run=config["run"], table=TABLES),
+        expand("results/{run}/figures/{figure}.png", run=config["run"], figure=FIGURES),
+        expand("results/{run}/report/index.html", run=config["run"]),

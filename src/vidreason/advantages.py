@@ -1,0 +1,62 @@
+"""Group-relative advantages.
+
+Letters: N completions, G rollouts of a prompt (neighbours in the order).
+"""
+
+from typing import Literal
+
+import torch
+
+StdKind = Literal["unbiased", "population", "none"]
+STD_KINDS = ("unbiased", "population", "none")
+
+
+def group_advantages(
+    rewards: torch.Tensor,
+    group: int,
+    std: StdKind = "unbiased",
+    eps: float = 1e-4,
+    noise: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Reward relative to the group.
+
+    A = (r - mean) / (std + eps) + noise
+
+    Args:
+        rewards: [N] float, the G rollouts of a prompt next to each other.
+        group: G.
+        std: `unbiased` divides by G - 1 (upstream), `population` by G, `none` leaves the reward's scale (Dr.GRPO).
+        eps: Added to the standard deviation.
+        noise: [N], added at the end; upstream draws N(0, 0.02^2), the caller decides from which generator.
+
+    Returns:
+        [N] float.
+
+    Raises:
+        ValueError: N is no multiple of G, G is 1 with `unbiased`, or the noise has another shape.
+
+    Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; `none` from
+        arXiv 2503.20783.
+    Differs from the source: the noise is passed in.
+
+    Example:
+        >>> group_advantages(torch.tensor([2.0, -1.0]), 2, std="none").tolist()
+        [1.5, -1.5]
+    """
+    if std not in STD_KINDS:
+        raise ValueError(f"std is {std!r}; allowed: {', '.join(STD_KINDS)}")
+    if group < 1 or rewards.numel() % group or (std == "unbiased" and group < 2):
+        raise ValueError(f"{rewards.numel()} rewards cannot be put in groups of {group} with std {std!r}")
+    if noise is not None and noise.shape != rewards.shape:
+        raise ValueError(f"noise has shape {tuple(noise.shape)}, rewards {tuple(rewards.shape)}")
+    grouped = rewards.reshape(-1, group)  # [N] -> [N / G, G]
+    centred = grouped - grouped.mean(dim=1, keepdim=True)
+    if std != "none":
+        centred = centred / (group_std(rewards, group, std)[:, None] + eps)
+    advantages = centred.reshape(rewards.shape)
+    return advantages if noise is None else advantages + noise
+
+
+def group_std(rewards: torch.Tensor, group: int, std: StdKind = "unbiased") -> torch.Tensor:
+    """Standard deviation within each group, [N / G]."""
+    return rewards.reshape(-1, group).std(dim=1, correction=0 if std == "population" else 1)

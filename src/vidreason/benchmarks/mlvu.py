@@ -1,0 +1,99 @@
+"""MLVU: questions about long videos, seven multiple-choice tasks (the two generation tasks are not used).
+
+Layout (MLVU/MVLU, the repository's name is a typo of its own): `MLVU/json/<n>_<task>.json`, `MLVU/video/<n>_<task>/`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidreason.choices import PROMPTS, check_questions, letter_of, need
+from vidreason.files import read_json
+from vidreason.records import Question
+
+TITLE = "MLVU (multiple choice, dev)"
+CITATION = "Zhou et al., MLVU, CVPR 2025, arXiv 2406.04264"
+EXPECTED = {
+    "questions": 2175,
+    "plotQA": 539,
+    "needle": 355,
+    "ego": 352,
+    "count": 206,
+    "order": 259,
+    "anomaly_reco": 200,
+    "topic_reasoning": 264,
+}
+TASKS: Mapping[str, str] = {
+    "plotQA": "1_plotQA",
+    "needle": "2_needle",
+    "ego": "3_ego",
+    "count": "4_count",
+    "order": "5_order",
+    "anomaly_reco": "6_anomaly_reco",
+    "topic_reasoning": "7_topic_reasoning",
+}
+"""Task -> name of its file and of its folder. Records of `needle` call themselves `findNeedle`."""
+FOLDER = "MLVU"
+
+prompt = PROMPTS["mlvu"]
+
+
+def read(root: str | Path) -> list[Question]:
+    """Read the questions of every task whose file is there.
+
+    Args:
+        root: Folder of the benchmark, with `MLVU/json` or `json` in it.
+
+    Returns:
+        Questions, task by task in the order of `TASKS`.
+
+    Raises:
+        ValueError: No task's file is there, or a record is malformed.
+    """
+    root = Path(root)
+    prefix = f"{FOLDER}/" if (root / FOLDER / "json").is_dir() else ""
+    questions = []
+    for task, name in TASKS.items():
+        source = root / f"{prefix}json" / f"{name}.json"
+        if not source.is_file():
+            continue
+        records = read_json(source)
+        if not isinstance(records, list):
+            raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
+        questions += [
+            parse_record(record, task, index, prefix, f"{source}: record {index + 1}")
+            for index, record in enumerate(records)
+        ]
+    return check_questions(questions, root / f"{prefix}json")
+
+
+def parse_record(
+    record: Mapping[str, Any], task: str, index: int = 0, prefix: str = "", where: str = "record"
+) -> Question:
+    """Turn one record into a question.
+
+    Args:
+        record: `{video, duration, question, candidates, answer, question_type}`; the answer is a text.
+        task: Key of `TASKS`.
+        index: Place in the task's file, from 0; makes the id.
+        prefix: Folder between the root and `video/`, with a slash at its end.
+        where: File and number, for the message.
+
+    Returns:
+        The question; the answer is `NO_OPTION` when it is not among the candidates (two published records).
+
+    Raises:
+        ValueError: Unknown task, or a key is absent.
+    """
+    if task not in TASKS:
+        raise ValueError(f"{where}: unknown task {task!r}; allowed: {', '.join(TASKS)}")
+    need(record, ("video", "question", "candidates", "answer"), where)
+    return Question(
+        id=f"{task}-{index}",
+        dataset="mlvu",
+        video=f"{prefix}video/{TASKS[task]}/{record['video']}",
+        question=str(record["question"]),
+        options=tuple(str(candidate) for candidate in record["candidates"]),
+        answer=letter_of(record["answer"], record["candidates"]),
+        task=task,
+    )

@@ -1,0 +1,151 @@
+"""MVBench: 20 tasks of 200 questions each, over videos of many origins.
+
+Layout (OpenGVLab/MVBench, branch `main`): `json/<task>.json` and `video/<folder>/...`; folders differ from task to task
+and so does the way upstream reads them. Clips of clevrer and star that were replaced lie under `video/data0613/`;
+those of nturgbd are not distributed (licence) and count as missing.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidreason.choices import PROMPTS, check_questions, letter_of, need
+from vidreason.files import read_json
+from vidreason.records import Question
+
+TITLE = "MVBench"
+CITATION = "Li et al., MVBench, CVPR 2024, arXiv 2311.17005"
+EXPECTED = {"questions": 4000, "tasks": 20, "per_task": 200}
+REPLACED = "data0613"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Where and how the clips of a task are read.
+
+    Attributes:
+        folder: Folder below `video/`.
+        reader: `video` (mp4), `webm`, `avi`, or `frames` (a folder of pictures at 3 per second).
+        bounded: Whether the records say from when to when to look.
+    """
+
+    folder: str
+    reader: str = "video"
+    bounded: bool = False
+
+
+TASKS: Mapping[str, Task] = {
+    "action_sequence": Task("star/Charades_v1_480", bounded=True),
+    "action_prediction": Task("star/Charades_v1_480", bounded=True),
+    "action_antonym": Task("ssv2_video", reader="webm"),
+    "fine_grained_action": Task("Moments_in_Time_Raw/videos"),
+    "unexpected_action": Task("FunQA_test/test"),
+    "object_existence": Task("clevrer/video_validation"),
+    "object_interaction": Task("star/Charades_v1_480", bounded=True),
+    "object_shuffle": Task("perception/videos"),
+    "moving_direction": Task("clevrer/video_validation"),
+    "action_localization": Task("sta/sta_video", bounded=True),
+    "scene_transition": Task("scene_qa/video"),
+    "action_count": Task("perception/videos"),
+    "moving_count": Task("clevrer/video_validation"),
+    "moving_attribute": Task("clevrer/video_validation"),
+    "state_change": Task("perception/videos"),
+    "fine_grained_pose": Task("nturgbd", reader="avi"),
+    "character_order": Task("perception/videos"),
+    "egocentric_navigation": Task("vlnqa"),
+    "episodic_reasoning": Task("tvqa/frames_fps3_hq", reader="frames", bounded=True),
+    "counterfactual_inference": Task("clevrer/video_validation"),
+}
+"""Source: the table `data_list` of OpenGVLab/Ask-Anything's MVBench reader, also in TinyLLaVA-Video-R1@efe76a1
+tinyllava/eval/eval_mvbench.py."""
+
+prompt = PROMPTS["mvbench"]
+
+
+def read(root: str | Path, protocol: str = "paper") -> list[Question]:
+    """Read the questions of every task whose file is there.
+
+    Args:
+        root: Folder of the benchmark.
+        protocol: See `parse_record`.
+
+    Returns:
+        Questions, task by task in the order of `TASKS`.
+
+    Raises:
+        ValueError: No task's file is there, or a record is malformed.
+    """
+    root = Path(root)
+    questions = []
+    for task in TASKS:
+        source = root / "json" / f"{task}.json"
+        if not source.is_file():
+            continue
+        records = read_json(source)
+        if not isinstance(records, list):
+            raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
+        for index, record in enumerate(records):
+            question = parse_record(record, task, index, protocol, f"{source}: record {index + 1}")
+            questions.append(dataclasses.replace(question, video=_located(root, question.video)))
+    return check_questions(questions, root / "json")
+
+
+def parse_record(
+    record: Mapping[str, Any], task: str, index: int = 0, protocol: str = "paper", where: str = "record"
+) -> Question:
+    """Turn one record into a question.
+
+    Args:
+        record: `{video, question, candidates, answer, start?, end?}`; the answer is a text.
+        task: Key of `TASKS`.
+        index: Place in the task's file, from 0; makes the id.
+        protocol: `paper` looks between start and end wherever the task has them, as MVBench's own reader does;
+            `upstream` ignores them for video files, as TinyLLaVA-Video-R1's reader does.
+        where: File and number, for the message.
+
+    Returns:
+        The question; the answer is `NO_OPTION` when it is not among the candidates.
+
+    Raises:
+        ValueError: Unknown task or protocol, a key is absent, or the bounds are not numbers in order.
+
+    Source: `read_video`, `read_video_webm`, `read_video_avi`, `read_frame` and `qa_template` in
+    TinyLLaVA-Video-R1@efe76a1 tinyllava/eval/eval_mvbench.py.
+    """
+    if task not in TASKS:
+        raise ValueError(f"{where}: unknown task {task!r}; allowed: {', '.join(TASKS)}")
+    if protocol not in ("paper", "upstream"):
+        raise ValueError(f"{where}: unknown protocol {protocol!r}; allowed: paper, upstream")
+    kind = TASKS[task]
+    bounded = kind.bounded and (protocol == "paper" or kind.reader == "frames")
+    need(record, ("video", "question", "candidates", "answer", *(("start", "end") if bounded else ())), where)
+    start, end = (_seconds(record["start"], where), _seconds(record["end"], where)) if bounded else (None, None)
+    if start is not None and end is not None and end < start:
+        raise ValueError(f"{where}: the part to look at ends at {end:g} s, before its start at {start:g} s")
+    return Question(
+        id=f"{task}-{index}",
+        dataset="mvbench",
+        video=f"video/{kind.folder}/{record['video']}",
+        question=str(record["question"]),
+        options=tuple(str(candidate) for candidate in record["candidates"]),
+        answer=letter_of(record["answer"], record["candidates"]),
+        task=task,
+        start=start,
+        end=end,
+        indexing="segments" if bounded or kind.reader != "video" else "uniform",
+    )
+
+
+def _seconds(value: Any, where: str) -> float:
+    """A bound in seconds."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: a bound must be a number of seconds, found {value!r}") from error
+
+
+def _located(root: Path, video: str) -> str:
+    """The path of a clip below the root: where its task says, else among the replaced ones."""
+    replaced = f"video/{REPLACED}/{video.removeprefix('video/')}"
+    return replaced if not (root / video).exists() and (root / replaced).exists() else video

@@ -1,0 +1,1 @@
+"""The training data: one module per data set."""

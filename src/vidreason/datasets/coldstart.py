@@ -1,0 +1,88 @@
+"""The cold-start conversations: questions with an annotated way of thinking, which teach the format of an answer."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vidreason.choices import PROMPTS, answer_letter, check_questions, need, split_choices
+from vidreason.datasets.nextqa import find_annotations, turns
+from vidreason.files import read_json
+from vidreason.records import Question
+
+TITLE = "Cold start (16 annotated NextQA conversations)"
+CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
+EXPECTED = {"questions": 16}
+ANNOTATIONS = ("nextqa-coldstart-16.json",)
+
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+prompt = PROMPTS["coldstart"]
+
+
+def read(root: str | Path, annotations: str | Path | None = None) -> list[Question]:
+    """Read and check the conversations.
+
+    Args:
+        root: Folder of the data set; videos are relative to it.
+        annotations: The conversations, absolute or relative to `root`; None looks for `nextqa-coldstart-16.json`.
+
+    Returns:
+        The questions with `target`, the annotated completion.
+
+    Raises:
+        ValueError: A record is malformed; the message names the file and the number of the record.
+    """
+    source = find_annotations(Path(root), annotations, ANNOTATIONS)
+    records = read_json(source)
+    if not isinstance(records, list):
+        raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
+    questions = []
+    for number, record in enumerate(records, start=1):
+        where = f"{source}: record {number}"
+        try:
+            questions.append(parse_record(record, number - 1, where))
+        except ValueError as error:
+            raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
+    return check_questions(questions, source)
+
+
+def parse_record(record: Any, index: int, where: str = "record") -> Question:
+    """Turn one conversation into a question with a target.
+
+    Args:
+        record: `{"video": ..., "conversations": [human, gpt]}`.
+        index: Place in the file, from 0; makes the id unique.
+        where: File and number, for the message.
+
+    Returns:
+        The question.
+
+    Raises:
+        ValueError: The completion has not exactly one think and one answer block, or the answer is no option.
+    """
+    need(record, ("conversations", "video"), where)
+    asked, completion = turns(record["conversations"])
+    question, options = split_choices(asked)
+    letter = answer_letter(checked_answer(completion), options)
+    video = str(record["video"]).removeprefix("./")
+    path = PurePosixPath(video)
+    identity = f"{path.parent.name}-{path.stem}-{index}"
+    return Question(identity, "coldstart", video, question, options, letter, target=completion.strip())
+
+
+def checked_answer(completion: str) -> str:
+    """The content of the answer block of a completion with exactly one think block and one answer block after it.
+
+    Raises:
+        ValueError: A tag is absent or repeated, the blocks are in the wrong order, or the think block is empty.
+    """
+    counts = {tag: completion.count(tag) for tag in _TAGS}
+    if set(counts.values()) != {1}:
+        raise ValueError(f"every tag must stand exactly once in the completion; found {counts} in {completion[:200]!r}")
+    think, answer = _THINK.search(completion), _ANSWER.search(completion)
+    if think is None or answer is None or answer.start() < think.end():
+        raise ValueError(f"expected <think>..</think> followed by <answer>..</answer>, found {completion[:200]!r}")
+    if not think.group(1).strip():
+        raise ValueError(f"the think block is empty in {completion[:200]!r}")
+    return answer.group(1).strip()

@@ -1,0 +1,281 @@
+"""NextQA as training data: multiple-choice questions about videos of at most 30 seconds.
+
+Two published forms are read, and give the same questions: the conversations of lmms-lab/LLaVA-Video-178K (folder
+`0_30_s_nextqa`) and the lines of `nextqa_0-30s.jsonl` in Zhang199/TinyLLaVA-Video-R1-training-data. Neither states a
+duration, so every container is opened. What cannot be used is dropped with a reason, never silently.
+"""
+
+import collections
+import csv
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vidreason.choices import PROMPTS, answer_letter, check_questions, need, split_choices
+from vidreason.files import read_json, read_json_lines, write_aside, write_jsonl
+from vidreason.records import OK, Clip, Question
+from vidreason.video import probe
+
+TITLE = "NextQA (0-30 s, multiple choice)"
+CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713"
+EXPECTED = {"questions": 5496}
+"""Multiple-choice questions that the paper trains on. Source: arXiv 2504.09641, section 4.1."""
+BUCKET = "0_30_s_nextqa"
+ANNOTATIONS = (f"{BUCKET}/{BUCKET}_mc_qa_processed.json", f"{BUCKET}_mc_qa_processed.json", "nextqa_0-30s.jsonl")
+"""Where the questions are looked for below the root, in this order."""
+TOO_LONG = "too_long"
+DUPLICATE = "duplicate"
+OVER_THE_LIMIT = "over_the_limit"
+DETAILS = {DUPLICATE: "repeats an earlier question", OVER_THE_LIMIT: "more questions were not asked for"}
+"""Reasons that are not the video's, in words."""
+
+_SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
+prompt = PROMPTS["nextqa"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterCounts:
+    """What the filter did.
+
+    Attributes:
+        asked: Questions in the annotation file.
+        train: Questions kept for training.
+        validation: Questions kept for validation.
+        dropped: Reason -> number of questions dropped for it.
+    """
+
+    asked: int
+    train: int
+    validation: int
+    dropped: dict[str, int]
+
+
+def filter_nextqa(
+    root: str | Path,
+    annotations: str | Path | None,
+    max_seconds: float,
+    validation_fraction: float,
+    seed: int,
+    train_path: str | Path,
+    validation_path: str | Path,
+    dropped_path: str | Path,
+    clips_path: str | Path,
+    limit: int | None = None,
+    threads: int = 2,
+) -> FilterCounts:
+    """Keep the questions whose video can be read and lasts 0 < duration <= `max_seconds`; hold some videos out.
+
+    Args:
+        root: Folder of the data set.
+        annotations: The questions, absolute or relative to `root`; None looks for `ANNOTATIONS`.
+        max_seconds: Longest video kept, in seconds.
+        validation_fraction: Fraction of the kept videos, 0..1, whose questions go to validation. All questions of a
+            video go the same way.
+        seed: Seed of the split and of `limit`.
+        train_path: Questions to train on, JSON lines.
+        validation_path: Questions held out, JSON lines.
+        dropped_path: CSV of the dropped: question, video, reason, duration, detail.
+        clips_path: A `Clip` for every video asked for, JSON lines.
+        limit: Keep at most so many training questions, whole videos first; None keeps all. The others are dropped as
+            `over_the_limit`.
+        threads: Videos opened at the same time.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ValueError: A record is malformed, or nothing is left to train on.
+    """
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(f"validation_fraction is {validation_fraction}; allowed: 0 <= validation_fraction < 1")
+    questions, repeated = read(root, annotations)
+    clips = probe_videos(root, [question.video for question in questions], max_seconds, threads)
+    kept = [question for question in questions if clips[question.video].status == OK]
+    ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
+    if validation_fraction > 0 and len(ranked) > 1:
+        held_out = set(ranked[: max(1, round(validation_fraction * len(ranked)))])
+    else:
+        held_out = set()
+    trainable = [question for question in kept if question.video not in held_out]
+    train = _first_videos(trainable, ranked, limit)
+    validation = [question for question in kept if question.video in held_out]
+    dropped = [(question, clips[question.video].status) for question in questions if clips[question.video].status != OK]
+    dropped += [(question, DUPLICATE) for question in repeated]
+    chosen = {question.id for question in train}
+    dropped += [(question, OVER_THE_LIMIT) for question in trainable if question.id not in chosen]
+    if not train:
+        reasons = dict(collections.Counter(reason for _, reason in dropped))
+        raise ValueError(f"{root}: none of the {len(questions)} questions is left to train on; dropped: {reasons}")
+    write_jsonl(train_path, train)
+    write_jsonl(validation_path, validation)
+    write_jsonl(clips_path, clips.values())
+    _write_dropped(dropped_path, dropped, clips)
+    return FilterCounts(
+        len(questions) + len(repeated),
+        len(train),
+        len(validation),
+        dict(collections.Counter(reason for _, reason in dropped)),
+    )
+
+
+def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[Question], list[Question]]:
+    """Read all questions, whatever their videos are like.
+
+    Args:
+        root: Folder of the data set.
+        annotations: The questions, absolute or relative to `root`; None looks for `ANNOTATIONS`.
+
+    Returns:
+        The questions in file order, and those that repeat an earlier one word for word.
+
+    Raises:
+        ValueError: A record is malformed; the message names the file and the number of the record.
+    """
+    root = Path(root)
+    source = find_annotations(root, annotations, ANNOTATIONS)
+    records: list[Any] = list(read_json_lines(source)) if source.suffix == ".jsonl" else read_json(source)
+    if not isinstance(records, list):
+        raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
+    of_video: collections.Counter[str] = collections.Counter()
+    problem_ids: dict[object, int] = {}
+    questions: list[Question] = []
+    repeated: list[Question] = []
+    known: set[object] = set()
+    for number, record in enumerate(records, start=1):
+        where = f"{source}: record {number}"
+        try:
+            question = parse_record(record, where)
+        except ValueError as error:
+            raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
+        identity = record.get("problem_id")
+        if identity is not None and identity in problem_ids:
+            raise ValueError(f"{where}: problem_id {identity!r} was already used by record {problem_ids[identity]}")
+        problem_ids[identity] = number
+        # The published `id` names the video, not the question; numbering the questions of a video makes it unique.
+        question = dataclasses.replace(question, id=f"{question.id}-{of_video[question.video]}")
+        of_video[question.video] += 1
+        content = (question.video, question.question, question.options, question.answer)
+        (repeated if content in known else questions).append(
+            dataclasses.replace(question, video=_located(root, question.video))
+        )
+        known.add(content)
+    return check_questions(questions, source), repeated
+
+
+def parse_record(record: Any, where: str = "record") -> Question:
+    """Turn one published record of either form into a question.
+
+    Args:
+        record: A conversation (`conversations`, `video`) or a problem (`problem`, `solution`, `video_filename`).
+        where: File and number, for the message.
+
+    Returns:
+        The question; its id is that of the video.
+
+    Raises:
+        ValueError: Something is absent, empty, or the answer names no option.
+    """
+    if isinstance(record, dict) and "problem" in record:
+        need(record, ("problem", "solution", "video_filename"), where)
+        question, options = split_choices(record["problem"])
+        solution = _SOLUTION.search(record["solution"])
+        letter = answer_letter(solution.group(1) if solution else record["solution"], options)
+        video = record["video_filename"].removeprefix("./")
+    else:
+        need(record, ("conversations", "video"), where)
+        asked, answered = turns(record["conversations"])
+        question, options = split_choices(asked)
+        letter = answer_letter(answered, options)
+        video = record["video"].removeprefix("./")
+    path = PurePosixPath(video)
+    return Question(f"{path.parent.name}-{path.stem}", "nextqa", video, question, options, letter)
+
+
+def turns(conversations: Any) -> tuple[str, str]:
+    """The text of the human turn and of the model's turn of a two-turn conversation.
+
+    Raises:
+        ValueError: It is not one human turn followed by one of the model.
+    """
+    speakers = [turn.get("from") for turn in conversations] if isinstance(conversations, list) else None
+    if speakers != ["human", "gpt"]:
+        raise ValueError(f"expected one turn of 'human' and one of 'gpt', found {speakers}")
+    return str(conversations[0]["value"]), str(conversations[1]["value"])
+
+
+def find_annotations(root: Path, annotations: str | Path | None, names: Iterable[str]) -> Path:
+    """The annotation file: the one given (absolute, below the root, or as it stands), else the first that exists.
+
+    Raises:
+        ValueError: There is none; the message lists where it was looked for.
+    """
+    if annotations is None:
+        places = [root / name for name in names]
+    else:
+        places = [root / annotations, root / BUCKET / annotations, Path(annotations)]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ValueError(f"no annotation file; looked for {', '.join(str(place) for place in places)}")
+
+
+def probe_videos(root: str | Path, videos: Iterable[str], max_seconds: float, threads: int) -> dict[str, Clip]:
+    """Open and decode every video once.
+
+    Args:
+        root: Folder the paths are relative to.
+        videos: Paths; repeats are opened once.
+        max_seconds: A longer video gets the status `too_long`.
+        threads: Videos opened at the same time.
+
+    Returns:
+        Path -> clip, sorted by path.
+    """
+
+    def judge(video: str) -> Clip:
+        clip = probe(Path(root) / video, key=video)
+        if clip.status == OK and clip.duration is not None and clip.duration > max_seconds:
+            return dataclasses.replace(
+                clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} s"
+            )
+        return clip if clip.status != OK else probe(Path(root) / video, key=video, decode=True)
+
+    unique = sorted(set(videos))
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        return dict(zip(unique, pool.map(judge, unique), strict=True))
+
+
+def _located(root: Path, video: str) -> str:
+    """The path below the root: some releases name videos from the bucket's folder, some from the data set's."""
+    inside = f"{BUCKET}/{video}"
+    return inside if not (root / video).exists() and (root / inside).exists() else video
+
+
+def _rank(seed: int, video: str) -> str:
+    """A place in a random order that depends on nothing but the seed and the video's own name."""
+    return hashlib.sha256(f"{seed}:{video}".encode()).hexdigest()
+
+
+def _first_videos(questions: list[Question], ranked: list[str], limit: int | None) -> list[Question]:
+    """At most `limit` questions, taken video by video from the end of the ranking, in their first order."""
+    if limit is None or len(questions) <= limit:
+        return questions
+    place = {video: number for number, video in enumerate(reversed(ranked))}
+    chosen = {question.id for question in sorted(questions, key=lambda question: place[question.video])[:limit]}
+    return [question for question in questions if question.id in chosen]
+
+
+def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips: dict[str, Clip]) -> None:
+    """Write the table of dropped questions."""
+    with write_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["question", "video", "reason", "duration", "detail"])
+        for question, reason in dropped:
+            clip = clips.get(question.video)
+            duration = "" if clip is None or clip.duration is None else f"{clip.duration:.3f}"
+            detail = DETAILS.get(reason, clip.detail if clip else "")
+            writer.writerow([question.id, question.video, reason, duration, detail])

@@ -1,0 +1,125 @@
+"""Accounts of the data: what was selected, and what was dropped or could not be read, with reasons."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vidreason.evaluation.runs import arm_and_seed
+from vidreason.files import read_jsonl
+from vidreason.records import OK, Clip
+from vidreason.selection import variance
+
+SELECTION_COLUMNS = ["arm", "seed", "correct", "rollouts", "variance", "questions", "kept"]
+DATA_COLUMNS = ["stage", "data", "arm", "seed", "unit", "reason", "count"]
+NOT_BROKEN = frozenset({"too_long", "duplicate", "over_the_limit"})
+"""Reasons of the filter that say nothing against the video itself."""
+BROKEN_COLUMNS = ["data", "clip", "status", "detail"]
+
+
+def selection_table(histograms: Sequence[str | Path]) -> pd.DataFrame:
+    """How many questions had 0..N right answers, and how many of them were kept, for every selection of the run.
+
+    Args:
+        histograms: `histogram.csv` files in folders `.../{arm}/seed{seed}/`; arm is the model that answered.
+    """
+    rows = []
+    for path in sorted(histograms, key=arm_and_seed):
+        arm, seed = arm_and_seed(path)
+        counts = read_table(path, ("correct", "questions", "kept"))
+        size = max(int(row["correct"]) for row in counts)
+        for row in counts:
+            correct = int(row["correct"])
+            spread = f"{variance(correct, size):.4f}"
+            rows.append([arm, seed, correct, size, spread, int(row["questions"]), int(row["kept"])])
+    return pd.DataFrame(rows, columns=SELECTION_COLUMNS)
+
+
+def data_table(
+    filtered: str | Path | None,
+    clips: Sequence[str | Path],
+    histograms: Sequence[str | Path],
+    dropped: Sequence[str | Path],
+) -> pd.DataFrame:
+    """What every stage that can lose data did lose: one row per stage, data set and reason; `ok` and `kept` included.
+
+    Args:
+        filtered: Questions that the filter of the training data dropped (video, reason), or None.
+        clips: JSON lines of `Clip` in folders `.../{data set}/`, one line per clip asked for.
+        histograms: Histograms of the selections.
+        dropped: Tables of the questions that the selections dropped, in folders `.../{arm}/seed{seed}/`.
+    """
+    rows: list[list[str | int]] = []
+    if filtered is not None:
+        lost_rows = read_table(filtered, ("video", "reason"))
+        videos = {(row["video"], row["reason"]) for row in lost_rows}
+        for unit, names in (
+            ("question", [row["reason"] for row in lost_rows]),
+            ("video", [reason for _, reason in videos]),
+        ):
+            rows += [["filter", "nextqa", "", "", unit, name, count] for name, count in sorted(Counter(names).items())]
+    statuses: dict[str, Counter[str]] = {}
+    for path in clips:
+        statuses.setdefault(Path(path).parent.name, Counter()).update(clip.status for clip in read_jsonl(path, Clip))
+    for data, counts in sorted(statuses.items()):
+        rows += [["frames", data, "", "", "clip", status, counts[status]] for status in _ok_first(counts, OK)]
+    kept = {arm_and_seed(path): sum(int(row["kept"]) for row in read_table(path, ("kept",))) for path in histograms}
+    lost = {arm_and_seed(path): Counter(row["reason"] for row in read_table(path, ("reason",))) for path in dropped}
+    for arm, seed in sorted(set(kept) | set(lost)):
+        counts = lost.get((arm, seed), Counter())
+        counts["kept"] = kept.get((arm, seed), 0)
+        rows += [
+            ["selection", "nextqa", arm, seed, "question", reason, counts[reason]]
+            for reason in _ok_first(counts, "kept")
+        ]
+    return pd.DataFrame(rows, columns=DATA_COLUMNS)
+
+
+def _ok_first(counts: Counter[str], first: str) -> list[str]:
+    """Names in alphabetical order, `first` before all others."""
+    return sorted(counts, key=lambda name: (name != first, name))
+
+
+def broken_clips(clips: Sequence[str | Path], filtered: str | Path | None) -> pd.DataFrame:
+    """Every clip that could not be read, by name, with the reason and the decoder's own words.
+
+    Args:
+        clips: JSON lines of `Clip` in folders `.../{data set}/`.
+        filtered: Questions that the filter of the training data dropped (video, reason, detail), or None: a training
+            video that cannot be read is dropped there, before anyone asks for its frames.
+    """
+    found = {
+        (Path(path).parent.name, clip.clip, clip.status, clip.detail)
+        for path in clips
+        for clip in read_jsonl(path, Clip)
+        if clip.status != OK
+    }
+    if filtered is not None:
+        dropped = read_table(filtered, ("video", "reason", "detail"))
+        found |= {
+            ("nextqa", row["video"], row["reason"], row["detail"]) for row in dropped if row["reason"] not in NOT_BROKEN
+        }
+    return pd.DataFrame(sorted(found), columns=BROKEN_COLUMNS)
+
+
+def read_table(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file as text.
+
+    Args:
+        path: The file; tab separated if it is called `.tsv`, where lines that begin with `#` are comments.
+        needed: Columns that must be there.
+
+    Raises:
+        ValueError: A column is missing; the message names those the file has.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        tabs = str(path).endswith(".tsv")
+        lines = (line for line in stream if not (tabs and line.startswith("#")))
+        table = csv.DictReader(lines, delimiter="\t" if tabs else ",")
+        rows = list(table)
+    absent = [name for name in needed if name not in (table.fieldnames or [])]
+    if absent:
+        raise ValueError(f"{path}: columns {absent} are missing; the file has {list(table.fieldnames or [])}")
+    return rows

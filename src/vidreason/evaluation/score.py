@@ -1,0 +1,349 @@
+"""Judging the predictions of one arm on one benchmark.
+
+Entry point (keyword-only): `score(questions=, predictions=, settings=, benchmark=, arm=, answer=, seed=, truth=, judged=,
+out=)`. It merges the shards into `judged.jsonl` (one `vidreason.evaluation.judged.Judged` per question, sorted by question id)
+and writes `score.json`.
+
+The denominator is the list of questions, never what the model said: an unparsable answer is a wrong answer, a question
+whose video cannot be read is a wrong answer that `coverage` counts, and a question without a prediction is an error.
+"""
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidreason.evaluation import parse
+from vidreason.evaluation.judged import Judged, chance_level, majority_letter
+from vidreason.evaluation.statistics import Estimate, clustered_mean
+from vidreason.files import read_json_lines, read_jsonl, write_json, write_jsonl
+from vidreason.records import OK, Prediction, Question
+from vidreason.rewards import think_text as well_formed_think
+
+SETTINGS: dict[str, tuple[str, ...] | str] = {
+    "parser": ("strict", "upstream"),
+    "unparsed": ("wrong", "random"),
+    "max_missing_fraction": "a number between 0 and 1",
+}
+"""Every key of `settings` and what it may be."""
+
+STYLES = ("option", "reason")
+"""Answer styles: the letter alone, or a think block and an answer block."""
+
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+
+MACRO = frozenset({"mlvu"})
+"""Benchmarks whose published number is the unweighted mean over tasks. (Video-MME: total correct / questions.)"""
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """The settings, checked."""
+
+    parser: str
+    unparsed: str
+    max_missing_fraction: float
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What the world knows about one question: the clip's caption, whether the order of frames matters, its kind."""
+
+    caption: str
+    temporal: bool
+    kind: str
+
+
+def score(
+    *,
+    questions: str | Path,
+    predictions: Sequence[str | Path],
+    settings: Mapping[str, Any],
+    benchmark: str,
+    arm: str,
+    answer: str,
+    seed: int,
+    truth: str | Path | None,
+    judged: str | Path,
+    out: str | Path,
+) -> None:
+    """Judge one arm's predictions on one benchmark and write both result files.
+
+    Args:
+        questions: JSON lines of `Question`, the benchmark's whole list.
+        predictions: JSON lines of `Prediction`, all shards, in any order.
+        settings: Exactly the keys of `SETTINGS`. `parser` decides `correct` (both parsers are always recorded);
+            `unparsed: random` gives an unparsable answer a letter drawn with `seed` and the question's id, as upstream
+            does without a seed; `max_missing_fraction` is the share of questions without frames that is tolerated.
+        benchmark: Name of the benchmark.
+        arm: Name of the arm.
+        answer: Style the arm was asked for. In `option` style the whole completion is read as the answer, unless it
+            has an answer block of its own; in `reason` style only the answer block is.
+        seed: The arm's seed.
+        truth: JSON lines with `dataset`, `question`, `temporal`, `caption` and `task` (the demo's world), or None.
+        judged: Where to write the judged answers.
+        out: Where to write the score.
+
+    Raises:
+        ValueError: Questions without or with two predictions, predictions of other questions, or too many without frames.
+
+    Source: the benchmarks' own rules, see `vidreason.benchmarks`; MLVU's macro mean as in its paper and lmms-eval.
+    Differs from the source: upstream draws unparsable answers from an unseeded generator, drops unreadable videos by
+        crashing, and gives no intervals.
+    """
+    rules = _check_settings(settings)
+    if answer not in STYLES:
+        raise ValueError(f"arm {arm}: answer style {answer!r}; allowed are {list(STYLES)}")
+    asked = sorted(read_jsonl(questions, Question), key=lambda question: question.id)
+    if not asked:
+        raise ValueError(f"{questions}: no questions; a score needs at least one")
+    answers = _merge(asked, predictions, f"arm {arm}, seed {seed}, benchmark {benchmark}")
+    _check_missing(asked, answers, rules.max_missing_fraction, benchmark)
+    truths = _read_truth(truth, benchmark, asked)
+    rows = [_judge(question, answers[question.id], answer, rules, seed, truths.get(question.id)) for question in asked]
+    write_jsonl(judged, rows)
+    head = {"benchmark": benchmark, "arm": arm, "answer": answer, "seed": seed, "settings": asdict(rules)}
+    write_json(out, head | summarise(rows, benchmark, rules.parser))
+
+
+def _check_settings(settings: Mapping[str, Any]) -> _Rules:
+    """Check the settings and freeze them."""
+    if set(settings) != set(SETTINGS):
+        raise ValueError(
+            f"score settings: unknown keys {sorted(set(settings) - set(SETTINGS))}, missing keys "
+            f"{sorted(set(SETTINGS) - set(settings))}; allowed are exactly {sorted(SETTINGS)}"
+        )
+    for key, allowed in SETTINGS.items():
+        if isinstance(allowed, tuple) and settings[key] not in allowed:
+            raise ValueError(f"score settings: {key} is {settings[key]!r}; allowed are {list(allowed)}")
+    fraction = settings["max_missing_fraction"]
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
+        raise ValueError(f"score settings: max_missing_fraction is {fraction!r}; allowed is a number between 0 and 1")
+    return _Rules(str(settings["parser"]), str(settings["unparsed"]), float(fraction))
+
+
+def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) -> dict[str, Prediction]:
+    """Put the shards together: exactly one prediction per question, made for the question as it is now."""
+    by_id = {question.id: question for question in asked}
+    if len(by_id) != len(asked):
+        twice = [name for name, count in Counter(question.id for question in asked).items() if count > 1]
+        raise ValueError(f"{who}: question ids that occur more than once: {_some(twice)}; ids must be unique")
+    found: dict[str, Prediction] = {}
+    for shard in shards:
+        for prediction in read_jsonl(shard, Prediction):
+            question = by_id.get(prediction.question)
+            if question is None:
+                raise ValueError(
+                    f"{shard}: {who}: prediction for {prediction.question!r}, which is no question of this benchmark"
+                )
+            if prediction.question in found:
+                raise ValueError(
+                    f"{shard}: {who}: a second prediction for {prediction.question!r}; was a shard of another split left in the folder?"
+                )
+            made_for = (prediction.video, prediction.answer, prediction.options)
+            if made_for != (question.video, question.answer, len(question.options)):
+                raise ValueError(
+                    f"{shard}: {who}: the prediction for {question.id!r} was made for (video, answer, options) = {made_for}, "
+                    f"the question now has {(question.video, question.answer, len(question.options))}; predict again"
+                )
+            found[prediction.question] = prediction
+    absent = [question.id for question in asked if question.id not in found]
+    if absent:
+        raise ValueError(
+            f"{who}: {len(absent)} of {len(asked)} questions have no prediction: {_some(absent)}. "
+            f"Is a shard missing among {[str(shard) for shard in shards]}?"
+        )
+    return found
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    """The first few names."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_missing(
+    asked: Sequence[Question], answers: Mapping[str, Prediction], allowed: float, benchmark: str
+) -> None:
+    """Fail when more questions than tolerated have no frames, with the per-task table."""
+    missing = [question for question in asked if answers[question.id].status != OK]
+    if len(missing) <= allowed * len(asked):
+        return
+    lines = ["task | questions | without frames | reasons"]
+    for task in sorted({question.task for question in asked}):
+        reasons = Counter(answers[question.id].status for question in missing if question.task == task)
+        total = sum(question.task == task for question in asked)
+        words = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "-"
+        lines.append(f"{task or '(none)'} | {total} | {sum(reasons.values())} | {words}")
+    share = len(missing) / len(asked)
+    raise ValueError(
+        f"{benchmark}: {len(missing)} of {len(asked)} questions ({share:.4f}) have no frames, allowed is {allowed:g}.\n"
+        + "\n".join(lines)
+        + f"\nFirst videos: {_some(sorted({question.video for question in missing}), 5)}.\nFetch the videos, or accept it: "
+        f"set evaluation.max_missing_fraction in the config to {share:.4f} or more (they then count as wrong answers)."
+    )
+
+
+def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, _Truth]:
+    """Read what the world knows about the benchmark's questions; nothing for real data."""
+    if path is None:
+        return {}
+    rows = [row for row in read_json_lines(path) if row.get("dataset") == benchmark]
+    needed = {"question", "caption", "temporal", "task"}
+    short = [row for row in rows if not needed <= set(row)]
+    if short:
+        raise ValueError(f"{path}: a row has the keys {sorted(short[0])}; {sorted(needed)} are needed")
+    truths = {
+        str(row["question"]): _Truth(str(row["caption"]), bool(row["temporal"]), str(row["task"])) for row in rows
+    }
+    absent = [question.id for question in asked if question.id not in truths]
+    if absent:
+        raise ValueError(
+            f"{path}: no truth for {len(absent)} of {len(asked)} questions of {benchmark}: {_some(absent)}; "
+            f"the file and the questions come from different worlds"
+        )
+    return truths
+
+
+def _judge(
+    question: Question, prediction: Prediction, style: str, rules: _Rules, seed: int, truth: _Truth | None
+) -> Judged:
+    """Judge one answer. Without frames nothing was asked, so nothing is parsed, guessed or right."""
+    shown = prediction.status == OK
+    text = prediction.completion
+    if style == "option" and "<answer>" not in text:
+        text = f"<answer>{text.strip()}</answer>"
+    strict = parse.strict(text, question.letters) if shown else None
+    upstream = parse.upstream(text, question.letters) if shown else None
+    chosen = strict if rules.parser == "strict" else upstream
+    guess = upstream_guess = None
+    if shown and rules.unparsed == "random":
+        # One generator per question: the letter depends neither on the shards nor on the other answers.
+        letter = random.Random(f"{seed}:{question.id}").choice(question.letters)
+        upstream_guess = letter if parse.upstream_guesses(text, question.letters) else None
+        guess = upstream_guess if rules.parser == "upstream" else (letter if strict is None else None)
+    think = _think_text(prediction.completion)
+    think_true = None
+    if truth is not None and shown:
+        from vidreason.world.scenes import caption_is_true  # Only the demo has a truth to compare with.
+
+        think_true = bool(think) and caption_is_true(think, truth.caption)
+    return Judged(
+        **asdict(prediction),
+        parsed_strict=strict,
+        parsed_upstream=upstream,
+        guess=guess,
+        correct=(chosen or guess) == question.answer,
+        correct_upstream=(upstream or upstream_guess) == question.answer,
+        well_formed=well_formed_think(prediction.completion.strip()) is not None,
+        think=think,
+        think_true=think_true,
+        temporal=None if truth is None else truth.temporal,
+        kind="" if truth is None else truth.kind,
+    )
+
+
+def _think_text(completion: str) -> str:
+    """Text between the first pair of think tags, stripped, whether or not the rest is well formed; `""` without one."""
+    found = _THINK.search(completion)
+    return found.group(1).strip() if found else ""
+
+
+def summarise(rows: Sequence[Judged], benchmark: str, parser: str) -> dict[str, Any]:
+    """Everything a table needs of one arm's answers to one benchmark.
+
+    Args:
+        rows: The judged answers, at least one.
+        benchmark: Name of the benchmark; decides whether the headline number is the macro mean over tasks.
+        parser: `strict` or `upstream`, the parser that decided `correct`.
+
+    Returns:
+        A mapping ready for JSON; accuracies and shares are fractions, rounded to 8 digits.
+    """
+    shown = [row for row in rows if row.has_frames]
+    formed = [row for row in rows if row.well_formed]
+    known = [row for row in rows if row.think_true is not None]
+    micro, macro = accuracy_of(rows), accuracy_of(rows, macro=True)
+    letter, majority = majority_letter(rows)
+    letters = {"strict": [row.parsed_strict for row in rows], "upstream": [row.parsed_upstream for row in rows]}
+    read = [parsed for row, parsed in zip(rows, letters[parser], strict=True) if row.has_frames]
+    headline = macro if benchmark in MACRO else micro
+    return {
+        "n": len(rows),
+        "with_frames": len(shown),
+        "coverage": _round(len(shown) / len(rows)),
+        "missing": dict(sorted(Counter(row.status for row in rows if not row.has_frames).items())),
+        "answered": sum(parsed is not None for parsed in read),
+        "unparsed": sum(parsed is None for parsed in read),
+        "unfinished": sum(row.finish == "length" for row in rows),
+        "without_gold": sum(row.chance == 0 for row in rows),
+        "average": "macro" if benchmark in MACRO else "micro",
+        **_numbers(headline),
+        "micro": _numbers(micro),
+        "macro": _numbers(macro),
+        "chance": _round(chance_level(rows)),
+        "majority": {"letter": letter, "accuracy": _round(majority)},
+        "format_followed": _round(len(formed) / len(shown)) if shown else None,
+        "accuracy_within_well_formed": _numbers(accuracy_of(formed)) if formed else None,
+        "think_true": _round(sum(bool(row.think_true) for row in known) / len(known)) if known else None,
+        "parsers": {
+            "strict": {
+                "accuracy": _round(sum(row.parsed_strict == row.answer for row in rows) / len(rows)),
+                "unparsed": letters["strict"].count(None) - (len(rows) - len(shown)),
+            },
+            "upstream": {
+                "accuracy": _round(sum(row.parsed_upstream == row.answer for row in rows) / len(rows)),
+                "unparsed": letters["upstream"].count(None) - (len(rows) - len(shown)),
+            },
+            "disagree": sum(one != other for one, other in zip(letters["strict"], letters["upstream"], strict=True)),
+        },
+        "by_task": _parts(rows, lambda row: row.task, parser),
+        "by_group": _parts(rows, lambda row: row.group, parser),
+    }
+
+
+def accuracy_of(rows: Sequence[Judged], macro: bool = False) -> Estimate:
+    """Accuracy with its interval clustered by video; the mean over tasks if `macro`."""
+    values = [float(row.correct) for row in rows]
+    return clustered_mean(values, [row.video for row in rows], [row.task for row in rows] if macro else None)
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as JSON."""
+    return {
+        "accuracy": _round(estimate.mean),
+        "se": _round(estimate.se),
+        "ci_low": _round(estimate.low),
+        "ci_high": _round(estimate.high),
+        "clusters": estimate.clusters,
+    }
+
+
+def _parts(rows: Sequence[Judged], key: Callable[[Judged], str], parser: str) -> list[dict[str, Any]]:
+    """The numbers of every part of the benchmark, sorted by name; empty where nothing is named."""
+    parts: dict[str, list[Judged]] = defaultdict(list)
+    for row in rows:
+        parts[key(row)].append(row)
+    if set(parts) == {""}:
+        return []
+    return [
+        {
+            "name": name,
+            "n": len(members),
+            "with_frames": sum(row.has_frames for row in members),
+            "unparsed": sum(
+                row.has_frames and (row.parsed_strict if parser == "strict" else row.parsed_upstream) is None
+                for row in members
+            ),
+            **_numbers(accuracy_of(members)),
+            "chance": _round(chance_level(members)),
+        }
+        for name, members in sorted(parts.items())
+    ]
+
+
+def _round(value: float) -> float:
+    """Eight digits: more than any table shows, fewer than what summation order could change."""
+    return round(value, 8) + 0.0

@@ -1,0 +1,249 @@
+"""Intervals for accuracies whose questions come in clusters: several questions look at one video.
+
+Questions about one video are right or wrong together more often than by chance, so treating them as independent makes
+intervals too narrow. Everything here is plain Python: no random numbers, so the same input gives the same digits.
+
+Letters: N questions, C clusters (videos), S strata (tasks).
+"""
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+LEVEL = 0.95
+"""Confidence level of every interval of the project."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval.
+
+    Attributes:
+        mean: The estimate, a fraction (0.5, not 50).
+        se: Standard error; never 0 (see `clustered_mean`).
+        low: Lower end of the interval, clipped to what the quantity can be.
+        high: Upper end.
+        n: Number of values.
+        clusters: Number of clusters.
+    """
+
+    mean: float
+    se: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length: the number written after a plus-minus sign."""
+        return (self.high - self.low) / 2
+
+
+def clustered_mean(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    strata: Sequence[Hashable] | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
+    r"""Mean of values that come in clusters, with a cluster-robust 95% interval.
+
+    Without strata the estimate is $\bar y = \frac1N \sum_i y_i$ and, with the sum of residuals of cluster $c$
+    $e_c = \sum_{i \in c} (y_i - \bar y)$,
+
+    $$ se = \frac1N \sqrt{\frac{C}{C-1} \sum_c e_c^2}, \qquad \bar y \pm t_{0.975,\,C-1} \cdot se. $$
+
+    With strata the estimate is the unweighted mean of the strata's means (a macro mean), a weighted sum with weights
+    $w_i = 1 / (S N_{s(i)})$; the residuals are taken from the stratum's mean and weighted by $w_i$.
+
+    Few clusters: the factor $C/(C-1)$ and Student's t with $C-1$ degrees of freedom widen the interval. The formula
+    gives 0 where nothing varies between clusters (all right, all wrong, or a single video). There the half-width is
+    the one Wilson's score interval has for 0 of C, $z^2 / (C + z^2)$, so that no interval has zero width.
+
+    Args:
+        values: N values, 0 or 1 for right or wrong (or differences between -1 and 1).
+        clusters: N cluster keys, one per value.
+        strata: N stratum keys for a macro mean; None for the plain mean.
+        bounds: Least and greatest possible value of the mean, to which the interval is clipped.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ValueError: No values, or lengths that differ.
+
+    Source: Liang and Zeger 1986 (the sandwich estimator, here for an intercept only); Miller 2024, "Adding error bars to
+        evals", arXiv 2411.00640, section 2.2; the clustered standard error of EvolvingLMMs-Lab/lmms-eval@75571cf.
+    Differs from the source: lmms-eval has neither C/(C-1) nor t, and gives zero width where nothing varies.
+
+    Example:
+        >>> estimate = clustered_mean([1, 1, 0, 0], ["a", "a", "b", "b"])
+        >>> round(estimate.mean, 3), round(estimate.se, 3), estimate.clusters
+        (0.5, 0.5, 2)
+    """
+    if not values:
+        raise ValueError("no values: the mean of zero questions is not defined; is the list of questions empty?")
+    if len(values) != len(clusters) or (strata is not None and len(strata) != len(values)):
+        raise ValueError(
+            f"{len(values)} values but {len(clusters)} cluster keys"
+            + ("" if strata is None else f" and {len(strata)} strata")
+            + ": one key per value is needed"
+        )
+    of_stratum: dict[Hashable, list[float]] = defaultdict(list)
+    keys: Sequence[Hashable] = strata if strata is not None else [0] * len(values)
+    for key, value in zip(keys, values, strict=True):
+        of_stratum[key].append(float(value))
+    means = {key: math.fsum(members) / len(members) for key, members in of_stratum.items()}
+    mean = math.fsum(means.values()) / len(means)
+
+    residuals: dict[Hashable, list[float]] = defaultdict(list)
+    for key, cluster, value in zip(keys, clusters, values, strict=True):
+        residuals[cluster].append((value - means[key]) / (len(means) * len(of_stratum[key])))
+    count = len(residuals)
+    spread = math.fsum(math.fsum(members) ** 2 for members in residuals.values())
+    se = math.sqrt(spread * count / (count - 1)) if count > 1 else 0.0
+    half = student_quantile(count - 1) * se if count > 1 else 0.0
+    if se < 1e-12:  # Rounding noise of sums that cancel counts as "nothing varies".
+        z = normal_quantile()
+        half = z**2 / (count + z**2)
+        se = half / z
+    return _estimate(mean, se, half, bounds, len(values), count)
+
+
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    clusters: Sequence[Hashable],
+    strata: Sequence[Hashable] | None = None,
+) -> Estimate:
+    """Difference of two arms' accuracies on the same questions, first minus second, with a clustered interval.
+
+    Pairing removes what both arms share (hard and easy questions), so this interval is narrower than what the two
+    arms' own intervals suggest.
+
+    Args:
+        first: N values of one arm, 0 or 1.
+        second: N values of the other arm, in the same order of questions.
+        clusters: N cluster keys (videos).
+        strata: N stratum keys for a difference of macro means; None for plain means.
+
+    Returns:
+        The estimate of mean(first) - mean(second), between -1 and 1.
+
+    Raises:
+        ValueError: The two arms have different numbers of questions.
+
+    Example:
+        >>> round(paired_difference([1, 1, 1, 0], [0, 1, 0, 0], ["a", "b", "c", "d"]).mean, 2)
+        0.5
+    """
+    if len(first) != len(second):
+        raise ValueError(f"a paired difference needs the same questions: {len(first)} values against {len(second)}")
+    differences = [float(a) - float(b) for a, b in zip(first, second, strict=True)]
+    return clustered_mean(differences, clusters, strata, bounds=(-1.0, 1.0))
+
+
+def mean_of_estimates(estimates: Iterable[Estimate], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    r"""Unweighted mean of estimates whose clusters are independent, as benchmarks with different videos are.
+
+    $$ m = \frac1B \sum_b m_b, \qquad se = \frac1B \sqrt{\sum_b se_b^2}, $$
+
+    with Student's t at Welch and Satterthwaite's degrees of freedom
+    $(\sum_b se_b^2)^2 / \sum_b \frac{se_b^4}{C_b - 1}$.
+
+    Args:
+        estimates: One per benchmark.
+        bounds: Least and greatest possible value.
+
+    Returns:
+        The estimate; n and clusters are sums.
+
+    Raises:
+        ValueError: No estimates.
+    """
+    parts = list(estimates)
+    if not parts:
+        raise ValueError("no estimates: the mean over zero benchmarks is not defined")
+    variances = [part.se**2 for part in parts]
+    se = math.sqrt(math.fsum(variances)) / len(parts)
+    freedom = math.fsum(variances) ** 2 / math.fsum(
+        variance**2 / max(part.clusters - 1, 1) for variance, part in zip(variances, parts, strict=True)
+    )
+    return _estimate(
+        math.fsum(part.mean for part in parts) / len(parts),
+        se,
+        student_quantile(freedom) * se,
+        bounds,
+        sum(part.n for part in parts),
+        sum(part.clusters for part in parts),
+    )
+
+
+def _estimate(mean: float, se: float, half: float, bounds: tuple[float, float], n: int, clusters: int) -> Estimate:
+    """Put an estimate together, its interval clipped to `bounds`."""
+    return Estimate(mean, se, max(bounds[0], mean - half), min(bounds[1], mean + half), n, clusters)
+
+
+def normal_quantile(level: float = LEVEL) -> float:
+    """Two-sided quantile of the normal distribution: 1.96 for 95%."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+@functools.lru_cache(maxsize=4096)
+def student_quantile(freedom: float, level: float = LEVEL) -> float:
+    """Two-sided quantile of Student's t distribution.
+
+    The distribution function is inverted by bisection; scipy would be a dependency for this one number.
+
+    Args:
+        freedom: Degrees of freedom, at least 1, not necessarily whole.
+        level: Confidence level between 0 and 1.
+
+    Returns:
+        t with P(|T| < t) = level.
+
+    Example:
+        >>> [round(student_quantile(freedom), 3) for freedom in (1, 10, 100)]
+        [12.706, 2.228, 1.984]
+    """
+    freedom = max(float(freedom), 1.0)
+    if freedom > 1e6:
+        return normal_quantile(level)
+    low, high = 0.0, 1.0
+    while _inside(high, freedom) < level:
+        low, high = high, high * 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _inside(middle, freedom) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _inside(t: float, freedom: float) -> float:
+    """P(|T| < t) = 1 - I_x(v/2, 1/2) with x = v / (v + t^2), I the regularised incomplete beta function."""
+    return 1.0 - _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """Regularised incomplete beta function I_x(a, b) by its continued fraction (Abramowitz and Stegun 26.5.8)."""
+    if x <= 0.0 or x >= 1.0:
+        return min(max(x, 0.0), 1.0)
+    if x > (a + 1) / (a + b + 2):  # The fraction converges fast on this side only; the other follows by symmetry.
+        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    # Lentz's forward evaluation, until a term changes nothing; on this side of x a few dozen terms are enough.
+    fraction, c, d = 1.0, 1.0, 0.0
+    for term in range(1, 1000):
+        m, odd = divmod(term, 2)
+        if odd:
+            coefficient = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            coefficient = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d = 1.0 / (1.0 + coefficient * d)
+        c = 1.0 + coefficient / c
+        fraction *= c * d
+        if abs(c * d - 1.0) < 1e-14:
+            break
+    return front / fraction

@@ -1,0 +1,162 @@
+"""Reading and writing files so that nothing partial is ever taken for whole.
+
+Every writer of the project goes through `write_aside`: the bytes are written next to the target under a temporary
+name and renamed at the end, so a reader sees either the old file, the new file or no file.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
+
+
+@contextlib.contextmanager
+def write_aside(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it onto `target` if the block succeeds.
+
+    The block may create a file or a folder at the yielded path. On an error the temporary is removed and `target`
+    is left as it was. The temporary name depends on the process, so two writers never share it.
+
+    Args:
+        target: The file or folder to write. Parents are created.
+
+    Yields:
+        The path to write to.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "a" / "b.txt"
+        >>> with write_aside(target) as path:
+        ...     _ = path.write_text("whole")
+        >>> target.read_text()
+        'whole'
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    _remove(aside)
+    try:
+        yield aside
+        if aside.is_dir() and target.is_dir():
+            _remove(target)
+        aside.replace(target)
+    finally:
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` in one step."""
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON with keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: The file is not JSON; the message names the file, the line and the column.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error}). Was it cut short, or is it a web page?") from error
+
+
+def write_jsonl(path: str | Path, records: Iterable[Any]) -> int:
+    """Write records (dataclasses or plain mappings), one JSON object a line; return how many."""
+    count = 0
+    with write_aside(path) as aside, aside.open("w", encoding="utf-8") as stream:
+        for record in records:
+            stream.write(json_line(record))
+            count += 1
+    return count
+
+
+def json_line(record: Any) -> str:
+    """One record as a line of JSON, newline included."""
+    value = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record  # type: ignore[arg-type]
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def read_jsonl(path: str | Path, record_type: type[Record]) -> list[Record]:
+    """Read records of a frozen dataclass, one JSON object a line.
+
+    Args:
+        path: The file.
+        record_type: The dataclass of every line; lists become tuples where the field is a tuple.
+
+    Returns:
+        The records in file order. Empty lines are skipped.
+
+    Raises:
+        ValueError: A line is not JSON, or its fields are not those of `record_type`; the message names the line.
+    """
+    names = {field.name: str(field.type) for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
+    records = []
+    for number, row in enumerate(read_json_lines(path), start=1):
+        unknown = sorted(set(row) - set(names))
+        if unknown:
+            raise ValueError(
+                f"{path}: record {number}: unknown fields {unknown}; {record_type.__name__} has {sorted(names)}"
+            )
+        fields = {
+            key: tuple(value) if isinstance(value, list) and "tuple" in names[key] else value
+            for key, value in row.items()
+        }
+        try:
+            records.append(record_type(**fields))
+        except TypeError as error:
+            raise ValueError(f"{path}: record {number}: {error}") from error
+    return records
+
+
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file as plain objects.
+
+    Raises:
+        ValueError: A line is not a JSON object; the message names the file and the line.
+    """
+    rows = []
+    with Path(path).open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not JSON ({error}); the line begins {line[:60]!r}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+            rows.append(row)
+    return rows
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hex."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

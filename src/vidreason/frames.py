@@ -1,0 +1,305 @@
+"""Frames in tables: every clip is decoded once, resized once, and stored without loss.
+
+`extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the frames taken, index in
+the video, time stamp, SHA-256 of the pixels, height, width, the pixels) and a `Clip` row for every clip asked for,
+readable or not. Each clip is a row group of its own, so `FrameStore` reads one clip without touching the others.
+
+Letters: F frames of a clip, S height and width.
+"""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidreason.files import read_jsonl, write_aside, write_jsonl
+from vidreason.indices import segment_indices, uniform_indices
+from vidreason.pixels import resize_frames
+from vidreason.records import OK, Clip, Question
+from vidreason.video import TOO_SHORT, Scan, VideoError, decode_frames, scan
+
+SCHEMA = pa.schema(
+    [
+        ("clip", pa.string()),
+        ("position", pa.int32()),
+        ("index", pa.int64()),
+        ("timestamp", pa.float64()),
+        ("sha256", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("pixels", pa.binary()),
+    ]
+)
+_VARIABLE = 1.25
+"""A video whose longest frame is so many times its shortest has a variable frame rate."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFrames:
+    """The frames taken from one clip.
+
+    Attributes:
+        clip: What the video is; frames are there only if its status is `ok`.
+        indices: int64 [F], positions in the video, from 0.
+        timestamps: float64 [F], seconds from the video's first frame.
+        pixels: uint8 [F, S, S, 3], RGB.
+    """
+
+    clip: Clip
+    indices: np.ndarray
+    timestamps: np.ndarray
+    pixels: np.ndarray
+
+
+def extract_frames(
+    questions: Sequence[str | Path],
+    root: str | Path,
+    frames_path: str | Path,
+    clips_path: str | Path,
+    *,
+    count: int,
+    size: int,
+    shard: int = 0,
+    shards: int = 1,
+    threads: int = 2,
+) -> dict[str, int]:
+    """Decode the clips of one shard.
+
+    Clips are put in one global order (by key) and dealt out like cards: shard i takes clips i, i + shards, ...
+
+    Args:
+        questions: Files of `Question` records; the unique clips they ask for are extracted.
+        root: Folder that `Question.video` is relative to.
+        frames_path: Parquet file to write.
+        clips_path: JSON lines to write, one `Clip` per clip of this shard.
+        count: Frames per clip, F.
+        size: Height and width to resize to, S, in pixels.
+        shard: Number of this shard, from 0.
+        shards: Number of shards.
+        threads: Videos decoded at the same time; the result does not depend on it.
+
+    Returns:
+        Status -> number of clips.
+
+    Raises:
+        ValueError: The shard does not exist, or two questions want different frames under the same key.
+    """
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard {shard} of {shards}; allowed: 0 <= shard < shards")
+    if count < 1 or size < 1:
+        raise ValueError(f"count {count}, size {size}; both must be at least 1")
+    asked = sorted(unique_clips(questions).items())[shard::shards]
+    clips = []
+    with write_aside(frames_path) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
+        for taken in _taken_in_order([question for _, question in asked], Path(root), count, size, threads):
+            clips.append(taken.clip)
+            if taken.clip.status == OK:
+                writer.write_table(_as_table(taken))
+    write_jsonl(clips_path, clips)
+    return dict(collections.Counter(clip.status for clip in clips))
+
+
+def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:
+    """One question for every different clip that the files ask for.
+
+    Raises:
+        ValueError: Two questions about the same clip pick their frames by different rules.
+    """
+    clips: dict[str, Question] = {}
+    for path in questions:
+        for question in read_jsonl(path, Question):
+            known = clips.setdefault(question.clip, question)
+            if known.indexing != question.indexing:
+                raise ValueError(
+                    f"{path}: questions {known.id!r} and {question.id!r} ask for clip {question.clip!r} by different rules "
+                    f"({known.indexing}, {question.indexing}); give one of them bounds of its own"
+                )
+    return clips
+
+
+def _taken_in_order(asked: Sequence[Question], root: Path, count: int, size: int, threads: int) -> Iterator[ClipFrames]:
+    """Decode clips in several threads, a few ahead of the one that is yielded."""
+    ahead = 4 * max(1, threads)
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        for begin in range(0, len(asked), ahead):
+            yield from pool.map(lambda question: take_frames(question, root, count, size), asked[begin : begin + ahead])
+
+
+def take_frames(question: Question, root: str | Path, count: int, size: int) -> ClipFrames:
+    """Decode and resize the frames that a question looks at.
+
+    Args:
+        question: Names the video, the bounds and the rule.
+        root: Folder that `question.video` is relative to.
+        count: Frames to take, F. A shorter video repeats frames, as the rules do.
+        size: Height and width to resize to, S, in pixels.
+
+    Returns:
+        The frames; none, and the reason in `clip.status`, when the video cannot be used.
+    """
+    path = Path(root) / question.video
+    scanned = scan(path, question.clip)
+    if scanned.clip.status != OK:
+        return _nothing(scanned.clip)
+    if question.start is not None and question.start > scanned.times[-1]:
+        detail = f"the part to look at starts at {question.start:g} s, the last frame is at {scanned.times[-1]:.2f} s"
+        return _nothing(dataclasses.replace(scanned.clip, status=TOO_SHORT, detail=detail))
+    indices = frame_indices(question, scanned, count)
+    try:
+        pictures = decode_frames(path, indices.tolist(), scanned.times)
+    except VideoError as error:
+        return _nothing(dataclasses.replace(scanned.clip, status=error.status, detail=error.detail))
+    pixels = np.concatenate([resize_frames(picture[None], size) for picture in pictures])
+    return ClipFrames(scanned.clip, indices, scanned.times[indices], pixels)
+
+
+def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
+    """Positions of the frames that a question looks at: int64 [F], from 0.
+
+    Bounds in seconds become frames by the average rate, as in MVBench's reader, and by the time stamps where the frame
+    rate varies.
+
+    Differs from the source: positions beyond the ends are moved to the nearest frame instead of failing.
+    """
+    times, clip = scanned.times, scanned.clip
+    bound = None if question.start is None or question.end is None else (question.start, question.end)
+    if question.indexing == "uniform":
+        if bound is None:
+            return uniform_indices(len(times), count)
+        first = int(np.searchsorted(times, bound[0], side="left"))
+        last = max(first, int(np.searchsorted(times, bound[1], side="right")) - 1)
+        return uniform_indices(last - first + 1, count) + first
+    if question.indexing != "segments":
+        raise ValueError(f"question {question.id!r}: indexing {question.indexing!r}; allowed: uniform, segments")
+    # Pictures in folders are counted from 1 and the last one counts; frames of files from 0, as MVBench's readers do.
+    one_based = int(clip.codec == "frames")
+    fps = clip.fps or 1.0
+    if bound is not None and is_variable(times):
+        bound, fps = (float(np.searchsorted(times, bound[0])), float(np.searchsorted(times, bound[1]))), 1.0
+    found = segment_indices(len(times) - 1 + one_based, fps, count, bound=bound, first=one_based)
+    return np.clip(found - one_based, 0, len(times) - 1)
+
+
+def is_variable(times: np.ndarray) -> bool:
+    """Whether frames are shown for clearly different times."""
+    gaps = np.diff(times)
+    return len(gaps) > 1 and float(gaps.max()) > _VARIABLE * float(gaps.min())
+
+
+def _nothing(clip: Clip) -> ClipFrames:
+    """No frames, and why."""
+    return ClipFrames(clip, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0, 0, 3), np.uint8))
+
+
+def _as_table(taken: ClipFrames) -> pa.Table:
+    """The rows of one clip."""
+    pixels = [picture.tobytes() for picture in taken.pixels]
+    frames, height, width, _ = taken.pixels.shape
+    columns = [
+        [taken.clip.clip] * frames,
+        list(range(frames)),
+        taken.indices,
+        taken.timestamps,
+        [hashlib.sha256(picture).hexdigest() for picture in pixels],
+        [height] * frames,
+        [width] * frames,
+        pixels,
+    ]
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+class FrameStore:
+    """Reads the shards that `extract_frames` wrote, one clip at a time.
+
+    Example:
+        `FrameStore(["shard0.parquet", "shard1.parquet"]).pixels("videos/a.mp4")` is uint8 [F, S, S, 3].
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        """Read which clips the shards hold; no pixels yet.
+
+        Args:
+            paths: Parquet files; beside each lies its `.clips.jsonl`.
+
+        Raises:
+            ValueError: A shard lacks a clip that its list calls readable, or two shards hold the same clip.
+        """
+        self.clips: dict[str, Clip] = {}
+        self._place: dict[str, tuple[Path, int]] = {}
+        self._open: dict[Path, Any] = {}
+        for path in map(Path, paths):
+            self._add(path)
+
+    def _add(self, path: Path) -> None:
+        """Take one shard into the index."""
+        listed = read_jsonl(clips_path_of(path), Clip)
+        file = pq.ParquetFile(path)
+        self._open[path] = file
+        held = {}
+        for group in range(file.num_row_groups):
+            held[file.read_row_group(group, columns=["clip"])["clip"][0].as_py()] = group
+        readable = {clip.clip for clip in listed if clip.status == OK}
+        if readable != set(held):
+            odd = sorted(readable ^ set(held))[:5]
+            raise ValueError(
+                f"{path}: its clips and {clips_path_of(path).name} disagree, for example on {odd}; extract them again"
+            )
+        for clip in listed:
+            if clip.clip in self.clips:
+                raise ValueError(
+                    f"{path}: clip {clip.clip!r} is in another shard too; shards of different runs were mixed"
+                )
+            self.clips[clip.clip] = clip
+            if clip.clip in held:
+                self._place[clip.clip] = (path, held[clip.clip])
+
+    def status(self, clip: str) -> str:
+        """Status of a clip: `ok` or why it has no frames.
+
+        Raises:
+            KeyError: The clip was never asked for.
+        """
+        return self._known(clip).status
+
+    def frames(self, clip: str) -> ClipFrames:
+        """All that is stored of a clip, checked against the hashes.
+
+        Raises:
+            KeyError: The clip was never asked for, or has no frames.
+            ValueError: The pixels are not those that were stored.
+        """
+        known = self._known(clip)
+        if clip not in self._place:
+            raise KeyError(f"clip {clip!r} has no frames: {known.status} ({known.detail})")
+        path, group = self._place[clip]
+        columns = self._open[path].read_row_group(group).to_pydict()
+        for position, (pixels, digest) in enumerate(zip(columns["pixels"], columns["sha256"], strict=True)):
+            if hashlib.sha256(pixels).hexdigest() != digest:
+                raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
+        shape = (len(columns["pixels"]), columns["height"][0], columns["width"][0], 3)
+        pixels = np.frombuffer(b"".join(columns["pixels"]), dtype=np.uint8).reshape(shape)
+        return ClipFrames(known, np.array(columns["index"]), np.array(columns["timestamp"]), pixels)
+
+    def pixels(self, clip: str) -> np.ndarray:
+        """Frames of a clip: uint8 [F, S, S, 3], as `resize_frames` left them; raises as `frames` does."""
+        return self.frames(clip).pixels
+
+    def _known(self, clip: str) -> Clip:
+        """The clip's row."""
+        if clip not in self.clips:
+            raise KeyError(f"clip {clip!r} is in none of the {len(self._open)} shards; extract its frames first")
+        return self.clips[clip]
+
+
+def clips_path_of(frames_path: str | Path) -> Path:
+    """The list of clips beside a shard: `shard0.parquet` -> `shard0.clips.jsonl`."""
+    return Path(frames_path).with_suffix(".clips.jsonl")

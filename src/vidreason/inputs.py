@@ -1,0 +1,80 @@
+"""From questions to what the model takes: prompt ids and pixels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from vidreason.choices import question_prompt
+from vidreason.frames import FrameStore
+from vidreason.model import TinyLlavaVideo
+from vidreason.model.processing import normalize_frames
+from vidreason.model.prompts import evaluation_query, prompt_ids, training_query
+from vidreason.records import Question
+
+VIEWS = ("ordered", "shuffled", "blind")
+"""How the frames of a clip are shown: as they are; in a random order; as grey pictures that show nothing."""
+GREY = 127
+
+
+def query_text(question: Question, answer: str, training: bool) -> str:
+    """What the user asks, video mark included.
+
+    Args:
+        question: The question.
+        answer: `option` or `reason`.
+        training: Training writes the instruction after a space, evaluation on a new line, as upstream does.
+    """
+    write = training_query if training else evaluation_query
+    return write(question_prompt(question), answer)
+
+
+def prompts_of(
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], answer: str, training: bool
+) -> list[torch.Tensor]:
+    """Prompt ids of every question: int64 vectors that end where the answer begins."""
+    return [prompt_ids(tokenizer, query_text(question, answer, training)) for question in questions]
+
+
+def encode_questions(
+    model: TinyLlavaVideo, store: FrameStore, questions: Sequence[Question], view: str = "ordered", seed: int = 0
+) -> torch.Tensor:
+    """Encode the clips of a batch of questions, each different clip once.
+
+    Args:
+        model: The model.
+        store: Frames of all clips asked for.
+        questions: The batch, B questions.
+        view: One of `VIEWS`.
+        seed: Names the random order of a `shuffled` view, together with the clip.
+
+    Returns:
+        float [B, Q, D].
+    """
+    clips = list(dict.fromkeys(question.clip for question in questions))
+    pixels = np.stack([view_frames(store.pixels(clip), view, seed, clip) for clip in clips])  # uint8 [C, F, S, S, 3]
+    videos = model.encode_videos(normalize_frames(torch.from_numpy(pixels)).to(model.device, model.dtype))
+    return videos[[clips.index(question.clip) for question in questions]]
+
+
+def view_frames(frames: np.ndarray, view: str, seed: int, clip: str) -> np.ndarray:
+    """Show the frames of one clip in the way of a view.
+
+    Args:
+        frames: uint8 [F, S, S, 3].
+        view: One of `VIEWS`.
+        seed: With `clip`, the seed of the shuffled order.
+        clip: Key of the clip.
+
+    Raises:
+        ValueError: An unknown view.
+    """
+    if view == "ordered":
+        return frames
+    if view == "blind":
+        return np.full_like(frames, GREY)
+    if view == "shuffled":
+        rng = np.random.default_rng([seed, *clip.encode()])
+        return frames[rng.permutation(len(frames))]
+    raise ValueError(f"view: {view!r}; allowed: {', '.join(VIEWS)}")

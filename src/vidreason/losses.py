@@ -1,0 +1,167 @@
+"""Losses of supervised fine-tuning and of GRPO.
+
+Letters: B sequences, L positions, N completions, T completion tokens, V vocabulary.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+IGNORE_INDEX = -100
+LengthNorm = Literal["sequence", "constant"]
+LENGTH_NORMS = ("sequence", "constant")
+KL_CLAMP = 100.0
+
+
+class GrpoLoss(NamedTuple):
+    """Loss of a batch and what went into it.
+
+    Attributes:
+        loss: Scalar with gradient.
+        kl: Scalar, mean over completions of the mean k3 over their tokens, without gradient.
+        token_loss: [N, T], loss of every token before averaging, without gradient (also where masked).
+    """
+
+    loss: torch.Tensor
+    kl: torch.Tensor
+    token_loss: torch.Tensor
+
+
+def token_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each token under the logits at its own place.
+
+    Args:
+        logits: [..., T, V]; those that predict token t stand at t.
+        ids: [..., T] int64.
+
+    Returns:
+        [..., T] float32.
+
+    Differs from the source: in float32 also where the logits are bf16, in which upstream keeps the softmax.
+
+    Example:
+        >>> token_log_probs(torch.zeros(1, 4), torch.tensor([2])).exp().tolist()
+        [0.25]
+    """
+    flat = F.cross_entropy(logits.float().flatten(0, -2), ids.flatten(), reduction="none")
+    return -flat.view(ids.shape)
+
+
+def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the labelled tokens of a batch.
+
+    Args:
+        logits: [B, L, V] at every position.
+        labels: [B, L] int64, the token at each position; -100 takes no part.
+
+    Returns:
+        Scalar. 0, with a graph, where nothing is labelled.
+
+    Source: the loss of transformers' causal models, which upstream's training uses: one mean over all labelled tokens
+        of the batch, not a mean of means.
+    """
+    wanted = labels[:, 1:].to(logits.device)  # position t predicts token t + 1
+    total = F.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+    )
+    return total / (wanted != IGNORE_INDEX).sum().clamp(min=1)
+
+
+def k3_kl(logp: torch.Tensor, ref_logp: torch.Tensor, clamp: float = KL_CLAMP) -> torch.Tensor:
+    """Unbiased, non-negative estimate of KL(policy || reference) per token.
+
+    k3 = exp(ref - logp) - (ref - logp) - 1
+
+    Args:
+        logp: Log-probabilities under the policy.
+        ref_logp: Under the reference policy, same shape.
+        clamp: Values are limited to +-clamp (and have no gradient beyond).
+
+    Returns:
+        Same shape.
+
+    Source: tinyllava/train/tinyllava_trainer_reason.py@efe76a1; http://joschu.net/blog/kl-approx.html.
+
+    Example:
+        >>> k3_kl(torch.tensor([0.0, -1.0]), torch.tensor([0.0, -0.5])).tolist()
+        [0.0, 0.14872121810913086]
+    """
+    difference = ref_logp - logp
+    return torch.clamp(torch.exp(difference) - difference - 1, min=-clamp, max=clamp)
+
+
+def completion_mask(ids: torch.Tensor, end: int) -> torch.Tensor:
+    """Which tokens of completions count: up to and including the first end token, all where there is none.
+
+    Args:
+        ids: [N, T] int64.
+        end: Id of the end token.
+
+    Returns:
+        [N, T] bool.
+
+    Example:
+        >>> completion_mask(torch.tensor([[5, 9, 9], [5, 6, 7]]), end=9).tolist()
+        [[True, True, False], [True, True, True]]
+    """
+    ends = (ids == end).int()
+    return (ends.cumsum(dim=1) - ends) == 0
+
+
+def grpo_loss(
+    logp: torch.Tensor,
+    ref_logp: torch.Tensor | None,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    beta: float,
+    length_norm: LengthNorm = "sequence",
+    kl_clamp: float = KL_CLAMP,
+    old_logp: torch.Tensor | None = None,
+    clip: float | None = None,
+    limit: int | None = None,
+) -> GrpoLoss:
+    """GRPO objective.
+
+    l_t = -(ratio_t A - beta k3_t), ratio_t = exp(logp_t - old_t);
+    loss = mean over completions of (sum of l_t over their tokens / their number of tokens).
+
+    Args:
+        logp: [N, T] log-probabilities under the policy, with gradient.
+        ref_logp: [N, T] under the reference policy; None only with `beta` 0.
+        advantages: [N].
+        mask: [N, T], true on the tokens that count.
+        beta: Weight of the KL term.
+        length_norm: `sequence` divides by each completion's length, `constant` by `limit` for all (Dr.GRPO).
+        kl_clamp: Limit of the KL per token.
+        old_logp: [N, T] under the policy that sampled; None if it is the policy itself (one update per sampling).
+        clip: Ratio is clipped to 1 +- clip; None, as upstream, for no clipping.
+        limit: Most tokens that a completion may have, what `constant` divides by; None for T. T depends on what the
+            other completions of the batch happened to be.
+
+    Returns:
+        Loss, mean KL and per-token loss.
+
+    Raises:
+        ValueError: A KL term is asked for without a reference.
+
+    Source: LLaVATrainer_Reason.compute_loss in tinyllava/train/tinyllava_trainer_reason.py of
+        ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; `constant` from arXiv 2503.20783.
+    Differs from the source: none with the defaults; an empty completion counts as 0, not as not-a-number.
+    """
+    if length_norm not in LENGTH_NORMS:
+        raise ValueError(f"length_norm is {length_norm!r}; allowed: {', '.join(LENGTH_NORMS)}")
+    if ref_logp is None and beta:
+        raise ValueError(f"beta is {beta}, but there is no reference policy")
+    ratio = torch.exp(logp - (logp.detach() if old_logp is None else old_logp))
+    gain = ratio * advantages[:, None]
+    if clip is not None:
+        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantages[:, None])
+    kl = torch.zeros_like(logp) if ref_logp is None else k3_kl(logp, ref_logp, kl_clamp)
+    token_loss = -(gain - beta * kl)
+    weights = mask.to(token_loss.dtype)
+    lengths = weights.sum(dim=1).clamp(min=1)
+    divisor = lengths if length_norm == "sequence" else torch.full_like(lengths, limit or mask.shape[1])
+    loss = ((token_loss * weights).sum(dim=1) / divisor).mean()
+    mean_kl = ((kl.detach() * weights).sum(dim=1) / lengths).mean()
+    return GrpoLoss(loss, mean_kl, token_loss.detach())

@@ -1,0 +1,17 @@
+"""TinyLLaVA-Video on transformers' SigLIP and Qwen2, in the published checkpoint format."""
+
+from vidreason.model.checkpoint import CheckpointError, initialise, load_checkpoint, load_tokenizer, save_checkpoint
+from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
+from vidreason.model.modeling import TinyLlavaVideo
+
+__all__ = [
+    "IGNORE_INDEX",
+    "IMAGE_TOKEN_INDEX",
+    "CheckpointError",
+    "TinyLlavaConfig",
+    "TinyLlavaVideo",
+    "initialise",
+    "load_checkpoint",
+    "load_tokenizer",
+    "save_checkpoint",
+]

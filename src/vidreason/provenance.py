@@ -1,0 +1,215 @@
+"""What an artefact was made from: a digest of the code a rule uses, and a sidecar file next to each result.
+
+Snakemake reruns a rule when its script changes, but not when a module that the script imports changes. Rules therefore
+carry `code_digest(...)` in their parameters. It follows the package's own imports without importing anything, so the
+graph can be built on a machine that has neither torch nor a video decoder.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vidreason import __version__
+from vidreason.files import read_json, sha256_of, sha256_text, write_json
+
+PACKAGE = Path(__file__).parent
+SUFFIX = ".provenance.json"
+DISTRIBUTIONS = ("torch", "transformers", "tokenizers", "numpy", "decord", "av", "pyarrow", "pandas", "math-verify")
+"""Packages whose version can change a number; those that are installed are recorded."""
+
+
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """Digest of modules of this package and of every module of this package that they import, directly or not.
+
+    Comments, docstrings and layout do not count, so correcting a comment never retrains anything.
+
+    Args:
+        modules: Dotted names, `vidreason.training.sft` for instance.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        ValueError: A name is not a module of this package.
+
+    Example:
+        >>> code_digest("vidreason.records") == code_digest("vidreason.records")
+        True
+    """
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        if _module_file(name) is None:
+            raise ValueError(
+                f"{name}: not a module of {PACKAGE}; expected a dotted name such as vidreason.training.sft"
+            )
+        found[name], imported = _module_digest(name)
+        waiting.extend(imported)
+    return sha256_text("\n".join(f"{name} {found[name]}" for name in sorted(found)))[:16]
+
+
+def _module_file(name: str) -> Path | None:
+    """Source file of a dotted name of this package; None for anything else."""
+    first, *rest = name.split(".")
+    if first != PACKAGE.name:
+        return None
+    base = PACKAGE.joinpath(*rest)
+    for candidate in (base.with_suffix(".py") if rest else base / "__init__.py", base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@functools.cache
+def _module_digest(name: str) -> tuple[str, frozenset[str]]:
+    """Digest of one module's code, and the package's modules that it imports (its parent packages included)."""
+    file = _module_file(name)
+    if file is None:
+        raise ValueError(f"{name}: not a module of {PACKAGE}")
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    parts = name.split(".")
+    imported = {".".join(parts[:length]) for length in range(1, len(parts))}
+    here = parts if file.name == "__init__.py" else parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names if _module_file(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            above = here[: len(here) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for candidate in (source, *(f"{source}.{alias.name}" for alias in node.names)):
+                if _module_file(candidate):
+                    imported.add(candidate)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # A text standing alone documents; without it an empty body would not be a program.
+            node.body = [step for step in node.body if not _is_text(step)] or [ast.Pass()]
+    return sha256_text(ast.unparse(tree)), frozenset(imported - {name})
+
+
+def _is_text(step: ast.stmt) -> bool:
+    return isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant) and isinstance(step.value.value, str)
+
+
+def file_digest(path: str | Path) -> str:
+    """Digest of a script that a rule starts by name, so that editing it reruns the rule (16 hexadecimal digits)."""
+    return sha256_of(path)[:16]
+
+
+def sidecar_of(artefact: str | Path) -> Path:
+    """Path of the sidecar of an artefact: next to it, its whole name and `.provenance.json`."""
+    artefact = Path(artefact)
+    return artefact.with_name(artefact.name + SUFFIX)
+
+
+def write_sidecar(
+    artefact: str | Path, inputs: Iterable[str | Path], params: Mapping[str, Any], modules: Iterable[str]
+) -> Path:
+    """Write next to an artefact what it was made from, so that it can be traced without Snakemake's own records.
+
+    Args:
+        artefact: A file or folder that is complete.
+        inputs: Files and folders that were read.
+        params: Settings that were used; anything that is not JSON is stored as text.
+        modules: Modules whose code made it.
+
+    Returns:
+        The sidecar's path. It holds the artefact's and the inputs' digests, the settings, the code digest, the commit,
+        the versions of the packages that can change a number, and the ranks and nodes of a training run.
+    """
+    modules = sorted(modules)
+    path = sidecar_of(artefact)
+    write_json(
+        path,
+        {
+            "artefact": str(artefact),
+            "sha256": content_digest(artefact),
+            "inputs": {str(name): content_digest(name) for name in sorted(str(name) for name in inputs)},
+            "params": {key: _plain(value) for key, value in params.items()},
+            "modules": modules,
+            "code": code_digest(*modules),
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "versions": _versions(),
+            "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+            "nodes": os.environ.get("SLURM_JOB_NODELIST", platform.node()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+    return path
+
+
+def content_digest(path: str | Path) -> str:
+    """SHA-256 of a file, or of a folder's names and contents (hidden files are not content).
+
+    A file or folder whose sidecar is not older than it is not read again: the sidecar knows the digest. Weights of
+    several gigabytes are then hashed once and not once for every shard that uses them.
+    """
+    path = Path(path)
+    sidecar = sidecar_of(path)
+    if sidecar.is_file() and sidecar.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        known = read_json(sidecar)
+        if isinstance(known, dict) and isinstance(known.get("sha256"), str):
+            return str(known["sha256"])
+    if not path.is_dir():
+        return sha256_of(path)
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            total.update(f"{name} {sha256_of(file)}\n".encode())
+    return total.hexdigest()
+
+
+def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path]) -> str:
+    """Digest of everything that defines a training run: its resolved spec and what is in the files it reads.
+
+    A saved training state belongs to one identity; a state of another is not resumed.
+    """
+    contents = [content_digest(path) for path in inputs]
+    return sha256_text(json.dumps([spec, contents], sort_keys=True, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {PACKAGE.name: __version__}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str:
+    """Commit of the working tree, with `+changes` when files differ from it; empty outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,239 @@
+"""Pre-training of the demo's base model, the stand-in for the published checkpoint that the paper starts from."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from vidreason.losses import IGNORE_INDEX, sft_loss
+from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, initialise, save_checkpoint
+from vidreason.model.processing import normalize_frames
+from vidreason.model.prompts import sft_example
+from vidreason.training.checkpoint import discard_states
+from vidreason.training.loop import Metrics, Optimisation, run_steps
+from vidreason.world.corpus import WORDS, Exercise, clip_pool, draw_exercise
+from vidreason.world.encode import SIZE as DRAWN_SIZE
+from vidreason.world.splits import scene_seed
+from vidreason.world.tokenizer import build_tokenizer
+
+BASE_STEP, BASE_WEIGHTS = 0xBA5E, 0xBA5F
+"""Names of the random draws, next to the run's seed."""
+ROWS_AT_A_TIME = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of the pre-training.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Conversations a step.
+        mix: Kind of exercise -> its share; kinds are those of `vidreason.world.corpus.KINDS`.
+    """
+
+    steps: int
+    batch_size: int
+    mix: Mapping[str, float]
+
+
+def pretrain(
+    out: Path, settings: Mapping[str, Any], image_size: int, seed: int, metrics: Path, state: Path, identity: str
+) -> None:
+    """Train the base model from scratch, on clips and text straight from the generator.
+
+    Args:
+        out: Checkpoint folder to write.
+        settings: The config's `base`: `model`, `clips`, `questions_per_clip`, `pixel_noise`, `stages`
+            and the keys of `Optimisation`.
+        image_size: Picture size in pixels.
+        seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
+        metrics: JSON lines to write.
+        state: Folder of the saved training states.
+        identity: Digest of what defines the run.
+    """
+    stages = [Stage(**stage) for stage in settings["stages"]]
+    tokenizer = build_tokenizer(WORDS, settings["model"]["context"])
+    config = model_config(settings["model"], image_size, len(tokenizer), tokenizer.eos_token_id)
+    weights_seed = int(np.random.SeedSequence([seed, BASE_WEIGHTS]).generate_state(1)[0])
+    model = initialise(config, seed=weights_seed)
+    raise_positions(model, settings["model"]["position_range"], weights_seed)
+    seeds = [scene_seed(seed, "base", number) for number in range(settings["clips"])]
+    scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
+
+    def step_function(step: int) -> tuple[torch.Tensor, Metrics]:
+        rng = np.random.default_rng([seed, BASE_STEP, step])
+        stage = _stage_of(stages, step)
+        kinds, shares = zip(*stage.mix.items(), strict=True)
+        drawn = rng.choice(kinds, size=stage.batch_size, p=np.array(shares) / sum(shares))
+        batch = [draw_exercise(str(kind), scenes, settings["questions_per_clip"], rng) for kind in drawn]
+        return exercise_loss(model, tokenizer, frames, batch, settings["pixel_noise"], rng)
+
+    steps = sum(stage.steps for stage in stages)
+    run_steps(model, Optimisation.from_settings(settings), steps, step_function, metrics, state, identity, "base")
+    save_checkpoint(model, tokenizer, out)
+    discard_states(state)
+
+
+def exercise_loss(
+    model: TinyLlavaVideo,
+    tokenizer: PreTrainedTokenizerBase,
+    frames: np.ndarray,
+    batch: Sequence[Exercise],
+    pixel_noise: float,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, Metrics]:
+    """Mean cross-entropy over the replies of a batch of conversations.
+
+    Conversations of like length are passed together: a list of pictures is three times as long as a look-up, and padding
+    all rows to the longest would double the cost of a step.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        frames: uint8 [N, F, S, S, 3], the pool.
+        batch: The conversations.
+        pixel_noise: Standard deviation of the noise on the pixels, in grey levels.
+        rng: Draws the noise.
+
+    Returns:
+        The loss with gradient, and what to log.
+    """
+    examples = [sft_example(tokenizer, _messages(exercise.turns)) for exercise in batch]
+    videos = _watch(model, frames, [exercise.pictures for exercise in batch], pixel_noise, rng)
+    order = sorted(range(len(batch)), key=lambda row: len(examples[row].input_ids))
+    taught = sum(int((example.labels[1:] != IGNORE_INDEX).sum()) for example in examples)
+    loss = torch.zeros(())
+    for start in range(0, len(order), ROWS_AT_A_TIME):
+        rows = order[start : start + ROWS_AT_A_TIME]
+        embeds, mask, labels = model.embed(
+            [examples[row].input_ids for row in rows],
+            None if videos is None else videos[rows],
+            padding_side="right",
+            labels=[examples[row].labels for row in rows],
+        )
+        share = int((labels[:, 1:] != IGNORE_INDEX).sum()) / taught
+        loss = loss + share * sft_loss(model(embeds, attention_mask=mask).logits, labels)
+    return loss, {"tokens": sum(len(example.input_ids) for example in examples) / len(batch)}
+
+
+def model_config(sizes: Mapping[str, Any], image_size: int, vocabulary: int, end: int) -> TinyLlavaConfig:
+    """A small TinyLLaVA-Video with one resampler group a frame, in the published config's keys.
+
+    Args:
+        sizes: The config's `base.model`.
+        image_size: Picture size in pixels.
+        vocabulary: Number of tokens.
+        end: Id of the end of sequence.
+    """
+    text = {
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "hidden_size": sizes["width"],
+        "intermediate_size": sizes["feed_forward"],
+        "num_hidden_layers": sizes["layers"],
+        "num_attention_heads": sizes["heads"],
+        "num_key_value_heads": sizes["kv_heads"],
+        "max_position_embeddings": sizes["context"],
+        "rope_theta": float(sizes["rope_theta"]),
+        "initializer_range": sizes["initializer_range"],
+        "tie_word_embeddings": True,
+        "vocab_size": vocabulary,
+        "bos_token_id": end,
+        "eos_token_id": end,
+    }
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": sizes["vision_width"],
+        "intermediate_size": 2 * sizes["vision_width"],
+        "num_hidden_layers": 2,  # features are those of the last layer but one
+        "num_attention_heads": sizes["heads"],
+        "image_size": image_size,
+        "patch_size": image_size // 4,  # a patch is a cell of the world's stage
+    }
+    return TinyLlavaConfig.from_dict(
+        {
+            "model_type": "tinyllava",
+            "architectures": ["TinyLlavaForConditionalGeneration"],
+            "connector_type": "groupresampler",
+            "group": sizes["groups"],
+            "num_queries": sizes["queries"],
+            "num_resampler_layers": sizes["resampler_layers"],
+            "hidden_size": sizes["width"],
+            "vision_hidden_size": sizes["vision_width"],
+            "image_token_index": -200,
+            "ignore_index": -100,
+            "tokenizer_model_max_length": sizes["context"],
+            "tokenizer_padding_side": "right",
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "patch",
+            "vocab_size": vocabulary,
+            "text_config": text,
+            "vision_config": vision,
+        }
+    )
+
+
+def raise_positions(model: TinyLlavaVideo, scale: float, seed: int) -> None:
+    """Draw the vision tower's position embeddings anew, as large as the patch embeddings beside them.
+
+    At SigLIP's own initial scale (1 / sqrt(width)) a place weighs an eighth of what is seen there, and the small model
+    needs several times as many pictures to learn where things are.
+
+    Args:
+        model: A newly initialised model.
+        scale: Standard deviation.
+        seed: Names the draw.
+    """
+    positions = model.vision_tower._vision_tower.vision_model.embeddings.position_embedding.weight  # type: ignore[union-attr]
+    with torch.no_grad():
+        positions.normal_(0.0, scale, generator=torch.Generator().manual_seed(seed))  # type: ignore[operator]
+
+
+def _stage_of(stages: list[Stage], step: int) -> Stage:
+    for stage in stages:
+        if step < stage.steps:
+            return stage
+        step -= stage.steps
+    raise ValueError(f"step lies {step} steps after the last stage")
+
+
+def _messages(turns: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    return [
+        message
+        for asked, reply in turns
+        for message in ({"from": "human", "value": asked}, {"from": "gpt", "value": reply})
+    ]
+
+
+def _watch(
+    model: TinyLlavaVideo,
+    frames: np.ndarray,
+    pictures: list[np.ndarray | None],
+    pixel_noise: float,
+    rng: np.random.Generator,
+) -> torch.Tensor | None:
+    """Encode the pictures of a batch, with noise for what video coding does.
+
+    Args:
+        model: The model.
+        frames: uint8 [N, F, S, S, 3], the pool.
+        pictures: Of every row int64 [F, 2], clip and step of every picture; None for text alone.
+        pixel_noise: Standard deviation of the noise, in grey levels.
+        rng: Draws the noise.
+
+    Returns:
+        float [B, Q, D], zero where nothing is shown; None when no row shows anything.
+    """
+    shown = [row for row, place in enumerate(pictures) if place is not None]
+    if not shown:
+        return None
+    place = np.stack([place for place in pictures if place is not None])  # [C, F, 2]
+    pixels = frames[place[..., 0], place[..., 1]].astype(np.float32)  # [C, F, S, S, 3]
+    pixels += pixel_noise * rng.standard_normal(pixels.shape, dtype=np.float32)
+    encoded = model.encode_videos(normalize_frames(torch.from_numpy(pixels.clip(0, 255).round().astype(np.uint8))))
+    videos = encoded.new_zeros(len(pictures), *encoded.shape[1:])
+    return videos.index_copy(0, torch.tensor(shown), encoded)

@@ -1,0 +1,192 @@
+"""The one training loop: steps, schedule, metrics, saved state and resume. What is learnt is the caller's function.
+
+Every random draw of a run is named by (seed, purpose, step), so nothing but weights, optimiser and step number has to
+be saved for a resumed run to continue exactly.
+
+With several processes (`vidreason.training.ranks`) each computes the loss of its part of a step's questions; gradients,
+losses and metrics are averaged. Losses are means over questions, every process has as many of them, and draws are named
+by the question and not by its place: so R processes take the same steps as one.
+"""
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from vidreason.model import TinyLlavaVideo, load_checkpoint
+from vidreason.training.checkpoint import TrainingState, load_latest, save_state
+from vidreason.training.metrics import MetricsLog
+from vidreason.training.ranks import Ranks
+from vidreason.training.update import DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
+
+Metrics = dict[str, float]
+StepFunction = Callable[[int], tuple[torch.Tensor, Metrics]]
+"""Step number -> loss to minimise (scalar, with gradient) and what to log, both of this process's part."""
+ALONE = Ranks()
+
+
+class DivergedError(RuntimeError):
+    """Loss or gradient is not a finite number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimisation:
+    """How weights are updated.
+
+    Attributes:
+        learning_rate: Peak learning rate.
+        schedule: `constant` or `cosine` (to zero at the last step).
+        warmup: Share of the steps over which the learning rate rises linearly.
+        weight_decay: AdamW's decoupled weight decay.
+        max_grad_norm: Gradients are scaled down to this norm.
+        save_every: Save the state every so many steps; 0 never.
+        validate_every: Call the validation every so many steps and at the end; 0 only at the end.
+        precision: `fp32`, or `bf16` for activations in bf16 over weights that are updated in float32.
+        deepspeed: None, or `zero_stage` (1, 2, 3) and `offload_optimizer`.
+    """
+
+    learning_rate: float
+    schedule: str = "cosine"
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    save_every: int = 0
+    validate_every: int = 0
+    precision: str = "fp32"
+    deepspeed: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Optimisation":
+        """Take the keys of this class out of a method's settings."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in settings.items() if key in names})
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of a step.
+
+        Args:
+            step: Step number, from 0.
+            steps: Number of steps of the run.
+        """
+        warm = math.ceil(self.warmup * steps)
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        if self.schedule == "constant":
+            return self.learning_rate
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        raise ValueError(f"schedule: {self.schedule!r}; allowed: 'constant', 'cosine'")
+
+
+def run_steps(
+    model: torch.nn.Module,
+    optimisation: Optimisation,
+    steps: int,
+    step_function: StepFunction,
+    metrics: Path,
+    state: Path,
+    identity: str,
+    title: str,
+    validate: Callable[[int], tuple[Metrics, int]] | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Train `model` in place for `steps` steps, continuing from the saved state if there is one.
+
+    Args:
+        model: Its parameters that require a gradient are trained.
+        optimisation: Schedule and limits.
+        steps: Number of optimiser steps.
+        step_function: Gives the loss of a step.
+        metrics: JSON lines, one row a step (`kind: train`) and one a validation (`kind: validation`); written at the
+            end, TensorBoard's files beside it all along.
+        state: Folder of the saved states.
+        identity: Digest of everything that defines the run; a state of another run is refused.
+        title: Shown by the progress bar.
+        validate: Step number -> what to log, and the number of questions that it is the mean over (0 where this
+            process has none); called by `validate_every` and after the last step.
+        ranks: The processes of the run.
+
+    Raises:
+        DivergedError: The loss or the gradient norm is not finite; the last good state is kept.
+        ValueError: The saved state belongs to another run.
+    """
+    updater = make_updater(model, optimisation, ranks)
+    saved = load_latest(state, identity, updater, ranks) or TrainingState(0, 0, identity)
+    half = torch.autocast(
+        "cuda" if torch.cuda.is_available() else "cpu",
+        torch.bfloat16,
+        enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
+    )
+    with MetricsLog(metrics, state, saved.step, saved.metrics_bytes, ranks.first) as log:
+        bar = tqdm(
+            range(saved.step, steps),
+            initial=saved.step,
+            total=steps,
+            desc=title,
+            file=sys.stderr,
+            mininterval=5,
+            disable=not ranks.first,
+        )
+        for step in bar:
+            began = time.monotonic()
+            with half:
+                loss, row = step_function(step)
+            rate = optimisation.rate(step, steps)
+            norm = updater.update(loss, rate)
+            row = {**ranks.mean({"loss": float(loss.detach()), **row}), "grad_norm": norm, "lr": rate}
+            if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
+                raise DivergedError(
+                    f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "
+                    f"({optimisation.learning_rate}). The state of the last saved step is kept in {state}"
+                )
+            log.write("train", step, row)
+            bar.set_postfix({key: f"{value:.3g}" for key, value in list(row.items())[:4]}, refresh=False)
+            bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
+            done = step + 1
+            if validate is not None and _due(optimisation.validate_every, done, steps):
+                with half, whole_weights(model):
+                    found, questions = validate(done)
+                log.write("validation", done, ranks.mean(found, questions))
+            if optimisation.save_every and done % optimisation.save_every == 0 and done < steps:
+                save_state(state, TrainingState(done, log.size(), identity), model, updater, ranks)
+        log.finish()
+
+
+def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Ranks) -> Updater:
+    """The optimiser that the settings ask for."""
+    if optimisation.deepspeed is None:
+        return PlainUpdater(model, optimisation.weight_decay, optimisation.max_grad_norm, ranks)
+    return DeepSpeedUpdater(
+        model,
+        optimisation.weight_decay,
+        optimisation.max_grad_norm,
+        ranks,
+        optimisation.deepspeed,
+        optimisation.precision,
+    )
+
+
+def load_for_training(init: Path) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
+    """Load a parent's checkpoint as the recipe trains it: vision tower frozen, connector and language model trained.
+
+    Args:
+        init: Checkpoint folder.
+
+    Returns:
+        The model in float32 on the CUDA device if there is one, and its tokenizer. In evaluation mode: Qwen2 and the
+        resampler have no dropout, and this keeps it so for any checkpoint.
+    """
+    model, tokenizer = load_checkpoint(init)
+    model.freeze_vision()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
+
+def _due(every: int, done: int, steps: int) -> bool:
+    return done == steps or (every > 0 and done % every == 0)

@@ -1,0 +1,81 @@
+"""The training curves of a run, written while it goes: JSON lines, and TensorBoard beside them."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from vidreason.files import write_aside
+
+LIVE = "metrics.jsonl"
+"""Name of the growing file in the folder of saved states. The target is written at the end only: a workflow system takes
+away the outputs of a failed job, and a resumed run needs the rows so far."""
+BOARD = "tensorboard"
+"""Folder of TensorBoard's event files, beside the target. They hold clock times and are no output of the run."""
+
+
+class MetricsLog:
+    """Rows of numbers, `{"kind": "train" | "validation", "step": ..., ...}`."""
+
+    def __init__(self, target: Path, state: Path, step: int, size: int, writes: bool = True) -> None:
+        """Open the log and drop what a stopped run wrote after its last saved state.
+
+        Args:
+            target: JSON lines, written by `finish`.
+            state: Folder of the saved states, where the log grows.
+            step: Number of steps already done.
+            size: Bytes of the log at that step.
+            writes: Whether this process writes; if not, nothing here does anything.
+        """
+        self.target, self.live, self.writes = target, state / LIVE, writes
+        if not writes:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # imported here: it takes a second
+
+        board = target.parent / BOARD
+        if not step:
+            shutil.rmtree(board, ignore_errors=True)
+        self.live.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self.live.open("r+b" if step else "w+b")
+        self._stream.truncate(size)
+        self._stream.seek(size)
+        self._board = SummaryWriter(str(board), purge_step=step + 1 if step else None)
+
+    def write(self, kind: str, step: int, row: Mapping[str, float]) -> None:
+        """Write one row.
+
+        Args:
+            kind: `train`, with the number of the step from 0, or `validation`, with the number of steps done.
+            step: That number.
+            row: Name -> value.
+        """
+        if self.writes:
+            self._stream.write((json.dumps({"kind": kind, "step": step, **row}) + "\n").encode())
+            for name, value in row.items():
+                # TensorBoard counts steps done, so that both kinds share an axis.
+                self._board.add_scalar(f"{kind}/{name}", value, step + (kind == "train"))
+
+    def size(self) -> int:
+        """Bytes written so far, all of them on disk; 0 in a process that does not write."""
+        if not self.writes:
+            return 0
+        self._stream.flush()
+        return self._stream.tell()
+
+    def finish(self) -> None:
+        """Write the target."""
+        if self.writes:
+            self._stream.flush()
+            with write_aside(self.target) as aside:
+                shutil.copyfile(self.live, aside)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.writes:
+            self._stream.close()
+            self._board.close()

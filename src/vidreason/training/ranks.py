@@ -1,0 +1,127 @@
+"""The processes of a training run: which one this is, what it takes of a batch, and means over all of them.
+
+One process needs nothing of this. Several are started by `torchrun`, one for each device; each computes the loss of its
+part of a batch, gradients are averaged, and all take the same step.
+"""
+
+import dataclasses
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+Item = TypeVar("Item")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        count: Number of processes, R.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    def part(self, batch: Sequence[Item]) -> list[Item]:
+        """This process's part of a batch: every R-th item, as many for all.
+
+        Raises:
+            ValueError: The batch cannot be split evenly. The mean over processes would then be no mean over items.
+        """
+        if len(batch) % self.count:
+            raise ValueError(
+                f"{len(batch)} questions a step cannot be split evenly over {self.count} processes; "
+                f"make batch_size a multiple of {self.count}"
+            )
+        return list(batch[self.rank :: self.count])
+
+    def share(self, weight: float) -> float:
+        """Factor by which a mean over `weight` things, here, has to be multiplied.
+
+        The mean over processes of these products is then the mean over the things of all processes:
+        factor = R w_r / (w_1 + ... + w_R).
+        """
+        return self.count * weight / sum(self.gather(weight))
+
+    def gather(self, value: Item) -> list[Item]:
+        """The values of all processes, in their order."""
+        if self.count == 1:
+            return [value]
+        values: list[Item] = [value] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def mean(self, row: Mapping[str, float], weight: float = 1.0) -> dict[str, float]:
+        """Mean of every number of a row over all processes.
+
+        Args:
+            row: The same keys in every process that has a weight.
+            weight: Of this process; 0 if it has nothing to tell.
+        """
+        rows = [(other, w) for other, w in self.gather((dict(row), weight)) if w]
+        total = sum(w for _, w in rows)
+        return {key: sum(other[key] * w for other, w in rows) / total for key in (rows[0][0] if rows else ())}
+
+    def average_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
+        """Replace every gradient by its mean over all processes; none where no process has one."""
+        if self.count == 1:
+            return
+        parameters = list(parameters)
+        there = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
+        there = there.to(parameters[0].device)
+        dist.all_reduce(there, op=dist.ReduceOp.MAX)
+        for parameter, used in zip(parameters, there.tolist(), strict=True):
+            if used:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                dist.all_reduce(gradient)
+                parameter.grad = gradient / self.count
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def start_ranks(deepspeed: bool = False) -> Ranks:
+    """Join the other processes that `torchrun` has started, if there are any.
+
+    Args:
+        deepspeed: Make a group of this process alone where there are no others: DeepSpeed needs one.
+
+    Differs from the source: accelerate's `PartialState` comes before its `Accelerator`; the other way round a CPU run
+    silently becomes R runs of one process, without DeepSpeed.
+    """
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if not deepspeed:
+            return Ranks()
+        for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}.items():
+            os.environ.setdefault(name, str(value))
+        os.environ.setdefault("MASTER_PORT", str(_free_port()))
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    expected = int(os.environ["WORLD_SIZE"])
+    if state.num_processes != expected:
+        raise RuntimeError(f"{expected} processes were started, accelerate found {state.num_processes}")
+    return Ranks(state.process_index, state.num_processes)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,116 @@
+"""Supervised fine-tuning: the cold start on annotated reasoning, and the answer-only baseline."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from vidreason.frames import FrameStore
+from vidreason.inputs import encode_questions, query_text
+from vidreason.losses import sft_loss
+from vidreason.model import TinyLlavaVideo, save_checkpoint
+from vidreason.model.prompts import sft_example
+from vidreason.records import Question
+from vidreason.training.batches import EpochBatches
+from vidreason.training.checkpoint import discard_states
+from vidreason.training.loop import Metrics, Optimisation, load_for_training, run_steps
+from vidreason.training.ranks import start_ranks
+from vidreason.training.update import whole_weights
+
+STEP_QUESTIONS = 0x5F7
+"""Name of the order of the questions, next to the run's seed."""
+
+
+def train_sft(
+    spec: dict[str, Any], init: Path, questions: Path, frames: Sequence[Path], out: Path, metrics: Path, state: Path
+) -> None:
+    """Train one SFT arm.
+
+    The vision tower stays frozen, connector and language model are trained. A question with a `target` (cold start) is
+    taught that text, any other its option letter. Of R processes each takes every R-th question of a step; its loss is
+    weighted by its taught tokens, so that the mean over processes is the mean over the tokens of the whole step.
+
+    Args:
+        spec: The resolved spec: `answer`, `seed`, `identity`, `epochs`, `batch_size`, `gradient_checkpointing` and the
+            keys of `Optimisation`.
+        init: Checkpoint folder to start from.
+        questions: Question records; those whose clip has no frames are left out and counted in the metrics.
+        frames: Frame tables.
+        out: Checkpoint folder to write.
+        metrics: JSON lines to write.
+        state: Folder of the saved training states.
+
+    Raises:
+        ValueError: No question has frames, or the processes cannot share a step's questions evenly.
+
+    Source: arXiv 2504.09641 section 3.2; TinyLLaVA-Video-R1@efe76a1:tinyllava/train/train_coldstart.py.
+    """
+    optimisation = Optimisation.from_settings(spec)
+    ranks = start_ranks(optimisation.deepspeed is not None)
+    model, tokenizer = load_for_training(init)
+    store = FrameStore(frames)
+    batches = EpochBatches(questions, store, spec["batch_size"], (spec["seed"], STEP_QUESTIONS))
+
+    def step_function(step: int) -> tuple[torch.Tensor, Metrics]:
+        batch = ranks.part(batches.batch(step))
+        videos = encode_questions(model, store, batch)
+        with model.recomputed(spec["gradient_checkpointing"]):
+            loss, tokens = batch_loss(model, tokenizer, batch, videos, spec["answer"])
+        row = {"tokens": tokens / len(batch), "without_frames": batches.without_frames}
+        return loss * ranks.share(tokens), row
+
+    run_steps(
+        model,
+        optimisation,
+        batches.steps(spec["epochs"]),
+        step_function,
+        metrics,
+        state,
+        spec["identity"],
+        "sft",
+        ranks=ranks,
+    )
+    with whole_weights(model):
+        if ranks.first:
+            save_checkpoint(model, tokenizer, out)
+            discard_states(state)
+
+
+def batch_loss(
+    model: TinyLlavaVideo,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[Question],
+    videos: torch.Tensor,
+    answer: str,
+) -> tuple[torch.Tensor, int]:
+    """Cross-entropy of the taught texts of a batch.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        batch: B questions.
+        videos: float [B, Q, D].
+        answer: `option` or `reason`.
+
+    Returns:
+        Mean loss over the taught tokens, and their number.
+    """
+    examples = [sft_example(tokenizer, conversation(question, answer)) for question in batch]
+    embeds, mask, labels = model.embed(
+        [example.input_ids for example in examples],
+        videos,
+        padding_side="right",
+        labels=[example.labels for example in examples],
+    )
+    logits = model(embeds, attention_mask=mask).logits
+    return sft_loss(logits, labels), int((labels[:, 1:] >= 0).sum())
+
+
+def conversation(question: Question, answer: str) -> list[dict[str, str]]:
+    """The conversation that teaches one question."""
+    return [
+        {"from": "human", "value": query_text(question, answer, training=True)},
+        {"from": "gpt", "value": question.target or question.answer},
+    ]

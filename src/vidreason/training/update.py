@@ -1,0 +1,254 @@
+"""One optimiser step from a loss, with plain AdamW or with DeepSpeed, on one process or several.
+
+Both have the same three duties: update the weights, give out what a saved state needs, take it back.
+"""
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from vidreason.training.ranks import Ranks
+
+Tensors = dict[str, torch.Tensor]
+BETAS = (0.9, 0.999)
+
+
+class Updater(Protocol):
+    """What the training loop asks of an optimiser.
+
+    Attributes:
+        divided: Whether each process holds a part of the optimiser's state of its own.
+    """
+
+    divided: bool
+
+    def update(self, loss: torch.Tensor, rate: float) -> float:
+        """Take one step down the mean loss of all processes.
+
+        Args:
+            loss: Loss of this process's part, with gradient.
+            rate: Learning rate.
+
+        Returns:
+            Norm of the whole gradient before it is scaled down. If it is not finite, the weights are of no more use.
+        """
+
+    def moments(self) -> Tensors:
+        """The optimiser's state, or this process's part of it."""
+
+    def restore(self, weights: Tensors, moments: Tensors) -> None:
+        """Go on from saved weights and state."""
+
+
+def trained_weights(model: torch.nn.Module) -> Tensors:
+    """The weights that are trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+class PlainUpdater:
+    """AdamW on the whole model in every process; gradients are averaged over processes."""
+
+    divided = False
+
+    def __init__(self, model: torch.nn.Module, weight_decay: float, max_grad_norm: float, ranks: Ranks) -> None:
+        """Take the model's trained weights.
+
+        Args:
+            model: The same in every process.
+            weight_decay: AdamW's decoupled weight decay.
+            max_grad_norm: Gradients are scaled down to this norm.
+            ranks: The processes.
+        """
+        self.weights = trained_weights(model)
+        self.optimizer = _adamw(self.weights, weight_decay)
+        self.max_grad_norm, self.ranks = max_grad_norm, ranks
+
+    def update(self, loss: torch.Tensor, rate: float) -> float:
+        """See `Updater`; where the gradient is not finite, the weights stay as they are."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.ranks.average_gradients(self.weights.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.max_grad_norm))
+        if math.isfinite(norm):
+            _set_rate(self.optimizer, rate)
+            self.optimizer.step()
+        return norm
+
+    def moments(self) -> Tensors:
+        """See `Updater`."""
+        return _state_of(self.optimizer, list(self.weights.values()))
+
+    def restore(self, weights: Tensors, moments: Tensors) -> None:
+        """See `Updater`."""
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                self.weights[name].copy_(tensor)
+        _set_state(self.optimizer, list(self.weights.values()), moments)
+
+
+class DeepSpeedUpdater:
+    """DeepSpeed's ZeRO through accelerate: optimiser state, gradients and weights dealt out over the processes.
+
+    Weights and gradients are in bf16 where `precision` says so, with a copy in float32 that is updated: steps of 1e-6
+    would vanish in bf16.
+    """
+
+    divided = True
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        weight_decay: float,
+        max_grad_norm: float,
+        ranks: Ranks,
+        settings: Mapping[str, Any],
+        precision: str,
+    ) -> None:
+        """Hand the model to DeepSpeed, which changes it in place.
+
+        Args:
+            model: The same in every process.
+            weight_decay: AdamW's decoupled weight decay.
+            max_grad_norm: Gradients are scaled down to this norm.
+            ranks: The processes, from `start_ranks(deepspeed=True)`.
+            settings: `zero_stage` (1, 2 or 3) and `offload_optimizer`.
+            precision: `fp32` or `bf16`.
+
+        Raises:
+            RuntimeError: DeepSpeed was not used, or not by all processes.
+        """
+        # The build of DeepSpeed's own operators looks for ninja on the path.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        from accelerate import Accelerator, DeepSpeedPlugin
+        from accelerate.utils import DistributedType
+
+        plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(settings, precision, max_grad_norm))
+        accelerator = Accelerator(deepspeed_plugin=plugin)
+        if accelerator.distributed_type != DistributedType.DEEPSPEED or accelerator.num_processes != ranks.count:
+            raise RuntimeError(
+                f"DeepSpeed over {ranks.count} processes was asked for, accelerate made "
+                f"{accelerator.distributed_type} over {accelerator.num_processes}"
+            )
+        self.model = model
+        self.engine, _ = accelerator.prepare(model, _adamw(trained_weights(model), weight_decay))
+        self.inner: torch.optim.Optimizer = self.engine.optimizer.optimizer
+
+    def update(self, loss: torch.Tensor, rate: float) -> float:
+        """See `Updater`; DeepSpeed takes the step before the norm is known."""
+        _set_rate(self.inner, rate)
+        self.engine.backward(loss)
+        self.engine.step()
+        return float(self.engine.get_global_grad_norm())
+
+    def moments(self) -> Tensors:
+        """See `Updater`: this process's part, with the float32 weights that belong to it."""
+        masters = {f"master.{number}": weight.detach() for number, weight in enumerate(self._masters())}
+        return {**masters, **_state_of(self.inner, self._masters())}
+
+    def restore(self, weights: Tensors, moments: Tensors) -> None:
+        """See `Updater`."""
+        with torch.no_grad(), whole_weights(self.model, changed=True):
+            own = trained_weights(self.model)
+            for name, tensor in weights.items():
+                own[name].copy_(tensor)
+        with torch.no_grad():
+            for number, weight in enumerate(self._masters()):
+                weight.copy_(moments[f"master.{number}"])
+        _set_state(self.inner, self._masters(), moments)
+
+    def _masters(self) -> list[torch.Tensor]:
+        """The float32 weights that this process updates; ZeRO-3 lends them to the optimiser only for the step."""
+        outer = self.engine.optimizer
+        if hasattr(outer, "fp32_partitioned_groups_flat"):
+            return list(outer.fp32_partitioned_groups_flat)
+        return [weight for group in self.inner.param_groups for weight in group["params"]]
+
+
+def deepspeed_config(settings: Mapping[str, Any], precision: str, max_grad_norm: float) -> dict[str, Any]:
+    """DeepSpeed's own configuration.
+
+    Args:
+        settings: `zero_stage` (1, 2 or 3) and `offload_optimizer`.
+        precision: `fp32` or `bf16`.
+        max_grad_norm: Gradients are scaled down to this norm.
+    """
+    zero: dict[str, Any] = {"stage": settings["zero_stage"]}
+    if settings["offload_optimizer"]:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # what a step holds is the caller's business
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": max_grad_norm,
+        "bf16": {"enabled": precision == "bf16"},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,  # torch's AdamW; DeepSpeed's own is another long build
+    }
+
+
+@contextlib.contextmanager
+def whole_weights(model: torch.nn.Module, changed: bool = False) -> Iterator[None]:
+    """Every weight whole in every process, where ZeRO-3 has dealt them out; else nothing happens.
+
+    Generation needs it: processes generate for different numbers of steps, and would wait for each other's weights for
+    ever. So does saving.
+
+    Args:
+        model: The model.
+        changed: Whether the block changes weights (in the same way in every process).
+    """
+    dealt = [parameter for parameter in model.parameters() if hasattr(parameter, "ds_id")]
+    if not dealt:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(dealt, modifier_rank=0 if changed else None), _without_hooks(model):
+        yield
+
+
+@contextlib.contextmanager
+def _without_hooks(model: torch.nn.Module) -> Iterator[None]:
+    """Take out the hooks by which ZeRO-3 fetches weights before a layer and drops them after it."""
+    modules = list(model.modules())
+    kept = [(module._forward_pre_hooks, module._forward_hooks) for module in modules]
+    for module in modules:
+        module._forward_pre_hooks, module._forward_hooks = type(kept[0][0])(), type(kept[0][1])()
+    try:
+        yield
+    finally:
+        for module, (before, after) in zip(modules, kept, strict=True):
+            module._forward_pre_hooks, module._forward_hooks = before, after
+
+
+def _adamw(weights: Tensors, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=weight_decay, betas=BETAS)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _state_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> Tensors:
+    """What the optimiser keeps of each weight, as `<number of the weight>.<name>`."""
+    return {
+        f"{number}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
+        for number, weight in enumerate(weights)
+        for name, value in optimizer.state[weight].items()
+    }
+
+
+def _set_state(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor], tensors: Tensors) -> None:
+    """Undo `_state_of`; other tensors are passed over."""
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        if number.isdigit():
+            weight = weights[int(number)]
+            # torch's AdamW counts its steps on the CPU.
+            optimizer.state[weight][name] = tensor if name == "step" else tensor.to(weight.device)

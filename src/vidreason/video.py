@@ -1,0 +1,387 @@
+"""Opening videos: what a container really holds, and the frames at given positions.
+
+`scan` reads every packet of a file without decoding any, which gives the true duration, the number of frames and the
+time stamp of each (also where the frame rate varies), and shows a file that stops short of what its header promises.
+`decode_frames` then decodes the frames asked for, with decord where it is installed and with PyAV where decord is not
+or fails. Nothing here crashes on a bad file: `scan` returns a `Clip` whose status says why, `decode_frames` raises
+`VideoError` with a status.
+
+A folder of pictures `00001.jpg`, `00002.jpg`, ... is a video too, at `FOLDER_FPS` frames per second.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidreason.records import OK, Clip
+
+MISSING = "missing"
+EMPTY_FILE = "empty_file"
+NOT_A_VIDEO = "not_a_video"
+UNREADABLE = "unreadable"
+TRUNCATED = "truncated"
+TOO_SHORT = "too_short"
+STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT)
+
+FOLDER_FPS = 3.0
+"""Frame rate of a folder of pictures. Source: MVBench's tvqa folder `frames_fps3_hq`."""
+SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi")
+SLACK_SECONDS = 0.5
+"""A stream may end this much before its container says so: audio is often a little longer than the pictures."""
+SLACK_FRACTION = 0.02
+"""A stream may hold this fraction fewer frames than its header says: edit lists hide some at the start."""
+
+
+class VideoError(Exception):
+    """A video that cannot be decoded.
+
+    Attributes:
+        status: One of `STATUSES`.
+        detail: The decoder's own words.
+    """
+
+    def __init__(self, status: str, detail: str) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What reading a container's packets gave.
+
+    Attributes:
+        clip: Status, duration, frame rate, number of frames, codec.
+        times: float64 [frames], presentation time of every frame in seconds from the first, ascending; empty unless
+            the status is `ok`.
+    """
+
+    clip: Clip
+    times: np.ndarray
+
+
+def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Clip:
+    """Say what a video file or frame folder holds.
+
+    Args:
+        path: The file or folder.
+        key: `Clip.clip` of the result; the path itself by default.
+        decode: Also decode every frame once, which finds damage that the packets do not show.
+
+    Returns:
+        The clip. Its status is one of `STATUSES`; this function does not raise on a bad file.
+    """
+    scanned = scan(path, key)
+    if not decode or scanned.clip.status != OK:
+        return scanned.clip
+    try:
+        decoded = sum(1 for _ in _frames_in_order(Path(path)))
+    except VideoError as error:
+        return dataclasses.replace(scanned.clip, status=error.status, detail=error.detail)
+    if _clearly_fewer(decoded, len(scanned.times)):
+        detail = f"only {decoded} of {len(scanned.times)} frames can be decoded"
+        return dataclasses.replace(scanned.clip, status=UNREADABLE, detail=detail)
+    return scanned.clip
+
+
+def scan(path: str | Path, key: str | None = None) -> Scan:
+    """Read the packets of a video, or list a frame folder, without decoding.
+
+    Args:
+        path: The file or folder.
+        key: `Clip.clip` of the result; the path itself by default.
+
+    Returns:
+        The clip and the time of every frame.
+    """
+    path = Path(path)
+    key = str(path) if key is None else key
+    try:
+        if path.is_dir():
+            return _scan_folder(path, key)
+        _refuse_impostors(path)
+        return _scan_file(path, key)
+    except VideoError as error:
+        return Scan(Clip(key, error.status, detail=error.detail), np.zeros(0))
+
+
+def _refuse_impostors(path: Path) -> None:
+    """Raise `VideoError` for a file that is absent, empty, plain text, or an MP4 or AVI cut short."""
+    if not path.exists():
+        raise VideoError(MISSING, "no such file")
+    size = path.stat().st_size
+    if size == 0:
+        raise VideoError(EMPTY_FILE, "the file has 0 bytes")
+    with path.open("rb") as stream:
+        head = stream.read(512)
+        if _is_text(head):
+            raise VideoError(NOT_A_VIDEO, f"the file is text and begins {head[:60].decode('utf-8', 'replace')!r}")
+        if head[4:8] == b"ftyp":
+            _refuse_cut_mp4(stream, size)
+    if head[:4] == b"RIFF":
+        promised = int.from_bytes(head[4:8], "little") + 8
+        if promised > size:
+            raise VideoError(TRUNCATED, f"the file has {size} of the {promised} bytes its header promises")
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are printable text: a web page, an error message, a Git LFS pointer."""
+    return all(byte in b"\t\n\r\f" or byte >= 32 for byte in head)
+
+
+def _refuse_cut_mp4(stream: Any, size: int) -> None:
+    """Raise `VideoError` if the last top-level box of an MP4 is longer than what is left of the file.
+
+    The index usually comes last, so such a file cannot be opened at all, and the decoder's words do not tell why.
+    """
+    offset = 0
+    while offset + 8 <= size:
+        stream.seek(offset)
+        header = stream.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length == 0:
+            return
+        if length < 8:
+            raise VideoError(UNREADABLE, f"broken MP4: a box of {length} bytes at byte {offset}")
+        offset += length
+    if offset > size:
+        raise VideoError(TRUNCATED, f"the file has {size} of the {offset} bytes its MP4 boxes need")
+
+
+def _scan_file(path: Path, key: str) -> Scan:
+    """Scan a container with PyAV."""
+    with _open(path) as container:
+        if not container.streams.video:
+            raise VideoError(NOT_A_VIDEO, f"no video stream in this {container.format.name} file")
+        stream = container.streams.video[0]
+        base = stream.time_base
+        stamps, ends, container_end = [], [], 0.0
+        with _as_video_error("while reading packets"):
+            for packet in container.demux():
+                stamp = packet.dts if packet.pts is None else packet.pts
+                if not packet.size or stamp is None:
+                    continue
+                end = (stamp + (packet.duration or 0)) * packet.time_base
+                container_end = max(container_end, float(end))
+                if packet.stream_index == stream.index and not packet.is_discard:
+                    stamps.append(stamp)
+                    ends.append(end)
+        rate = float(stream.average_rate or 0)
+        codec = stream.codec_context.name
+        declared = float(stream.duration * base) if stream.duration and base else None
+        whole = container.duration / 1_000_000 if container.duration else None
+        clip = Clip(key, OK, fps=rate or None, frames=len(stamps), codec=codec)
+        if not stamps:
+            raise VideoError(TOO_SHORT, "the video stream has no frames")
+        stamps.sort()
+        start = stamps[0] * base
+        duration = float(max(ends) - start)
+        clip = dataclasses.replace(
+            clip, duration=duration, fps=rate or (len(stamps) / duration if duration > 0 else None)
+        )
+        problem = _shortfall(len(stamps), stream.frames, duration, declared, container_end, whole)
+    if duration <= 0:
+        return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
+    if problem:
+        return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
+    times = np.array([float(stamp * base - start) for stamp in stamps])
+    return Scan(clip, times)
+
+
+def _shortfall(
+    frames: int, promised: int, duration: float, declared: float | None, container_end: float, whole: float | None
+) -> str:
+    """Say by how much a stream ends before its header says it does; `""` when it does not."""
+    if promised and _clearly_fewer(frames, promised):
+        return f"{frames} of {promised} frames"
+    # Without a duration of its own (webm, mkv) the stream is judged by the container, whose longest stream counts.
+    there, said = (duration, declared) if declared else (container_end, whole)
+    if said and said - there > max(SLACK_SECONDS, SLACK_FRACTION * said):
+        return f"{there:.2f} of {said:.2f} seconds"
+    return ""
+
+
+def _clearly_fewer(frames: int, promised: int) -> bool:
+    """Whether frames are missing beyond what edit lists and rounding explain."""
+    return promised - frames > max(2, SLACK_FRACTION * promised)
+
+
+def folder_frames(path: Path) -> list[Path]:
+    """The pictures of a frame folder, in order.
+
+    Raises:
+        VideoError: The folder has no pictures, or their names are not 00001.jpg, 00002.jpg, ... without a gap.
+    """
+    pictures = sorted(path.glob("*.jpg"))
+    if not pictures:
+        raise VideoError(NOT_A_VIDEO, "a folder without .jpg pictures")
+    for number, picture in enumerate(pictures, start=1):
+        if picture.name != f"{number:05d}.jpg":
+            raise VideoError(
+                TRUNCATED, f"expected {number:05d}.jpg as picture {number} of {len(pictures)}, found {picture.name}"
+            )
+    return pictures
+
+
+def _scan_folder(path: Path, key: str) -> Scan:
+    """Scan a folder of pictures: every one must be there and have bytes."""
+    pictures = folder_frames(path)
+    for picture in pictures:
+        if picture.stat().st_size == 0:
+            raise VideoError(EMPTY_FILE, f"{picture.name} has 0 bytes")
+    count = len(pictures)
+    clip = Clip(key, OK, duration=count / FOLDER_FPS, fps=FOLDER_FPS, frames=count, codec="frames")
+    return Scan(clip, np.arange(count) / FOLDER_FPS)
+
+
+def decode_frames(path: str | Path, indices: Sequence[int], times: np.ndarray) -> list[np.ndarray]:
+    """Decode the frames at the given positions.
+
+    Args:
+        path: Video file or frame folder.
+        indices: Positions in order of presentation, from 0; any order, repeats allowed.
+        times: `Scan.times` of the same file.
+
+    Returns:
+        One uint8 [height, width, 3] RGB picture per index, in the order asked for.
+
+    Raises:
+        VideoError: A frame cannot be decoded by any of the decoders.
+        IndexError: An index is outside the video.
+    """
+    path = Path(path)
+    wanted = sorted({int(index) for index in indices})
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < len(times):
+        raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{len(times) - 1}")
+    if path.is_dir():
+        found = _decode_folder(path, wanted)
+    else:
+        found = _decode_with_decord(path, wanted, len(times)) or _decode_with_av(path, wanted, times)
+    return [found[int(index)] for index in indices]
+
+
+def _decode_folder(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
+    """Read pictures of a frame folder."""
+    from PIL import Image, UnidentifiedImageError
+
+    pictures = folder_frames(path)
+    found = {}
+    for index in wanted:
+        try:
+            with Image.open(pictures[index]) as picture:
+                found[index] = np.asarray(picture.convert("RGB"))
+        except (OSError, UnidentifiedImageError) as error:
+            raise VideoError(UNREADABLE, f"{pictures[index].name}: {error}") from error
+    return found
+
+
+def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int, np.ndarray] | None:
+    """Decode with decord; None where it is not installed, fails, or counts other frames than the packets show."""
+    if importlib.util.find_spec("decord") is None:
+        return None
+    import decord
+
+    try:
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        if len(reader) != frames:
+            return None
+        pictures = reader.get_batch(wanted).asnumpy()
+    # decord raises RuntimeError for files it cannot open and DECORDError, an Exception of its own, for the rest.
+    except (RuntimeError, decord.DECORDError):
+        return None
+    return dict(zip(wanted, pictures, strict=True))
+
+
+def _decode_with_av(path: Path, wanted: list[int], times: np.ndarray) -> dict[int, np.ndarray]:
+    """Decode with PyAV: from the start for short videos, jumping to the nearest key frame in long ones."""
+    found: dict[int, np.ndarray] = {}
+    half_frame = max(0.5 * float(np.min(np.diff(times))), _TICK) if len(times) > 1 else 1.0
+    with _open(path) as container, _as_video_error(f"frames {wanted}"):
+        stream = container.streams.video[0]
+        base = stream.time_base
+        origin = None if stream.start_time is None else float(stream.start_time * base)
+        waiting = list(wanted)
+        position = -1.0
+        frames: Iterator[Any] = iter(container.decode(stream))
+        while waiting:
+            target = float(times[waiting[0]])
+            if origin is not None and target - position > _JUMP_SECONDS:
+                container.seek(int((target + origin) / base), stream=stream, backward=True)
+                frames = iter(container.decode(stream))
+            frame = next(frames, None)
+            if frame is None:
+                break
+            if frame.pts is None:
+                continue
+            stamp = float(frame.pts * base)
+            origin = stamp if origin is None else origin
+            position = stamp - origin
+            if position >= target - half_frame:
+                picture = _upright(frame)
+                # Some streams lack a frame that the packets announced: the next one shown stands for it.
+                while waiting and times[waiting[0]] <= position + half_frame:
+                    found[waiting.pop(0)] = picture
+    if waiting:
+        raise VideoError(UNREADABLE, f"no frame could be decoded at positions {waiting}")
+    return found
+
+
+_JUMP_SECONDS = 20.0
+"""Beyond this distance seeking is cheaper than decoding what lies between."""
+_TICK = 1e-5
+"""Smallest difference of time stamps that counts, in seconds."""
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """The picture of a PyAV frame, turned as its metadata say (decord does so by itself)."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _frames_in_order(path: Path) -> Iterator[Any]:
+    """Every frame of a video file or folder, decoded once."""
+    if path.is_dir():
+        count = len(folder_frames(path))
+        for index in range(count):
+            yield _decode_folder(path, [index])[index]
+        return
+    with _open(path) as container, _as_video_error("while decoding"):
+        yield from container.decode(container.streams.video[0])
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Open a container with PyAV, or raise `VideoError`."""
+    import av
+
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(UNREADABLE, f"cannot be opened: {_words(error, path)}") from error
+    with container:
+        yield container
+
+
+@contextlib.contextmanager
+def _as_video_error(doing: str) -> Iterator[None]:
+    """Turn the decoder's errors into `VideoError`."""
+    import av
+
+    try:
+        yield
+    except (av.FFmpegError, EOFError, OSError, ValueError) as error:
+        raise VideoError(UNREADABLE, f"{doing}: {_words(error)}") from error
+
+
+def _words(error: BaseException, path: Path | None = None) -> str:
+    """The decoder's message without the path, which the row names already."""
+    text = str(error)
+    return text.replace(f": '{path}'", "") if path is not None else text

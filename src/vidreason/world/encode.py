@@ -1,0 +1,208 @@
+"""Writing scenes as the kinds of files that real data sets publish.
+
+Pictures go as raw RGB through a pipe into ffmpeg (through ffmpeg-python; the system's binary, or the one in
+imageio-ffmpeg's wheel). Every kind is written deterministically: one thread, no time of writing, no random identifiers.
+
+A clip has a multiple of `STEPS` frames, at least three per step. Only then do both rules that pick 16 frames,
+`uniform` and `segments` (see `vidreason.indices`), see the story steps 0, 1, ..., 15, each once.
+
+Letters: N frames of the clip, S height and width in pixels.
+"""
+
+import dataclasses
+import functools
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidreason.video import FOLDER_FPS
+from vidreason.world.scenes import STEPS, Scene, render
+
+SIZE = 64
+"""Height and width of a clip in pixels: a cell of the world's grid is then 16 pixels, 8 in the halved chroma planes."""
+RATES = (8, 5, 4, 10)
+"""Frame rates of the clips; low ones, because writing thousands of clips must take seconds."""
+MIN_FRAMES_PER_STEP = 3
+MAX_FRAMES_PER_STEP = 12
+VARIABLE_TICKS = 4
+VARIABLE_KEPT = (0, 1, 3)
+"""A variable-rate clip keeps these of every `VARIABLE_TICKS` ticks: its frames are held for 1, 2 and 1 ticks."""
+
+_X264 = {"vcodec": "libx264", "preset": "ultrafast", "crf": 18}
+KINDS: dict[str, dict[str, Any]] = {
+    "mp4": {"format": "mp4", **_X264},
+    "variable": {"format": "mp4", **_X264, "fps_mode": "vfr"},
+    "mkv": {"format": "matroska", **_X264},
+    "webm": {"format": "webm", "vcodec": "libvpx-vp9", "deadline": "realtime", "cpu-used": 8, "crf": 20, "b:v": 0},
+    "avi": {"format": "avi", "vcodec": "mpeg4", "q:v": 2},
+    "frames": {},
+}
+"""Kind of file -> ffmpeg's output options. `variable` is an mp4 with a varying frame rate, `frames` a folder of .jpg."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Frame rate and frames of a clip.
+
+    Attributes:
+        fps: Frames per second.
+        per_step: Frames per story step.
+        before: Frames of other content before the scene.
+        after: Frames of other content after the scene.
+    """
+
+    fps: float
+    per_step: int
+    before: int = 0
+    after: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the whole clip."""
+        return self.before + STEPS * self.per_step + self.after
+
+    @property
+    def duration(self) -> float:
+        """Duration of the whole clip in seconds."""
+        return self.frames / self.fps
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Start and end of the scene in seconds."""
+        return self.before / self.fps, (self.before + STEPS * self.per_step) / self.fps
+
+
+def timing(duration: float, kind: str) -> Timing:
+    """Choose a frame rate and a number of frames close to a duration.
+
+    Args:
+        duration: Wanted duration in seconds.
+        kind: Key of `KINDS`.
+
+    Returns:
+        The timing with the nearest duration; among equals the first rate of `RATES`.
+
+    Example:
+        >>> timing(12.0, "mp4").duration
+        12.0
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of video {kind!r}; allowed: {', '.join(KINDS)}")
+    rates = (FOLDER_FPS,) if kind == "frames" else RATES
+    allowed = (len(VARIABLE_KEPT),) if kind == "variable" else range(MIN_FRAMES_PER_STEP, MAX_FRAMES_PER_STEP + 1)
+    if kind == "variable":
+        # Every step is VARIABLE_TICKS ticks long, so any duration can be met exactly.
+        return Timing(STEPS * len(VARIABLE_KEPT) / duration, len(VARIABLE_KEPT))
+    options = [Timing(rate, per_step) for rate in rates for per_step in allowed]
+    return min(options, key=lambda option: abs(option.duration - duration))
+
+
+def with_surroundings(clip: Timing, before: float, after: float) -> Timing:
+    """The same clip inside a longer video, with so many seconds of other content before and after it."""
+    return dataclasses.replace(clip, before=round(before * clip.fps), after=round(after * clip.fps))
+
+
+def encode(scene: Scene, path: Path, clip: Timing, kind: str, around: Scene | None = None, size: int = SIZE) -> None:
+    """Write a scene as a video.
+
+    Args:
+        scene: The scene; every story step is shown for the same time.
+        path: File (or folder, for `frames`) to write; its parent must exist.
+        clip: Frame rate and frames; see `timing`.
+        kind: Key of `KINDS`.
+        around: Scene shown before and after, where `clip` has room for it.
+        size: Height and width in pixels.
+
+    Raises:
+        RuntimeError: ffmpeg failed; the message holds its last words.
+    """
+    pictures = picture_sequence(scene, clip, around, size)
+    if kind == "frames":
+        _write_folder(pictures, path)
+    elif kind == "variable":
+        ticks = np.repeat(pictures[:: clip.per_step], VARIABLE_TICKS, axis=0)
+        keep = "+".join(f"eq(mod(n,{VARIABLE_TICKS}),{tick})" for tick in VARIABLE_KEPT)
+        _run_ffmpeg(ticks, clip.fps * VARIABLE_TICKS / clip.per_step, path, KINDS[kind], select=keep)
+    else:
+        _run_ffmpeg(pictures, clip.fps, path, KINDS[kind])
+
+
+def picture_sequence(scene: Scene, clip: Timing, around: Scene | None = None, size: int = SIZE) -> np.ndarray:
+    """All frames of a clip: uint8 [N, S, S, 3]."""
+    story = np.repeat([render(scene, step, size) for step in range(STEPS)], clip.per_step, axis=0)
+    if not clip.before and not clip.after:
+        return story
+    if around is None:
+        raise ValueError(
+            f"a clip with {clip.before} + {clip.after} frames around the scene needs a scene to show there"
+        )
+    other = [render(around, step, size) for step in range(STEPS)]
+    before = [other[(index // clip.per_step) % STEPS] for index in range(clip.before)]
+    after = [other[(index // clip.per_step) % STEPS] for index in range(clip.after)]
+    return np.concatenate([part for part in (np.array(before), story, np.array(after)) if len(part)])
+
+
+def _write_folder(pictures: np.ndarray, path: Path) -> None:
+    """Write 1-based `%05d.jpg` pictures."""
+    from PIL import Image
+
+    path.mkdir()
+    for number, picture in enumerate(pictures, start=1):
+        Image.fromarray(picture).save(path / f"{number:05d}.jpg", quality=92)
+
+
+@functools.cache
+def ffmpeg_binary() -> str:
+    """The system's ffmpeg, or the one that imageio-ffmpeg brings.
+
+    Raises:
+        RuntimeError: There is neither.
+    """
+    found = shutil.which("ffmpeg")
+    if found:
+        return found
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _run_ffmpeg(
+    pictures: np.ndarray, fps: float, path: Path, options: dict[str, Any], select: str | None = None
+) -> None:
+    """Pipe raw frames, uint8 [N, S, S, 3], through ffmpeg into a file."""
+    import ffmpeg
+
+    _, height, width, _ = pictures.shape
+    rate = _ratio(fps)
+    stream = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=rate, threads=1)
+    if select is not None:
+        stream = stream.filter("select", select)
+    # BT.601 is what swscale assumes of a small picture without tags, and what decoders assume of it in turn.
+    output = ffmpeg.output(
+        stream,
+        str(path),
+        pix_fmt="yuv420p",
+        threads=1,
+        map_metadata=-1,
+        fflags="+bitexact",
+        **{"flags:v": "+bitexact"},
+        **options,
+    )
+    try:
+        output.global_args("-loglevel", "error", "-nostdin", "-filter_threads", "1").overwrite_output().run(
+            cmd=ffmpeg_binary(), input=np.ascontiguousarray(pictures).tobytes(), quiet=True
+        )
+    except ffmpeg.Error as error:
+        raise RuntimeError(
+            f"ffmpeg could not write {path}: {error.stderr.decode('utf-8', 'replace').strip()[-400:]}"
+        ) from error
+
+
+def _ratio(fps: float) -> str:
+    """A frame rate as ffmpeg reads it, exact for the rates of `timing`."""
+    if math.isclose(fps, round(fps)):
+        return str(round(fps))
+    return f"{round(fps * 1_000_000)}/1000000"

@@ -1,0 +1,189 @@
+"""Scenes of the synthetic world: a short parade of coloured things, known exactly.
+
+A scene is a story of `STEPS` equal steps. It is cut into three *acts*, one after another; in each act one thing of one
+colour is on stage and stays put, goes left, right, up or down, or turns another colour. Nothing else happens, so the
+caption of a scene says all there is to know about it.
+
+The stage is a grid of `GRID` x `GRID` cells. With a picture of 4 x 4 patches a cell is a patch, which a small vision
+tower can learn to see. The upper left cell stays empty: upstream's vision tower drops the first patch
+(golden quirk 1), so nothing there could ever be seen.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+STEPS = 16
+"""Story steps of a scene; a clip of duration D shows step floor(STEPS * t / D) at time t."""
+GRID = 4
+THINGS = ("ball", "box", "kite", "ring", "cross", "bar", "post", "wedge")
+COLOURS = {
+    "red": (225, 45, 45),
+    "green": (40, 190, 60),
+    "blue": (60, 90, 240),
+    "yellow": (235, 215, 50),
+    "pink": (240, 120, 215),
+    "white": (245, 245, 245),
+}
+DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+ACT_ENDS = (5, 10, 16)
+"""Step after the last of each act."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Act:
+    """One thing on stage.
+
+    Attributes:
+        thing: One of `THINGS`.
+        colour: Its colour when it enters, one of `COLOURS`.
+        verb: `stays`, `goes` or `turns`.
+        argument: `put`, a direction, or the colour it turns to half-way.
+        row: Row of the first cell, 0 at the top.
+        column: Column of the first cell, 0 at the left.
+        start: First step.
+        end: Step after the last.
+    """
+
+    thing: str
+    colour: str
+    verb: str
+    argument: str
+    row: int
+    column: int
+    start: int
+    end: int
+
+    @property
+    def caption(self) -> str:
+        """What happens, in four words."""
+        return f"{self.colour} {self.thing} {self.verb} {self.argument}"
+
+    def at(self, step: int) -> tuple[int, int, str]:
+        """Row, column and colour at a story step within the act."""
+        if self.verb == "turns":
+            return self.row, self.column, self.colour if 2 * step < self.start + self.end else self.argument
+        if self.verb == "stays":
+            return self.row, self.column, self.colour
+        down, right = DIRECTIONS[self.argument]
+        moved = round((GRID - 1) * (step - self.start) / (self.end - self.start - 1))
+        return self.row + down * moved, self.column + right * moved, self.colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A whole story.
+
+    Attributes:
+        seed: The seed it was drawn with.
+        acts: The acts in order of time.
+        backdrop: Grey level of the background, 0..255.
+    """
+
+    seed: int
+    acts: tuple[Act, ...]
+    backdrop: int
+
+    @property
+    def caption(self) -> str:
+        """The truth about the scene in one line, acts in order of time."""
+        return ", ".join(act.caption for act in self.acts)
+
+    def act_at(self, step: int) -> Act:
+        """The act on stage at a story step."""
+        return next(act for act in self.acts if act.start <= step < act.end)
+
+
+def make_scene(seed: int) -> Scene:
+    """Draw a scene; the same seed gives the same scene.
+
+    Args:
+        seed: Any non-negative integer.
+
+    Returns:
+        A scene of three acts with different things and entering colours. None, one, two or three things go somewhere,
+        equally likely, so that their number cannot be guessed.
+
+    Example:
+        >>> make_scene(3) == make_scene(3)
+        True
+    """
+    rng = np.random.default_rng([seed, 0x5CE])
+    count = len(ACT_ENDS)
+    things = rng.choice(THINGS, size=count, replace=False)
+    colours = rng.choice(tuple(COLOURS), size=count, replace=False)
+    going = set(rng.permutation(count)[: rng.integers(count + 1)].tolist())
+    acts = []
+    for number, (start, end) in enumerate(zip((0, *ACT_ENDS), ACT_ENDS, strict=False)):
+        colour = str(colours[number])
+        verb, argument, row, column = _draw_way(rng) if number in going else _draw_stand(rng, colour)
+        acts.append(Act(str(things[number]), colour, verb, argument, row, column, start, end))
+    return Scene(seed, tuple(acts), int(rng.integers(20, 60)))
+
+
+def _draw_way(rng: np.random.Generator) -> tuple[str, str, int, int]:
+    """Draw a direction and the first cell, never passing through the unseen upper left cell."""
+    argument = str(rng.choice(tuple(DIRECTIONS)))
+    lane, far = int(rng.integers(1, GRID)), GRID - 1
+    row, column = {"left": (lane, far), "right": (lane, 0), "up": (far, lane), "down": (0, lane)}[argument]
+    return "goes", argument, row, column
+
+
+def _draw_stand(rng: np.random.Generator, colour: str) -> tuple[str, str, int, int]:
+    """Draw whether a thing stays put or turns another colour, and its cell, never the unseen upper left one."""
+    cell = int(rng.integers(1, GRID * GRID))
+    if rng.random() < 0.5:
+        return "stays", "put", cell // GRID, cell % GRID
+    return "turns", str(rng.choice([other for other in COLOURS if other != colour])), cell // GRID, cell % GRID
+
+
+def render(scene: Scene, step: int, size: int) -> np.ndarray:
+    """Draw one story step.
+
+    Args:
+        scene: The scene.
+        step: Story step, 0..STEPS-1.
+        size: Height and width in pixels, a multiple of `GRID`.
+
+    Returns:
+        uint8 [size, size, 3], RGB.
+    """
+    act = scene.act_at(step)
+    row, column, colour = act.at(step)
+    cell = size // GRID
+    picture = np.full((size, size, 3), scene.backdrop, dtype=np.uint8)
+    box = picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+    box[sprite(act.thing, cell)] = COLOURS[colour]
+    return picture
+
+
+@functools.lru_cache(maxsize=256)
+def sprite(thing: str, cell: int) -> np.ndarray:
+    """Mask of a thing that fills one cell: bool [cell, cell]."""
+    y, x = np.mgrid[0:cell, 0:cell]
+    u, v = (2 * x + 1) / cell - 1, (2 * y + 1) / cell - 1
+    radius = np.hypot(u, v)
+    masks = {
+        "ball": radius <= 0.95,
+        "box": (abs(u) <= 0.9) & (abs(v) <= 0.9),
+        "kite": abs(u) + abs(v) <= 1.0,
+        "ring": (radius <= 0.98) & (radius >= 0.5),
+        "cross": (abs(u) <= 0.3) | (abs(v) <= 0.3),
+        "bar": abs(v) <= 0.4,
+        "post": abs(u) <= 0.4,
+        "wedge": u + v >= 0.0,
+    }
+    return masks[thing]
+
+
+def caption_is_true(think: str, caption: str) -> bool:
+    """Whether a think text tells the scene as it was: the whole caption stands in it, word for word.
+
+    Strict on purpose: one wrong colour, thing, verb or direction, or a wrong order, makes it false.
+
+    Args:
+        think: Text between the think tags.
+        caption: `Scene.caption` of the clip.
+    """
+    return f" {caption.lower()} " in f" {' '.join(think.lower().replace('.', ' ').split())} "

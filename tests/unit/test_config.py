@@ -1,0 +1,198 @@
+"""The configuration: schema, merging, errors, resolved specs."""
+
+import copy
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidreason.config import ConfigError, load_run, load_runs, merge, path_at, read_layer, resolve_arm, weights_arm
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+PAPER = ROOT / "config/config.yaml"
+DEMO = ROOT / "config/demo.yaml"
+
+
+@functools.cache
+def schema() -> Mapping[str, Any]:
+    return read_layer(SCHEMA)[1]
+
+
+def paper(**changes: Any) -> dict[str, Any]:
+    return load_run([read_layer(PAPER), ("change.yaml", changes)], schema())
+
+
+def nodes(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Every schema of a key, with the key's path."""
+    if isinstance(node, Mapping):
+        for name, child in node.get("properties", {}).items():
+            yield (*path, name), child
+            yield from nodes(child, (*path, name))
+        for key in ("items", "additionalProperties"):
+            yield from nodes(node.get(key), (*path, key))
+        for name, child in node.get("$defs", {}).items():
+            yield ("$defs", name), child
+            yield from nodes(child, ("$defs", name))
+
+
+def test_every_key_of_the_schema_is_described_and_every_object_closed() -> None:
+    seen = list(nodes(schema()))
+    assert len(seen) > 100
+    for path, node in seen:
+        assert "$ref" in node or len(node.get("description", "")) > 8, f"{path}: no description"
+        if node.get("type") == "object":
+            assert "additionalProperties" in node, f"{path}: open"
+            assert node["additionalProperties"] is not True, f"{path}: open"
+
+
+def test_schema_and_shipped_configurations_agree() -> None:
+    layers = [read_layer(PAPER), read_layer(DEMO)]
+    run_paper, run_demo = load_run(layers[:1], schema()), load_run(layers, schema())
+    assert run_paper["run"] == "paper"
+    assert run_demo["run"] == "demo"
+    # config.yaml holds every key but those of a world; nothing is declared and then used nowhere.
+    declared = {path for path, _ in nodes(schema()) if path[0] not in ("world", "base", "arms", "$defs")}
+    assert {path for path in declared if not _present(run_paper, path)} == set()
+    worldly = {path for path, _ in nodes(schema()) if path[0] in ("world", "base") and "items" not in path}
+    assert {path for path in worldly if not _present(run_demo, path)} == set()
+
+
+def _present(config: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if key in ("items", "additionalProperties"):
+            return True
+        if not isinstance(config, Mapping) or key not in config:
+            return False
+        config = config[key]
+    return True
+
+
+def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
+    for line in PAPER.read_text(encoding="utf-8").split("\narms:")[0].splitlines():
+        key, _, value = line.partition(":")
+        if value.strip() and not key.strip().startswith("#") and "shards" not in key and not value.strip().isdigit():
+            assert "#" in line, f"config/config.yaml: no comment: {line}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"evaluaton": {}}, "evaluaton", "did you mean evaluation?"),
+        (
+            {"evaluation": {"generation": {"decodng": "greedy"}}},
+            "evaluation.generation.decodng",
+            "did you mean decoding?",
+        ),
+        ({"evaluation": {"generation": {"decoding": "gredy"}}}, "evaluation.generation.decoding", "greedy, upstream"),
+        ({"seed": -1}, "seed", "-1 is not allowed; allowed: 0 or more"),
+        ({"seeds": [0, -3]}, "seeds.1", "-3 is not allowed; allowed: 0 or more"),
+        ({"seeds": []}, "seeds", "1 entries or more"),
+        ({"seeds": [1, 1]}, "seeds", "every entry once"),
+        ({"run": "a/b"}, "run", "matches"),
+        ({"frames": {"count": "many"}}, "frames.count", "allowed: integer"),
+        (
+            {"benchmarks": {"tempcompass": {"root": "x"}}},
+            "benchmarks.tempcompass",
+            "allowed: video_mme, mvbench, mlvu, mmvu",
+        ),
+        ({"arms": {"r1": {"parent": "coldstrat"}}}, "arms.r1.parent", "did you mean coldstart?"),
+        ({"arms": {"coldstart": {"parent": "r1"}}}, "arms.coldstart.parent", "coldstart -> r1 -> coldstart"),
+        ({"arms": {"sft": {"parent": "sft"}}}, "arms.sft.parent", "sft -> sft"),
+        ({"arms": {"sft": {"beta": 0.1}}}, "arms.sft.beta", "not a key of method sft"),
+        ({"arms": {"new": {"label": "x", "method": "grpo", "answer": "reason"}}}, "arms.new", "needs the key parent"),
+        ({"arms": {"new": {"label": "x"}}}, "arms.new.answer", "missing"),
+        ({"selection": {"rule": {"keep_max": 9}}}, "selection.rule", "keep_min <= keep_max <= 8"),
+        ({"world": {}}, "world.broken", "missing"),
+    ],
+)
+def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
+    changes: dict[str, Any], key: str, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        paper(**changes)
+    line = next(line for line in str(caught.value).splitlines() if f" {key}: " in line)
+    assert line.startswith("change.yaml: ")
+    assert words in line
+
+
+def test_a_world_without_base_is_refused() -> None:
+    world = read_layer(DEMO)[1]["world"]
+    with pytest.raises(ConfigError, match="a run with world also needs base"):
+        paper(world=world)
+
+
+def test_a_missing_path_is_named_unless_the_run_makes_it(tmp_path: Path) -> None:
+    layers = [read_layer(PAPER), ("mine.yaml", {"data": {"nextqa": {"root": str(tmp_path / "nowhere")}}})]
+    run = load_run(layers, schema())
+    with pytest.raises(ConfigError, match=r"^mine.yaml: data.nextqa.root: .*nowhere does not exist"):
+        path_at(run, "data.nextqa.root", layers)
+    (tmp_path / "nowhere").mkdir()
+    assert path_at(run, "data.nextqa.root", layers) == str(tmp_path / "nowhere")
+    demo = [read_layer(PAPER), read_layer(DEMO)]
+    assert path_at(load_run(demo, schema()), "data.nextqa.root", demo) == "results/demo/make_world/nextqa"
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    for text, words in (("a: [", "not YAML"), ("- 1", "expected keys and values")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            read_layer(tmp_path / "bad.yaml")
+    with pytest.raises(ConfigError, match="no such file"):
+        read_layer(tmp_path / "none.yaml")
+
+
+def test_merging_leaves_its_arguments_alone() -> None:
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    before = copy.deepcopy(base)
+    assert merge(base, {"a": {"y": [3]}, "c": None}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": None}
+    assert base == before
+
+
+def test_the_configured_run_is_the_same_however_it_is_given() -> None:
+    shipped = [(str(PAPER),), (str(PAPER), str(DEMO))]
+    merged = merge(read_layer(PAPER)[1], read_layer(DEMO)[1])
+    by_name, _ = load_runs(shipped, read_layer(PAPER)[1], [], SCHEMA)
+    by_file, _ = load_runs(shipped, merged, [DEMO], SCHEMA)
+    assert repr(by_name["demo"]) == repr(by_file["demo"])
+    # Snakemake hands numbers inside a list on its command line over as text.
+    other, layers = load_runs(shipped, merge(merged, {"run": "demo-seed7", "seed": 7, "seeds": ["7"]}), [DEMO], SCHEMA)
+    assert other["demo-seed7"]["seeds"] == [7]
+    assert layers["demo-seed7"][-1] == ("--config", {"run": "demo-seed7", "seed": 7, "seeds": [7]})
+    assert repr(other["demo"]) == repr(by_name["demo"])
+
+
+def test_a_spec_holds_what_decides_the_weights_and_nothing_else() -> None:
+    spec = resolve_arm(paper(), "r1", 3)
+    assert (spec["arm"], spec["seed"], spec["parent"], spec["learning_rate"]) == ("r1", 3, "coldstart", 1e-6)
+    same = paper(
+        evaluation={"generation": {"decoding": "upstream"}},
+        selection={"rule": {"keep_max": 6}},
+        arms={"r1": {"label": "other words"}, "sft": {"epochs": 2}},
+        methods={"sft": {"epochs": 3}},
+        run="other",
+    )
+    assert resolve_arm(same, "r1", 3) == spec
+    for change in ({"methods": {"grpo": {"beta": 0.0}}}, {"arms": {"r1": {"beta": 0.0}}}):
+        assert resolve_arm(paper(**change), "r1", 3)["beta"] == 0.0
+    with pytest.raises(ConfigError, match="method given is not trained; allowed: sft, coldstart, r1"):
+        resolve_arm(paper(), "base", 0)
+
+
+def test_a_control_uses_its_parents_weights() -> None:
+    demo = load_run([read_layer(PAPER), read_layer(DEMO)], schema())
+    assert weights_arm(demo, "r1_blind") == "r1"
+    assert weights_arm(demo, "coldstart") == "coldstart"
+
+
+def test_the_demo_changes_no_choice_of_the_recipe() -> None:
+    """The demo may be smaller than the paper's run, but not another method."""
+    run_paper = load_run([read_layer(PAPER)], schema())
+    demo = load_run([read_layer(PAPER), read_layer(DEMO)], schema())
+    for key in ("rollouts", "length_norm", "advantage_std", "advantage_noise", "penalise_wrong", "length_weight"):
+        assert demo["methods"]["grpo"][key] == run_paper["methods"]["grpo"][key]
+    for name, arm in run_paper["arms"].items():
+        for key in ("method", "parent", "data", "answer"):
+            assert demo["arms"][name].get(key) == arm.get(key)

@@ -1,0 +1,187 @@
+"""Frames in tables: the right ones, without loss, the same however the work is cut."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from vidreason.files import read_jsonl, write_jsonl
+from vidreason.frames import FrameStore, extract_frames, frame_indices, take_frames
+from vidreason.indices import segment_indices, uniform_indices
+from vidreason.pixels import resize_frames
+from vidreason.records import OK, Clip, Question
+from vidreason.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, decode_frames, scan
+from vidreason.world.encode import encode, timing, with_surroundings
+from vidreason.world.scenes import make_scene, render
+
+COUNT, SIZE = 16, 32
+ASK = Question("q", "mvbench", "a.mp4", "What?", ("x", "y"), "A")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A few clips: plain, variable, bounded in a file and in a folder, and two that cannot be used."""
+    folder = tmp_path_factory.mktemp("clips")
+    encode(make_scene(1), folder / "a.mp4", timing(8, "mp4"), "mp4")
+    encode(make_scene(2), folder / "v.mp4", timing(8, "variable"), "variable")
+    encode(make_scene(3), folder / "b.mp4", BOUNDED, "mp4", around=make_scene(4))
+    encode(make_scene(5), folder / "pictures", BOUNDED_FOLDER, "frames", around=make_scene(6))
+    (folder / "empty.mp4").write_bytes(b"")
+    return folder
+
+
+BOUNDED = with_surroundings(timing(8, "mp4"), 4.0, 3.0)
+BOUNDED_FOLDER = with_surroundings(timing(16, "frames"), 5.0, 4.0)
+
+
+def bounded(video, clip):
+    start, end = (round(bound, 3) for bound in clip.bounds)
+    return dataclasses.replace(ASK, video=video, start=start, end=end, indexing="segments")
+
+
+def questions():
+    return [
+        dataclasses.replace(ASK, id="1"),
+        dataclasses.replace(ASK, id="2", question="Again?"),
+        dataclasses.replace(ASK, id="3", video="v.mp4"),
+        dataclasses.replace(bounded("b.mp4", BOUNDED), id="4"),
+        dataclasses.replace(bounded("pictures", BOUNDED_FOLDER), id="5"),
+        dataclasses.replace(ASK, id="6", video="empty.mp4"),
+        dataclasses.replace(ASK, id="7", video="absent.mp4"),
+    ]
+
+
+def extract(root, folder, shards=1, threads=2):
+    asked = folder / "questions.jsonl"
+    write_jsonl(asked, questions())
+    for shard in range(shards):
+        extract_frames(
+            [asked], root, folder / f"shard{shard}.parquet", folder / f"shard{shard}.clips.jsonl",
+            count=COUNT, size=SIZE, shard=shard, shards=shards, threads=threads,
+        )  # fmt: skip
+    return FrameStore([folder / f"shard{shard}.parquet" for shard in range(shards)])
+
+
+def story(seed):
+    return resize_frames(np.array([render(make_scene(seed), step, 64) for step in range(16)]), SIZE)
+
+
+def test_every_clip_has_a_row_with_its_status(root, tmp_path):
+    store = extract(root, tmp_path)
+    statuses = {key: clip.status for key, clip in store.clips.items()}
+    assert statuses.pop("empty.mp4") == EMPTY_FILE
+    assert statuses.pop("absent.mp4") == MISSING
+    assert set(statuses.values()) == {OK}
+    assert len(statuses) == 4
+    with pytest.raises(KeyError, match="no frames: empty_file"):
+        store.pixels("empty.mp4")
+    with pytest.raises(KeyError, match="extract its frames first"):
+        store.pixels("never asked")
+
+
+@pytest.mark.parametrize(("number", "seed"), [(0, 1), (2, 2), (3, 3), (4, 5)])
+def test_sixteen_frames_show_the_sixteen_steps(root, tmp_path, number, seed):
+    """Plain, variable-rate, bounded file and bounded folder: each shows steps 0..15 of its own scene, in order."""
+    pixels = extract(root, tmp_path).pixels(questions()[number].clip)
+    assert pixels.shape == (COUNT, SIZE, SIZE, 3)
+    assert pixels.dtype == np.uint8
+    distance = np.abs(pixels.astype(float)[:, None] - story(seed)[None]).mean(axis=(2, 3, 4))
+    # Encoding moves a frame by less than 3 grey levels on average; steps that look different are further apart.
+    assert np.diagonal(distance).max() < 3.0
+
+
+def test_stored_pixels_are_the_decoded_and_resized_ones(root, tmp_path):
+    stored = extract(root, tmp_path).frames("a.mp4")
+    scanned = scan(root / "a.mp4")
+    indices = uniform_indices(len(scanned.times), COUNT)
+    decoded = np.array(decode_frames(root / "a.mp4", indices.tolist(), scanned.times))
+    np.testing.assert_array_equal(stored.pixels, resize_frames(decoded, SIZE))
+    np.testing.assert_array_equal(stored.indices, indices)
+    np.testing.assert_array_equal(stored.timestamps, scanned.times[indices])
+
+
+def test_shards_and_threads_change_nothing(root, tmp_path):
+    stores = []
+    for shards, threads in ((1, 1), (1, 3), (3, 2)):
+        folder = tmp_path / f"{shards}-{threads}"
+        stores.append(extract(root, folder, shards, threads))
+    first = (tmp_path / "1-1" / "shard0.parquet").read_bytes()
+    assert first == (tmp_path / "1-3" / "shard0.parquet").read_bytes()
+    assert stores[0].clips == {key: stores[2].clips[key] for key in stores[0].clips}
+    for key, clip in stores[0].clips.items():
+        if clip.status == OK:
+            np.testing.assert_array_equal(stores[0].pixels(key), stores[2].pixels(key))
+
+
+def test_a_short_video_repeats_frames(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "few").mkdir()
+    for number in range(1, 4):
+        Image.new("RGB", (8, 8), (80 * number, 0, 0)).save(tmp_path / "few" / f"{number:05d}.jpg")
+    taken = take_frames(dataclasses.replace(ASK, video="few"), tmp_path, COUNT, SIZE)
+    assert taken.clip.status == OK
+    np.testing.assert_array_equal(taken.indices, uniform_indices(3, COUNT))
+    assert taken.pixels.shape == (COUNT, SIZE, SIZE, 3)
+
+
+def test_rules_are_those_of_mvbench(root):
+    folder, file = scan(root / "pictures"), scan(root / "b.mp4")
+    frames = len(folder.times)
+    ask = dataclasses.replace(ASK, indexing="segments")
+    found = frame_indices(ask, folder, COUNT)
+    np.testing.assert_array_equal(found, segment_indices(frames, 3.0, COUNT, first=1) - 1)
+    found = frame_indices(dataclasses.replace(ask, start=4.0, end=9.0), file, COUNT)
+    np.testing.assert_array_equal(found, segment_indices(len(file.times) - 1, file.clip.fps, COUNT, bound=(4.0, 9.0)))
+
+
+def test_bounds_of_a_variable_rate_go_by_time_stamps():
+    """Ten frames a second for 5 s, then one a second: the average rate would look far too early."""
+    times = np.concatenate([np.arange(50) / 10, 5.0 + np.arange(30)])
+    scanned = Scan(Clip("a.mp4", OK, duration=35.0, fps=80 / 35, frames=80), times)
+    ask = dataclasses.replace(ASK, indexing="segments", start=10.0, end=20.0)
+    found = times[frame_indices(ask, scanned, COUNT)]
+    assert found.min() >= 10.0
+    assert found.max() <= 20.0
+
+
+def test_bounds_beyond_the_end_are_a_counted_row(root):
+    ask = dataclasses.replace(ASK, indexing="segments", start=100.0, end=120.0)
+    taken = take_frames(ask, root, COUNT, SIZE)
+    assert taken.clip.status == TOO_SHORT
+    assert "starts at 100 s" in taken.clip.detail
+    late = take_frames(dataclasses.replace(ask, start=7.0), root, COUNT, SIZE)
+    assert late.clip.status == OK
+
+
+def test_two_rules_for_one_clip_are_refused(root, tmp_path):
+    write_jsonl(tmp_path / "q.jsonl", [ASK, dataclasses.replace(ASK, id="r", indexing="segments")])
+    with pytest.raises(ValueError, match=r"'q' and 'r' ask for clip 'a.mp4' by different rules"):
+        extract_frames(
+            [tmp_path / "q.jsonl"], root, tmp_path / "f.parquet", tmp_path / "f.clips.jsonl", count=4, size=8
+        )
+
+
+def test_a_store_refuses_what_was_changed(root, tmp_path):
+    extract(root, tmp_path)
+    path = tmp_path / "shard0.parquet"
+    table = pq.read_table(path)
+    pixels = table["pixels"].to_pylist()
+    pixels[0] = bytes(len(pixels[0]))
+    changed = table.set_column(table.schema.get_field_index("pixels"), table.schema.field("pixels"), [pixels])
+    clip = table["clip"][0].as_py()
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for begin in range(0, len(table), COUNT):
+            writer.write_table(changed.slice(begin, COUNT))
+    with pytest.raises(ValueError, match="is not what was stored"):
+        FrameStore([path]).pixels(clip)
+    listed = read_jsonl(tmp_path / "shard0.clips.jsonl", Clip)
+    write_jsonl(tmp_path / "shard0.clips.jsonl", [*listed, Clip("more", OK)])
+    with pytest.raises(ValueError, match=r"disagree, for example on \['more'\]"):
+        FrameStore([path])
+
+
+def test_a_wrong_shard_is_refused(root, tmp_path):
+    with pytest.raises(ValueError, match="shard 2 of 2"):
+        extract_frames([], root, tmp_path / "f.parquet", tmp_path / "f.jsonl", count=4, size=8, shard=2, shards=2)

@@ -1,0 +1,274 @@
+"""The training loop: exact resume, refusal of foreign states, early stop, schedules, curves."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from vidreason.files import read_json, read_json_lines
+from vidreason.training.checkpoint import KEPT, discard_states
+from vidreason.training.loop import DivergedError, Optimisation, run_steps
+from vidreason.training.metrics import BOARD, LIVE
+
+STEPS, SAVE = 11, 3
+SETTINGS = Optimisation(learning_rate=0.05, warmup=0.2, weight_decay=0.1, save_every=SAVE, validate_every=4)
+
+
+class StoppedError(Exception):
+    """Stands for a killed process."""
+
+
+class Run:
+    """A small regression, whose draws depend on the step alone."""
+
+    def __init__(self, folder, settings=SETTINGS, identity="the run"):
+        self.metrics, self.state = folder / "out" / "metrics.jsonl", folder / "state"
+        self.settings, self.identity = settings, identity
+        self.steps: list[int] = []
+        self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+    def loss(self, step):
+        self.steps.append(step)
+        inputs = torch.randn(16, 4, generator=torch.Generator().manual_seed(1000 + step))
+        loss = ((self.model(inputs) - inputs.prod(dim=1, keepdim=True)) ** 2).mean()
+        return loss, {"double": 2 * float(loss.detach())}
+
+    def go(self, stop_at=None, change=None, steps=STEPS):
+        def step_function(step):
+            if step == stop_at:
+                raise StoppedError
+            loss, row = self.loss(step)
+            return (change(step, loss) if change else loss), row
+
+        def validate(done):
+            return {"weight": float(next(self.model.parameters()).detach().sum())}, 5
+
+        run_steps(
+            self.model, self.settings, steps, step_function, self.metrics, self.state, self.identity, "test", validate
+        )
+        return self
+
+    @property
+    def weights(self):
+        return b"".join(parameter.detach().numpy().tobytes() for parameter in self.model.parameters())
+
+    @property
+    def states(self):
+        return sorted(path.name for path in self.state.glob("step*"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("undisturbed")).go()
+
+
+class TestResume:
+    @pytest.mark.parametrize("stop_at", range(STEPS))
+    def test_a_stopped_run_ends_as_an_undisturbed_one(self, undisturbed, tmp_path, stop_at):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(stop_at)
+        again = Run(tmp_path).go()
+        assert again.steps == list(range(SAVE * (stop_at // SAVE), STEPS))
+        assert again.weights == undisturbed.weights
+        assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+    def test_stopped_twice(self, undisturbed, tmp_path):
+        for stop_at in (4, 10):
+            with pytest.raises(StoppedError):
+                Run(tmp_path).go(stop_at)
+        again = Run(tmp_path).go()
+        assert again.steps == [9, 10]
+        assert again.weights == undisturbed.weights
+        assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+    def test_the_outputs_of_a_failed_job_may_be_taken_away(self, undisturbed, tmp_path):
+        """A workflow system removes them; the states are no outputs."""
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        assert not Run(tmp_path).metrics.exists()
+        again = Run(tmp_path).go()
+        assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+    def test_without_momentum_it_would_not_be_equal(self, undisturbed, tmp_path):
+        """The test above would notice: weights alone are not enough."""
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        run = Run(tmp_path)
+        moments = run.state / "step00000006" / "optimizer.safetensors"
+        from safetensors.torch import load_file, save_file
+
+        save_file(
+            {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(moments).items()}, moments
+        )
+        assert run.go().weights != undisturbed.weights
+
+    def test_only_the_last_states_are_kept(self, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(10)
+        assert Run(tmp_path).states == ["step00000006", "step00000009"]
+        assert KEPT == 2
+        state = read_json(tmp_path / "state" / "step00000009" / "state.json")
+        assert state["step"] == 9
+        assert state["identity"] == "the run"
+
+    def test_half_written_states_do_not_count(self, undisturbed, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        run = Run(tmp_path)
+        whole = run.state / "step00000006"
+        (run.state / ".step00000009.4711.tmp").mkdir()
+        (run.state / ".step00000009.4711.tmp" / "weights.safetensors").write_bytes(
+            (whole / "weights.safetensors").read_bytes()[:100]
+        )
+        run.go()
+        assert run.steps[0] == 6
+        assert run.weights == undisturbed.weights
+
+    def test_a_state_of_another_run_is_refused(self, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        with pytest.raises(
+            ValueError, match=r"step00000006: saved by a run with other settings .*Remove .*state"
+        ) as caught:
+            Run(tmp_path, identity="another run").go()
+        assert "the run" in str(caught.value)
+        assert Run(tmp_path).states == ["step00000003", "step00000006"]
+
+    def test_a_state_in_other_parts_is_refused(self, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        position = tmp_path / "state" / "step00000006" / "state.json"
+        position.write_text(position.read_text().replace('"parts": 1', '"parts": 4'))
+        with pytest.raises(ValueError, match="in 4 parts, this run needs 1; continue with 4 processes"):
+            Run(tmp_path).go()
+
+    def test_nothing_is_saved_unless_asked_for(self, tmp_path):
+        settings = Optimisation(learning_rate=0.05)
+        run = Run(tmp_path, settings).go()
+        assert run.states == []
+        assert Run(tmp_path, settings).go().weights == run.weights
+
+    def test_states_are_discarded(self, tmp_path):
+        run = Run(tmp_path).go()
+        discard_states(run.state)
+        discard_states(run.state)
+        assert not run.state.exists()
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_it_stops_and_keeps_the_last_state(self, tmp_path, bad):
+        run = Run(tmp_path)
+        with pytest.raises(
+            DivergedError, match=r"test: step 7: loss (nan|inf), gradient norm .*lower learning_rate \(0.05\)"
+        ):
+            run.go(change=lambda step, loss: loss * bad if step == 7 else loss)
+        assert run.states == ["step00000003", "step00000006"]
+        assert not run.metrics.exists()
+        rows = read_json_lines(run.state / LIVE)
+        assert all(math.isfinite(value) for row in rows for value in row.values() if not isinstance(value, str))
+
+    def test_the_weights_stay_finite(self, tmp_path):
+        run = Run(tmp_path)
+        with pytest.raises(DivergedError):
+            run.go(change=lambda step, loss: loss * float("nan") if step == 2 else loss)
+        assert all(bool(torch.isfinite(parameter).all()) for parameter in run.model.parameters())
+
+    def test_a_repaired_run_goes_on(self, undisturbed, tmp_path):
+        with pytest.raises(DivergedError):
+            Run(tmp_path).go(change=lambda step, loss: loss * float("nan") if step == 7 else loss)
+        assert Run(tmp_path).go().weights == undisturbed.weights
+
+
+class TestCurves:
+    def test_rows(self, undisturbed):
+        rows = read_json_lines(undisturbed.metrics)
+        train = [row for row in rows if row["kind"] == "train"]
+        assert [row["step"] for row in train] == list(range(STEPS))
+        assert all(set(row) == {"kind", "step", "loss", "double", "grad_norm", "lr"} for row in train)
+        assert all(row["double"] == pytest.approx(2 * row["loss"]) for row in train)
+        assert [row["lr"] for row in train] == [undisturbed.settings.rate(step, STEPS) for step in range(STEPS)]
+        assert [row["step"] for row in rows if row["kind"] == "validation"] == [4, 8, STEPS]
+
+    def test_the_loss_is_that_before_the_step(self, undisturbed, tmp_path):
+        fresh = Run(tmp_path)
+        assert read_json_lines(undisturbed.metrics)[0]["loss"] == float(fresh.loss(0)[0].detach())
+
+    def test_gradients_are_scaled_down(self, tmp_path):
+        small = Run(tmp_path, Optimisation(learning_rate=1.0, max_grad_norm=1e-12, schedule="constant", warmup=0.0))
+        before = small.weights
+        small.go(steps=1)
+        moved = torch.frombuffer(bytearray(small.weights), dtype=torch.float32)
+        began = torch.frombuffer(bytearray(before), dtype=torch.float32)
+        # AdamW divides by the gradient's size plus 1e-8, so that a gradient of 1e-12 moves next to nothing.
+        assert float((moved - began).abs().max()) < 1e-3
+        assert read_json_lines(small.metrics)[0]["grad_norm"] > 0.1
+
+    def test_tensorboard_shows_the_same_numbers(self, tmp_path):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(8)
+        run = Run(tmp_path).go()
+        events = EventAccumulator(str(run.metrics.parent / BOARD))
+        events.Reload()
+        rows = read_json_lines(run.metrics)
+        for kind, name in (("train", "loss"), ("train", "lr"), ("validation", "weight")):
+            shown = {event.step: event.value for event in events.Scalars(f"{kind}/{name}")}
+            told = {row["step"] + (kind == "train"): row[name] for row in rows if row["kind"] == kind}
+            assert shown.keys() == told.keys()
+            assert all(shown[step] == pytest.approx(told[step], rel=1e-6) for step in told)  # float32 there
+
+    def test_a_new_run_does_not_keep_the_old_curves(self, tmp_path):
+        first = Run(tmp_path, Optimisation(learning_rate=0.05)).go()
+        files = set((first.metrics.parent / BOARD).iterdir())
+        second = Run(tmp_path, Optimisation(learning_rate=0.01)).go()
+        assert not files & set((second.metrics.parent / BOARD).iterdir())
+        assert len(read_json_lines(second.metrics)) == STEPS + 1
+
+
+class TestSchedule:
+    def test_warmup_then_constant(self):
+        settings = Optimisation(learning_rate=2.0, schedule="constant", warmup=0.25)
+        assert [settings.rate(step, 8) for step in range(8)] == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+    def test_warmup_then_cosine(self):
+        settings = Optimisation(learning_rate=1.0, schedule="cosine", warmup=0.2)
+        wanted = [0.5, 1.0, *((1 + math.cos(math.pi * place / 8)) / 2 for place in range(8))]
+        assert [settings.rate(step, 10) for step in range(10)] == pytest.approx(wanted)
+
+    @pytest.mark.parametrize(("steps", "warm"), [(687, 21), (100, 3), (10, 1), (1, 1)])
+    def test_warmup_is_rounded_up(self, steps, warm):
+        """As transformers rounds it; 687 steps are the paper's run."""
+        settings = Optimisation(learning_rate=1.0, warmup=0.03)
+        assert settings.rate(warm - 1, steps) == 1.0
+        assert all(settings.rate(step, steps) < 1.0 for step in range(warm - 1))
+
+    def test_equals_transformers(self):
+        from transformers import get_cosine_schedule_with_warmup
+
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=2, num_training_steps=10)
+        theirs = []
+        for _ in range(10):
+            theirs.append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+        ours = [Optimisation(learning_rate=1.0, warmup=0.2).rate(step, 10) for step in range(10)]
+        # Theirs warms up from 0 and ours from the first step above it, so that no step is lost; then they agree.
+        assert ours[:2] == [0.5, 1.0]
+        assert theirs[:2] == [0.0, 0.5]
+        assert ours[2:] == pytest.approx(theirs[2:])
+
+    def test_an_unknown_schedule_is_refused(self):
+        with pytest.raises(ValueError, match="'linear'; allowed: 'constant', 'cosine'"):
+            Optimisation(learning_rate=1.0, schedule="linear").rate(5, 10)
+
+    def test_settings_are_taken_from_a_spec(self):
+        spec = json.loads('{"learning_rate": 0.1, "arm": "r1", "warmup": 0.5, "rollouts": 8, "deepspeed": null}')
+        assert Optimisation.from_settings(spec) == Optimisation(learning_rate=0.1, warmup=0.5)

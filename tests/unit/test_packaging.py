@@ -1,0 +1,57 @@
+"""Versions stand in three places (pyproject, lock, conda environments) and must agree."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(text.split("==") for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]])
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_pinned_as_in_the_lock() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    lock = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", text, re.MULTILINE))
+    assert lock["torch"] == "2.13.0", "no local version: the CPU and the CUDA build share this one"
+    locked = {normal(name): version for name, version in lock.items()}
+    assert {normal(name): version for name, version in PINS.items()}.items() <= locked.items()
+    for word in ("--hash", "index-url", "find-links", "://", " @ "):
+        assert word not in text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_conda_environments_have_the_same_versions(path: Path) -> None:
+    entries = yaml.safe_load(path.read_text())["dependencies"]
+    packages = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    for package in packages:
+        name, _, version = package.partition("==")
+        assert PINS[name] == version
+    assert (path.with_suffix(".post-deploy.sh")).is_file(), "the package itself must be installed in each environment"
+
+
+def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
+    text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+    assert rules == {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")}
+    captions = set(re.findall(r"report/(\w+)\.rst", text))
+    assert captions == {path.stem for path in (ROOT / "workflow/report").glob("*.rst")}
+
+
+def test_ci_calls_the_readmes_test_command() -> None:
+    assert "\nmake test" in (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.workflow
+def test_the_picture_in_the_readme_is_the_graph() -> None:
+    done = subprocess.run([sys.executable, "docs/draw_graph.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

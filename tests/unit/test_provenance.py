@@ -1,0 +1,119 @@
+"""Code digests and sidecars."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vidreason import provenance
+from vidreason.files import read_json
+from vidreason.provenance import code_digest, content_digest, file_digest, run_identity, sidecar_of, write_sidecar
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of the same name with a few modules: top -> sub.low -> base; alone."""
+    root = tmp_path / "vidreason"
+    (root / "sub").mkdir(parents=True)
+    (root / "__init__.py").write_text("")
+    (root / "sub/__init__.py").write_text("")
+    (root / "base.py").write_text("A = 1\n")
+    (root / "sub/low.py").write_text("from vidreason.base import A\n")
+    (root / "top.py").write_text("import os\n\n\ndef run():\n    from .sub import low\n\n    return low\n")
+    (root / "alone.py").write_text("B = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", root)
+    _forget()
+    yield root
+    _forget()
+
+
+def _forget() -> None:
+    code_digest.cache_clear()
+    provenance._module_digest.cache_clear()
+
+
+def digests() -> dict[str, str]:
+    _forget()
+    return {name: code_digest(f"vidreason.{name}") for name in ("base", "sub.low", "top", "alone")}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changed"),
+    [
+        ("base.py", "A = 2\n", {"base", "sub.low", "top"}),
+        ("sub/low.py", "from vidreason.base import A\n\nC = A\n", {"sub.low", "top"}),
+        ("top.py", "def run():\n    return 1\n", {"top"}),
+        ("sub/__init__.py", "X = 1\n", {"sub.low", "top"}),
+        ("__init__.py", "X = 1\n", {"base", "sub.low", "top", "alone"}),
+        ("base.py", '"""Now documented."""\n\nA = 1  # and commented\n', set()),
+    ],
+)
+def test_an_edit_changes_the_digests_of_its_users_only(package: Path, file: str, text: str, changed: set[str]) -> None:
+    before = digests()
+    (package / file).write_text(text)
+    after = digests()
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_an_unknown_module_is_refused(package: Path) -> None:
+    with pytest.raises(ValueError, match=r"vidreason\.nope: not a module"):
+        code_digest("vidreason.nope")
+
+
+def test_a_digest_imports_nothing(package: Path) -> None:
+    (package / "heavy.py").write_text("raise RuntimeError('imported')\n")
+    assert len(code_digest("vidreason.heavy")) == 16
+
+
+def test_every_digest_of_the_rules_exists() -> None:
+    _forget()
+    assert len(code_digest("vidreason.provenance", "vidreason.config")) == 16
+
+
+def test_sidecar(tmp_path: Path) -> None:
+    made, source = tmp_path / "made.jsonl", tmp_path / "source.txt"
+    made.write_text("x\n")
+    source.write_text("y\n")
+    path = write_sidecar(made, [source], {"n": 1, "where": tmp_path, "more": {"a": (1, 2)}}, ["vidreason.files"])
+    assert path == sidecar_of(made) == tmp_path / "made.jsonl.provenance.json"
+    content = read_json(path)
+    assert content["sha256"] == content_digest(made)
+    assert content["inputs"] == {str(source): content_digest(source)}
+    assert content["params"] == {"n": 1, "where": str(tmp_path), "more": {"a": [1, 2]}}
+    assert content["code"] == code_digest("vidreason.files")
+    assert content["python"].startswith("3.")
+
+
+def test_a_folders_digest_is_its_names_and_contents(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    first = content_digest(folder)
+    (folder / ".snakemake_timestamp").write_text("")
+    assert content_digest(folder) == first
+    (folder / "a").rename(folder / "b")
+    assert content_digest(folder) != first
+
+
+def test_a_stale_sidecar_is_not_believed(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.write_text("1")
+    write_sidecar(made, [], {}, ["vidreason.files"])
+    first = content_digest(made)
+    made.write_text("2")
+    later = sidecar_of(made).stat().st_mtime_ns + 1_000_000_000
+    os.utime(made, ns=(later, later))
+    assert content_digest(made) != first
+
+
+def test_identity_and_scripts(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_text("1")
+    first = run_identity({"b": 1, "a": 2}, [source])
+    assert run_identity({"a": 2, "b": 1}, [source]) == first
+    assert run_identity({"a": 2, "b": 2}, [source]) != first
+    digest = file_digest(source)
+    source.write_text("2")
+    assert run_identity({"a": 2, "b": 1}, [source]) != first
+    assert file_digest(source) != digest

@@ -1,0 +1,192 @@
+"""Several processes: parts, shares and means; the same training as one process; DeepSpeed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.unit import micro, ranked
+from vidreason.files import read_json, read_json_lines
+from vidreason.records import OK
+from vidreason.training import grpo
+from vidreason.training.ranks import Ranks, start_ranks
+from vidreason.training.update import deepspeed_config, whole_weights
+
+ROOT = Path(__file__).parents[2]
+RATE = 1e-3
+CHANGES = {
+    "sft": {"epochs": 3, "batch_size": 4, "learning_rate": RATE},
+    "grpo": {"epochs": 2, "batch_size": 4, "learning_rate": RATE, "validate_every": 2, "validation_limit": 3},
+}
+TARGETS = ("<think> red ball goes left </think> <answer> B </answer>", "<think> two </think> <answer> A </answer>")
+
+
+class TestParts:
+    def test_one_process_takes_all(self):
+        alone = Ranks()
+        assert alone.first
+        assert alone.part([3, 1, 2]) == [3, 1, 2]
+        assert alone.share(7) == 1.0
+        assert alone.mean({"loss": 2.5}, 4) == {"loss": 2.5}
+        assert alone.gather("x") == ["x"]
+        alone.wait()
+
+    def test_parts_are_even_and_cover_the_batch(self):
+        parts = [Ranks(rank, 3).part(range(9)) for rank in range(3)]
+        assert parts == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+
+    def test_an_uneven_batch_is_refused(self):
+        with pytest.raises(
+            ValueError, match="10 questions a step cannot be split evenly over 4 processes; make batch_size a"
+        ):
+            Ranks(0, 4).part(range(10))
+
+    def test_shares_make_a_mean_of_means_the_mean_of_all(self, monkeypatch):
+        weights, means = [3, 5], [2.0, 10.0]
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: weights)
+        shares = [Ranks(rank, 2).share(weights[rank]) for rank in range(2)]
+        assert sum(s * m for s, m in zip(shares, means, strict=True)) / 2 == pytest.approx((3 * 2 + 5 * 10) / 8)
+
+    def test_means_leave_out_who_has_nothing(self, monkeypatch):
+        told = [({"accuracy": 0.5}, 4), ({}, 0), ({"accuracy": 1.0}, 2)]
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: told)
+        assert Ranks(1, 3).mean({}, 0) == {"accuracy": pytest.approx(4 / 6)}
+
+    def test_without_torchrun_there_is_one_process(self, monkeypatch):
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        assert start_ranks() == Ranks(0, 1)
+        assert not torch.distributed.is_initialized()
+
+
+def test_the_configuration_of_deepspeed():
+    made = deepspeed_config({"zero_stage": 3, "offload_optimizer": True}, "bf16", 0.5)
+    assert made["zero_optimization"] == {"stage": 3, "offload_optimizer": {"device": "cpu"}}
+    assert made["bf16"] == {"enabled": True}
+    assert made["gradient_clipping"] == 0.5
+    plain = deepspeed_config({"zero_stage": 1, "offload_optimizer": False}, "fp32", 1.0)
+    assert plain["zero_optimization"] == {"stage": 1}
+    assert plain["bf16"] == {"enabled": False}
+
+
+def test_whole_weights_are_there_anyway_without_zero3():
+    model = torch.nn.Linear(2, 2)
+    with whole_weights(model):
+        assert model.weight.shape == (2, 2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Data, first weights, and room for several trainings from them."""
+    micro.checkpoint(tmp_path / "init")
+    clips = [*"abcdefgh"]
+    asked = [micro.question(n, clip, "ABC"[n % 3], target=TARGETS[n % 2]) for n, clip in enumerate(clips)]
+    micro.write_questions(tmp_path / "questions.jsonl", asked)
+    micro.write_questions(tmp_path / "validation.jsonl", [micro.question(10 + n, "v") for n in range(3)])
+    micro.write_frames(tmp_path / "shard0.parquet", dict.fromkeys((*clips, "v"), OK))
+    return tmp_path
+
+
+def alone(method, folder, **changes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo, "rewards_of", ranked.even_tokens)
+        return ranked.train(method, folder, "alone", CHANGES[method] | changes)
+
+
+def together(method, folder, name="together", processes=2, **changes):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(torchrun if processes > 1 else ())]
+    given = json.dumps(CHANGES[method] | changes)
+    done = subprocess.run(
+        [*command, str(ROOT / "tests" / "unit" / "ranked.py"), method, str(folder), name, given],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder / name
+
+
+def assert_same_training(one, other, init):
+    """Two trainings that differ in the order of float32 sums only.
+
+    Losses agree to rounding. AdamW divides a gradient by its own size, so where a gradient is next to nothing its rounding
+    decides the direction of a whole step: of the weights all but a few must agree to a hundredth of a step.
+    """
+    rows, others = (
+        [row for row in read_json_lines(folder / "metrics.jsonl") if row["kind"] == "train"] for folder in (one, other)
+    )
+    assert len(rows) == len(others) > 2
+    for row, its in zip(rows, others, strict=True):
+        for key in ("loss", "grad_norm"):
+            assert its[key] == pytest.approx(row[key], rel=1e-3, abs=1e-5), (key, row["step"])
+    weights, its, first = (
+        load_file(folder / "model.safetensors") for folder in (one / "checkpoint", other / "checkpoint", init)
+    )
+    apart = torch.cat([(its[key] - weights[key]).abs().flatten() for key in weights])
+    moved = torch.cat([(weights[key] - first[key]).abs().flatten() for key in weights])
+    assert float(moved.max()) > RATE
+    assert float((apart > RATE / 100).float().mean()) < 0.01
+    assert float(apart.max()) <= 2 * RATE * len(rows)
+
+
+@pytest.mark.slow
+class TestTwoProcesses:
+    @pytest.mark.parametrize("method", ["sft", "grpo"])
+    def test_two_processes_train_as_one(self, folder, method):
+        assert_same_training(alone(method, folder), together(method, folder), folder / "init")
+        rows = [
+            [row for row in read_json_lines(folder / name / "metrics.jsonl") if row["kind"] == "validation"]
+            for name in ("alone", "together")
+        ]
+        assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
+        assert len(rows[0]) == (2 if method == "grpo" else 0)
+
+    def test_a_seed_decides_every_byte(self, folder):
+        once, again = (together("grpo", folder, name) for name in ("once", "again"))
+        assert micro.weights_of(once / "checkpoint") == micro.weights_of(again / "checkpoint")
+        assert (once / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes()
+
+
+def needs_a_compiler():
+    if shutil.which("g++") is None or not (shutil.which("ninja") or (Path(sys.executable).parent / "ninja").exists()):
+        pytest.skip("DeepSpeed builds an operator of its own: that takes g++ and ninja")
+
+
+@pytest.mark.slow
+class TestDeepSpeed:
+    """Without a GPU; the first of these builds DeepSpeed's communication operator, which takes about a minute."""
+
+    @pytest.mark.parametrize("method", ["sft", "grpo"])
+    @pytest.mark.parametrize("stage", [1, 2, 3])
+    def test_it_trains_as_one_process_does(self, folder, method, stage):
+        """Activations computed again in the backward pass, too: the paper's set-up."""
+        needs_a_compiler()
+        settings = {"zero_stage": stage, "offload_optimizer": False}
+        made = together(method, folder, deepspeed=settings, gradient_checkpointing=True)
+        assert_same_training(alone(method, folder), made, folder / "init")
+
+    def test_a_single_process_needs_no_torchrun(self, folder):
+        needs_a_compiler()
+        made = together("sft", folder, processes=1, deepspeed={"zero_stage": 2, "offload_optimizer": False})
+        assert_same_training(alone("sft", folder), made, folder / "init")
+
+    @pytest.mark.parametrize("stage", [2, 3])
+    def test_a_stopped_run_goes_on(self, folder, stage):
+        """The state of a run that was saved half-way is given to a new one, which ends as the undisturbed one did."""
+        needs_a_compiler()
+        changes = {"deepspeed": {"zero_stage": stage, "offload_optimizer": False}, "precision": "bf16"}
+        whole = together("sft", folder, "whole", epochs=3, schedule="constant", **changes)
+        cut = together("sft", folder, "cut", epochs=3, schedule="constant", save_every=4, fail_at=5, **changes)
+        assert read_json(cut / "state" / "step00000004" / "state.json")["parts"] == 2
+        assert not (cut / "checkpoint").exists()
+        together("sft", folder, "cut", epochs=3, schedule="constant", save_every=4, **changes)
+        assert micro.weights_of(cut / "checkpoint") == micro.weights_of(whole / "checkpoint")
+        assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

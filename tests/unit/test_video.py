@@ -1,0 +1,167 @@
+"""Real files of every kind, whole and broken in every way we know."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from vidreason import video
+from vidreason.records import OK
+from vidreason.world.encode import KINDS, STEPS, Timing, encode, picture_sequence, timing
+from vidreason.world.scenes import make_scene
+
+SUFFIX = {"mp4": ".mp4", "variable": ".mp4", "mkv": ".mkv", "webm": ".webm", "avi": ".avi", "frames": ""}
+CODEC = {"mp4": "h264", "variable": "h264", "mkv": "h264", "webm": "vp9", "avi": "mpeg4", "frames": "frames"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One file of every kind, about 10 s long, and its timing."""
+    folder = tmp_path_factory.mktemp("videos")
+    made = {}
+    for kind in KINDS:
+        clip = timing(10.0, kind)
+        path = folder / f"{kind}{SUFFIX[kind]}"
+        encode(make_scene(7), path, clip, kind)
+        made[kind] = (path, clip)
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_probe_tells_the_true_duration_frames_and_codec(files, kind):
+    path, clip = files[kind]
+    probed = video.probe(path, key="some/key", decode=True)
+    assert (probed.clip, probed.status, probed.codec, probed.frames) == ("some/key", OK, CODEC[kind], clip.frames)
+    assert probed.duration == pytest.approx(clip.duration, abs=0.02)
+    assert probed.fps == pytest.approx(clip.fps, rel=0.15 if kind == "variable" else 1e-6)
+
+
+def test_time_stamps_of_a_variable_rate_are_the_containers(files):
+    path, clip = files["variable"]
+    gaps = np.diff(video.scan(path).times)
+    tick = clip.duration / (STEPS * 4)
+    np.testing.assert_allclose(gaps[:6] / tick, [1, 2, 1, 1, 2, 1], atol=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_those_that_were_drawn(files, kind):
+    path, clip = files[kind]
+    scanned = video.scan(path)
+    found = video.decode_frames(path, range(clip.frames), scanned.times)
+    drawn = picture_sequence(make_scene(7), clip)
+    # Halved chroma and quantisation blur edges of things; flat parts stay. A wrong frame is off by 4 or more.
+    assert np.abs(np.array(found, float) - drawn).mean(axis=(1, 2, 3)).max() < 3.0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "frames"])
+def test_both_decoders_give_the_same_pixels(files, kind):
+    pytest.importorskip("decord")
+    path, clip = files[kind]
+    scanned = video.scan(path)
+    wanted = [0, 3, 17, clip.frames - 1]
+    one = video._decode_with_decord(path, wanted, clip.frames)
+    other = video._decode_with_av(path, wanted, scanned.times)
+    assert one is not None
+    for index in wanted:
+        np.testing.assert_array_equal(one[index], other[index])
+
+
+def test_without_decord_pyav_decodes(files, monkeypatch):
+    path, _ = files["mp4"]
+    scanned = video.scan(path)
+    expected = video.decode_frames(path, [5, 2, 5], scanned.times)
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(video.decode_frames(path, [5, 2, 5], scanned.times), expected)
+
+
+def test_pyav_jumps_over_long_stretches(tmp_path, monkeypatch):
+    path, clip = tmp_path / "long.avi", Timing(4.0, 12)
+    encode(make_scene(3), path, clip, "avi")  # MPEG-4 has a key frame every 12 frames
+    scanned = video.scan(path)
+    wanted = [1, 100, 180]
+    straight = video._decode_with_av(path, wanted, scanned.times)
+    monkeypatch.setattr(video, "_JUMP_SECONDS", 5.0)
+    jumped = video._decode_with_av(path, wanted, scanned.times)
+    for index in wanted:
+        np.testing.assert_array_equal(jumped[index], straight[index])
+
+
+def test_an_index_outside_is_an_error(files):
+    path, clip = files["mp4"]
+    with pytest.raises(IndexError, match=f"the video has 0..{clip.frames - 1}"):
+        video.decode_frames(path, [clip.frames], video.scan(path).times)
+
+
+def broken(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def test_missing_empty_and_impostors(tmp_path):
+    assert video.probe(tmp_path / "absent.mp4").status == video.MISSING
+    assert video.probe(broken(tmp_path, "zero.mp4", b"")).status == video.EMPTY_FILE
+    page = video.probe(broken(tmp_path, "page.mp4", b"<!DOCTYPE html><html><body>Sign in</body></html>"))
+    assert page.status == video.NOT_A_VIDEO
+    assert "<!DOCTYPE html>" in page.detail
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+    assert video.probe(broken(tmp_path, "pointer.mp4", pointer)).status == video.NOT_A_VIDEO
+    (tmp_path / "folder.mp4").mkdir()
+    assert video.probe(tmp_path / "folder.mp4").status == video.NOT_A_VIDEO
+    noise = np.random.default_rng(0).bytes(4000)
+    assert video.probe(broken(tmp_path, "noise.mp4", noise)).status == video.UNREADABLE
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "avi", "mkv"])
+@pytest.mark.parametrize("part", [0.4, 0.8])
+def test_a_file_cut_short_is_called_truncated(files, tmp_path, kind, part):
+    content = files[kind][0].read_bytes()
+    path = broken(tmp_path, f"cut{SUFFIX[kind]}", content[: int(part * len(content))])
+    assert video.probe(path).status == video.TRUNCATED
+
+
+def test_damage_that_only_decoding_shows(files, tmp_path):
+    content = files["mp4"][0].read_bytes()
+    half = len(content) // 2
+    damaged = content[:48] + np.random.default_rng(0).bytes(half - 48) + content[half:]
+    path = broken(tmp_path, "damaged.mp4", damaged)
+    assert video.probe(path).status == OK
+    assert video.probe(path, decode=True).status == video.UNREADABLE
+    with pytest.raises(video.VideoError, match="unreadable"):
+        video.decode_frames(path, [0, 20], video.scan(path).times)
+
+
+def test_a_mislabelled_video_is_read_for_what_it_is(files, tmp_path):
+    path = tmp_path / "really_webm.mp4"
+    shutil.copy(files["webm"][0], path)
+    assert dataclasses.replace(video.probe(path), clip="") == dataclasses.replace(
+        video.probe(files["webm"][0]), clip=""
+    )
+
+
+def test_a_folder_with_a_gap_or_an_empty_picture(files, tmp_path):
+    gap, empty, spoilt = (tmp_path / name for name in ("gap", "empty", "spoilt"))
+    for folder in (gap, empty, spoilt):
+        shutil.copytree(files["frames"][0], folder)
+    (gap / "00005.jpg").unlink()
+    probed = video.probe(gap)
+    assert probed.status == video.TRUNCATED
+    assert "expected 00005.jpg" in probed.detail
+    (empty / "00003.jpg").write_bytes(b"")
+    assert video.probe(empty).status == video.EMPTY_FILE
+    (spoilt / "00003.jpg").write_bytes(b"not a picture")
+    assert video.probe(spoilt, decode=True).status == video.UNREADABLE
+
+
+def test_sound_without_pictures_is_not_a_video(tmp_path):
+    import av
+
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    assert video.probe(path).status == video.NOT_A_VIDEO

@@ -1,0 +1,98 @@
+"""A copy of the workflow in a folder of its own, and the tiny run of the whole graph in it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "Makefile", "workflow", "config", "profiles", "envs", "src")
+TINY = ("config/demo.yaml", "tests/workflow/tiny.yaml")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with the workflow in it."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        """What the tiny run makes."""
+        return self.root / "results/tiny"
+
+    def environment(self) -> dict[str, str]:
+        """Environment in which the copy's own package is the one that is imported."""
+        bin_folder = str(Path(sys.executable).parent)
+        path = os.pathsep.join([bin_folder, os.environ["PATH"]])
+        return {**os.environ, "PYTHONPATH": str(self.root / "src"), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+    def run(self, *arguments: str, configs: tuple[str, ...] = TINY, ok: bool = True) -> str:
+        """Call snakemake; return what it printed."""
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        if configs:
+            command += ["--configfile", *configs]
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert (done.returncode == 0) == ok, done.stdout
+        return done.stdout
+
+    def overlay(self, name: str, text: str) -> tuple[str, ...]:
+        """Write a further overlay; return the configuration files of the tiny run with it."""
+        (self.root / f"{name}.yaml").write_text(text)
+        return (*TINY, f"{name}.yaml")
+
+    def jobs(self, *arguments: str, configs: tuple[str, ...] = TINY) -> dict[str, int]:
+        """Jobs that would run, by rule."""
+        printed = self.run("--dry-run", *arguments, configs=configs)
+        if "Nothing to be done" in printed:
+            return {}
+        table = printed.split("Job stats:")[1].split("total")[0]
+        found = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+        found.pop("all", None)
+        return found
+
+    def copy(self, root: Path) -> "Workplace":
+        """The same with everything that was made, times of files included."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Workplace(root)
+
+
+def new_workplace(root: Path) -> Workplace:
+    """The workflow's sources in an empty folder."""
+    root.mkdir(parents=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy2(source, root / part)
+    (root / "tests/workflow").mkdir(parents=True)
+    shutil.copy2(ROOT / "tests/workflow/tiny.yaml", root / "tests/workflow/tiny.yaml")
+    return Workplace(root)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Workplace:
+    """A workplace where nothing has run."""
+    return new_workplace(tmp_path / "fresh")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A workplace where the whole tiny graph has run. Tests must leave it as it is."""
+    place = new_workplace(tmp_path_factory.mktemp("workflow") / "finished")
+    place.run()
+    return place
+
+
+@pytest.fixture
+def spare(finished: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of the finished workplace that a test may change."""
+    return finished.copy(tmp_path / "spare")

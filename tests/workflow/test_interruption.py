@@ -1,0 +1,64 @@
+"""A run that is killed leaves nothing that is taken for whole, and the next one goes on."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.workflow.conftest import TINY, Workplace
+
+pytestmark = pytest.mark.workflow
+TARGET = "results/tiny/questions/mlvu.jsonl"
+
+
+def start(place: Workplace) -> subprocess.Popen[str]:
+    """What `make demo` starts, for one small target, as a session of its own."""
+    return subprocess.Popen(
+        ["bash", "workflow/launch.sh", "--cores", "2", TARGET, "--configfile", *TINY],
+        cwd=place.root,
+        env=place.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # A parent that ignores Ctrl-C hands that down; here it must arrive.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for_first_job(place: Workplace, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (place.root / "logs/tiny/make_world.log").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_after_a_killed_run_the_next_one_finishes(fresh: Workplace, number: signal.Signals) -> None:
+    process = start(fresh)
+    wait_for_first_job(fresh, process)
+    os.killpg(process.pid, number)
+    process.communicate(timeout=120)
+    assert not (fresh.root / TARGET).exists()
+    again = start(fresh)
+    printed, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, printed
+    assert ("Clearing the lock" in printed) == (number == signal.SIGKILL)
+    assert (fresh.root / TARGET).read_text().count("\n") == 7
+
+
+def test_a_living_run_keeps_its_lock(fresh: Workplace) -> None:
+    process = start(fresh)
+    try:
+        wait_for_first_job(fresh, process)
+        second = start(fresh)
+        printed, _ = second.communicate(timeout=120)
+        assert second.returncode != 0
+        assert "This folder is in use" in printed
+        assert "snakemake" in printed
+    finally:
+        process.communicate(timeout=300)
+    assert process.returncode == 0

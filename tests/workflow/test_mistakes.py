@@ -1,0 +1,44 @@
+"""Mistakes are found before anything starts, and said in one screen."""
+
+import re
+
+import pytest
+
+from tests.workflow.conftest import Workplace
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("evalution: {}", r"mistake.yaml: evalution: unknown key .*did you mean evaluation\?"),
+        ("arms: {r1: {parent: coldstrat}}", r"mistake.yaml: arms.r1.parent: .* is no arm; .*did you mean coldstart\?"),
+        ("arms: {coldstart: {parent: r1}}", r"mistake.yaml: arms.coldstart.parent: .*coldstart -> r1 -> coldstart"),
+        (
+            "benchmarks: {tempcompass: {root: x}}",
+            r"mistake.yaml: benchmarks.tempcompass: unknown key .*allowed: video_mme, ",
+        ),
+        ("seed: -1", r"mistake.yaml: seed: -1 is not allowed; allowed: 0 or more"),
+    ],
+)
+def test_a_mistake_in_the_configuration(fresh: Workplace, change: str, words: str) -> None:
+    printed = fresh.run("--dry-run", configs=fresh.overlay("mistake", change), ok=False)
+    assert re.search(words, printed), printed
+    assert "Traceback" not in printed
+    assert len(printed.splitlines()) < 12
+    assert not (fresh.root / "results").exists()
+
+
+def test_a_path_that_does_not_exist(fresh: Workplace) -> None:
+    (fresh.root / "mine.yaml").write_text("data: {nextqa: {root: /nowhere/nextqa}}\n")
+    printed = fresh.run("--dry-run", configs=("mine.yaml",), ok=False)
+    assert "mine.yaml: data.nextqa.root: /nowhere/nextqa does not exist" in printed
+    assert len(printed.splitlines()) < 40
+
+
+def test_an_unknown_arm_in_a_path(fresh: Workplace) -> None:
+    printed = fresh.run("--dry-run", "results/tiny/specs/r9/seed0.json", ok=False)
+    assert "results/tiny/specs/r9/seed0.json" in printed
+    printed = fresh.run("--dry-run", "results/paper/specs/r1_blind/seed0.json", ok=False)
+    assert "r1_blind is no arm of this run; allowed: base, sft, coldstart, r1" in printed

@@ -1,0 +1,95 @@
+"""What runs again after which change: as little as possible, and never too little."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.workflow.conftest import Workplace
+
+pytestmark = pytest.mark.workflow
+RESULTS = {"make_tables", "make_figures", "report"}
+ANSWERS = {"predict", "score", *RESULTS}
+AFTER_GRPO = {"train_grpo", *ANSWERS}
+AFTER_SELECTION = {"select_by_variance", *AFTER_GRPO}
+AFTER_COLDSTART = {"train_sft", "sample_rollouts", *AFTER_SELECTION}
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ("evaluation: {scoring: {parser: upstream}}", {"score", *RESULTS}),
+        ("evaluation: {generation: {max_new_tokens: 9}}", ANSWERS),
+        ("methods: {grpo: {learning_rate: 1.0e-5}}", {"resolve_spec", *AFTER_GRPO}),
+        ("arms: {r1: {beta: 0.0}}", {"resolve_spec", *AFTER_GRPO}),
+        ("arms: {r1: {label: Other words}}", RESULTS),
+        ("selection: {rule: {limit: 3}}", AFTER_SELECTION | {"make_figures"}),
+        ("arms: {coldstart: {learning_rate: 2.0e-5}}", {"resolve_spec", *AFTER_COLDSTART}),
+        ("run: tiny\nseed: 0", set()),
+    ],
+)
+def test_a_changed_key_runs_only_what_uses_it(finished: Workplace, change: str, rules: set[str]) -> None:
+    configs = finished.overlay("change", change)
+    jobs = finished.jobs(configs=configs)
+    assert set(jobs) == rules
+    if "r1" in change or "grpo" in change:
+        assert jobs.get("resolve_spec", 0) <= 1
+        assert jobs.get("predict", 0) in (0, 12), "only r1 and its two controls answer again"
+
+
+@pytest.mark.parametrize(
+    ("module", "first", "spared"),
+    [
+        ("selection.py", "select_by_variance", {"make_world", "extract_frames", "train_sft", "sample_rollouts"}),
+        ("training/grpo.py", "train_grpo", {"extract_frames", "train_sft", "sample_rollouts", "select_by_variance"}),
+        ("evaluation/score.py", "score", {"predict", "train_grpo", "train_sft"}),
+        ("evaluation/figures.py", "make_figures", {"make_tables", "score", "predict"}),
+        ("advantages.py", "train_grpo", {"train_sft", "extract_frames"}),
+    ],
+)
+def test_an_edited_module_runs_only_what_imports_it(
+    spare: Workplace, module: str, first: str, spared: set[str]
+) -> None:
+    source = spare.root / "src/vidreason" / module
+    text = source.read_text()
+    source.write_text(text + "\n# A comment changes no result.\n")
+    assert spare.jobs() == {}
+    source.write_text(text + "\nEDITED = True\n")
+    jobs = spare.jobs()
+    assert first in jobs
+    assert not spared & set(jobs)
+
+
+def test_tables_come_from_cached_predictions_without_weights(spare: Workplace) -> None:
+    for name in ("train_sft", "train_grpo", "pretrain_base", "state"):
+        shutil.rmtree(spare.results / name, ignore_errors=True)
+    before = (spare.results / "tables/main.csv").read_bytes()
+    shutil.rmtree(spare.results / "tables")
+    assert spare.jobs("results/tiny/tables/main.csv") == {"make_tables": 1}
+    spare.run("results/tiny/tables/main.csv")
+    assert (spare.results / "tables/main.csv").read_bytes() == before
+
+
+def test_weights_alone_can_be_deleted(spare: Workplace) -> None:
+    for folder in spare.results.rglob("checkpoint"):
+        shutil.rmtree(folder)
+    assert spare.jobs() == {}
+    configs = spare.overlay("change", "evaluation: {scoring: {parser: upstream}}")
+    assert set(spare.jobs(configs=configs)) == {"score", *RESULTS}
+
+
+def test_runs_live_side_by_side(finished: Workplace) -> None:
+    other = ["--config", "run=tiny2", "seed=7", "seeds=[7]"]
+    assert finished.jobs(*other)["make_world"] == 1
+    assert finished.jobs("results/demo/tables/main.csv", configs=())["train_grpo"] == 1
+    assert finished.jobs() == {}
+
+
+def test_a_single_output_can_be_asked_for(fresh: Workplace) -> None:
+    assert fresh.jobs("results/tiny/specs/r1/seed0.json") == {"resolve_spec": 1}
+    assert fresh.jobs("results/tiny/questions/mlvu.jsonl") == {"make_world": 1, "read_questions": 1}
+
+
+def test_a_touched_script_of_a_training_retrains_nothing(spare: Workplace) -> None:
+    os.utime(spare.root / "workflow/scripts/train_grpo.py")
+    assert spare.jobs() == {}

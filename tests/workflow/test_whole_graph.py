@@ -1,0 +1,93 @@
+"""The whole graph on tiny data: it runs, says what it did, and repeats itself byte for byte."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import Workplace
+
+pytestmark = pytest.mark.workflow
+ARMS = ["base", "sft", "coldstart", "r1"]
+CONTROLS = ["r1_shuffled", "r1_blind"]
+BENCHMARKS = ["video_mme", "mvbench", "mlvu", "mmvu"]
+COLUMNS = "arm,label,answer,benchmark,n,coverage,accuracy,ci_low,ci_high,unparsed,seed"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_main_table_has_every_arm_and_benchmark(finished: Workplace) -> None:
+    main = finished.results / "tables/main.csv"
+    assert main.read_text().splitlines()[0] == COLUMNS
+    found = {(row["arm"], row["benchmark"]) for row in rows(main)}
+    assert found >= {(arm, benchmark) for arm in ARMS for benchmark in BENCHMARKS}
+    assert {arm for arm, _ in found} == set(ARMS)
+    assert {row["arm"] for row in rows(finished.results / "tables/controls.csv")} >= set(CONTROLS)
+
+
+def test_broken_training_videos_are_counted_and_shown(finished: Workplace) -> None:
+    lost = {
+        (row["stage"], row["reason"]): int(row["count"])
+        for row in rows(finished.results / "tables/data.csv")
+        if row["unit"] == "video"
+    }
+    assert lost["filter", "empty_file"] == lost["filter", "truncated"] == lost["filter", "unreadable"] == 1
+    page = (finished.results / "report/index.html").read_text()
+    for reason in ("empty_file", "truncated", "unreadable"):
+        assert reason in page
+
+
+def test_nothing_is_done_twice(finished: Workplace) -> None:
+    assert "Nothing to be done" in finished.run()
+    assert finished.jobs("results/tiny/tables/main.csv") == {}
+
+
+def test_every_artefact_has_its_provenance_log_and_benchmark(finished: Workplace) -> None:
+    for artefact in (
+        "questions/nextqa.jsonl",
+        "extract_frames/mlvu/shard0.parquet",
+        "train_grpo/r1/seed0/checkpoint",
+        "predict/r1/seed0/mmvu/shard0.jsonl",
+        "tables/main.csv",
+        "report/index.html",
+    ):
+        sidecar = json.loads((finished.results / f"{artefact}.provenance.json").read_text())
+        assert sidecar["artefact"] == f"results/tiny/{artefact}"
+        assert len(sidecar["sha256"]) == 64
+        assert sidecar["code"]
+        assert sidecar["versions"]["vidreason"]
+    inputs = json.loads((finished.results / "train_grpo/r1/seed0/checkpoint.provenance.json").read_text())["inputs"]
+    assert "results/tiny/select_by_variance/coldstart/seed0/selected.jsonl" in inputs
+    for log in ("make_world.log", "train_grpo/r1/seed0.log", "predict/r1/seed0/mlvu/shard0.log"):
+        assert (finished.root / "logs/tiny" / log).is_file()
+    assert (finished.results / "benchmarks/train_grpo/r1/seed0.tsv").is_file()
+    assert not list(finished.results.rglob("*.tmp"))
+
+
+def test_the_number_of_shards_changes_no_byte(finished: Workplace, spare: Workplace) -> None:
+    configs = spare.overlay("shards", "evaluation: {shards: {mvbench: 3}}\nselection: {shards: 3}\n")
+    tables = spare.results / "tables"
+    before = {path.name: path.read_bytes() for path in tables.glob("*.csv")}
+    shutil.rmtree(tables)
+    selected = "select_by_variance/coldstart/seed0/selected.jsonl"
+    # The new shards of the rollouts give the selection that is there, so training need not be repeated for the proof.
+    spare.run(f"results/tiny/{selected}", configs=configs)
+    assert (spare.results / selected).read_bytes() == (finished.results / selected).read_bytes()
+    sampled = "sample_rollouts/coldstart/seed0"
+    assert _lines(spare.results / sampled, "shard*.jsonl") == _lines(finished.results / sampled, "shard*.jsonl")
+    spare.run("results/tiny/tables/main.csv", "--rerun-triggers", "input", "params", configs=configs)
+    for arm in [*ARMS, *CONTROLS]:
+        folder = f"predict/{arm}/seed0/mvbench"
+        assert len(list((spare.results / folder).glob("shard*.jsonl"))) == 3
+        assert _lines(spare.results / folder, "shard*.jsonl") == _lines(finished.results / folder, "shard*.jsonl")
+    assert {path.name: path.read_bytes() for path in tables.glob("*.csv")} == before
+
+
+def _lines(folder: Path, pattern: str) -> list[str]:
+    """All records of a folder's shards; which of them a shard holds is all that may differ."""
+    return sorted(line for path in folder.glob(pattern) for line in path.read_text().splitlines())

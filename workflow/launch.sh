@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Run snakemake in this folder. A run that was killed leaves a lock behind; it is cleared here, but only when nothing
+# that was started in this folder is still alive. Snakemake itself cannot tell a dead run from a living one.
+set -euo pipefail
+
+alive() {
+    local process command
+    for process in /proc/[0-9]*; do
+        [ "${process#/proc/}" != "$$" ] || continue
+        [ "$(readlink "$process/cwd" 2>/dev/null)" = "$PWD" ] || continue
+        command=$(tr '\0' ' ' 2>/dev/null <"$process/cmdline") || continue
+        case "$command" in
+            *bin/snakemake* | *"-m snakemake"* | *.snakemake/scripts/* | *workflow/scripts/*)
+                echo "${process#/proc/}: ${command:0:120}"
+                ;;
+        esac
+    done
+}
+
+if [ -n "$(ls -A .snakemake/locks 2>/dev/null)" ]; then
+    living=$(alive)
+    if [ -n "$living" ]; then
+        printf 'This folder is in use; wait for these processes, or end them, and try again:\n%s\n' "$living" >&2
+        exit 1
+    fi
+    echo "Clearing the lock of a run that was killed (nothing of it is alive on this machine)."
+    snakemake --unlock "$@" >/dev/null
+fi
+exec snakemake "$@"

@@ -1,0 +1,186 @@
+# The runs that can be asked for, and the helpers of the rules. No rule is defined here.
+
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from vidreason.config import ConfigError, load_runs, path_at, resolve_arm, weights_arm
+from vidreason.provenance import code_digest, file_digest
+
+SCHEMA = os.path.join(os.path.dirname(workflow.main_snakefile), "workflow/schemas/config.schema.yaml")
+SHIPPED = (("config/config.yaml",), ("config/config.yaml", "config/demo.yaml"))
+BENCHMARKS = ("video_mme", "mvbench", "mlvu", "mmvu")
+DATASETS = ("nextqa", "coldstart", *BENCHMARKS)
+TABLES = (
+    "main.csv",
+    "main.md",
+    "by_task.csv",
+    "controls.csv",
+    "thinking.csv",
+    "gains.csv",
+    "selection.csv",
+    "data.csv",
+)
+FIGURES = ("accuracy", "selection", "grpo", "sft", "temporal")
+
+
+try:
+    RUNS, LAYERS = load_runs(SHIPPED, config, workflow.overwrite_configfiles or [], SCHEMA)
+except ConfigError as error:
+    raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
+
+WORLDS = [run for run, settings in RUNS.items() if "world" in settings]
+
+
+def one_of(names):
+    """Regular expression for one of the names; matches nothing when there is none."""
+    return "|".join(sorted(set(names))) or "(?!)"
+
+
+wildcard_constraints:
+    run=one_of(RUNS),
+    arm=one_of(arm for settings in RUNS.values() for arm in settings["arms"]),
+    benchmark=one_of(BENCHMARKS),
+    dataset=one_of(DATASETS),
+    seed=r"\d+",
+    shard=r"\d+",
+
+
+def run_of(wildcards):
+    """Configuration of the run that a file belongs to."""
+    return RUNS[wildcards.run]
+
+
+def arm_of(wildcards):
+    """Settings of the arm that a file belongs to."""
+    arms = run_of(wildcards)["arms"]
+    if wildcards.arm not in arms:
+        raise WorkflowError(
+            f"results/{wildcards.run}: {wildcards.arm} is no arm of this run; allowed: {', '.join(arms)}"
+        )
+    return arms[wildcards.arm]
+
+
+def path_of(wildcards, key):
+    """Path at a key of the run's configuration; it must exist unless the run makes it."""
+    try:
+        return path_at(run_of(wildcards), key, LAYERS[wildcards.run])
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def data_root(wildcards):
+    """Folder of a data set or benchmark."""
+    dataset = wildcards.get("dataset", "nextqa")
+    return path_of(wildcards, f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.root")
+
+
+def annotations_of(wildcards):
+    """Name of a data set's annotation file; benchmarks have fixed names."""
+    return run_of(wildcards)["data"].get(wildcards.dataset, {}).get("annotations")
+
+
+def questions_asked_about(wildcards):
+    """Question files whose clips are decoded together."""
+    names = ["nextqa", "validation"] if wildcards.dataset == "nextqa" else [wildcards.dataset]
+    return expand("results/{run}/questions/{dataset}.jsonl", run=wildcards.run, dataset=names)
+
+
+def frame_tables(wildcards, dataset):
+    """All frame tables of a data set."""
+    shards = range(run_of(wildcards)["frames"]["shards"][dataset])
+    path = "results/{run}/extract_frames/{dataset}/shard{shard}.parquet"
+    return expand(path, run=wildcards.run, dataset=dataset, shard=shards)
+
+
+def benchmark_frames(wildcards):
+    """Frame tables of the benchmark that is asked."""
+    return frame_tables(wildcards, wildcards.benchmark)
+
+
+def nextqa_frames(wildcards):
+    """Frame tables of the training questions."""
+    return frame_tables(wildcards, "nextqa")
+
+
+def nextqa_clips(wildcards):
+    """What decoding the training clips gave."""
+    return [path.replace(".parquet", ".clips.jsonl") for path in frame_tables(wildcards, "nextqa")]
+
+
+def training_questions(wildcards):
+    """Questions that an SFT arm is taught."""
+    return f"results/{wildcards.run}/questions/{arm_of(wildcards)['data']}.jsonl"
+
+
+def training_frames(wildcards):
+    """Frame tables of an arm's questions."""
+    return frame_tables(wildcards, arm_of(wildcards)["data"])
+
+
+def checkpoint_of(wildcards, arm):
+    """Weights of an arm: given, or what its training writes."""
+    settings = run_of(wildcards)
+    arm = weights_arm(settings, arm)
+    method = settings["arms"][arm]["method"]
+    if method == "given":
+        return path_of(wildcards, f"arms.{arm}.weights")
+    return f"results/{wildcards.run}/train_{method}/{arm}/seed{wildcards.seed}/checkpoint"
+
+
+def own_weights(wildcards):
+    """Weights that an arm answers with."""
+    arm_of(wildcards)
+    return checkpoint_of(wildcards, wildcards.arm)
+
+
+def parent_weights(wildcards):
+    """Weights that an arm's training starts from."""
+    return checkpoint_of(wildcards, arm_of(wildcards)["parent"])
+
+
+def selected_questions(wildcards):
+    """Questions that the arm's parent answers sometimes right and sometimes wrong."""
+    parent = weights_arm(run_of(wildcards), arm_of(wildcards)["parent"])
+    return f"results/{wildcards.run}/select_by_variance/{parent}/seed{wildcards.seed}/selected.jsonl"
+
+
+def spec_of(wildcards):
+    """Everything that decides an arm's weights."""
+    arm_of(wildcards)
+    return resolve_arm(run_of(wildcards), wildcards.arm, int(wildcards.seed))
+
+
+def rollout_shards(wildcards):
+    """All shards of an arm's repeated answers."""
+    path = "results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl"
+    shards = range(run_of(wildcards)["selection"]["shards"])
+    return expand(path, run=wildcards.run, arm=wildcards.arm, seed=wildcards.seed, shard=shards)
+
+
+def prediction_shards(wildcards):
+    """All shards of an arm's answers to a benchmark."""
+    path = "results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl"
+    shards = range(run_of(wildcards)["evaluation"]["shards"][wildcards.benchmark])
+    return expand(path, shard=shards, **wildcards)
+
+
+def truth_of(wildcards):
+    """What the world knows about its clips; nothing for real data."""
+    return f"results/{wildcards.run}/make_world/truth.jsonl" if wildcards.run in WORLDS else []
+
+
+def view_of(wildcards):
+    """How an arm is shown the frames."""
+    return arm_of(wildcards).get("frames", "ordered")
+
+
+def launch(wildcards, resources):
+    """How a training is started: one process, or torchrun once for all GPUs of a node.
+
+    Depends on the resources, so it is no part of what Snakemake compares: more GPUs retrain nothing.
+    """
+    python = "python" if workflow.deployment_settings.deployment_method else sys.executable
+    gpus = int(resources.get("gpu", 0))
+    return python if gpus < 2 else f"{python} -m torch.distributed.run --standalone --nproc_per_node {gpus}"

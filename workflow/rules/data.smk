@@ -1,0 +1,96 @@
+# From published files to questions and pixels.
+
+
+rule make_world:
+    output:
+        nextqa=directory("results/{run}/make_world/nextqa"),
+        coldstart=directory("results/{run}/make_world/coldstart"),
+        video_mme=directory("results/{run}/make_world/video_mme"),
+        mvbench=directory("results/{run}/make_world/mvbench"),
+        mlvu=directory("results/{run}/make_world/mlvu"),
+        mmvu=directory("results/{run}/make_world/mmvu"),
+        truth="results/{run}/make_world/truth.jsonl",
+        summary="results/{run}/make_world/world.json",
+    log:
+        "logs/{run}/make_world.log",
+    benchmark:
+        "results/{run}/benchmarks/make_world.tsv"
+    wildcard_constraints:
+        run=one_of(WORLDS),
+    conda:
+        "../../envs/video.yaml"
+    threads: 2
+    params:
+        settings=lookup(dpath="{run}/world", within=RUNS),
+        seed=lookup(dpath="{run}/seed", within=RUNS),
+        code=code_digest("vidreason.world.layouts"),
+    script:
+        "../scripts/make_world.py"
+
+
+rule filter_nextqa:
+    input:
+        root=data_root,
+    output:
+        train="results/{run}/questions/nextqa.jsonl",
+        validation="results/{run}/questions/validation.jsonl",
+        dropped="results/{run}/filter_nextqa/dropped.csv",
+        clips="results/{run}/filter_nextqa/clips.jsonl",
+    log:
+        "logs/{run}/filter_nextqa.log",
+    benchmark:
+        "results/{run}/benchmarks/filter_nextqa.tsv"
+    conda:
+        "../../envs/video.yaml"
+    params:
+        annotations=lookup(dpath="{run}/data/nextqa/annotations", within=RUNS),
+        max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
+        validation_fraction=lookup(dpath="{run}/data/nextqa/validation_fraction", within=RUNS),
+        questions_limit=lookup(dpath="{run}/data/nextqa/questions_limit", within=RUNS),
+        seed=lookup(dpath="{run}/seed", within=RUNS),
+        code=code_digest("vidreason.datasets.nextqa"),
+    script:
+        "../scripts/filter_nextqa.py"
+
+
+rule read_questions:
+    input:
+        root=data_root,
+    output:
+        questions="results/{run}/questions/{dataset}.jsonl",
+    log:
+        "logs/{run}/read_questions/{dataset}.log",
+    benchmark:
+        "results/{run}/benchmarks/read_questions/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of({*DATASETS} - {"nextqa"}),
+    conda:
+        "../../envs/video.yaml"
+    params:
+        annotations=annotations_of,
+        protocol=lookup(dpath="{run}/protocol", within=RUNS),
+        code=code_digest("vidreason.questions"),
+    script:
+        "../scripts/read_questions.py"
+
+
+rule extract_frames:
+    input:
+        root=data_root,
+        questions=questions_asked_about,
+    output:
+        frames="results/{run}/extract_frames/{dataset}/shard{shard}.parquet",
+        clips="results/{run}/extract_frames/{dataset}/shard{shard}.clips.jsonl",
+    log:
+        "logs/{run}/extract_frames/{dataset}/shard{shard}.log",
+    benchmark:
+        "results/{run}/benchmarks/extract_frames/{dataset}/shard{shard}.tsv"
+    conda:
+        "../../envs/video.yaml"
+    params:
+        frame_count=lookup(dpath="{run}/frames/count", within=RUNS),
+        frame_size=lookup(dpath="{run}/frames/size", within=RUNS),
+        shards=lookup(dpath="{run}/frames/shards/{dataset}", within=RUNS),
+        code=code_digest("vidreason.frames"),
+    script:
+        "../scripts/extract_frames.py"

@@ -1,0 +1,49 @@
+# From weights to scored answers.
+
+
+rule predict:
+    input:
+        weights=own_weights,
+        questions="results/{run}/questions/{benchmark}.jsonl",
+        frames=benchmark_frames,
+    output:
+        predictions="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl",
+        timing="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.timing.csv",
+    log:
+        "logs/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.log",
+    benchmark:
+        "results/{run}/benchmarks/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        gpu=0,
+    params:
+        settings=lookup(dpath="{run}/evaluation/generation", within=RUNS),
+        answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
+        view=view_of,
+        shards=lookup(dpath="{run}/evaluation/shards/{benchmark}", within=RUNS),
+        code=code_digest("vidreason.evaluation.predict"),
+    script:
+        "../scripts/predict.py"
+
+
+rule score:
+    input:
+        questions="results/{run}/questions/{benchmark}.jsonl",
+        predictions=prediction_shards,
+        truth=truth_of,
+    output:
+        judged="results/{run}/score/{arm}/seed{seed}/{benchmark}.judged.jsonl",
+        score="results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json",
+    log:
+        "logs/{run}/score/{arm}/seed{seed}/{benchmark}.log",
+    benchmark:
+        "results/{run}/benchmarks/score/{arm}/seed{seed}/{benchmark}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        settings=lookup(dpath="{run}/evaluation/scoring", within=RUNS),
+        answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
+        code=code_digest("vidreason.evaluation.score"),
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,146 @@
+# From given weights to trained arms. Weights are not `protected()`: a protected file makes every later rerun fail, and
+# what protects them here is that nothing but their own spec, data and code ever asks for them again.
+
+
+rule pretrain_base:
+    output:
+        checkpoint=directory("results/{run}/pretrain_base/checkpoint"),
+        metrics="results/{run}/pretrain_base/metrics.jsonl",
+    log:
+        "logs/{run}/pretrain_base.log",
+    benchmark:
+        "results/{run}/benchmarks/pretrain_base.tsv"
+    wildcard_constraints:
+        run=one_of(WORLDS),
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    params:
+        settings=lookup(dpath="{run}/base", within=RUNS),
+        image_size=lookup(dpath="{run}/frames/size", within=RUNS),
+        seed=lookup(dpath="{run}/seed", within=RUNS),
+        state="results/{run}/state/pretrain_base",
+        code=code_digest("vidreason.training.base"),
+    script:
+        "../scripts/pretrain_base.py"
+
+
+rule resolve_spec:
+    output:
+        spec="results/{run}/specs/{arm}/seed{seed}.json",
+    log:
+        "logs/{run}/resolve_spec/{arm}/seed{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/resolve_spec/{arm}/seed{seed}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        spec=spec_of,
+    script:
+        "../scripts/resolve_spec.py"
+
+
+rule train_sft:
+    input:
+        spec="results/{run}/specs/{arm}/seed{seed}.json",
+        init=parent_weights,
+        questions=training_questions,
+        frames=training_frames,
+    output:
+        checkpoint=directory("results/{run}/train_sft/{arm}/seed{seed}/checkpoint"),
+        metrics="results/{run}/train_sft/{arm}/seed{seed}/metrics.jsonl",
+    log:
+        "logs/{run}/train_sft/{arm}/seed{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/train_sft/{arm}/seed{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        gpu=0,
+    params:
+        launch=launch,
+        state="results/{run}/state/train_sft/{arm}/seed{seed}",
+        script=file_digest("workflow/scripts/train_sft.py"),
+        code=code_digest("vidreason.training.sft"),
+    shell:
+        "{params.launch} workflow/scripts/train_sft.py --spec {input.spec} --init {input.init} "
+        "--questions {input.questions} --frames {input.frames} --out {output.checkpoint} "
+        "--metrics {output.metrics} --state {params.state} > {log} 2>&1"
+
+
+rule sample_rollouts:
+    input:
+        weights=own_weights,
+        questions="results/{run}/questions/nextqa.jsonl",
+        frames=nextqa_frames,
+    output:
+        rollouts="results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl",
+    log:
+        "logs/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.log",
+    benchmark:
+        "results/{run}/benchmarks/sample_rollouts/{arm}/seed{seed}/shard{shard}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        gpu=0,
+    params:
+        settings=lookup(dpath="{run}/selection/generation", within=RUNS),
+        answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
+        protocol=lookup(dpath="{run}/protocol", within=RUNS),
+        shards=lookup(dpath="{run}/selection/shards", within=RUNS),
+        code=code_digest("vidreason.evaluation.predict"),
+    script:
+        "../scripts/sample_rollouts.py"
+
+
+rule select_by_variance:
+    input:
+        rollouts=rollout_shards,
+        questions="results/{run}/questions/nextqa.jsonl",
+        clips=nextqa_clips,
+    output:
+        selected="results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl",
+        dropped="results/{run}/select_by_variance/{arm}/seed{seed}/dropped.csv",
+        histogram="results/{run}/select_by_variance/{arm}/seed{seed}/histogram.csv",
+    log:
+        "logs/{run}/select_by_variance/{arm}/seed{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/select_by_variance/{arm}/seed{seed}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        rule=lookup(dpath="{run}/selection/rule", within=RUNS),
+        rollouts=lookup(dpath="{run}/selection/generation/rollouts", within=RUNS),
+        code=code_digest("vidreason.selection"),
+    script:
+        "../scripts/select_by_variance.py"
+
+
+rule train_grpo:
+    input:
+        spec="results/{run}/specs/{arm}/seed{seed}.json",
+        init=parent_weights,
+        questions=selected_questions,
+        validation="results/{run}/questions/validation.jsonl",
+        frames=training_frames,
+    output:
+        checkpoint=directory("results/{run}/train_grpo/{arm}/seed{seed}/checkpoint"),
+        metrics="results/{run}/train_grpo/{arm}/seed{seed}/metrics.jsonl",
+    log:
+        "logs/{run}/train_grpo/{arm}/seed{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/train_grpo/{arm}/seed{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    resources:
+        gpu=0,
+    params:
+        launch=launch,
+        state="results/{run}/state/train_grpo/{arm}/seed{seed}",
+        script=file_digest("workflow/scripts/train_grpo.py"),
+        code=code_digest("vidreason.training.grpo"),
+    shell:
+        "{params.launch} workflow/scripts/train_grpo.py --spec {input.spec} --init {input.init} "
+        "--questions {input.questions} --validation {input.validation} --frames {input.frames} "
+        "--out {output.checkpoint} --metrics {output.metrics} --state {params.state} > {log} 2>&1"

@@ -1,0 +1,27 @@
+"""Keep the training questions whose video is readable and short enough; hold some videos out for validation."""
+
+import os
+
+# The log is opened before the imports, so that a failing import is logged too.
+os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
+os.dup2(2, 1)
+
+from vidreason.datasets.nextqa import filter_nextqa
+from vidreason.provenance import write_sidecar
+
+params, out = snakemake.params, snakemake.output
+filter_nextqa(
+    root=snakemake.input.root,
+    annotations=params.annotations,
+    max_seconds=params.max_seconds,
+    validation_fraction=params.validation_fraction,
+    limit=params.questions_limit,
+    seed=params.seed,
+    train_path=out.train,
+    validation_path=out.validation,
+    dropped_path=out.dropped,
+    clips_path=out.clips,
+    threads=snakemake.threads,
+)
+for artefact in (out.train, out.validation):
+    write_sidecar(artefact, [], dict(params.items()), ["vidreason.datasets.nextqa"])

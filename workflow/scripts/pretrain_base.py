@@ -1,0 +1,23 @@
+"""Train the small model that stands for published weights."""
+
+import os
+
+# The log is opened before the imports, so that a failing import is logged too.
+os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
+os.dup2(2, 1)
+
+from pathlib import Path
+
+from vidreason.provenance import run_identity, write_sidecar
+from vidreason.training.base import pretrain
+
+params, out = snakemake.params, snakemake.output
+decisive = {"settings": params.settings, "image_size": params.image_size, "seed": params.seed}
+pretrain(
+    out=Path(out.checkpoint),
+    metrics=Path(out.metrics),
+    state=Path(params.state),
+    identity=run_identity(decisive, []),
+    **decisive,
+)
+write_sidecar(out.checkpoint, [], decisive, ["vidreason.training.base"])

@@ -1,0 +1,20 @@
+"""Read the questions of the cold start or of a benchmark."""
+
+import os
+
+# The log is opened before the imports, so that a failing import is logged too.
+os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
+os.dup2(2, 1)
+
+from vidreason.questions import write_questions
+from vidreason.provenance import write_sidecar
+
+params, questions = snakemake.params, snakemake.output.questions
+write_questions(
+    dataset=snakemake.wildcards.dataset,
+    root=snakemake.input.root,
+    out=questions,
+    annotations=params.annotations,
+    protocol=params.protocol,
+)
+write_sidecar(questions, [], dict(params.items()), ["vidreason.questions"])

@@ -1,0 +1,35 @@
+"""Train a GRPO arm; started once for each rank, by torchrun when there are several."""
+
+import argparse
+import os
+from pathlib import Path
+
+from vidreason.files import read_json
+from vidreason.provenance import run_identity, write_sidecar
+from vidreason.training.grpo import train_grpo
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--spec", type=Path, required=True, help="resolved spec of the arm")
+parser.add_argument("--init", type=Path, required=True, help="checkpoint folder to start from")
+parser.add_argument("--questions", type=Path, required=True, help="questions to train on")
+parser.add_argument("--validation", type=Path, required=True, help="questions held out")
+parser.add_argument("--frames", type=Path, nargs="+", required=True, help="frame tables")
+parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+parser.add_argument("--metrics", type=Path, required=True, help="training curves to write")
+parser.add_argument("--state", type=Path, required=True, help="folder of saved states; survives a failure")
+args = parser.parse_args()
+
+spec = read_json(args.spec)
+inputs = [args.init, args.questions, args.validation, *args.frames]
+train_grpo(
+    spec=spec | {"identity": run_identity(spec, inputs)},
+    init=args.init,
+    questions=args.questions,
+    validation=args.validation,
+    frames=args.frames,
+    out=args.out,
+    metrics=args.metrics,
+    state=args.state,
+)
+if os.environ.get("RANK", "0") == "0":
+    write_sidecar(args.out, [args.spec, *inputs], spec, ["vidreason.training.grpo"])
