@@ -26,8 +26,13 @@ MODEL_KEYS: dict[str, Any] = {
     "vision_feature_select_strategy": "patch",
     "tokenizer_model_max_length": 2048,
     "tokenizer_padding_side": "right",
+    "resampler_heads": 8,
+    "resampler_head_width": 64,
 }
 """Keys of the file that decide what the model computes, with upstream's default (None: required)."""
+
+OWN_KEYS = ("resampler_heads", "resampler_head_width")
+"""Keys that upstream's file does not know, because its code fixes the value; written only where they differ from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,8 @@ class TinyLlavaConfig:
         vision_feature_select_strategy: `patch` drops the first patch, `cls_patch` keeps all.
         tokenizer_model_max_length: Positions after which upstream cuts a merged sequence.
         tokenizer_padding_side: Side that batches of merged sequences are padded on.
+        resampler_heads: Attention heads of the resampler, fixed in upstream's code.
+        resampler_head_width: Width of one of them, likewise.
         extra: Every other key of the file, kept as it was.
 
     Source: tinyllava/model/configuration_tinyllava.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
@@ -61,11 +68,13 @@ class TinyLlavaConfig:
     vision_feature_select_strategy: str = "patch"
     tokenizer_model_max_length: int = 2048
     tokenizer_padding_side: str = "right"
+    resampler_heads: int = 8
+    resampler_head_width: int = 64
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what the model cannot be built from."""
-        for key in ("group", "num_queries", "num_resampler_layers"):
+        for key in ("group", "num_queries", "num_resampler_layers", *OWN_KEYS):
             value = getattr(self, key)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"model config: {key} is {value!r}; it must be a whole number from 1")
@@ -173,7 +182,8 @@ class TinyLlavaConfig:
             "vocab_size": text.vocab_size,
         }
         published.update(copy.deepcopy(self.extra))
-        published.update({key: getattr(self, key) for key in MODEL_KEYS})
+        chosen = {key: getattr(self, key) for key in MODEL_KEYS}
+        published.update({key: chosen[key] for key in chosen if key not in OWN_KEYS or chosen[key] != MODEL_KEYS[key]})
         published["text_config"] = {"model_type": "qwen2", **copy.deepcopy(self.text_config)}
         published["vision_config"] = {"model_type": "siglip_vision_model", **copy.deepcopy(self.vision_config)}
         return dict(sorted(published.items()))

@@ -48,7 +48,13 @@ class TinyLlavaVideo(nn.Module):
         tower = getattr(tower, "vision_model", tower)
         self.vision_tower = _Holder("_vision_tower", _Holder("vision_model", tower))
         resampler = GroupResampler(
-            vision.hidden_size, text.hidden_size, config.num_queries, config.group, config.num_resampler_layers
+            vision.hidden_size,
+            text.hidden_size,
+            config.num_queries,
+            config.group,
+            config.num_resampler_layers,
+            config.resampler_heads,
+            config.resampler_head_width,
         )
         self.connector = _Holder("_connector", resampler)
 

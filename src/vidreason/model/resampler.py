@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-HEADS = 8
-HEAD_WIDTH = 64
 EXPANSION = 4
 
 
@@ -55,10 +53,11 @@ class LatentAttention(nn.Module):
     Differs from the source: fused attention, an optional mask.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
         """Create the projections for tokens and latents of `width`."""
         super().__init__()
-        inner = HEADS * HEAD_WIDTH
+        inner = heads * head_width
+        self.head_width = head_width
         self.norm_media = nn.LayerNorm(width)
         self.norm_latents = nn.LayerNorm(width)
         self.to_q = nn.Linear(width, inner, bias=False)
@@ -78,15 +77,14 @@ class LatentAttention(nn.Module):
         """
         latents = self.norm_latents(latents)
         sources = torch.cat((self.norm_media(tokens), latents), dim=1)
-        key, value = (_heads(part) for part in self.to_kv(sources).chunk(2, dim=-1))
-        read = F.scaled_dot_product_attention(_heads(self.to_q(latents)), key, value, attn_mask=mask)
+        key, value = (self._heads(part) for part in self.to_kv(sources).chunk(2, dim=-1))
+        read = F.scaled_dot_product_attention(self._heads(self.to_q(latents)), key, value, attn_mask=mask)
         out: torch.Tensor = self.to_out(read.transpose(1, 2).flatten(2))
         return out
 
-
-def _heads(tensor: torch.Tensor) -> torch.Tensor:
-    """[BG, t, heads * width] -> [BG, heads, t, width]."""
-    return tensor.unflatten(-1, (HEADS, HEAD_WIDTH)).transpose(1, 2)
+    def _heads(self, tensor: torch.Tensor) -> torch.Tensor:
+        """[BG, t, heads * width] -> [BG, heads, t, width]."""
+        return tensor.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
 
 
 def feed_forward(width: int) -> nn.Sequential:
@@ -108,7 +106,9 @@ class GroupResampler(nn.Module):
         position encoding is kept per length, type and device, not made anew in every call; any device.
     """
 
-    def __init__(self, token_width: int, width: int, queries: int, groups: int, depth: int) -> None:
+    def __init__(
+        self, token_width: int, width: int, queries: int, groups: int, depth: int, heads: int = 8, head_width: int = 64
+    ) -> None:
         """Create the resampler.
 
         Args:
@@ -117,11 +117,15 @@ class GroupResampler(nn.Module):
             queries: Queries over all groups; each group gets `queries // groups`.
             groups: G.
             depth: Number of layers.
+            heads: Attention heads; the published model has 8, whatever its width.
+            head_width: Width of a head; 64 in the published model.
         """
         super().__init__()
         self.groups = groups
         self.latents = nn.Parameter(torch.randn(queries // groups, width))
-        self.layers = nn.ModuleList(nn.ModuleList((LatentAttention(width), feed_forward(width))) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            nn.ModuleList((LatentAttention(width, heads, head_width), feed_forward(width))) for _ in range(depth)
+        )
         self.linear = nn.Linear(token_width, width)
         self.norm = nn.LayerNorm(width)
         self._positions: dict[tuple[int, torch.dtype, torch.device], torch.Tensor] = {}

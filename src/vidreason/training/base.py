@@ -162,6 +162,8 @@ def model_config(sizes: Mapping[str, Any], image_size: int, vocabulary: int, end
             "group": sizes["groups"],
             "num_queries": sizes["queries"],
             "num_resampler_layers": sizes["resampler_layers"],
+            "resampler_heads": sizes["resampler_heads"],
+            "resampler_head_width": sizes["resampler_head_width"],
             "hidden_size": sizes["width"],
             "vision_hidden_size": sizes["vision_width"],
             "image_token_index": -200,
