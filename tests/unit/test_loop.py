@@ -1,10 +1,12 @@
 """The training loop: exact resume, refusal of foreign states, early stop, schedules, curves."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, read_json_lines
 from vidreason.training.checkpoint import KEPT, discard_states
@@ -77,6 +79,22 @@ class TestResume:
         assert again.weights == undisturbed.weights
         assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
 
+    def test_a_stopped_run_with_muon_ends_as_an_undisturbed_one(self, tmp_path):
+        settings = dataclasses.replace(SETTINGS, muon=3.0, beta2=0.95)
+        undisturbed = Run(tmp_path / "undisturbed", settings).go()
+        with pytest.raises(StoppedError):
+            Run(tmp_path, settings).go(7)
+        again = Run(tmp_path, settings).go()
+        assert again.steps[0] == 6
+        assert again.weights == undisturbed.weights
+        with pytest.raises(StoppedError):
+            Run(tmp_path / "one moment lost", settings).go(7)
+        lost = Run(tmp_path / "one moment lost", settings)
+        moments = lost.state / "step00000006" / "optimizer.safetensors"
+        saved = load_file(moments)
+        save_file({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments)
+        assert lost.go().weights != undisturbed.weights
+
     def test_stopped_twice(self, undisturbed, tmp_path):
         for stop_at in (4, 10):
             with pytest.raises(StoppedError):
@@ -100,8 +118,6 @@ class TestResume:
             Run(tmp_path).go(7)
         run = Run(tmp_path)
         moments = run.state / "step00000006" / "optimizer.safetensors"
-        from safetensors.torch import load_file, save_file
-
         save_file(
             {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(moments).items()}, moments
         )
@@ -158,6 +174,25 @@ class TestResume:
         discard_states(run.state)
         discard_states(run.state)
         assert not run.state.exists()
+
+
+class TestMuon:
+    def test_matrices_take_steps_of_its_rate_and_vectors_of_adamw(self, tmp_path):
+        """A first step of AdamW is the learning rate; one of Muon, scaled to match, has 0.2 of it as its mean square."""
+        rate = 0.01
+        run = Run(tmp_path, Optimisation(learning_rate=rate, warmup=0.0, schedule="constant", muon=3.0))
+        before = [parameter.detach().clone() for parameter in run.model.parameters()]
+        run.go(steps=1)
+        moved = [(new.detach() - old) for new, old in zip(run.model.parameters(), before, strict=True)]
+        for change in moved:
+            if change.ndim == 2:
+                rank = min(change.shape)
+                # orthogonalised: `rank` singular values near 1, times 0.2 sqrt(longer side) (torch.optim.Muon)
+                assert torch.linalg.matrix_norm(change) == pytest.approx(
+                    3.0 * rate * 0.2 * math.sqrt(max(change.shape) * rank), rel=0.35
+                )
+            else:
+                assert change.abs().max() == pytest.approx(rate, rel=1e-3)
 
 
 class TestDivergence:

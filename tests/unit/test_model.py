@@ -128,6 +128,13 @@ class TestResampler:
         assert given.grad is not None
         assert (given.grad.abs().sum(dim=-1) > 0).all()
 
+    def test_heads_are_those_asked_for(self, values):
+        asked = TinyLlavaConfig.from_dict({**values, "resampler_heads": 3, "resampler_head_width": 4})
+        weights = TinyLlavaVideo(asked).connector.state_dict()
+        assert weights["_connector.layers.0.0.to_kv.weight"].shape == (2 * 3 * 4, 16)
+        assert asked.to_dict()["resampler_heads"] == 3
+        assert "resampler_heads" not in TinyLlavaConfig.from_dict(values).to_dict()
+
     def test_encoding_is_rounded_to_half_precision(self):
         encoding = position_encoding(12, 16)
         assert encoding.dtype == torch.float16

@@ -23,6 +23,8 @@ from vidreason.world.tokenizer import build_tokenizer
 BASE_STEP, BASE_WEIGHTS = 0xBA5E, 0xBA5F
 """Names of the random draws, next to the run's seed."""
 ROWS_AT_A_TIME = 8
+LOOK = 2.0
+"""Size of the biases that make a head look back: at the place it looks for, a score of about 5 more than far away."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ def pretrain(
 
     Args:
         out: Checkpoint folder to write.
-        settings: The config's `base`: `model`, `clips`, `questions_per_clip`, `pixel_noise`, `stages`
+        settings: The config's `base`: `model`, `first_weights`, `clips`, `questions_per_clip`, `pixel_noise`, `stages`
             and the keys of `Optimisation`.
         image_size: Picture size in pixels.
         seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
@@ -60,7 +62,7 @@ def pretrain(
     config = model_config(settings["model"], image_size, len(tokenizer), tokenizer.eos_token_id)
     weights_seed = int(np.random.SeedSequence([seed, BASE_WEIGHTS]).generate_state(1)[0])
     model = initialise(config, seed=weights_seed)
-    raise_positions(model, settings["model"]["position_range"], weights_seed)
+    shape_weights(model, settings["first_weights"], weights_seed)
     seeds = [scene_seed(seed, "base", number) for number in range(settings["clips"])]
     scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
 
@@ -179,20 +181,56 @@ def model_config(sizes: Mapping[str, Any], image_size: int, vocabulary: int, end
     )
 
 
-def raise_positions(model: TinyLlavaVideo, scale: float, seed: int) -> None:
-    """Draw the vision tower's position embeddings anew, as large as the patch embeddings beside them.
+def shape_weights(model: TinyLlavaVideo, shape: Mapping[str, Any], seed: int) -> None:
+    """Give a new model's weights what makes it learn in hundreds of steps what else takes it many thousands.
 
-    At SigLIP's own initial scale (1 / sqrt(width)) a place weighs an eighth of what is seen there, and the small model
-    needs several times as many pictures to learn where things are.
+    - The vision tower's position embeddings are drawn anew, as large as the patch embeddings beside them. At SigLIP's own
+      initial scale (1 / sqrt(width)) a place weighs an eighth of what is seen there.
+    - What a layer adds to the residual stream starts small, so that a token can still be recognised in the later layers.
+    - Heads of the first layer start out reading the token a few places back, and heads of the second reading earlier
+      places of the same token: the two halves of an induction head (Olsson et al. 2022, In-context Learning and Induction
+      Heads), which every published language model has. Here they find the letter before a word.
 
     Args:
         model: A newly initialised model.
-        scale: Standard deviation.
+        shape: The config's `base.first_weights`: `positions`, `residual`, `look_back`, `same_token`.
         seed: Names the draw.
+
+    Raises:
+        ValueError: Query heads share key heads, so that they cannot be made equal.
     """
+    text = model.config.text()
+    if shape["same_token"] and text.num_key_value_heads != text.num_attention_heads:
+        raise ValueError(
+            f"base.model: {text.num_attention_heads} heads share {text.num_key_value_heads} kv_heads; "
+            "base.first_weights.same_token needs as many of both"
+        )
     positions = model.vision_tower._vision_tower.vision_model.embeddings.position_embedding.weight  # type: ignore[union-attr]
+    layers = model.language_model.model.layers
     with torch.no_grad():
-        positions.normal_(0.0, scale, generator=torch.Generator().manual_seed(seed))  # type: ignore[operator]
+        positions.normal_(0.0, shape["positions"], generator=torch.Generator().manual_seed(seed))  # type: ignore[operator]
+        for layer in layers:
+            layer.self_attn.o_proj.weight.mul_(shape["residual"])
+            layer.mlp.down_proj.weight.mul_(shape["residual"])
+        for head, places in enumerate(shape["look_back"]):
+            _look_back(layers[0].self_attn, head, places, text.rope_parameters["rope_theta"])
+        attention = layers[1].self_attn
+        rows = shape["same_token"] * attention.head_dim
+        attention.k_proj.weight[:rows] = attention.q_proj.weight[:rows]
+
+
+def _look_back(attention: torch.nn.Module, head: int, places: int, theta: float) -> None:
+    """Set the biases of a head so that, whatever the tokens, it reads most from `places` back.
+
+    A query bias and a key bias under rotary positions weigh keys by their distance alone; the key's is the query's,
+    turned on by `places`.
+    """
+    half = attention.head_dim // 2
+    angle = places * theta ** (-torch.arange(half) / half)
+    start = head * attention.head_dim
+    query, key = (projection.bias[start : start + 2 * half] for projection in (attention.q_proj, attention.k_proj))
+    query[:half], query[half:] = LOOK, 0.0
+    key[:half], key[half:] = LOOK * torch.cos(angle), LOOK * torch.sin(angle)
 
 
 def _stage_of(stages: list[Stage], step: int) -> Stage:

@@ -24,7 +24,7 @@ from vidreason.model import TinyLlavaVideo, load_checkpoint
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
-from vidreason.training.update import DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
+from vidreason.training.update import BETA2, DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
 
 Metrics = dict[str, float]
 StepFunction = Callable[[int], tuple[torch.Tensor, Metrics]]
@@ -44,7 +44,9 @@ class Optimisation:
         learning_rate: Peak learning rate.
         schedule: `constant` or `cosine` (to zero at the last step).
         warmup: Share of the steps over which the learning rate rises linearly.
-        weight_decay: AdamW's decoupled weight decay.
+        weight_decay: Decoupled weight decay.
+        beta2: AdamW's decay rate of the second moment.
+        muon: Learning rate of the matrices under Muon, as a multiple of `learning_rate`; None for AdamW alone.
         max_grad_norm: Gradients are scaled down to this norm.
         save_every: Save the state every so many steps; 0 never.
         validate_every: Call the validation every so many steps and at the end; 0 only at the end.
@@ -56,6 +58,8 @@ class Optimisation:
     schedule: str = "cosine"
     warmup: float = 0.03
     weight_decay: float = 0.0
+    beta2: float = BETA2
+    muon: float | None = None
     max_grad_norm: float = 1.0
     save_every: int = 0
     validate_every: int = 0
@@ -162,7 +166,14 @@ def run_steps(
 def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Ranks) -> Updater:
     """The optimiser that the settings ask for."""
     if optimisation.deepspeed is None:
-        return PlainUpdater(model, optimisation.weight_decay, optimisation.max_grad_norm, ranks)
+        return PlainUpdater(
+            model,
+            optimisation.weight_decay,
+            optimisation.max_grad_norm,
+            ranks,
+            optimisation.beta2,
+            optimisation.muon,
+        )
     return DeepSpeedUpdater(
         model,
         optimisation.weight_decay,

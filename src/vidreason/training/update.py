@@ -16,7 +16,8 @@ import torch
 from vidreason.training.ranks import Ranks
 
 Tensors = dict[str, torch.Tensor]
-BETAS = (0.9, 0.999)
+BETA1, BETA2 = 0.9, 0.999
+"""AdamW's decay rates, torch's default, which upstream's trainers use."""
 
 
 class Updater(Protocol):
@@ -52,44 +53,73 @@ def trained_weights(model: torch.nn.Module) -> Tensors:
 
 
 class PlainUpdater:
-    """AdamW on the whole model in every process; gradients are averaged over processes."""
+    """The whole model in every process, gradients averaged over processes: AdamW, or AdamW and Muon.
+
+    Muon (Jordan et al. 2024, as torch.optim gives it) steps along the orthogonalised momentum of a matrix. A model that
+    starts from nothing learns with it in about half the steps of AdamW; embeddings and vectors stay with AdamW.
+    """
 
     divided = False
 
-    def __init__(self, model: torch.nn.Module, weight_decay: float, max_grad_norm: float, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        weight_decay: float,
+        max_grad_norm: float,
+        ranks: Ranks,
+        beta2: float = BETA2,
+        muon: float | None = None,
+    ) -> None:
         """Take the model's trained weights.
 
         Args:
             model: The same in every process.
-            weight_decay: AdamW's decoupled weight decay.
+            weight_decay: Decoupled weight decay.
             max_grad_norm: Gradients are scaled down to this norm.
             ranks: The processes.
+            beta2: AdamW's decay rate of the second moment.
+            muon: Learning rate of the matrices under Muon, as a multiple of AdamW's; None for AdamW alone.
         """
         self.weights = trained_weights(model)
-        self.optimizer = _adamw(self.weights, weight_decay)
+        matrices = {} if muon is None else _matrices(self.weights)
+        others = {name: weight for name, weight in self.weights.items() if name not in matrices}
+        self.optimizers = [_adamw(others, weight_decay, beta2)]
+        if matrices:
+            # The size of a step is that of AdamW, so that one learning rate serves both.
+            own = torch.optim.Muon(
+                list(matrices.values()), lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+            own.param_groups[0]["multiple"] = muon
+            self.optimizers.append(own)
         self.max_grad_norm, self.ranks = max_grad_norm, ranks
 
     def update(self, loss: torch.Tensor, rate: float) -> float:
         """See `Updater`; where the gradient is not finite, the weights stay as they are."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for weight in self.weights.values():
+            weight.grad = None
         loss.backward()
         self.ranks.average_gradients(self.weights.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.max_grad_norm))
         if math.isfinite(norm):
-            _set_rate(self.optimizer, rate)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                _set_rate(optimizer, rate)
+                optimizer.step()
         return norm
 
     def moments(self) -> Tensors:
         """See `Updater`."""
-        return _state_of(self.optimizer, list(self.weights.values()))
+        weights = list(self.weights.values())
+        return {
+            name: tensor for optimizer in self.optimizers for name, tensor in _state_of(optimizer, weights).items()
+        }
 
     def restore(self, weights: Tensors, moments: Tensors) -> None:
         """See `Updater`."""
         with torch.no_grad():
             for name, tensor in weights.items():
                 self.weights[name].copy_(tensor)
-        _set_state(self.optimizer, list(self.weights.values()), moments)
+        for optimizer in self.optimizers:
+            _set_state(optimizer, list(self.weights.values()), moments)
 
 
 class DeepSpeedUpdater:
@@ -226,13 +256,23 @@ def _without_hooks(model: torch.nn.Module) -> Iterator[None]:
             module._forward_pre_hooks, module._forward_hooks = before, after
 
 
-def _adamw(weights: Tensors, weight_decay: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=weight_decay, betas=BETAS)
+def _matrices(weights: Tensors) -> Tensors:
+    """The weights of linear layers: what Muon is made for."""
+    tables = ("embed", "latents", "lm_head")
+    return {
+        name: weight
+        for name, weight in weights.items()
+        if weight.ndim == 2 and not any(table in name for table in tables)
+    }
+
+
+def _adamw(weights: Tensors, weight_decay: float, beta2: float = BETA2) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=weight_decay, betas=(BETA1, beta2))
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("multiple", 1.0)
 
 
 def _state_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> Tensors:
@@ -240,15 +280,16 @@ def _state_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> 
     return {
         f"{number}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
         for number, weight in enumerate(weights)
-        for name, value in optimizer.state[weight].items()
+        for name, value in optimizer.state.get(weight, {}).items()
     }
 
 
 def _set_state(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor], tensors: Tensors) -> None:
-    """Undo `_state_of`; other tensors are passed over."""
+    """Undo `_state_of`; tensors of other optimisers' weights, and other tensors, are passed over."""
+    own = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)
-        if number.isdigit():
+        if number.isdigit() and id(weights[int(number)]) in own:
             weight = weights[int(number)]
             # torch's AdamW counts its steps on the CPU.
             optimizer.state[weight][name] = tensor if name == "step" else tensor.to(weight.device)

@@ -16,7 +16,7 @@ from vidreason.choices import bracketed, dotted
 from vidreason.model.prompts import IMAGE, OPTION_SUFFIX, REASON_SUFFIX
 from vidreason.pixels import resize_frames
 from vidreason.records import LETTERS
-from vidreason.world.questions import TASKS, WorldQuestion, ask, ask_some, conclusion, think_text
+from vidreason.world.questions import NUMBERS, TASKS, WorldQuestion, ask, ask_some, conclusion, think_text
 from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, Scene, make_scene, render
 
 CAPTION_REQUEST = "Describe the video."
@@ -140,11 +140,19 @@ def _notes_last(scene: Scene, questions: int, rng: np.random.Generator) -> list[
 
 
 def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    words = [*THINGS, *COLOURS, "think", "answer"]
+    words = [*THINGS, *COLOURS, *DIRECTIONS, *NUMBERS, "think", "answer"]
     options = [words[index] for index in rng.permutation(len(words))[:LOOKUP_OPTIONS]]
-    lines = bracketed(options) if rng.random() < 1 / 3 else dotted(options)
+    beside = int(rng.integers(3))  # no caption, one before the options, one after them
+    if beside:
+        told = {act.thing for act in scene.acts} | {act.colour for act in scene.acts}
+        told |= {act.argument for act in scene.acts if act.argument in words}
+        named = [str(word) for word in rng.permutation(sorted(told))[: int(rng.integers(1, 4))]]
+        options = [*named, *(word for word in options if word not in named)][:LOOKUP_OPTIONS]
+        options = [options[index] for index in rng.permutation(LOOKUP_OPTIONS)]
+    lines = f"Options:\n{bracketed(options) if rng.random() < 1 / 3 else dotted(options)}"
+    notes = f"Notes: {scene.caption}."
     found = [f"{options[index]} {LETTERS[index]}" for index in rng.permutation(len(options))]
-    return [(f"Options:\n{lines}", ", ".join(found))]
+    return [((lines, f"{notes} {lines}", f"{lines}\n{notes}")[beside], ", ".join(found))]
 
 
 ACT = "act"
