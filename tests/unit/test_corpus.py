@@ -86,6 +86,8 @@ class TestEveryKind:
             for request, reply in exercise.turns:
                 new = asked_in(request)
                 question, options = (new, bool(OPTION.search(request))) if new else (question, options)
+                if kind == "markup":
+                    reply = re.search(r"> (?:[^<]*\. )?(so the answer is \w+ \w)? ?<|$", reply)[1] or scene.caption
                 if question is None or scene is None or reply == scene.caption:
                     continue
                 (gold,) = oracle(scene, question)
@@ -96,12 +98,12 @@ class TestEveryKind:
         assert checked >= 40 or kind in UNRELATED or kind in ("caption", "lookup", "markup", ACT)
 
     def test_a_question_is_not_answered_by_a_description_of_its_own_accord(self, kind):
-        """Only the cold start shows that; here a request for the description is the last thing that is said."""
+        """Only the cold start shows that; here a description or an explanation is always asked for."""
         captions = [scene.caption for scene in SCENES]
         for exercise in exercises(kind):
             for request, reply in exercise.turns:
                 last = request.split("\n")[-1]
-                if last.endswith(EXPLAIN_REQUEST):
+                if last.endswith(EXPLAIN_REQUEST) or re.search(r"Output .*(description|explanation) in <", last):
                     continue
                 if asked_in(request) is not None and (OPTION.match(last) or last.endswith((OPTION_SUFFIX, "?"))):
                     assert not any(caption in reply for caption in captions)
@@ -150,15 +152,22 @@ def test_an_unknown_kind_is_refused():
         draw_exercise("captoin", SCENES, 1, np.random.default_rng(0))
 
 
-def test_words_are_marked_up_as_asked():
+def test_texts_are_marked_up_as_asked():
+    lengths = set()
     for exercise in exercises("markup"):
+        scene = SCENES[exercise.pictures[0, 0]]
         (request, reply), *_ = exercise.turns
-        asked = re.search(r"Output (.+) tags\.$", request)
+        asked = re.search(r"Output (?:the )?(.+) tags\.$", request)
         assert asked is not None
-        pairs = re.findall(r"(?:^| and )(\w+ \w+) in <(\w+)> </\2>", asked.group(1))
-        assert 1 <= len(pairs) <= 3
-        assert reply == " ".join(f"<{name}> {words} </{name}>" for words, name in pairs)
-        assert not {name for _, name in pairs} & {"think", "answer"}
+        pairs = re.findall(r"(?:^| and )(\w+(?: \w+)?) in <(\w+)> </\2>", asked.group(1))
+        assert 1 <= len(pairs) <= 2
+        found = re.findall(r"<(\w+)> (.*?) </\1>", reply)
+        assert [name for name, _ in found] == [name for _, name in pairs]
+        assert not {name for name, _ in found} & {"think", "answer"}
+        for (what, _), (_, text) in zip(pairs, found, strict=True):
+            lengths.add(what if what in ("description", "explanation") else "words")
+            assert text.startswith(scene.caption) if what in ("description", "explanation") else text == what
+    assert lengths == {"description", "explanation", "words"}
 
 
 def test_the_pool_is_the_scenes_drawn_and_resized():

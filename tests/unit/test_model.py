@@ -130,7 +130,7 @@ class TestResampler:
 
     def test_heads_are_those_asked_for(self, values):
         asked = TinyLlavaConfig.from_dict({**values, "resampler_heads": 3, "resampler_head_width": 4})
-        weights = TinyLlavaVideo(asked).connector.state_dict()
+        weights = initialise(asked, seed=0).connector.state_dict()
         assert weights["_connector.layers.0.0.to_kv.weight"].shape == (2 * 3 * 4, 16)
         assert asked.to_dict()["resampler_heads"] == 3
         assert "resampler_heads" not in TinyLlavaConfig.from_dict(values).to_dict()

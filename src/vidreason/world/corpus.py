@@ -1,8 +1,8 @@
 """Pre-training data of the demo's base model: what a published checkpoint would have learnt before we meet it.
 
 Conversations come straight from the generator (no files): captions of clips, short answers to questions about clips,
-explained answers where an explanation is asked for, and text-only exercises in reading a caption, in finding a word among
-lettered options and in marking up words. The think and answer tags occur nowhere: the format, and the habit of thinking
+explained answers where an explanation is asked for, words and texts put between tags of any name, and text-only exercises
+in reading a caption and in finding a word among lettered options. The think and answer tags occur nowhere: the format, and the habit of thinking
 where none asks for an explanation, enter with the cold start.
 """
 
@@ -32,7 +32,7 @@ WORDS = (
     "Please", "provide", "your", "by", "stating", "letter", "followed", "full", "option", "of", "List", "pictures",
     *LETTERS[:5], "think", "<", "</", ">",
     *re.findall(r"[A-Za-z]+", f"{REASON_SUFFIX} {OPTION_SUFFIX}"),
-    "one", "picture", "Explain",
+    "one", "picture", "Explain", "description", "explanation",
 )  # fmt: skip
 """Words of the world, the questions and the requests: one token each, alone and after a space."""
 
@@ -162,13 +162,16 @@ UNRELATED = {"picture": (PICTURE_REQUEST, 1), "short_list": (LIST_REQUEST, 4), "
 
 
 def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    names = [str(name) for name in rng.permutation((*THINGS, *COLOURS))]
-    words = [f"{act.colour} {act.thing}" for act in scene.acts]
-    count = int(rng.integers(1, len(words) + 1))
-    asked = " and ".join(f"{word} in <{name}> </{name}>" for word, name in zip(words[:count], names, strict=False))
-    told = " ".join(f"<{name}> {word} </{name}>" for word, name in zip(words[:count], names, strict=False))
     question = _questions(scene, 1, rng)[0]
-    return [(_instructed(question, f"Output {asked} tags.", rng), told)]
+    fields = [(f"{act.colour} {act.thing}",) * 2 for act in scene.acts]
+    fields = [fields[index] for index in rng.permutation(len(fields))[: int(rng.integers(1, 3))]]
+    if rng.random() < 0.75:
+        long = [("description", scene.caption), ("explanation", think_text(scene, question))]
+        fields = [long[int(rng.integers(2))], *fields[: int(rng.integers(2))]]
+    names = [str(name) for name in rng.permutation((*THINGS, *COLOURS))]
+    asked = " and ".join(f"{what} in <{name}> </{name}>" for (what, _), name in zip(fields, names, strict=False))
+    told = " ".join(f"<{name}> {text} </{name}>" for (_, text), name in zip(fields, names, strict=False))
+    return [(_instructed(question, f"Output {'the ' if rng.random() < 0.5 else ''}{asked} tags.", rng), told)]
 
 
 KINDS: dict[str, tuple[Callable[[Scene, int, np.random.Generator], list[Turn]], bool]] = {
@@ -180,7 +183,7 @@ KINDS: dict[str, tuple[Callable[[Scene, int, np.random.Generator], list[Turn]], 
     "recall": (_recall, False),
     "notes_last": (_notes_last, False),
     "lookup": (_lookup, False),
-    "markup": (_markup, False),
+    "markup": (_markup, True),
 }
 """Kind of exercise about one clip -> (how it is written, whether the clip is shown)."""
 
