@@ -153,7 +153,7 @@ def test_an_unknown_kind_is_refused():
 
 
 def test_texts_are_marked_up_as_asked():
-    lengths = set()
+    kinds = set()
     for exercise in exercises("markup"):
         scene = SCENES[exercise.pictures[0, 0]]
         (request, reply), *_ = exercise.turns
@@ -165,9 +165,12 @@ def test_texts_are_marked_up_as_asked():
         assert [name for name, _ in found] == [name for _, name in pairs]
         assert not {name for name, _ in found} & {"think", "answer"}
         for (what, _), (_, text) in zip(pairs, found, strict=True):
-            lengths.add(what if what in ("description", "explanation") else "words")
-            assert text.startswith(scene.caption) if what in ("description", "explanation") else text == what
-    assert lengths == {"description", "explanation", "words"}
+            kinds.add(what if what in ("description", "explanation", "letter") else "words")
+            if what == "letter":
+                assert found[0][1].endswith(f" {text}")
+            else:
+                assert text.startswith(scene.caption) if what in ("description", "explanation") else text == what
+    assert kinds == {"description", "explanation", "letter", "words"}
 
 
 def test_the_pool_is_the_scenes_drawn_and_resized():

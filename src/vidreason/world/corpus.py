@@ -37,6 +37,8 @@ WORDS = (
 """Words of the world, the questions and the requests: one token each, alone and after a space."""
 
 LOOKUP_OPTIONS = 5
+LETTER_SHARE = 0.15
+"""Share of the explanations between tags that the letter follows in a second pair of tags."""
 OPEN_TASKS = ("first", "last", "after", "direction", "change", "colour", "count")
 """Tasks that can be asked without options."""
 Turn = tuple[str, str]
@@ -168,6 +170,8 @@ def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn
     if rng.random() < 0.75:
         long = [("description", scene.caption), ("explanation", think_text(scene, question))]
         fields = [long[int(rng.integers(2))], *fields[: int(rng.integers(2))]]
+        if fields[0][0] == "explanation" and rng.random() < LETTER_SHARE:
+            fields = [fields[0], ("letter", question.answer)]
     names = [str(name) for name in rng.permutation((*THINGS, *COLOURS))]
     asked = " and ".join(f"{what} in <{name}> </{name}>" for (what, _), name in zip(fields, names, strict=False))
     told = " ".join(f"<{name}> {text} </{name}>" for (_, text), name in zip(fields, names, strict=False))

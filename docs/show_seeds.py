@@ -1,0 +1,119 @@
+"""Write the numbers of the finished demos into docs/demo.md: `python docs/show_seeds.py results/demo results/demo-seed1 ...`.
+
+One table of means with the gain of R1, one of accuracy by type of question with the controls.
+"""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("demo.md")
+BEGIN, END = "<!-- seeds: begin (docs/show_seeds.py) -->", "<!-- seeds: end -->"
+TYPES = ("first", "last", "after", "direction", "change", "colour", "existence", "count")
+
+
+def rows(run: Path, table: str) -> list[dict[str, str]]:
+    """Rows of one of a run's tables."""
+    with (run / "tables" / f"{table}.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def markdown(header: list[str], body: list[list[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def percent(share: str) -> str:
+    """A share as in the CSV files, in percent."""
+    return f"{100 * float(share):.0f}%" if share else "-"
+
+
+def means(run: Path) -> list[list[str]]:
+    """Every arm of a run: mean accuracy, format, thoughts."""
+    thinking = {row["arm"]: row for row in rows(run, "thinking") if row["benchmark"] == "all"}
+    gains = {row["arm"]: row for row in rows(run, "gains") if row["benchmark"] == "mean"}
+    body = []
+    for row in rows(run, "main"):
+        if row["benchmark"] == "mean":
+            half = (float(row["ci_high"]) - float(row["ci_low"])) / 2
+            said, gain = thinking.get(row["arm"], {}), gains.get(row["arm"], {})
+            body.append(
+                [
+                    row["seed"],
+                    row["label"],
+                    row["answer"],
+                    f"{float(row['accuracy']):.1f} ± {half:.1f}",
+                    percent(said.get("format_followed", "")),
+                    percent(said.get("think_true", "")),
+                    f"{float(gain['difference']):+.1f}" if gain else "-",
+                    f"{float(gain['well_formed_difference']):+.1f}" if gain.get("well_formed_difference") else "-",
+                ]
+            )
+    return body
+
+
+def types(run: Path) -> list[list[str]]:
+    """Every arm and control of a run: accuracy in percent by type of question, over all benchmarks."""
+    labels = {row["arm"]: row["label"] for row in rows(run, "controls")}
+    body, chance = [], dict.fromkeys(TYPES, "-")
+    seed = rows(run, "controls")[0]["seed"]
+    for arm, label in labels.items():
+        judged = [
+            json.loads(line)
+            for path in sorted((run / "score" / arm / f"seed{seed}").glob("*.judged.jsonl"))
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
+        shares = []
+        for kind in TYPES:
+            asked = [row for row in judged if row["kind"] == kind]
+            shares.append(f"{100 * sum(row['correct'] for row in asked) / len(asked):.0f}" if asked else "-")
+            if asked:
+                chance[kind] = f"{100 * sum(1 / row['options'] for row in asked) / len(asked):.0f}"
+        body.append([seed, label, *shares])
+    return [*body, [seed, "chance", *chance.values()]]
+
+
+def kinds(run: Path) -> list[list[str]]:
+    """R1 and its controls on questions that need the order of time and on the others."""
+    return [
+        [
+            row["seed"],
+            row["label"],
+            row["questions"],
+            row["n"],
+            f"{float(row['accuracy']):.1f} ({float(row['ci_low']):.1f} to {float(row['ci_high']):.1f})",
+            f"{float(row['chance']):.1f}",
+        ]
+        for row in rows(run, "controls")
+        if row["arm"].startswith("r1") and row["questions"] != "all"
+    ]
+
+
+def block(runs: list[Path]) -> str:
+    """What stands between the marks."""
+    return "\n\n".join(
+        [
+            BEGIN,
+            markdown(
+                ["seed", "arm", "answer", "mean", "format", "think true", "gain over parent", "within well-formed"],
+                [line for run in runs for line in means(run)],
+            ),
+            markdown(
+                ["seed", "arm", "questions", "n", "accuracy (95% interval)", "chance"],
+                [line for run in runs for line in kinds(run)],
+            ),
+            markdown(["seed", "arm", *TYPES], [line for run in runs for line in types(run)]),
+            END,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    new = re.sub(
+        f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: block([Path(run) for run in sys.argv[1:]]), text, flags=re.S
+    )
+    PAGE.write_text(new, encoding="utf-8")
