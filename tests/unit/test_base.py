@@ -35,7 +35,9 @@ def test_heads_of_the_first_layer_look_back_whatever_the_tokens():
     weights = attention_of(model, list(range(40)))[0][0]  # [heads, queries, keys]
     for head, places in enumerate(SHAPE["look_back"]):
         assert (39 - weights[head, 39].argmax()).item() == places
-        assert weights[head, 39, :20].max() < weights[head, 39].max() / 3  # the rest is aliasing of the fastest frequency
+        assert (
+            weights[head, 39, :20].max() < weights[head, 39].max() / 3
+        )  # the rest is aliasing of the fastest frequency
     assert torch.allclose(weights[3, 39], torch.full((40,), 1 / 40))
 
 

@@ -200,6 +200,7 @@ def shape_weights(model: TinyLlavaVideo, shape: Mapping[str, Any], seed: int) ->
         ValueError: Query heads share key heads, so that they cannot be made equal.
     """
     text = model.config.text()
+    rotary: Any = text.rope_parameters
     if shape["same_token"] and text.num_key_value_heads != text.num_attention_heads:
         raise ValueError(
             f"base.model: {text.num_attention_heads} heads share {text.num_key_value_heads} kv_heads; "
@@ -213,13 +214,13 @@ def shape_weights(model: TinyLlavaVideo, shape: Mapping[str, Any], seed: int) ->
             layer.self_attn.o_proj.weight.mul_(shape["residual"])
             layer.mlp.down_proj.weight.mul_(shape["residual"])
         for head, places in enumerate(shape["look_back"]):
-            _look_back(layers[0].self_attn, head, places, text.rope_parameters["rope_theta"])
+            _look_back(layers[0].self_attn, head, places, rotary["rope_theta"])
         attention = layers[1].self_attn
         rows = shape["same_token"] * attention.head_dim
         attention.k_proj.weight[:rows] = attention.q_proj.weight[:rows]
 
 
-def _look_back(attention: torch.nn.Module, head: int, places: int, theta: float) -> None:
+def _look_back(attention: Any, head: int, places: int, theta: float) -> None:
     """Set the biases of a head so that, whatever the tokens, it reads most from `places` back.
 
     A query bias and a key bias under rotary positions weigh keys by their distance alone; the key's is the query's,

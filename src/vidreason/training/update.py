@@ -109,9 +109,7 @@ class PlainUpdater:
     def moments(self) -> Tensors:
         """See `Updater`."""
         weights = list(self.weights.values())
-        return {
-            name: tensor for optimizer in self.optimizers for name, tensor in _state_of(optimizer, weights).items()
-        }
+        return {name: tensor for optimizer in self.optimizers for name, tensor in _state_of(optimizer, weights).items()}
 
     def restore(self, weights: Tensors, moments: Tensors) -> None:
         """See `Updater`."""
