@@ -2,8 +2,9 @@
 
 Conversations come straight from the generator (no files): captions of clips, short answers to questions about clips,
 explained answers where an explanation is asked for, words and texts put between tags of any name, and text-only exercises
-in reading a caption and in finding a word among lettered options. The think and answer tags occur nowhere: the format, and the habit of thinking
-where none asks for an explanation, enter with the cold start.
+in reading a caption and in finding a word among lettered options. The think and answer tags occur nowhere: these names, and
+the habit of thinking where none asks for an explanation, enter with the cold start. The shape of an explanation and then a
+letter, each between tags of other names, does occur (`LETTER_SHARE`).
 """
 
 import dataclasses
