@@ -4,7 +4,7 @@ Conversations come straight from the generator (no files): captions of clips, sh
 explained answers where an explanation is asked for, words and texts put between tags of any name, and text-only exercises
 in reading a caption and in finding a word among lettered options. The think and answer tags occur nowhere: these names, and
 the habit of thinking where none asks for an explanation, enter with the cold start. The shape of an explanation and then a
-letter, each between tags of other names, does occur (`LETTER_SHARE`).
+letter, each between tags of other names, does occur (the kind `letter`, whose share is in the config).
 """
 
 import dataclasses
@@ -23,14 +23,13 @@ from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, Scene, ma
 CAPTION_REQUEST = "Describe the video."
 PICTURE_REQUEST = "Describe the picture."
 EXPLAIN_REQUEST = "Explain the answer."
-LIST_REQUEST = "List the pictures."
 PLACES = ("one", "two", "three", "four")
 """Words for rows from the top and columns from the left."""
 WORDS = (
     *THINGS, *COLOURS, *DIRECTIONS, "stays", "put", "goes", "turns", "two", "three", "four", "so", "the", "answer", "is",
     "Which", "thing", "comes", "first", "last", "right", "after", "way", "does", "go", "colour", "turn", "into",
     "appears", "not", "appear", "How", "many", "things", "somewhere", "none", "Options", "Describe", "video", "Notes", "USER", "ASSISTANT",
-    "Please", "provide", "your", "by", "stating", "letter", "followed", "full", "option", "of", "List", "pictures",
+    "Please", "provide", "your", "by", "stating", "letter", "followed", "full", "option", "of",
     *LETTERS[:5], "think", "<", "</", ">",
     *re.findall(r"[A-Za-z]+", f"{REASON_SUFFIX} {OPTION_SUFFIX}"),
     "one", "picture", "Explain", "description", "explanation",
@@ -38,12 +37,16 @@ WORDS = (
 """Words of the world, the questions and the requests: one token each, alone and after a space."""
 
 LOOKUP_OPTIONS = 5
-LETTER_SHARE = 0.15
-"""Share of the explanations between tags that the letter follows in a second pair of tags."""
 OPEN_TASKS = ("first", "last", "after", "direction", "change", "colour", "count")
 """Tasks that can be asked without options."""
+TIMELESS = tuple(task for task, (_, temporal) in TASKS.items() if not temporal)
+"""Tasks that can be asked whatever the order of the pictures."""
 Turn = tuple[str, str]
 """What the user says and what the assistant replies."""
+Drawn = tuple[list[Turn], np.ndarray | None]
+"""The turns, without the image mark, and int64 [STEPS], the story steps shown; None for text alone."""
+WHOLE = np.arange(STEPS)
+"""The whole clip."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,89 +63,77 @@ class Exercise:
 
 
 def draw_exercise(kind: str, scenes: list[Scene], questions: int, rng: np.random.Generator) -> Exercise:
-    """Draw one conversation.
+    """Draw one conversation about one scene.
 
     Args:
-        kind: A key of `KINDS` or of `UNRELATED`, or `ACT`.
+        kind: A key of `KINDS`.
         scenes: The pool.
         questions: Questions of different tasks asked in one conversation, at most.
-        rng: Draws the clip, the questions and their wording.
+        rng: Draws the scene, the questions and their wording.
 
     Raises:
         ValueError: An unknown kind.
     """
-    if kind in UNRELATED:
-        request, different = UNRELATED[kind]
-        drawn = np.stack([rng.integers(len(scenes), size=different), rng.integers(STEPS, size=different)], axis=1)
-        seen = ", ".join(_seen(scenes[clip], step) for clip, step in drawn.tolist())
-        return Exercise(((f"{IMAGE}\n{request}", seen),), drawn.repeat(STEPS // different, axis=0))
-    if kind == ACT:
-        number = int(rng.integers(len(scenes)))
-        act = scenes[number].acts[int(rng.integers(len(scenes[number].acts)))]
-        steps = act.start + np.arange(STEPS) * (act.end - act.start) // STEPS
-        alone = np.stack([np.full(STEPS, number), steps], axis=1)
-        return Exercise(((f"{IMAGE}\n{CAPTION_REQUEST}", act.caption),), alone)
     if kind not in KINDS:
-        raise ValueError(f"base.stages: mix names {kind!r}; allowed: {', '.join((*UNRELATED, ACT, *KINDS))}")
+        raise ValueError(f"base.stages: mix names {kind!r}; allowed: {', '.join(KINDS)}")
     number = int(rng.integers(len(scenes)))
-    write, watches = KINDS[kind]
-    turns = write(scenes[number], questions, rng)
-    if not watches:
+    turns, steps = KINDS[kind](scenes[number], questions, rng)
+    if steps is None:
         return Exercise(tuple(turns), None)
-    whole = np.stack([np.full(STEPS, number), np.arange(STEPS)], axis=1)
-    return Exercise(((f"{IMAGE}\n{turns[0][0]}", turns[0][1]), *turns[1:]), whole)
+    shown = np.stack([np.full(STEPS, number), steps], axis=1)
+    return Exercise(((f"{IMAGE}\n{turns[0][0]}", turns[0][1]), *turns[1:]), shown)
 
 
-def _seen(scene: Scene, step: int) -> str:
-    """What one picture shows: colour, thing, row and column."""
+def _picture(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    step = int(rng.integers(STEPS))
     act = scene.act_at(step)
     row, column, colour = act.at(step)
-    return f"{colour} {act.thing} {PLACES[row]} {PLACES[column]}"
+    seen = f"{colour} {act.thing} {PLACES[row]} {PLACES[column]}"
+    return [(PICTURE_REQUEST, seen)], np.full(STEPS, step)
 
 
-def _caption(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    return [(CAPTION_REQUEST, scene.caption)]
+def _act(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    act = scene.acts[int(rng.integers(len(scene.acts)))]
+    steps = act.start + np.arange(STEPS) * (act.end - act.start) // STEPS
+    return [(CAPTION_REQUEST, act.caption)], steps
 
 
-def _short_answers(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    return [(_with_suffix(question, rng), question.answer) for question in _questions(scene, questions, rng)]
+def _montage(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    steps = rng.permutation(STEPS)
+    acts = dict.fromkeys(scene.act_at(int(step)) for step in steps)
+    montage = dataclasses.replace(scene, acts=tuple(acts))
+    (question,) = ask_some(montage, TIMELESS, 1, rng)
+    return [(_instructed(question, EXPLAIN_REQUEST, rng), think_text(montage, question))], steps
 
 
-def _explain(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    question = _questions(scene, 1, rng)[0]
-    return [(_instructed(question, EXPLAIN_REQUEST, rng), think_text(scene, question))]
+def _caption(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    return [(CAPTION_REQUEST, scene.caption)], WHOLE
 
 
-def _follow_up(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    asked = _questions(scene, questions, rng)
-    return [(CAPTION_REQUEST, scene.caption), *((_block(question, rng), conclusion(question)) for question in asked)]
+def _short_answers(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    return [(_with_suffix(question, rng), question.answer) for question in _questions(scene, questions, rng)], WHOLE
 
 
-def _reading(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    turns = []
-    for question in _questions(scene, questions, rng):
-        if rng.random() < 0.5:
-            turns.append((_block(question, rng), conclusion(question)))
-        else:
-            turns.append((_with_suffix(question, rng), question.answer))
-    return [(f"Notes: {scene.caption}. {turns[0][0]}", turns[0][1]), *turns[1:]]
+def _explain(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    (question,) = _questions(scene, 1, rng)
+    return [(_instructed(question, EXPLAIN_REQUEST, rng), think_text(scene, question))], WHOLE
 
 
-def _recall(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
+def _recall(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
     turns = []
     for task in rng.permutation(OPEN_TASKS):
         question = ask(scene, str(task), rng)
         if question is not None:
-            turns.append((question.question, question.gold))
-    return [(f"Notes: {scene.caption}. {turns[0][0]}", turns[0][1]), *turns[1:]]
+            turns.append((question.question, f"{question.about} {question.gold}".strip()))
+    return [(f"Notes: {scene.caption}. {turns[0][0]}", turns[0][1]), *turns[1:]], None
 
 
-def _notes_last(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    question = _questions(scene, 1, rng)[0]
-    return [(f"{_block(question, rng)}\nNotes: {scene.caption}", conclusion(question))]
+def _notes_last(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    (question,) = _questions(scene, 1, rng)
+    return [(f"{_block(question, rng)}\nNotes: {scene.caption}", conclusion(question))], None
 
 
-def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
+def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
     words = [*THINGS, *COLOURS, *DIRECTIONS, *NUMBERS, "think", "answer"]
     options = [words[index] for index in rng.permutation(len(words))[:LOOKUP_OPTIONS]]
     beside = int(rng.integers(3))  # no caption, one before the options, one after them
@@ -155,42 +146,50 @@ def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn
     lines = f"Options:\n{bracketed(options) if rng.random() < 1 / 3 else dotted(options)}"
     notes = f"Notes: {scene.caption}."
     found = [f"{options[index]} {LETTERS[index]}" for index in rng.permutation(len(options))]
-    return [((lines, f"{notes} {lines}", f"{lines}\n{notes}")[beside], ", ".join(found))]
+    return [((lines, f"{notes} {lines}", f"{lines}\n{notes}")[beside], ", ".join(found))], None
 
 
-ACT = "act"
-"""Kind of exercise: one act of a clip, as long as a clip, and its caption."""
-UNRELATED = {"picture": (PICTURE_REQUEST, 1), "short_list": (LIST_REQUEST, 4), "list": (LIST_REQUEST, STEPS)}
-"""Kind of exercise about pictures from anywhere -> (request, number of different pictures, shown equally long)."""
-
-
-def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> list[Turn]:
-    question = _questions(scene, 1, rng)[0]
+def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    (question,) = _questions(scene, 1, rng)
     fields = [(f"{act.colour} {act.thing}",) * 2 for act in scene.acts]
     fields = [fields[index] for index in rng.permutation(len(fields))[: int(rng.integers(1, 3))]]
     if rng.random() < 0.75:
         long = [("description", scene.caption), ("explanation", think_text(scene, question))]
         fields = [long[int(rng.integers(2))], *fields[: int(rng.integers(2))]]
-        if fields[0][0] == "explanation" and rng.random() < LETTER_SHARE:
-            fields = [fields[0], ("letter", question.answer)]
+    return [_between_tags(question, fields, rng)], WHOLE
+
+
+def _letter(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    (question,) = _questions(scene, 1, rng)
+    fields = [("explanation", think_text(scene, question)), ("letter", question.answer)]
+    return [_between_tags(question, fields, rng)], WHOLE
+
+
+def _between_tags(question: WorldQuestion, fields: list[tuple[str, str]], rng: np.random.Generator) -> Turn:
+    """Ask for fields, each a name and its text, between tags of names drawn at random."""
     names = [str(name) for name in rng.permutation((*THINGS, *COLOURS))]
     asked = " and ".join(f"{what} in <{name}> </{name}>" for (what, _), name in zip(fields, names, strict=False))
     told = " ".join(f"<{name}> {text} </{name}>" for (_, text), name in zip(fields, names, strict=False))
-    return [(_instructed(question, f"Output {'the ' if rng.random() < 0.5 else ''}{asked} tags.", rng), told)]
+    return _instructed(question, f"Output {'the ' if rng.random() < 0.5 else ''}{asked} tags.", rng), told
 
 
-KINDS: dict[str, tuple[Callable[[Scene, int, np.random.Generator], list[Turn]], bool]] = {
-    "caption": (_caption, True),
-    "short_answers": (_short_answers, True),
-    "explain": (_explain, True),
-    "follow_up": (_follow_up, True),
-    "reading": (_reading, False),
-    "recall": (_recall, False),
-    "notes_last": (_notes_last, False),
-    "lookup": (_lookup, False),
-    "markup": (_markup, True),
+KINDS: dict[str, Callable[[Scene, int, np.random.Generator], Drawn]] = {
+    "picture": _picture,
+    "act": _act,
+    "montage": _montage,
+    "caption": _caption,
+    "short_answers": _short_answers,
+    "explain": _explain,
+    "recall": _recall,
+    "notes_last": _notes_last,
+    "lookup": _lookup,
+    "markup": _markup,
+    "letter": _letter,
 }
-"""Kind of exercise about one clip -> (how it is written, whether the clip is shown)."""
+"""Kind of exercise -> how it is drawn: `picture`, one picture; `act`, one act as long as a clip; `montage`, the pictures of
+a clip in any order, told by order of appearance, and a question that allows it; `recall` and `notes_last`, a caption and
+questions about it, text alone; `lookup`, the letters of options, text alone; `markup`, texts between tags; `letter`, an
+explanation and the letter between tags."""
 
 
 def _questions(scene: Scene, count: int, rng: np.random.Generator) -> tuple[WorldQuestion, ...]:
