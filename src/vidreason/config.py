@@ -249,6 +249,9 @@ def _meaning_problems(config: Config, schema: Mapping[str, Any], layers: Sequenc
                 allowed = ["label", "method", "answer", *NEEDED[method], *hyper]
                 text = f"not a key of method {method} (value {_show(arm[key])}); {_unknown(key, allowed)}"
                 yield _problem(layers, [*path, key], text)
+        if method == "grpo" and arm.get("data", "nextqa") != "nextqa":
+            text = f"{_show(arm['data'])}: questions are selected by variance from nextqa alone; allowed: 'nextqa'"
+            yield _problem(layers, [*path, "data"], text)
         if "parent" in arm and arm["parent"] not in arms:
             text = f"{_show(arm['parent'])} is no arm; {_unknown(arm['parent'], [key for key in arms if key != name])}"
             yield _problem(layers, [*path, "parent"], text)
@@ -286,16 +289,37 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
 def path_at(config: Config, key: str, layers: Sequence[Layer]) -> str:
     """Path at a dotted key, with `{run}` replaced by the run's name.
 
-    In a run with a world the graph makes its inputs; in any other they must be on disk.
+    What lies in the run's own results is made by the graph; anything else must be on disk.
 
     Raises:
         ConfigError: The path must exist and does not.
     """
     path = str(value_at(config, key)).format(run=config["run"])
-    if "world" not in config and not Path(path).exists():
+    if not _is_made(config, path) and not Path(path).exists():
         text = f"{path} does not exist; allowed: a file or folder on this machine (relative to {Path.cwd()})"
         raise ConfigError(_problem(layers, key.split("."), text))
     return path
+
+
+def annotations_at(config: Config, dataset: str, layers: Sequence[Layer]) -> str | None:
+    """Name of a data set's annotation file; None for a benchmark, whose files have fixed names.
+
+    Raises:
+        ConfigError: The file must exist and does not.
+    """
+    if dataset not in config["data"]:
+        return None
+    name = str(config["data"][dataset]["annotations"])
+    root = path_at(config, f"data.{dataset}.root", layers)
+    if not _is_made(config, root) and not (Path(root) / name).is_file():
+        text = f"{Path(root) / name} does not exist; allowed: a file in {root}"
+        raise ConfigError(_problem(layers, ["data", dataset, "annotations"], text))
+    return name
+
+
+def _is_made(config: Config, path: str) -> bool:
+    """Whether the graph makes a path."""
+    return Path(path).is_relative_to(f"results/{config['run']}")
 
 
 def weights_arm(config: Config, arm: str) -> str:

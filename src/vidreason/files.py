@@ -18,7 +18,7 @@ Record = TypeVar("Record")
 
 
 @contextlib.contextmanager
-def write_aside(target: str | Path) -> Iterator[Path]:
+def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it onto `target` if the block succeeds.
 
     The block may create a file or a folder at the yielded path. On an error the temporary is removed and `target`
@@ -26,6 +26,7 @@ def write_aside(target: str | Path) -> Iterator[Path]:
 
     Args:
         target: The file or folder to write. Parents are created.
+        durable: Have the bytes on the disk before the rename, so that a power cut leaves no empty file behind the name.
 
     Yields:
         The path to write to.
@@ -44,11 +45,23 @@ def write_aside(target: str | Path) -> Iterator[Path]:
     _remove(aside)
     try:
         yield aside
+        if durable:
+            _sync(aside)
         if aside.is_dir() and target.is_dir():
             _remove(target)
         aside.replace(target)
     finally:
         _remove(aside)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or all files of a folder, are on the disk."""
+    for file in (path, *path.rglob("*")) if path.is_dir() else (path,):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _remove(path: Path) -> None:

@@ -26,7 +26,7 @@ class Decoding:
         max_new_tokens: Limit on new tokens, end of sequence included.
         temperature: Divides the logits; 0 takes the most likely token (greedy).
         top_k: Sample among this many most likely tokens; 0 for all. Upstream leaves transformers' default of 50 in
-            force (golden quirk 22).
+            force.
     """
 
     max_new_tokens: int

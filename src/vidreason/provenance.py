@@ -159,27 +159,37 @@ def content_digest(path: str | Path) -> str:
     """
     path = Path(path)
     sidecar = sidecar_of(path)
-    if sidecar.is_file() and sidecar.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+    content = _visible_files(path) if path.is_dir() else [path]
+    if sidecar.is_file() and sidecar.stat().st_mtime_ns >= max(
+        (file.stat().st_mtime_ns for file in content), default=0
+    ):
         known = read_json(sidecar)
         if isinstance(known, dict) and isinstance(known.get("sha256"), str):
             return str(known["sha256"])
     if not path.is_dir():
         return sha256_of(path)
     total = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            total.update(f"{name} {sha256_of(file)}\n".encode())
+    for file in content:
+        total.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
     return total.hexdigest()
 
 
-def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path]) -> str:
-    """Digest of everything that defines a training run: its resolved spec and what is in the files it reads.
+def _visible_files(folder: Path) -> list[Path]:
+    """Files below a folder in order of their names, without hidden ones: Snakemake leaves its time stamps there."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+
+
+def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
+    """Digest of everything that defines a training run: its resolved spec, what is in the files it reads, and its code.
 
     A saved training state belongs to one identity; a state of another is not resumed.
     """
     contents = [content_digest(path) for path in inputs]
-    return sha256_text(json.dumps([spec, contents], sort_keys=True, default=str))
+    return sha256_text(json.dumps([spec, contents, code_digest(*sorted(modules))], sort_keys=True, default=str))
 
 
 def _plain(value: Any) -> Any:

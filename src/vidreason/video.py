@@ -30,7 +30,8 @@ STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHO
 
 FOLDER_FPS = 3.0
 """Frame rate of a folder of pictures. Source: MVBench's tvqa folder `frames_fps3_hq`."""
-SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi")
+PICTURE_FORMATS = ("image2", "gif")
+"""FFmpeg's names of the formats of pictures, beside those that end in `_pipe`."""
 SLACK_SECONDS = 0.5
 """A stream may end this much before its container says so: audio is often a little longer than the pictures."""
 SLACK_FRACTION = 0.02
@@ -161,6 +162,10 @@ def _scan_file(path: Path, key: str) -> Scan:
         if not container.streams.video:
             raise VideoError(NOT_A_VIDEO, f"no video stream in this {container.format.name} file")
         stream = container.streams.video[0]
+        if container.format.name.endswith("_pipe") or container.format.name in PICTURE_FORMATS:
+            raise VideoError(NOT_A_VIDEO, f"a picture ({container.format.name})")
+        if stream.codec_context is None:
+            raise VideoError(UNREADABLE, "no decoder for its codec")
         base = stream.time_base
         stamps, ends, container_end = [], [], 0.0
         with _as_video_error("while reading packets"):

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from vidreason.config import ConfigError, load_run, load_runs, merge, path_at, read_layer, resolve_arm, weights_arm
+from vidreason.config import (
+    ConfigError,
+    annotations_at,
+    load_run,
+    load_runs,
+    merge,
+    path_at,
+    read_layer,
+    resolve_arm,
+    weights_arm,
+)
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -106,6 +116,7 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"arms": {"new": {"label": "x"}}}, "arms.new.answer", "missing"),
         ({"selection": {"rule": {"keep_max": 9}}}, "selection.rule", "keep_min <= keep_max <= 8"),
         ({"world": {}}, "world.broken", "missing"),
+        ({"arms": {"r1": {"data": "coldstart"}}}, "arms.r1.data", "allowed: 'nextqa'"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
@@ -131,7 +142,15 @@ def test_a_missing_path_is_named_unless_the_run_makes_it(tmp_path: Path) -> None
         path_at(run, "data.nextqa.root", layers)
     (tmp_path / "nowhere").mkdir()
     assert path_at(run, "data.nextqa.root", layers) == str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"data.nextqa.annotations: .*nowhere/.*\.json does not exist"):
+        annotations_at(run, "nextqa", layers)
+    (tmp_path / "nowhere" / run["data"]["nextqa"]["annotations"]).touch()
+    assert annotations_at(run, "nextqa", layers) == run["data"]["nextqa"]["annotations"]
+    assert annotations_at(run, "mlvu", layers) is None
     demo = [read_layer(PAPER), read_layer(DEMO)]
+    away = [*demo, ("mine.yaml", {"arms": {"base": {"weights": "nowhere/weights"}}})]
+    with pytest.raises(ConfigError, match=r"^mine.yaml: arms.base.weights: nowhere/weights does not exist"):
+        path_at(load_run(away, schema()), "arms.base.weights", away)
     assert path_at(load_run(demo, schema()), "data.nextqa.root", demo) == "results/demo/make_world/nextqa"
 
 

@@ -15,7 +15,7 @@ from vidreason.pixels import resize_frames
 from vidreason.questions import read_questions
 from vidreason.records import OK
 from vidreason.video import probe
-from vidreason.world.encode import KINDS, RATES, STEPS, encode, timing
+from vidreason.world.encode import KINDS, RATES, STEPS, can_write_all_kinds, encode, ffmpeg_binary, timing
 from vidreason.world.layouts import READER_KINDS, write_nextqa, write_world
 from vidreason.world.scenes import make_scene, render
 from vidreason.world.splits import (
@@ -196,3 +196,15 @@ def test_the_summary_tells_settings_seed_and_counts(world):
     assert json.loads((root / "world.json").read_text())["seed"] == SEED
     assert summary["counts"]["video_mme"]["videos"] == 12
     assert "threads" not in summary["settings"]
+
+
+@pytest.mark.parametrize("lacking", ["libx264", "-fps_mode"])
+def test_an_old_or_bare_ffmpeg_is_passed_over(tmp_path, monkeypatch, lacking):
+    said = [*(kind["vcodec"] for kind in KINDS.values() if "vcodec" in kind), "-fps_mode"]
+    binary = tmp_path / "ffmpeg"
+    for words, fit in ((said, True), ([word for word in said if word != lacking], False)):
+        binary.write_text(f"#!/bin/sh\necho ' {' '.join(words)} '\n")
+        binary.chmod(0o755)
+        assert can_write_all_kinds(str(binary)) is fit
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert "imageio_ffmpeg" in ffmpeg_binary.__wrapped__()

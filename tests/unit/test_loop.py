@@ -145,11 +145,22 @@ class TestResume:
         assert run.steps[0] == 6
         assert run.weights == undisturbed.weights
 
+    @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+    def test_a_damaged_state_falls_back_to_the_one_before(self, undisturbed, tmp_path, capfd, file):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        run = Run(tmp_path)
+        (run.state / "step00000006" / file).write_bytes(b"")
+        run.go()
+        assert run.steps[0] == 3
+        assert run.weights == undisturbed.weights
+        assert "step00000006 cannot be read and is passed over" in capfd.readouterr().err
+
     def test_a_state_of_another_run_is_refused(self, tmp_path):
         with pytest.raises(StoppedError):
             Run(tmp_path).go(7)
         with pytest.raises(
-            ValueError, match=r"step00000006: saved by a run with other settings .*Remove .*state"
+            ValueError, match=r"step00000006: saved by a run with other settings, inputs or code .*Remove .*state"
         ) as caught:
             Run(tmp_path, identity="another run").go()
         assert "the run" in str(caught.value)

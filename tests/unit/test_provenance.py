@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidreason import provenance
-from vidreason.files import read_json
+from vidreason.files import read_json, write_json
 from vidreason.provenance import code_digest, content_digest, file_digest, run_identity, sidecar_of, write_sidecar
 
 
@@ -102,6 +102,14 @@ def test_a_stale_sidecar_is_not_believed(tmp_path: Path) -> None:
     write_sidecar(made, [], {}, ["vidreason.files"])
     first = content_digest(made)
     made.write_text("2")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "weights").write_text("1")
+    write_sidecar(folder, [], {}, ["vidreason.files"])
+    known = read_json(sidecar_of(folder))
+    write_json(sidecar_of(folder), known | {"sha256": "known"})
+    (folder / ".snakemake_timestamp").touch()
+    assert content_digest(folder) == "known"
     later = sidecar_of(made).stat().st_mtime_ns + 1_000_000_000
     os.utime(made, ns=(later, later))
     assert content_digest(made) != first
@@ -110,10 +118,12 @@ def test_a_stale_sidecar_is_not_believed(tmp_path: Path) -> None:
 def test_identity_and_scripts(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_text("1")
-    first = run_identity({"b": 1, "a": 2}, [source])
-    assert run_identity({"a": 2, "b": 1}, [source]) == first
-    assert run_identity({"a": 2, "b": 2}, [source]) != first
+    code = ["vidreason.records"]
+    first = run_identity({"b": 1, "a": 2}, [source], code)
+    assert run_identity({"a": 2, "b": 1}, [source], code) == first
+    assert run_identity({"a": 2, "b": 2}, [source], code) != first
+    assert run_identity({"a": 2, "b": 1}, [source], ["vidreason.choices"]) != first
     digest = file_digest(source)
     source.write_text("2")
-    assert run_identity({"a": 2, "b": 1}, [source]) != first
+    assert run_identity({"a": 2, "b": 1}, [source], code) != first
     assert file_digest(source) != digest

@@ -33,6 +33,7 @@ class TestParts:
         assert alone.first
         assert alone.part([3, 1, 2]) == [3, 1, 2]
         assert alone.share(7) == 1.0
+        assert alone.share(0) == 0.0
         assert alone.mean({"loss": 2.5}, 4) == {"loss": 2.5}
         assert alone.gather("x") == ["x"]
         alone.wait()

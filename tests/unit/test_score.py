@@ -1,6 +1,7 @@
 """Judging: merging shards, both parsers, the denominator, missing videos, truth, intervals."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,12 @@ def test_missing_videos_fail_with_a_table_and_the_way_out(tmp_path: Path) -> Non
     assert "count | 2 | 1 | truncated 1" in text
     assert "order | 6 | 0 | -" in text
     assert "clips/3.mp4" in text
-    assert "evaluation.max_missing_fraction" in text
+    assert "evaluation.scoring.max_missing_fraction" in text
     assert "0.1250" in text
+    most = float(re.search(r"to ([0-9.]+) or more", text)[1])
+    scored(
+        tmp_path, "r1", "video_mme", with_predictions=predictions, settings=SETTINGS | {"max_missing_fraction": most}
+    )
 
 
 def test_missing_videos_count_as_wrong_when_allowed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vidreason import video
 from vidreason.records import OK
@@ -138,6 +139,21 @@ def test_a_mislabelled_video_is_read_for_what_it_is(files, tmp_path):
     assert dataclasses.replace(video.probe(path), clip="") == dataclasses.replace(
         video.probe(files["webm"][0]), clip=""
     )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_a_picture_is_no_video(tmp_path, kind):
+    path = tmp_path / "picture.mp4"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path, format=kind)
+    assert video.probe(path).status == video.NOT_A_VIDEO
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("avi", b"FMP4"), ("mp4", b"avc1")])
+def test_a_codec_that_nobody_knows(files, tmp_path, kind, codec):
+    content = files[kind][0].read_bytes()
+    assert codec in content
+    path = broken(tmp_path, f"odd.{kind}", content.replace(codec, b"zz9z"))
+    assert video.probe(path, decode=True).status == video.UNREADABLE
 
 
 def test_a_folder_with_a_gap_or_an_empty_picture(files, tmp_path):

@@ -5,10 +5,10 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from vidreason.config import ConfigError, load_runs, path_at, resolve_arm, weights_arm
+from vidreason.config import ConfigError, annotations_at, load_runs, path_at, resolve_arm, weights_arm
 from vidreason.provenance import code_digest, file_digest
 
-SCHEMA = os.path.join(os.path.dirname(workflow.main_snakefile), "workflow/schemas/config.schema.yaml")
+SCHEMA = os.path.join(os.path.dirname(workflow.current_basedir), "schemas/config.schema.yaml")
 SHIPPED = (("config/config.yaml",), ("config/config.yaml", "config/demo.yaml"))
 BENCHMARKS = ("video_mme", "mvbench", "mlvu", "mmvu")
 DATASETS = ("nextqa", "coldstart", *BENCHMARKS)
@@ -78,7 +78,15 @@ def data_root(wildcards):
 
 def annotations_of(wildcards):
     """Name of a data set's annotation file; benchmarks have fixed names."""
-    return run_of(wildcards)["data"].get(wildcards.dataset, {}).get("annotations")
+    try:
+        return annotations_at(run_of(wildcards), wildcards.get("dataset", "nextqa"), LAYERS[wildcards.run])
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def reader_protocol(wildcards):
+    """Protocol of a reader that has one; MVBench's alone differs between paper and published code."""
+    return run_of(wildcards)["protocol"] if wildcards.dataset == "mvbench" else None
 
 
 def questions_asked_about(wildcards):

@@ -43,7 +43,7 @@ rule filter_nextqa:
     conda:
         "../../envs/video.yaml"
     params:
-        annotations=lookup(dpath="{run}/data/nextqa/annotations", within=RUNS),
+        annotations=annotations_of,
         max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
         validation_fraction=lookup(dpath="{run}/data/nextqa/validation_fraction", within=RUNS),
         questions_limit=lookup(dpath="{run}/data/nextqa/questions_limit", within=RUNS),
@@ -68,7 +68,7 @@ rule read_questions:
         "../../envs/video.yaml"
     params:
         annotations=annotations_of,
-        protocol=lookup(dpath="{run}/protocol", within=RUNS),
+        protocol=reader_protocol,
         code=code_digest("vidreason.questions"),
     script:
         "../scripts/read_questions.py"

@@ -21,4 +21,5 @@ extract_frames(
     shards=params.shards,
     threads=snakemake.threads,
 )
-write_sidecar(out.frames, snakemake.input.questions, dict(params.items()), ["vidreason.frames"])
+for artefact in out:
+    write_sidecar(artefact, snakemake.input.questions, dict(params.items()), ["vidreason.frames"])

@@ -23,5 +23,5 @@ filter_nextqa(
     clips_path=out.clips,
     threads=snakemake.threads,
 )
-for artefact in (out.train, out.validation):
+for artefact in out:
     write_sidecar(artefact, [], dict(params.items()), ["vidreason.datasets.nextqa"])

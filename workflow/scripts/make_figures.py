@@ -22,4 +22,5 @@ make_figures(
     keep_max=params.keep_max,
     out=dict(out.items()),
 )
-write_sidecar(out.accuracy, given.scores, dict(params.items()), ["vidreason.evaluation.figures"])
+for figure in out:
+    write_sidecar(figure, given.scores, dict(params.items()), ["vidreason.evaluation.figures"])

@@ -22,4 +22,5 @@ make_tables(
     published=given.published or None,
     out=dict(out.items()),
 )
-write_sidecar(out.main, given.scores, dict(params.items()), ["vidreason.evaluation.tables"])
+for table in out:
+    write_sidecar(table, given.scores, dict(params.items()), ["vidreason.evaluation.tables"])

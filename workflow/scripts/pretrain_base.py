@@ -10,6 +10,9 @@ from pathlib import Path
 
 from vidreason.provenance import run_identity, write_sidecar
 from vidreason.training.base import pretrain
+from vidreason.training.checkpoint import discard_states
+
+MODULES = ("vidreason.training.base",)
 
 params, out = snakemake.params, snakemake.output
 decisive = {"settings": params.settings, "image_size": params.image_size, "seed": params.seed}
@@ -17,7 +20,9 @@ pretrain(
     out=Path(out.checkpoint),
     metrics=Path(out.metrics),
     state=Path(params.state),
-    identity=run_identity(decisive, []),
+    identity=run_identity(decisive, [], MODULES),
     **decisive,
 )
-write_sidecar(out.checkpoint, [], decisive, ["vidreason.training.base"])
+for artefact in out:
+    write_sidecar(artefact, [], decisive, MODULES)
+discard_states(Path(params.state))

@@ -23,4 +23,5 @@ score(
     out=out.score,
 )
 inputs = [given.questions, *given.predictions]
-write_sidecar(out.score, inputs, dict(snakemake.params.items()), ["vidreason.evaluation.score"])
+for artefact in out:
+    write_sidecar(artefact, inputs, dict(snakemake.params.items()), ["vidreason.evaluation.score"])

@@ -21,4 +21,5 @@ select_by_variance(
     histogram=out.histogram,
     **params.rule,
 )
-write_sidecar(out.selected, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.selection"])
+for artefact in out:
+    write_sidecar(artefact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.selection"])

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from vidreason.files import read_json
 from vidreason.provenance import run_identity, write_sidecar
+from vidreason.training.checkpoint import discard_states
 from vidreason.training.grpo import train_grpo
+
+MODULES = ("vidreason.training.grpo",)
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--spec", type=Path, required=True, help="resolved spec of the arm")
@@ -22,7 +25,7 @@ args = parser.parse_args()
 spec = read_json(args.spec)
 inputs = [args.init, args.questions, args.validation, *args.frames]
 train_grpo(
-    spec=spec | {"identity": run_identity(spec, inputs)},
+    spec=spec | {"identity": run_identity(spec, inputs, MODULES)},
     init=args.init,
     questions=args.questions,
     validation=args.validation,
@@ -32,4 +35,6 @@ train_grpo(
     state=args.state,
 )
 if os.environ.get("RANK", "0") == "0":
-    write_sidecar(args.out, [args.spec, *inputs], spec, ["vidreason.training.grpo"])
+    for artefact in (args.out, args.metrics):
+        write_sidecar(artefact, [args.spec, *inputs], spec, MODULES)
+    discard_states(args.state)

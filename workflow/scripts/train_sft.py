@@ -6,7 +6,10 @@ from pathlib import Path
 
 from vidreason.files import read_json
 from vidreason.provenance import run_identity, write_sidecar
+from vidreason.training.checkpoint import discard_states
 from vidreason.training.sft import train_sft
+
+MODULES = ("vidreason.training.sft",)
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--spec", type=Path, required=True, help="resolved spec of the arm")
@@ -21,7 +24,7 @@ args = parser.parse_args()
 spec = read_json(args.spec)
 inputs = [args.init, args.questions, *args.frames]
 train_sft(
-    spec=spec | {"identity": run_identity(spec, inputs)},
+    spec=spec | {"identity": run_identity(spec, inputs, MODULES)},
     init=args.init,
     questions=args.questions,
     frames=args.frames,
@@ -30,4 +33,6 @@ train_sft(
     state=args.state,
 )
 if os.environ.get("RANK", "0") == "0":
-    write_sidecar(args.out, [args.spec, *inputs], spec, ["vidreason.training.sft"])
+    for artefact in (args.out, args.metrics):
+        write_sidecar(artefact, [args.spec, *inputs], spec, MODULES)
+    discard_states(args.state)

@@ -17,13 +17,13 @@ from vidreason.files import read_jsonl, sha256_text, write_aside, write_jsonl
 from vidreason.frames import FrameStore
 from vidreason.generation import Decoding, generate, rollout_seed
 from vidreason.inputs import encode_questions, prompts_of, query_text
-from vidreason.model import load_checkpoint
+from vidreason.model import compute_device, load_checkpoint
 from vidreason.model.prompts import prompt_text
 from vidreason.records import OK, Prediction, Question, Rollout
 from vidreason.rewards import reward, rules_for
 
 UPSTREAM_TEMPERATURE, UPSTREAM_TOP_K = 1.0, 50
-"""What upstream's evaluation scripts do whatever their options say (golden quirks 22 and 26)."""
+"""What upstream's evaluation scripts do whatever their options say: `model.generate` is called with sampling on, and no seed."""
 
 
 def evaluation_batches(questions: Sequence[Question], batch_size: int, shard: int, shards: int) -> list[list[Question]]:
@@ -82,7 +82,7 @@ def predict(
     """
     decoding = evaluation_decoding(settings)
     model, tokenizer = load_checkpoint(weights)
-    model.eval()
+    model.to(compute_device()).eval()
     store = FrameStore(frames)
     batches = evaluation_batches(read_jsonl(questions, Question), settings["batch_size"], shard, shards)
     rows: list[Prediction] = []
@@ -159,7 +159,7 @@ def sample_rollouts(
     decoding = Decoding(settings["max_new_tokens"], settings["temperature"], settings["top_k"])
     group, rules = settings["rollouts"], rules_for(protocol)  # type: ignore[arg-type]
     model, tokenizer = load_checkpoint(weights)
-    model.eval()
+    model.to(compute_device()).eval()
     store = FrameStore(frames)
     rows: list[Rollout] = []
     batches = evaluation_batches(read_jsonl(questions, Question), settings["batch_size"], shard, shards)

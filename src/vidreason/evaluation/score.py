@@ -8,6 +8,7 @@ The denominator is the list of questions, never what the model said: an unparsab
 whose video cannot be read is a wrong answer that `coverage` counts, and a question without a prediction is an error.
 """
 
+import math
 import random
 import re
 from collections import Counter, defaultdict
@@ -182,7 +183,7 @@ def _check_missing(
         f"{benchmark}: {len(missing)} of {len(asked)} questions ({share:.4f}) have no frames, allowed is {allowed:g}.\n"
         + "\n".join(lines)
         + f"\nFirst videos: {_some(sorted({question.video for question in missing}), 5)}.\nFetch the videos, or accept it: "
-        f"set evaluation.max_missing_fraction in the config to {share:.4f} or more (they then count as wrong answers)."
+        f"set evaluation.scoring.max_missing_fraction in the config to {math.ceil(share * 10_000) / 10_000:.4f} or more (they then count as wrong answers)."
     )
 
 

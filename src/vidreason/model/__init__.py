@@ -1,6 +1,13 @@
 """TinyLLaVA-Video on transformers' SigLIP and Qwen2, in the published checkpoint format."""
 
-from vidreason.model.checkpoint import CheckpointError, initialise, load_checkpoint, load_tokenizer, save_checkpoint
+from vidreason.model.checkpoint import (
+    CheckpointError,
+    compute_device,
+    initialise,
+    load_checkpoint,
+    load_tokenizer,
+    save_checkpoint,
+)
 from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
 from vidreason.model.modeling import TinyLlavaVideo
 
@@ -10,6 +17,7 @@ __all__ = [
     "CheckpointError",
     "TinyLlavaConfig",
     "TinyLlavaVideo",
+    "compute_device",
     "initialise",
     "load_checkpoint",
     "load_tokenizer",

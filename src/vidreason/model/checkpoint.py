@@ -29,6 +29,11 @@ class CheckpointError(ValueError):
     """A checkpoint folder is incomplete or does not fit the model."""
 
 
+def compute_device() -> torch.device:
+    """The CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_checkpoint(
     folder: str | Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
 ) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:

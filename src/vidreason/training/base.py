@@ -13,7 +13,6 @@ from vidreason.losses import IGNORE_INDEX, sft_loss
 from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, initialise, save_checkpoint
 from vidreason.model.processing import normalize_frames
 from vidreason.model.prompts import sft_example
-from vidreason.training.checkpoint import discard_states
 from vidreason.training.loop import Metrics, Optimisation, run_steps
 from vidreason.world.corpus import WORDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.encode import SIZE as DRAWN_SIZE
@@ -77,7 +76,6 @@ def pretrain(
     steps = sum(stage.steps for stage in stages)
     run_steps(model, Optimisation.from_settings(settings), steps, step_function, metrics, state, identity, "base")
     save_checkpoint(model, tokenizer, out)
-    discard_states(state)
 
 
 def exercise_loss(

@@ -2,9 +2,11 @@
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, write_aside, write_json
@@ -49,12 +51,12 @@ def save_state(folder: Path, state: TrainingState, model: torch.nn.Module, updat
     name = f"step{state.step:08d}"
     moments = {key: tensor.contiguous() for key, tensor in updater.moments().items()}
     if updater.divided and not ranks.first:
-        with write_aside(folder / f"{name}.part{ranks.rank}") as aside:
+        with write_aside(folder / f"{name}.part{ranks.rank}", durable=True) as aside:
             save_file(moments, aside)
     ranks.wait()
     with whole_weights(model):
         if ranks.first:
-            with write_aside(folder / name) as aside:
+            with write_aside(folder / name, durable=True) as aside:
                 aside.mkdir(parents=True)
                 weights = {key: tensor.detach().contiguous() for key, tensor in trained_weights(model).items()}
                 save_file(weights, aside / WEIGHTS)
@@ -68,7 +70,7 @@ def save_state(folder: Path, state: TrainingState, model: torch.nn.Module, updat
 
 
 def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> TrainingState | None:
-    """Give the newest state back to the run.
+    """Give the newest state that can be read back to the run; one that cannot is told of and passed over.
 
     Args:
         folder: Folder of the states; it may not exist.
@@ -82,15 +84,17 @@ def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> 
     Raises:
         ValueError: The state was saved by a run with other settings, or by another number of processes.
     """
-    states = _states(folder)
-    if not states:
+    for newest in reversed(_states(folder)):
+        found = _read_state(newest, folder, updater, ranks)
+        if all(ranks.gather(found is not None)) and found is not None:
+            break
+    else:
         return None
-    newest = states[-1]
-    state = TrainingState(**read_json(newest / POSITION))
+    state, weights, moments = found
     if state.identity != identity:
         raise ValueError(
-            f"{newest}: saved by a run with other settings (identity {state.identity[:12]}, this run {identity[:12]}). "
-            f"Remove {folder} to start afresh, or restore the settings to continue"
+            f"{newest}: saved by a run with other settings, inputs or code (identity {state.identity[:12]}, this run "
+            f"{identity[:12]}). Remove {folder} to start afresh, or restore what was changed to continue"
         )
     parts = ranks.count if updater.divided else 1
     if state.parts != parts:
@@ -98,9 +102,22 @@ def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> 
             f"{newest}: the optimiser's state is in {state.parts} parts, this run needs {parts}; "
             f"continue with {state.parts} processes and the same DeepSpeed settings, or remove {folder} to start afresh"
         )
-    own = newest / MOMENTS if ranks.first or parts == 1 else folder / f"{newest.name}.part{ranks.rank}"
-    updater.restore(load_file(newest / WEIGHTS), load_file(own))
+    updater.restore(weights, moments)
     return state
+
+
+def _read_state(
+    path: Path, folder: Path, updater: Updater, ranks: Ranks
+) -> tuple[TrainingState, dict[str, torch.Tensor], dict[str, torch.Tensor]] | None:
+    """Position, weights and this process's part of the optimiser's state; None where a file is missing or damaged."""
+    own = folder / f"{path.name}.part{ranks.rank}" if updater.divided and not ranks.first else path / MOMENTS
+    try:
+        state = TrainingState(**read_json(path / POSITION))
+        divided = not updater.divided and state.parts > 1  # refused by the caller, without a part of its own
+        return state, load_file(path / WEIGHTS), {} if divided else load_file(own)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        print(f"{path} cannot be read and is passed over: {error}", file=sys.stderr, flush=True)
+        return None
 
 
 def discard_states(folder: Path) -> None:

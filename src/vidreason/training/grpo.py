@@ -28,7 +28,6 @@ from vidreason.model import TinyLlavaVideo, save_checkpoint
 from vidreason.records import OK, Question
 from vidreason.rewards import Reward, RewardRules, reward, rules_for
 from vidreason.training.batches import EpochBatches
-from vidreason.training.checkpoint import discard_states
 from vidreason.training.loop import Metrics, Optimisation, load_for_training, run_steps
 from vidreason.training.ranks import start_ranks
 from vidreason.training.update import whole_weights
@@ -149,7 +148,6 @@ def train_grpo(
     with whole_weights(policy):
         if ranks.first:
             save_checkpoint(policy, tokenizer, out)
-            discard_states(state)
 
 
 def grpo_step(

@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.model import TinyLlavaVideo, load_checkpoint
+from vidreason.model import TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
@@ -30,6 +30,9 @@ Metrics = dict[str, float]
 StepFunction = Callable[[int], tuple[torch.Tensor, Metrics]]
 """Step number -> loss to minimise (scalar, with gradient) and what to log, both of this process's part."""
 ALONE = Ranks()
+CPU_THREADS = 2
+"""Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
+of the result and not the machine's to choose."""
 
 
 class DivergedError(RuntimeError):
@@ -121,10 +124,11 @@ def run_steps(
         DivergedError: The loss or the gradient norm is not finite; the last good state is kept.
         ValueError: The saved state belongs to another run.
     """
+    torch.set_num_threads(CPU_THREADS)
     updater = make_updater(model, optimisation, ranks)
     saved = load_latest(state, identity, updater, ranks) or TrainingState(0, 0, identity)
     half = torch.autocast(
-        "cuda" if torch.cuda.is_available() else "cpu",
+        compute_device().type,
         torch.bfloat16,
         enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
     )
@@ -196,7 +200,7 @@ def load_for_training(init: Path) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBa
     """
     model, tokenizer = load_checkpoint(init)
     model.freeze_vision()
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+    return model.to(compute_device()).eval(), tokenizer
 
 
 def _due(every: int, done: int, steps: int) -> bool:

@@ -50,9 +50,10 @@ class Ranks:
         """Factor by which a mean over `weight` things, here, has to be multiplied.
 
         The mean over processes of these products is then the mean over the things of all processes:
-        factor = R w_r / (w_1 + ... + w_R).
+        factor = R w_r / (w_1 + ... + w_R), and 0 where no process has any.
         """
-        return self.count * weight / sum(self.gather(weight))
+        total = sum(self.gather(weight))
+        return self.count * weight / total if total else 0.0
 
     def gather(self, value: Item) -> list[Item]:
         """The values of all processes, in their order."""

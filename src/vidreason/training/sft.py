@@ -11,10 +11,9 @@ from vidreason.frames import FrameStore
 from vidreason.inputs import encode_questions, query_text
 from vidreason.losses import sft_loss
 from vidreason.model import TinyLlavaVideo, save_checkpoint
-from vidreason.model.prompts import sft_example
+from vidreason.model.prompts import is_ignored, sft_example
 from vidreason.records import Question
 from vidreason.training.batches import EpochBatches
-from vidreason.training.checkpoint import discard_states
 from vidreason.training.loop import Metrics, Optimisation, load_for_training, run_steps
 from vidreason.training.ranks import start_ranks
 from vidreason.training.update import whole_weights
@@ -57,8 +56,8 @@ def train_sft(
         batch = ranks.part(batches.batch(step))
         videos = encode_questions(model, store, batch)
         with model.recomputed(spec["gradient_checkpointing"]):
-            loss, tokens = batch_loss(model, tokenizer, batch, videos, spec["answer"])
-        row = {"tokens": tokens / len(batch), "without_frames": batches.without_frames}
+            loss, tokens, untaught = batch_loss(model, tokenizer, batch, videos, spec["answer"])
+        row = {"tokens": tokens / len(batch), "untaught": float(untaught), "without_frames": batches.without_frames}
         return loss * ranks.share(tokens), row
 
     run_steps(
@@ -75,7 +74,6 @@ def train_sft(
     with whole_weights(model):
         if ranks.first:
             save_checkpoint(model, tokenizer, out)
-            discard_states(state)
 
 
 def batch_loss(
@@ -84,7 +82,7 @@ def batch_loss(
     batch: Sequence[Question],
     videos: torch.Tensor,
     answer: str,
-) -> tuple[torch.Tensor, int]:
+) -> tuple[torch.Tensor, int, int]:
     """Cross-entropy of the taught texts of a batch.
 
     Args:
@@ -95,7 +93,8 @@ def batch_loss(
         answer: `option` or `reason`.
 
     Returns:
-        Mean loss over the taught tokens, and their number.
+        Mean loss over the taught tokens, their number, and the number of questions that teach nothing because their text
+        holds what marks the end of a turn.
     """
     examples = [sft_example(tokenizer, conversation(question, answer)) for question in batch]
     embeds, mask, labels = model.embed(
@@ -105,7 +104,8 @@ def batch_loss(
         labels=[example.labels for example in examples],
     )
     logits = model(embeds, attention_mask=mask).logits
-    return sft_loss(logits, labels), int((labels[:, 1:] >= 0).sum())
+    untaught = sum(is_ignored(example.labels) for example in examples)
+    return sft_loss(logits, labels), int((labels[:, 1:] >= 0).sum()), untaught
 
 
 def conversation(question: Question, answer: str) -> list[dict[str, str]]:

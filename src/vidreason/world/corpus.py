@@ -23,6 +23,7 @@ from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, Scene, ma
 CAPTION_REQUEST = "Describe the video."
 PICTURE_REQUEST = "Describe the picture."
 EXPLAIN_REQUEST = "Explain the answer."
+COLOURS_REQUEST = "List the colours."
 PLACES = ("one", "two", "three", "four")
 """Words for rows from the top and columns from the left."""
 WORDS = (
@@ -32,7 +33,7 @@ WORDS = (
     "Please", "provide", "your", "by", "stating", "letter", "followed", "full", "option", "of",
     *LETTERS[:5], "think", "<", "</", ">",
     *re.findall(r"[A-Za-z]+", f"{REASON_SUFFIX} {OPTION_SUFFIX}"),
-    "one", "picture", "Explain", "description", "explanation",
+    "one", "picture", "Explain", "description", "explanation", "List", "colours",
 )  # fmt: skip
 """Words of the world, the questions and the requests: one token each, alone and after a space."""
 
@@ -128,6 +129,13 @@ def _recall(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
     return [(f"Notes: {scene.caption}. {turns[0][0]}", turns[0][1]), *turns[1:]], None
 
 
+def _colours(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+    acts = [scene.acts[index] for index in rng.permutation(len(scene.acts))]
+    return [
+        (f"Notes: {scene.caption}. {COLOURS_REQUEST}", ", ".join(f"{act.thing} {act.colour}" for act in acts))
+    ], None
+
+
 def _notes_last(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
     (question,) = _questions(scene, 1, rng)
     return [(f"{_block(question, rng)}\nNotes: {scene.caption}", conclusion(question))], None
@@ -181,6 +189,7 @@ KINDS: dict[str, Callable[[Scene, int, np.random.Generator], Drawn]] = {
     "short_answers": _short_answers,
     "explain": _explain,
     "recall": _recall,
+    "colours": _colours,
     "notes_last": _notes_last,
     "lookup": _lookup,
     "markup": _markup,
@@ -188,7 +197,7 @@ KINDS: dict[str, Callable[[Scene, int, np.random.Generator], Drawn]] = {
 }
 """Kind of exercise -> how it is drawn: `picture`, one picture; `act`, one act as long as a clip; `montage`, the pictures of
 a clip in any order, told by order of appearance, and a question that allows it; `recall` and `notes_last`, a caption and
-questions about it, text alone; `lookup`, the letters of options, text alone; `markup`, texts between tags; `letter`, an
+questions about it, and `colours`, a caption and the colour of each of its things, text alone; `lookup`, the letters of options, text alone; `markup`, texts between tags; `letter`, an
 explanation and the letter between tags."""
 
 

@@ -1,7 +1,7 @@
 """Writing scenes as the kinds of files that real data sets publish.
 
-Pictures go as raw RGB through a pipe into ffmpeg (through ffmpeg-python; the system's binary, or the one in
-imageio-ffmpeg's wheel). Every kind is written deterministically: one thread, no time of writing, no random identifiers.
+Pictures go as raw RGB through a pipe into ffmpeg (through ffmpeg-python; the system's binary, or, where it is
+missing or too old, the one in imageio-ffmpeg's wheel). Every kind is written deterministically: one thread, no time of writing, no random identifiers.
 
 A clip has a multiple of `STEPS` frames, at least three per step. Only then do both rules that pick 16 frames,
 `uniform` and `segments` (see `vidreason.indices`), see the story steps 0, 1, ..., 15, each once.
@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import math
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -156,17 +157,28 @@ def _write_folder(pictures: np.ndarray, path: Path) -> None:
 
 @functools.cache
 def ffmpeg_binary() -> str:
-    """The system's ffmpeg, or the one that imageio-ffmpeg brings.
+    """The system's ffmpeg if it has what `KINDS` needs, or else the one that imageio-ffmpeg brings.
 
     Raises:
         RuntimeError: There is neither.
     """
     found = shutil.which("ffmpeg")
-    if found:
+    if found and can_write_all_kinds(found):
         return found
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def can_write_all_kinds(binary: str) -> bool:
+    """Whether an ffmpeg has the encoders of `KINDS` and the option `-fps_mode`, which came with release 5.1."""
+    asked = [binary, "-hide_banner", "-loglevel", "error"]
+    said = [
+        subprocess.run([*asked, *words], capture_output=True, text=True, timeout=60, check=False).stdout
+        for words in (["-encoders"], ["-h", "full"])
+    ]
+    encoders = {kind["vcodec"] for kind in KINDS.values() if "vcodec" in kind}
+    return encoders <= set(said[0].split()) and "-fps_mode" in said[1]
 
 
 def _run_ffmpeg(

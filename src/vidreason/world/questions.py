@@ -115,7 +115,7 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Draft | None:
 
 def _existence(scene: Scene, rng: np.random.Generator) -> Draft | None:
     right = _pick(rng, _things(scene), 1)[0]
-    return "Which thing appears?", "", right, _pick(rng, _absent(scene), 3)
+    return "Which thing appears?", "", right, _pick(rng, _absent(scene), 4)
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Draft | None:

@@ -6,7 +6,7 @@ caption of a scene says all there is to know about it.
 
 The stage is a grid of `GRID` x `GRID` cells. With a picture of 4 x 4 patches a cell is a patch, which a small vision
 tower can learn to see. The upper left cell stays empty: upstream's vision tower drops the first patch
-(golden quirk 1), so nothing there could ever be seen.
+(`vision_feature_select_strategy`), so nothing there could ever be seen.
 """
 
 import dataclasses
