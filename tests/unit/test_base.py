@@ -78,5 +78,5 @@ def test_heads_that_share_keys_are_refused():
 
 
 def test_heads_too_narrow_for_the_biases_are_refused():
-    with pytest.raises(ValueError, match="heads of 6 numbers; .* needs 8 or more"):
+    with pytest.raises(ValueError, match=r"heads of 6 numbers; .* needs 8 or more"):
         shaped(width=24)
