@@ -17,7 +17,14 @@ alive() {
     done
 }
 
+# On a shared file system the living run may be on another machine, which cannot be asked.
+record=.snakemake/launched-on
 if [ -n "$(ls -A .snakemake/locks 2>/dev/null)" ]; then
+    host=$(cat "$record" 2>/dev/null || uname -n)
+    if [ "$host" != "$(uname -n)" ]; then
+        echo "This folder was locked by a run on $host. If it is dead, unlock it there, or here with: snakemake --unlock" >&2
+        exit 1
+    fi
     living=$(alive)
     if [ -n "$living" ]; then
         printf 'This folder is in use; wait for these processes, or end them, and try again:\n%s\n' "$living" >&2
@@ -29,4 +36,6 @@ fi
 # Memory given back to the system after every large tensor has to be zeroed again: a fifth of a training step on a CPU.
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
 export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456}
+mkdir -p .snakemake
+uname -n >"$record"
 exec snakemake "$@"

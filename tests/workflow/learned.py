@@ -2,7 +2,8 @@
 
 R1 must lie at least 10 points above its cold start in the mean over the benchmarks, with intervals that do not overlap,
 follow the format in more than 95% of its answers, and answer both kinds of question above chance: a model that has only
-learnt the format, and says the same letter to everything, gains many points too.
+learnt the format, and says the same letter to everything, gains many points too. With the frames shuffled it must fall to
+chance on questions that need the order of time, and stay above it on the others; with grey frames it must be at chance.
 """
 
 import csv
@@ -10,6 +11,15 @@ import sys
 from pathlib import Path
 
 POINTS, FORMAT = 10.0, 0.95
+ABOVE_CHANCE = {
+    ("r1", "temporal"): True,
+    ("r1", "other"): True,
+    ("r1_shuffled", "temporal"): False,
+    ("r1_shuffled", "other"): True,
+    ("r1_blind", "temporal"): False,
+    ("r1_blind", "other"): False,
+}
+"""Arm and kind of question -> whether the whole interval has to lie above chance."""
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -39,8 +49,11 @@ def problems(run: Path) -> list[str]:
         if float(after["ci_low"]) <= float(before["ci_high"]):
             found.append(f"seed {seed}: the intervals of R1 and cold start overlap")
         for row in controls:
-            if row["arm"] == "r1" and row["seed"] == seed and float(row["ci_low"]) <= float(row["chance"]):
-                found.append(f"seed {seed}: R1 is not above chance on {row['questions']} questions")
+            expected = ABOVE_CHANCE.get((row["arm"], row["questions"]))
+            if row["seed"] == seed and expected is not None and (float(row["ci_low"]) > float(row["chance"])) != expected:
+                found.append(
+                    f"seed {seed}: {row['arm']} is {'not ' if expected else ''}above chance on {row['questions']} questions"
+                )
         if formats["r1", seed] <= FORMAT:
             found.append(
                 f"seed {seed}: R1 follows the format in {formats['r1', seed]:.1%}; over {FORMAT:.0%} are asked for"

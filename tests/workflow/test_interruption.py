@@ -62,3 +62,16 @@ def test_a_living_run_keeps_its_lock(fresh: Workplace) -> None:
     finally:
         process.communicate(timeout=300)
     assert process.returncode == 0
+
+
+def test_a_lock_of_another_machine_is_kept(fresh: Workplace) -> None:
+    """On a shared file system nobody here can see whether that run is alive."""
+    locks = fresh.root / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").touch()
+    (locks.parent / "launched-on").write_text("elsewhere\n")
+    process = start(fresh)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "locked by a run on elsewhere" in printed
+    assert list(locks.iterdir())
