@@ -50,7 +50,11 @@ def problems(run: Path) -> list[str]:
             found.append(f"seed {seed}: the intervals of R1 and cold start overlap")
         for row in controls:
             expected = ABOVE_CHANCE.get((row["arm"], row["questions"]))
-            if row["seed"] == seed and expected is not None and (float(row["ci_low"]) > float(row["chance"])) != expected:
+            if (
+                row["seed"] == seed
+                and expected is not None
+                and (float(row["ci_low"]) > float(row["chance"])) != expected
+            ):
                 found.append(
                     f"seed {seed}: {row['arm']} is {'not ' if expected else ''}above chance on {row['questions']} questions"
                 )

@@ -159,11 +159,10 @@ def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
 
 def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
     (question,) = _questions(scene, 1, rng)
-    fields = [(f"{act.colour} {act.thing}",) * 2 for act in scene.acts]
-    fields = [fields[index] for index in rng.permutation(len(fields))[: int(rng.integers(1, 3))]]
-    if rng.random() < 0.75:
-        long = [("description", scene.caption), ("explanation", think_text(scene, question))]
-        fields = [long[int(rng.integers(2))], *fields[: int(rng.integers(2))]]
+    act = scene.acts[int(rng.integers(len(scene.acts)))]
+    long = [("description", scene.caption), ("explanation", think_text(scene, question))]
+    words = (f"{act.colour} {act.thing}",) * 2
+    fields = [long[int(rng.integers(2))], words][: int(rng.integers(1, 3))]
     return [_between_tags(question, fields, rng)], WHOLE
 
 

@@ -168,15 +168,16 @@ def ask_some(scene: Scene, tasks: tuple[str, ...], count: int, rng: np.random.Ge
     return tuple([question for question in asked if question is not None][:count])
 
 
-def think_text(scene: Scene, question: WorldQuestion) -> str:
-    """The annotated reasoning of the cold start: what is seen, then what follows from it."""
-    return f"{scene.caption}. {conclusion(question)}"
+def think_text(scene: Scene, question: WorldQuestion, letter: bool = True) -> str:
+    """Reasoning: what is seen, then what follows from it, with or without the letter of the option."""
+    return f"{scene.caption}. {conclusion(question, letter)}"
 
 
-def conclusion(question: WorldQuestion) -> str:
+def conclusion(question: WorldQuestion, letter: bool = True) -> str:
     """What follows from the facts: what is asked about, the gold option and its letter.
 
     The thing asked about stands right before the answer. With "so the answer is" in between a model of three layers has to
     carry it there first, and concluded rightly from a true caption in half of the questions only.
     """
-    return " ".join(f"so {question.about} {question.gold} {question.answer}".split())
+    words = ("so", question.about, question.gold, question.answer if letter else "")
+    return " ".join(word for word in words if word)

@@ -42,6 +42,8 @@ MLVU_TASKS: Mapping[str, tuple[str, ...]] = {
     "topic_reasoning": ("colour", "existence"),
 }
 """Task of MLVU -> tasks of the world that stand for it."""
+LETTERED = 4
+"""One annotated thought in so many names the letter of the option that it concludes; the others stop at its word."""
 SECONDS: Mapping[str, tuple[float, float]] = {
     "nextqa": (5.0, 29.0),
     "coldstart": (5.0, 29.0),
@@ -151,7 +153,7 @@ def draw_items(split: str, settings: Mapping[str, Any], seed: int) -> list[World
         # A scene without, say, a moving thing is passed over where a direction is to be asked.
         if not questions:
             continue
-        think = think_text(scene, questions[0]) if split == "coldstart" else ""
+        think = think_text(scene, questions[0], len(items) % LETTERED == 0) if split == "coldstart" else ""
         duration = _draw_duration(split, len(items), settings, rng)
         items.append(WorldItem(len(items), scene, duration, questions, task, think))
     return items
