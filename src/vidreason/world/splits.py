@@ -42,7 +42,7 @@ MLVU_TASKS: Mapping[str, tuple[str, ...]] = {
     "topic_reasoning": ("colour", "existence"),
 }
 """Task of MLVU -> tasks of the world that stand for it."""
-LETTERED = 4
+LETTERED = 2
 """One annotated thought in so many names the letter of the option that it concludes; the others stop at its word."""
 SECONDS: Mapping[str, tuple[float, float]] = {
     "nextqa": (5.0, 29.0),
