@@ -76,6 +76,18 @@ def types(run: Path) -> list[list[str]]:
     return [*body, [seed, "chance", *chance.values()]]
 
 
+def between_any_tags(run: Path) -> str:
+    """What the base, asked to think, puts last between tags of whatever names: share of right letters."""
+    (seed,) = {row["seed"] for row in rows(run, "main")}
+    answers = [
+        json.loads(line)
+        for path in sorted((run / "predict" / "base_thinks" / f"seed{seed}").glob("*/shard*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    said = [(re.findall(r"\b([A-E]) ?</", row["completion"]) or [""])[-1] == row["answer"] for row in answers]
+    return f"{100 * sum(said) / len(said):.0f}%"
+
+
 def kinds(run: Path) -> list[list[str]]:
     """R1 and its controls on questions that need the order of time and on the others."""
     return [
@@ -106,6 +118,9 @@ def block(runs: list[Path]) -> str:
                 [line for run in runs for line in kinds(run)],
             ),
             markdown(["seed", "arm", *TYPES], [line for run in runs for line in types(run)]),
+            "The base, asked to think, puts its letter between tags of other names; read there, it is right in "
+            + ", ".join(f"{between_any_tags(run)} ({run.name})" for run in runs)
+            + " of the questions.",
             END,
         ]
     )

@@ -2,6 +2,7 @@
 # Run snakemake in this folder. A run that was killed leaves a lock behind; it is cleared here, but only when nothing
 # that was started in this folder is still alive. Snakemake itself cannot tell a dead run from a living one.
 set -euo pipefail
+cd -P .  # processes know their folder by its real path
 
 alive() {
     local process command

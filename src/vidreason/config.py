@@ -8,6 +8,7 @@ is reported with the file, the key, the value and what is allowed.
 import difflib
 import functools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,18 @@ class ConfigError(ValueError):
     """The configuration cannot be used; the text names file, key, value and what is allowed."""
 
 
+class OnceLoader(LOADER):  # type: ignore[misc, valid-type]
+    """Refuses a key that stands twice in one mapping; YAML's own rule, which PyYAML does not enforce."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
 def read_layer(path: str | Path) -> Layer:
     """Read one YAML file of a configuration.
 
@@ -47,9 +60,11 @@ def read_layer(path: str | Path) -> Layer:
         ConfigError: The file is missing, not YAML, or not a mapping.
     """
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=LOADER)
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=OnceLoader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(value, dict):
@@ -90,7 +105,12 @@ def load_run(layers: Sequence[Layer], schema: Mapping[str, Any]) -> Config:
         ConfigError: The first thing that is wrong (schema before meaning).
     """
     config = functools.reduce(merge, (values for _, values in layers), Config())
-    problems = list(_schema_problems(config, schema, layers)) or list(_meaning_problems(config, schema, layers))
+    checks = (
+        _key_problems(config, layers),
+        _schema_problems(config, schema, layers),
+        _meaning_problems(config, schema, layers),
+    )
+    problems: list[str] = next((found for found in map(list, checks) if found), [])
     if problems:
         raise ConfigError("\n".join(problems))
     return config
@@ -149,7 +169,10 @@ def _typed(value: Any) -> Any:
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        return value
 
 
 def _where(layers: Sequence[Layer], path: Sequence[Any]) -> str:
@@ -187,9 +210,35 @@ def _unknown(name: Any, allowed: Iterable[str]) -> str:
     return f"allowed: {_listing(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
+def _key_problems(node: Mapping[Any, Any], layers: Sequence[Layer], path: tuple[Any, ...] = ()) -> Iterable[str]:
+    """One line for every key that is no text."""
+    for key, value in node.items():
+        if not isinstance(key, str):
+            yield _problem(layers, [*path, key], f"the key {_show(key)} is not allowed; allowed: a text (in quotes)")
+        elif isinstance(value, Mapping):
+            yield from _key_problems(value, layers, (*path, key))
+
+
+def _is_integer(checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: Any, value: Any) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
+)
+"""JSON schema, in which 1.0 is no integer (it would stand in file names) and nan and infinity are no numbers."""
+
+
 def _schema_problems(config: Config, schema: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:
     """One line for every violation of the schema, in the order of the keys."""
-    validator = jsonschema.Draft202012Validator(dict(schema))
+    validator = Validator(dict(schema))
     for error in sorted(validator.iter_errors(config), key=lambda error: [str(key) for key in error.absolute_path]):
         path = list(error.absolute_path)
         value = error.instance
@@ -224,6 +273,8 @@ def _allowed(error: jsonschema.ValidationError) -> str:
             return f"allowed: more than {limit}"
         case "exclusiveMaximum":
             return f"allowed: less than {limit}"
+        case "minLength":
+            return "allowed: a text that is not empty"
         case "minItems" | "minProperties":
             return f"allowed: {limit} entries or more"
         case "uniqueItems":
@@ -294,7 +345,7 @@ def path_at(config: Config, key: str, layers: Sequence[Layer]) -> str:
     Raises:
         ConfigError: The path must exist and does not.
     """
-    path = str(value_at(config, key)).format(run=config["run"])
+    path = str(value_at(config, key)).replace("{run}", config["run"])
     if not _is_made(config, path) and not Path(path).exists():
         text = f"{path} does not exist; allowed: a file or folder on this machine (relative to {Path.cwd()})"
         raise ConfigError(_problem(layers, key.split("."), text))

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,16 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"selection": {"rule": {"keep_max": 9}}}, "selection.rule", "keep_min <= keep_max <= 8"),
         ({"world": {}}, "world.broken", "missing"),
         ({"arms": {"r1": {"data": "coldstart"}}}, "arms.r1.data", "allowed: 'nextqa'"),
+        (
+            {"data": {"nextqa": {"max_seconds": math.nan}}},
+            "data.nextqa.max_seconds",
+            "NaN is not allowed; allowed: number",
+        ),
+        ({"methods": {"grpo": {"beta": math.inf}}}, "methods.grpo.beta", "allowed: number"),
+        ({"seeds": [1.0]}, "seeds.0", "1.0 is not allowed; allowed: integer"),
+        ({"arms": {1: {"label": "x"}}}, "arms.1", "the key 1 is not allowed; allowed: a text"),
+        ({"data": {"nextqa": {"root": ""}}}, "data.nextqa.root", "a text that is not empty"),
+        ({"run": "paper\n"}, "run", "a text that matches"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
@@ -155,7 +166,12 @@ def test_a_missing_path_is_named_unless_the_run_makes_it(tmp_path: Path) -> None
 
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
-    for text, words in (("a: [", "not YAML"), ("- 1", "expected keys and values")):
+    (tmp_path / "latin.yaml").write_bytes("run: caf\u00e9".encode("latin-1"))
+    for odd in (tmp_path, tmp_path / "latin.yaml"):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_layer(odd)
+    twice = ("a: 1\nb: 2\na: 3", "the key 'a' stands twice")
+    for text, words in (("a: [", "not YAML"), ("- 1", "expected keys and values"), twice):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(ConfigError, match=words):
             read_layer(tmp_path / "bad.yaml")
@@ -215,3 +231,9 @@ def test_the_demo_changes_no_choice_of_the_recipe() -> None:
     for name, arm in run_paper["arms"].items():
         for key in ("method", "parent", "data", "answer"):
             assert demo["arms"][name].get(key) == arm.get(key)
+
+
+def test_braces_in_a_path_are_part_of_it() -> None:
+    layers = [read_layer(PAPER), ("mine.yaml", {"data": {"nextqa": {"root": "a{b}{"}}})]
+    with pytest.raises(ConfigError, match=r"a\{b\}\{ does not exist"):
+        path_at(load_run(layers, schema()), "data.nextqa.root", layers)

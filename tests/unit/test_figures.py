@@ -112,6 +112,19 @@ def test_temporal_views(inputs: dict[str, Any]) -> None:
     assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
 
 
+def test_a_control_that_changes_no_frames_has_no_panel(inputs: dict[str, Any], tmp_path: Path) -> None:
+    """One that is asked in another way, for instance, is no view of its parent's."""
+    header, *rows = Path(inputs["controls"]).read_text(encoding="utf-8").splitlines()
+    asked = [row.replace("base,Base,", "asked,Asked,") for row in rows if row.startswith("base,")]
+    assert asked
+    controls = tmp_path / "controls.csv"
+    controls.write_text("\n".join([header, *rows, *asked]) + "\n", encoding="utf-8")
+    arm = {"label": "Asked", "answer": "reason", "method": "control", "parent": "base", "frames": "ordered"}
+    figure = draw_temporal(controls, {**ARMS, "asked": arm})
+    assert len(figure.axes) == 1
+    assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
+
+
 def test_two_seeds_give_two_panels_and_longer_legends(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=(0, 3))
     controls = tmp_path / "controls.csv"

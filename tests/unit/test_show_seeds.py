@@ -46,6 +46,19 @@ def test_types_are_counted_over_answers(run):
     assert show_seeds.types(run) == [["4", "R1", "67", *empty, "100"], ["4", "chance", "33", *empty, "25"]]
 
 
+def test_letters_between_any_tags_are_the_last_ones(run):
+    folder = run / "predict" / "base_thinks" / "seed4" / "mmvu"
+    folder.mkdir(parents=True)
+    said = [
+        "<box> so ball A </box> <red> B </red>",
+        "<box> so ball A </box> <red> C </red>",
+        "B",
+        "<box> so ball B </box>",
+    ]
+    (folder / "shard0.jsonl").write_text("".join(json.dumps({"completion": x, "answer": "B"}) + "\n" for x in said))
+    assert show_seeds.between_any_tags(run) == "50%"
+
+
 def test_the_page_has_the_marks():
     text = show_seeds.PAGE.read_text(encoding="utf-8")
     assert text.count(show_seeds.BEGIN) == text.count(show_seeds.END) == 1

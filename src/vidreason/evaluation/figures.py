@@ -308,12 +308,9 @@ def draw_temporal(controls: str | Path | None, arms: Mapping[str, Mapping[str, A
         else []
     )
     known = read_arms(arms)
-    families = {arm.parent for arm in known.values() if arm.method == CONTROL}
-    rows = [
-        row
-        for row in rows
-        if row["questions"] != "all" and (row["arm"] in families or known[row["arm"]].method == CONTROL)
-    ]
+    controls_of = {row["arm"] for row in rows if known[row["arm"]].method == CONTROL and row["frames"] != "ordered"}
+    families = {known[arm].parent for arm in controls_of}
+    rows = [row for row in rows if row["questions"] != "all" and row["arm"] in families | controls_of]
     if not rows:
         return _nothing(
             Figure(figsize=(5, 2), layout="constrained"),
@@ -334,7 +331,8 @@ def draw_temporal(controls: str | Path | None, arms: Mapping[str, Mapping[str, A
         _views(axes, members)
         axes.set_title(f"{known[family].label}, seed {seed}", fontsize=9)
     figure.axes[0].set_ylabel("accuracy (%)")
-    figure.axes[0].legend(fontsize=8)
+    shown = {text: bar for axes in figure.axes for bar, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.axes[0].legend(shown.values(), shown.keys(), fontsize=8)
     return figure
 
 

@@ -117,7 +117,10 @@ def _notes(runs: Runs) -> list[str]:
                 f"- {title(run.benchmark)} is the mean over its tasks, as published; over all its questions: {both}."
             )
     settings = members[0].score["settings"]
-    notes.append(f"- Parser: {settings['parser']}; unparsable answers: {settings['unparsed']}.")
+    how = {"strict": " (the letter in the last answer block, also where the format is broken)"}.get(
+        settings["parser"], ""
+    )
+    notes.append(f"- Parser: {settings['parser']}{how}; unparsable answers: {settings['unparsed']}.")
     notes.append("- The mean weighs the benchmarks equally; its interval takes their videos to be independent.")
     return notes
 
