@@ -311,11 +311,35 @@ def _meaning_problems(config: Config, schema: Mapping[str, Any], layers: Sequenc
     if not rule["keep_min"] <= rule["keep_max"] <= rollouts:
         text = f"keep_min {rule['keep_min']}, keep_max {rule['keep_max']}: allowed: 0 <= keep_min <= keep_max <= {rollouts} rollouts"
         yield _problem(layers, ["selection", "rule"], text)
+    if "base" in config:
+        yield from _base_problems(config["base"], config["frames"]["count"], layers)
     if ("world" in config) != ("base" in config):
         has, lacks = ("world", "base") if "world" in config else ("base", "world")
         yield _problem(
             layers, [has], f"a run with {has} also needs {lacks}: the one makes the videos, the other the weights"
         )
+
+
+def _base_problems(base: Mapping[str, Any], frames: int, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every size of the base model that does not fit another, and every stage without exercises."""
+    model = base["model"]
+    fits = (
+        ("width", 2 * model["heads"], "a multiple of 2 x heads"),
+        ("vision_width", model["heads"], "a multiple of heads"),
+        ("heads", model["kv_heads"], "a multiple of kv_heads"),
+        ("queries", model["groups"], "a multiple of groups"),
+    )
+    for key, divisor, allowed in fits:
+        if model[key] % divisor:
+            yield _problem(
+                layers, ["base", "model", key], f"{model[key]} is not allowed; allowed: {allowed} ({divisor})"
+            )
+    if model["groups"] > frames:
+        text = f"{model['groups']} is not allowed; allowed: at most frames.count ({frames})"
+        yield _problem(layers, ["base", "model", "groups"], text)
+    for number, stage in enumerate(base["stages"]):
+        if not any(stage["mix"].values()):
+            yield _problem(layers, ["base", "stages", number, "mix"], "all shares are 0; allowed: one above 0 or more")
 
 
 def _cycles(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,29 @@ def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
     line = next(line for line in str(caught.value).splitlines() if f" {key}: " in line)
     assert line.startswith("change.yaml: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "words"),
+    [
+        ({"width": 100}, "base.model.width", "allowed: a multiple of 2 x heads (8)"),
+        ({"vision_width": 66}, "base.model.vision_width", "a multiple of heads"),
+        ({"kv_heads": 3}, "base.model.heads", "a multiple of kv_heads"),
+        ({"groups": 5}, "base.model.queries", "a multiple of groups"),
+        ({"groups": 32}, "base.model.groups", "at most frames.count (16)"),
+    ],
+)
+def test_sizes_of_the_base_model_that_do_not_fit(model: dict[str, int], key: str, words: str) -> None:
+    layers = [read_layer(PAPER), read_layer(DEMO), ("mine.yaml", {"base": {"model": model}})]
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .*{re.escape(words)}"):
+        load_run(layers, schema())
+
+
+def test_a_stage_without_exercises() -> None:
+    stages = [{"steps": 1, "batch_size": 1, "mix": {"caption": 0}}]
+    layers = [read_layer(PAPER), read_layer(DEMO), ("mine.yaml", {"base": {"stages": stages}})]
+    with pytest.raises(ConfigError, match=r"mine.yaml: base.stages.0.mix: all shares are 0"):
+        load_run(layers, schema())
 
 
 def test_a_world_without_base_is_refused() -> None:
