@@ -55,6 +55,7 @@ rule train_sft:
         "results/{run}/benchmarks/train_sft/{arm}/seed{seed}.tsv"
     conda:
         "../../envs/train.yaml"
+    threads: 2
     resources:
         gpu=0,
     params:
