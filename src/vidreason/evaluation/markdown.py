@@ -10,6 +10,12 @@ from vidreason.evaluation.runs import TITLES, Arm, Run, Runs
 from vidreason.evaluation.score import MACRO
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 
+PARSERS = {
+    "strict": "the letter of the last answer block, also where the format is broken",
+    "upstream": "the first character of the first answer block",
+}
+"""How an answer is read."""
+
 
 def main_markdown(runs: Runs, main: pd.DataFrame, gains: pd.DataFrame, published: str | Path | None) -> str:
     """The results in Markdown.
@@ -117,10 +123,9 @@ def _notes(runs: Runs) -> list[str]:
                 f"- {title(run.benchmark)} is the mean over its tasks, as published; over all its questions: {both}."
             )
     settings = members[0].score["settings"]
-    how = {"strict": " (the letter in the last answer block, also where the format is broken)"}.get(
-        settings["parser"], ""
+    notes.append(
+        f"- Parser: {settings['parser']} ({PARSERS[settings['parser']]}); unparsable answers: {settings['unparsed']}."
     )
-    notes.append(f"- Parser: {settings['parser']}{how}; unparsable answers: {settings['unparsed']}.")
     notes.append("- The mean weighs the benchmarks equally; its interval takes their videos to be independent.")
     return notes
 

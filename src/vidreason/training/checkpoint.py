@@ -3,7 +3,9 @@
 import dataclasses
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +15,7 @@ from vidreason.files import read_json, write_aside, write_json
 from vidreason.training.ranks import Ranks
 from vidreason.training.update import Updater, trained_weights, whole_weights
 
+Item = TypeVar("Item")
 KEPT = 2
 """Number of states kept; the older ones are removed."""
 WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -84,40 +87,45 @@ def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> 
     Raises:
         ValueError: The state was saved by a run with other settings, or by another number of processes.
     """
-    for newest in reversed(_states(folder)):
-        found = _read_state(newest, folder, updater, ranks)
-        if all(ranks.gather(found is not None)) and found is not None:
-            break
-    else:
-        return None
-    state, weights, moments = found
-    if state.identity != identity:
-        raise ValueError(
-            f"{newest}: saved by a run with other settings, inputs or code (identity {state.identity[:12]}, this run "
-            f"{identity[:12]}). Remove {folder} to start afresh, or restore what was changed to continue"
-        )
-    parts = ranks.count if updater.divided else 1
-    if state.parts != parts:
-        raise ValueError(
-            f"{newest}: the optimiser's state is in {state.parts} parts, this run needs {parts}; "
-            f"continue with {state.parts} processes and the same DeepSpeed settings, or remove {folder} to start afresh"
-        )
-    updater.restore(weights, moments)
-    return state
+    for path in reversed(_states(folder)):
+        state = _unless_damaged(ranks, _read_position, path / POSITION)
+        if state is None:
+            continue
+        if state.identity != identity:
+            raise ValueError(
+                f"{path}: saved by a run with other settings, inputs or code (identity {state.identity[:12]}, this run "
+                f"{identity[:12]}). Remove {folder} to start afresh, or restore what was changed to continue"
+            )
+        parts = ranks.count if updater.divided else 1
+        if state.parts != parts:
+            raise ValueError(
+                f"{path}: the optimiser's state is in {state.parts} parts, this run needs {parts}; continue with "
+                f"{state.parts} processes and the same DeepSpeed settings, or remove {folder} to start afresh"
+            )
+        own = path / MOMENTS if ranks.first or parts == 1 else folder / f"{path.name}.part{ranks.rank}"
+        tensors = _unless_damaged(ranks, _read_tensors, path / WEIGHTS, own)
+        if tensors is not None:
+            updater.restore(*tensors)
+            return state
+    return None
 
 
-def _read_state(
-    path: Path, folder: Path, updater: Updater, ranks: Ranks
-) -> tuple[TrainingState, dict[str, torch.Tensor], dict[str, torch.Tensor]] | None:
-    """Position, weights and this process's part of the optimiser's state; None where a file is missing or damaged."""
-    own = folder / f"{path.name}.part{ranks.rank}" if updater.divided and not ranks.first else path / MOMENTS
+def _read_position(path: Path) -> TrainingState:
+    return TrainingState(**read_json(path))
+
+
+def _read_tensors(*paths: Path) -> list[dict[str, torch.Tensor]]:
+    return [load_file(path) for path in paths]
+
+
+def _unless_damaged(ranks: Ranks, read: Callable[..., Item], *paths: Path) -> Item | None:
+    """What files of a state hold; None where any of the processes finds its own missing or damaged."""
+    found = None
     try:
-        state = TrainingState(**read_json(path / POSITION))
-        divided = not updater.divided and state.parts > 1  # refused by the caller, without a part of its own
-        return state, load_file(path / WEIGHTS), {} if divided else load_file(own)
+        found = read(*paths)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        print(f"{path} cannot be read and is passed over: {error}", file=sys.stderr, flush=True)
-        return None
+        print(f"{paths[0].parent} cannot be read and is passed over: {error}", file=sys.stderr, flush=True)
+    return found if all(ranks.gather(found is not None)) else None
 
 
 def discard_states(folder: Path) -> None:
