@@ -1,18 +1,22 @@
 # vidreason: from videos to the results table.
 #
 # Paths say what made them, `results/{run}/<rule>/...`:
+#   config/locks/{source}.json                                           commit and digests of a source, asked for once
+#   data/{source}/fetched.json, unpacked.json                            its files are there, its archives are unpacked
+#   results/{run}/import_weights/{arm}/checkpoint/                       given weights, checked
 #   results/{run}/questions/{dataset}.jsonl                              records of filter_nextqa and read_questions
 #   results/{run}/extract_frames/{dataset}/shard{shard}.parquet          pixels of 1/n of the clips
 #   results/{run}/specs/{arm}/seed{seed}.json                            everything that decides an arm's weights
 #   results/{run}/train_sft/{arm}/seed{seed}/checkpoint/                 weights (train_grpo alike)
 #   results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to the training set
 #   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions worth training on
+#   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by task
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
 #   results/{run}/tables/, figures/, report/                             what people read
 #   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        what happened, and what it cost
 #
-# Wildcards: run (config/*.yaml), arm and benchmark (names in the config), dataset, seed and shard (numbers).
+# Wildcards: source (config/sources.yaml), run (config/*.yaml), arm and benchmark (names in the config), dataset, seed and shard (numbers).
 # Any of these files can be asked for by name: `snakemake results/demo/tables/main.csv`.
 
 from snakemake.utils import min_version
@@ -20,11 +24,13 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+configfile: "config/sources.yaml"
 configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/gather.smk"
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
@@ -33,6 +39,9 @@ include: "workflow/rules/results.smk"
 
 localrules:
     all,
+    plan,
+    lock_source,
+    fetch_source,
     resolve_spec,
 
 

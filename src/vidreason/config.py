@@ -25,7 +25,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 COMMAND_LINE = "--config"
 TRAINED = ("sft", "grpo")
-OWN_KEYS = ("label", "method", "answer", "parent", "weights", "data", "frames")
+OWN_KEYS = ("label", "method", "answer", "parent", "weights", "tokenizer", "processor", "data", "frames")
 """Keys of an arm that are not hyper-parameters."""
 
 NEEDED = {
@@ -35,6 +35,12 @@ NEEDED = {
     "control": ("parent", "frames"),
 }
 """Method -> the keys that an arm of this method must have; it may have no other of `parent, weights, data, frames`."""
+
+OPTIONAL = {"given": ("tokenizer", "processor")}
+"""Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
+
+SOURCES = Path("data")
+"""Folder of the sources, each in a folder of its name."""
 
 
 class ConfigError(ValueError):
@@ -295,9 +301,9 @@ def _meaning_problems(config: Config, schema: Mapping[str, Any], layers: Sequenc
             if key not in arm:
                 yield _problem(layers, path, f"method {method} needs the key {key}")
         hyper = methods.get(method, {})
+        allowed = ["label", "method", "answer", *NEEDED[method], *OPTIONAL.get(method, ()), *hyper]
         for key in arm:
-            if key not in (*NEEDED[method], "label", "method", "answer", *hyper):
-                allowed = ["label", "method", "answer", *NEEDED[method], *hyper]
+            if key not in allowed:
                 text = f"not a key of method {method} (value {_show(arm[key])}); {_unknown(key, allowed)}"
                 yield _problem(layers, [*path, key], text)
         if method == "grpo" and arm.get("data", "nextqa") != "nextqa":
@@ -364,14 +370,17 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
 def path_at(config: Config, key: str, layers: Sequence[Layer]) -> str:
     """Path at a dotted key, with `{run}` replaced by the run's name.
 
-    What lies in the run's own results is made by the graph; anything else must be on disk.
+    What lies in the run's own results or in a source's folder is made by the graph; anything else must be on disk.
 
     Raises:
         ConfigError: The path must exist and does not.
     """
     path = str(value_at(config, key)).replace("{run}", config["run"])
     if not _is_made(config, path) and not Path(path).exists():
-        text = f"{path} does not exist; allowed: a file or folder on this machine (relative to {Path.cwd()})"
+        text = (
+            f"{path} does not exist; allowed: a file or folder on this machine (relative to {Path.cwd()}), or "
+            f"{SOURCES}/<name> for a source that is fetched; sources: {_listing(config['sources'])}"
+        )
         raise ConfigError(_problem(layers, key.split("."), text))
     return path
 
@@ -386,15 +395,35 @@ def annotations_at(config: Config, dataset: str, layers: Sequence[Layer]) -> str
         return None
     name = str(config["data"][dataset]["annotations"])
     root = path_at(config, f"data.{dataset}.root", layers)
-    if not _is_made(config, root) and not (Path(root) / name).is_file():
-        text = f"{Path(root) / name} does not exist; allowed: a file in {root}"
+    if not _is_made(config, root) and not _is_made(config, name) and not _annotations_exist(root, name):
+        text = f"{Path(root) / name} does not exist; allowed: a file in {root}, or a path of its own"
         raise ConfigError(_problem(layers, ["data", dataset, "annotations"], text))
     return name
 
 
+def _annotations_exist(root: str, name: str) -> bool:
+    """Whether an annotation file is in its root, or stands elsewhere by itself."""
+    return (Path(root) / name).is_file() or Path(name).is_file()
+
+
+def source_at(config: Config, path: str) -> str | None:
+    """Name of the source that a path lies in; None for a path that is not fetched."""
+    parts = Path(path).parts
+    inside = len(parts) > len(SOURCES.parts) and Path(path).is_relative_to(SOURCES)
+    return parts[len(SOURCES.parts)] if inside and parts[len(SOURCES.parts)] in config["sources"] else None
+
+
+def ready_at(config: Config, path: str) -> str:
+    """What has to be there before a path can be read: the last file of its source's preparation, or the path itself."""
+    source = source_at(config, path)
+    if source is None:
+        return path
+    return f"{SOURCES}/{source}/{'unpacked' if config['sources'][source]['archives'] else 'fetched'}.json"
+
+
 def _is_made(config: Config, path: str) -> bool:
     """Whether the graph makes a path."""
-    return Path(path).is_relative_to(f"results/{config['run']}")
+    return Path(path).is_relative_to(f"results/{config['run']}") or source_at(config, path) is not None
 
 
 def weights_arm(config: Config, arm: str) -> str:

@@ -1,5 +1,7 @@
 """Reading any data set of the project into `Question` records."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vidreason.benchmarks import BENCHMARKS
@@ -39,7 +41,60 @@ def read_questions(
 
 
 def write_questions(
-    dataset: str, root: str | Path, out: str | Path, annotations: str | Path | None = None, protocol: str = "paper"
+    dataset: str,
+    root: str | Path,
+    out: str | Path,
+    annotations: str | Path | None = None,
+    protocol: str = "paper",
+    expected: int | Mapping[str, int] | None = None,
 ) -> int:
-    """Read the questions of a data set and write them as JSON lines; return how many."""
-    return write_jsonl(out, read_questions(dataset, root, annotations, protocol))
+    """Read the questions of a data set, see that there are as many as expected, and write them as JSON lines.
+
+    Args:
+        dataset: See `read_questions`.
+        root: See `read_questions`.
+        out: JSON lines of `Question`.
+        annotations: See `read_questions`.
+        protocol: See `read_questions`.
+        expected: See `check_counts`.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        ValueError: As `read_questions` and `check_counts`.
+    """
+    questions = read_questions(dataset, root, annotations, protocol)
+    check_counts(dataset, questions, expected)
+    return write_jsonl(out, questions)
+
+
+def check_counts(dataset: str, questions: Sequence[Question], expected: int | Mapping[str, int] | None) -> None:
+    """See that a data set holds as many questions as were published.
+
+    Args:
+        dataset: Name of the data set.
+        questions: All of them.
+        expected: How many there must be: in all, or by part (`group` of Video-MME's questions, else `task`); None for any
+            number.
+
+    Raises:
+        ValueError: There are more or fewer, with a table of the parts.
+    """
+    if expected is None:
+        return
+    if isinstance(expected, Mapping):
+        part = "group" if dataset == "video_mme" else "task"
+        found: Counter[str] = Counter(getattr(question, part) for question in questions)
+        wanted = dict(expected)
+    else:
+        found, wanted = Counter({"all": len(questions)}), {"all": expected}
+    names = [*wanted, *sorted(set(found) - set(wanted))]
+    if all(found[name] == wanted.get(name, 0) for name in names):
+        return
+    key = f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.questions"
+    table = "\n".join(f"  {name}: {found[name]} found, {wanted.get(name, 0)} expected" for name in names)
+    raise ValueError(
+        f"{dataset}: {sum(found.values())} questions, expected are {sum(wanted.values())}.\n{table}\nIs a file missing or of "
+        f"another revision? If these are the questions you mean, set {key} to the numbers found, or to null"
+    )

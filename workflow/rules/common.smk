@@ -1,21 +1,25 @@
 # The runs that can be asked for, and the helpers of the rules. No rule is defined here.
 
 import os
+import re
 import sys
 
 from snakemake.exceptions import WorkflowError
 
-from vidreason.config import ConfigError, annotations_at, load_runs, path_at, resolve_arm, weights_arm
+from vidreason.config import ConfigError, annotations_at, load_runs, path_at, ready_at, resolve_arm, weights_arm
 from vidreason.provenance import code_digest, file_digest
+from vidreason.sources import Lock, Source, SourceError
 
 SCHEMA = os.path.join(os.path.dirname(workflow.current_basedir), "schemas/config.schema.yaml")
-SHIPPED = (("config/config.yaml",), ("config/config.yaml", "config/demo.yaml"))
+PAPER = ("config/sources.yaml", "config/config.yaml")
+SHIPPED = (PAPER, (*PAPER, "config/demo.yaml"))
 BENCHMARKS = ("video_mme", "mvbench", "mlvu", "mmvu")
 DATASETS = ("nextqa", "coldstart", *BENCHMARKS)
 TABLES = (
     "main.csv",
     "main.md",
     "by_task.csv",
+    "by_group.csv",
     "controls.csv",
     "thinking.csv",
     "gains.csv",
@@ -31,14 +35,19 @@ except ConfigError as error:
     raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
 
 WORLDS = [run for run, settings in RUNS.items() if "world" in settings]
+# What is fetched is shared by all runs, so it is described by the configuration of this call alone.
+SOURCES = RUNS[config["run"]]["sources"]
+# A lock that is there is a file like any other, which no rule makes: a source is asked for once.
+UNLOCKED = [source for source in SOURCES if not os.path.exists(f"config/locks/{source}.json")]
 
 
 def one_of(names):
     """Regular expression for one of the names; matches nothing when there is none."""
-    return "|".join(sorted(set(names))) or "(?!)"
+    return "|".join(sorted(map(re.escape, set(names)))) or "(?!)"
 
 
 wildcard_constraints:
+    source=one_of(SOURCES),
     run=one_of(RUNS),
     arm=one_of(arm for settings in RUNS.values() for arm in settings["arms"]),
     benchmark=one_of(BENCHMARKS),
@@ -70,10 +79,44 @@ def path_of(wildcards, key):
         raise WorkflowError(str(error)) from None
 
 
-def data_root(wildcards):
+def ready(wildcards, path):
+    """What must be there before a path can be read; the path of a data set is a folder that many rules fill."""
+    return ready_at(run_of(wildcards), path)
+
+
+def data_root(wildcards, key="dataset"):
     """Folder of a data set or benchmark."""
-    dataset = wildcards.get("dataset", "nextqa")
+    dataset = wildcards.get(key, "nextqa")
     return path_of(wildcards, f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.root")
+
+
+def data_ready(wildcards):
+    """What must be there before a data set can be read: its folder, or the last step of fetching it."""
+    return [ready(wildcards, data_root(wildcards)), *annotations_ready(wildcards)]
+
+
+def annotations_ready(wildcards):
+    """The source of an annotation file that is not in the data set's own folder."""
+    name = annotations_of(wildcards)
+    elsewhere = ready(wildcards, name) if name else name
+    return [elsewhere] if elsewhere != name else []
+
+
+def questions_expected(wildcards):
+    """How many questions a data set must hold."""
+    dataset = wildcards.get("dataset", "nextqa")
+    return run_of(wildcards)["benchmarks" if dataset in BENCHMARKS else "data"][dataset]["questions"]
+
+
+def lock_of(wildcards):
+    """Lock of a source; one that is there must be of the source as it is configured."""
+    path = f"config/locks/{wildcards.source}.json"
+    if wildcards.source not in UNLOCKED:
+        try:
+            Lock.load(path).check(Source.of(wildcards.source, SOURCES[wildcards.source]), path)
+        except SourceError as error:
+            raise WorkflowError(str(error)) from None
+    return path
 
 
 def annotations_of(wildcards):
@@ -102,6 +145,25 @@ def frame_tables(wildcards, dataset):
     return expand(path, run=wildcards.run, dataset=dataset, shard=shards)
 
 
+def benchmark_clips(wildcards):
+    """What decoding the clips of a benchmark gave."""
+    return [path.replace(".parquet", ".clips.jsonl") for path in frame_tables(wildcards, wildcards.benchmark)]
+
+
+def known_missing(wildcards):
+    """Questions, by task, whose video is not distributed."""
+    return run_of(wildcards)["benchmarks"][wildcards.benchmark]["known_missing"] or {}
+
+
+def missing_allowed(wildcards, resources):
+    """How many questions may be without frames before an arm is asked anything.
+
+    Takes the resources, so it is no part of what Snakemake compares: allowing more answers nothing again.
+    """
+    allowed = run_of(wildcards)["evaluation"]["scoring"]["max_missing_fraction"]
+    return {"allowed": allowed, "known": known_missing(wildcards)}
+
+
 def benchmark_frames(wildcards):
     """Frame tables of the benchmark that is asked."""
     return frame_tables(wildcards, wildcards.benchmark)
@@ -128,13 +190,39 @@ def training_frames(wildcards):
 
 
 def checkpoint_of(wildcards, arm):
-    """Weights of an arm: given, or what its training writes."""
+    """Weights of an arm: given and checked, or what its training writes."""
     settings = run_of(wildcards)
     arm = weights_arm(settings, arm)
     method = settings["arms"][arm]["method"]
     if method == "given":
-        return path_of(wildcards, f"arms.{arm}.weights")
+        return f"results/{wildcards.run}/import_weights/{arm}/checkpoint"
     return f"results/{wildcards.run}/train_{method}/{arm}/seed{wildcards.seed}/checkpoint"
+
+
+def given(wildcards, key):
+    """Folder that a given arm takes its weights, its tokenizer or its processor from; None for none."""
+    return path_of(wildcards, f"arms.{wildcards.arm}.{key}") if arm_of(wildcards).get(key) else None
+
+
+def given_ready(wildcards):
+    """What must be there before given weights can be imported."""
+    folders = [given(wildcards, key) for key in ("weights", "tokenizer", "processor")]
+    return [ready(wildcards, folder) for folder in folders if folder]
+
+
+def given_weights(wildcards):
+    """Folder of the weights."""
+    return given(wildcards, "weights")
+
+
+def given_tokenizer(wildcards):
+    """Folder of the tokenizer, where the weights' own has none."""
+    return given(wildcards, "tokenizer")
+
+
+def given_processor(wildcards):
+    """Folder of the processor's settings, where the weights' own has none."""
+    return given(wildcards, "processor")
 
 
 def own_weights(wildcards):

@@ -30,7 +30,7 @@ rule make_world:
 
 rule filter_nextqa:
     input:
-        root=data_root,
+        ready=data_ready,
     output:
         train="results/{run}/questions/nextqa.jsonl",
         validation="results/{run}/questions/validation.jsonl",
@@ -43,7 +43,9 @@ rule filter_nextqa:
     conda:
         "../../envs/video.yaml"
     params:
+        root=data_root,
         annotations=annotations_of,
+        expected=questions_expected,
         max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
         validation_fraction=lookup(dpath="{run}/data/nextqa/validation_fraction", within=RUNS),
         questions_limit=lookup(dpath="{run}/data/nextqa/questions_limit", within=RUNS),
@@ -55,7 +57,7 @@ rule filter_nextqa:
 
 rule read_questions:
     input:
-        root=data_root,
+        ready=data_ready,
     output:
         questions="results/{run}/questions/{dataset}.jsonl",
     log:
@@ -67,7 +69,9 @@ rule read_questions:
     conda:
         "../../envs/video.yaml"
     params:
+        root=data_root,
         annotations=annotations_of,
+        expected=questions_expected,
         protocol=reader_protocol,
         code=code_digest("vidreason.questions"),
     script:
@@ -76,7 +80,7 @@ rule read_questions:
 
 rule extract_frames:
     input:
-        root=data_root,
+        ready=data_ready,
         questions=questions_asked_about,
     output:
         frames="results/{run}/extract_frames/{dataset}/shard{shard}.parquet",
@@ -88,6 +92,7 @@ rule extract_frames:
     conda:
         "../../envs/video.yaml"
     params:
+        root=data_root,
         frame_count=lookup(dpath="{run}/frames/count", within=RUNS),
         frame_size=lookup(dpath="{run}/frames/size", within=RUNS),
         shards=lookup(dpath="{run}/frames/shards/{dataset}", within=RUNS),

@@ -1,11 +1,30 @@
 # From weights to scored answers.
 
 
+rule count_missing:
+    input:
+        questions="results/{run}/questions/{benchmark}.jsonl",
+        clips=benchmark_clips,
+    output:
+        table="results/{run}/count_missing/{benchmark}.csv",
+    log:
+        "logs/{run}/count_missing/{benchmark}.log",
+    benchmark:
+        "results/{run}/benchmarks/count_missing/{benchmark}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_digest("vidreason.evaluation.coverage"),
+    script:
+        "../scripts/count_missing.py"
+
+
 rule predict:
     input:
         weights=own_weights,
         questions="results/{run}/questions/{benchmark}.jsonl",
         frames=benchmark_frames,
+        missing="results/{run}/count_missing/{benchmark}.csv",
     output:
         predictions="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl",
         timing="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.timing.csv",
@@ -21,6 +40,7 @@ rule predict:
         settings=lookup(dpath="{run}/evaluation/generation", within=RUNS),
         answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
         view=view_of,
+        missing=missing_allowed,
         shards=lookup(dpath="{run}/evaluation/shards/{benchmark}", within=RUNS),
         code=code_digest("vidreason.evaluation.predict"),
     script:
@@ -43,6 +63,7 @@ rule score:
         "../../envs/tables.yaml"
     params:
         settings=lookup(dpath="{run}/evaluation/scoring", within=RUNS),
+        known_missing=known_missing,
         answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
         code=code_digest("vidreason.evaluation.score"),
     script:

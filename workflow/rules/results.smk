@@ -22,6 +22,11 @@ rule make_tables:
             caption="../report/by_task.rst",
             category="Tables",
         ),
+        by_group=report(
+            "results/{run}/tables/by_group.csv",
+            caption="../report/by_group.rst",
+            category="Tables",
+        ),
         controls=report(
             "results/{run}/tables/controls.csv",
             caption="../report/controls.rst",
@@ -121,6 +126,7 @@ rule report:
         main="results/{run}/tables/main.csv",
         markdown="results/{run}/tables/main.md",
         by_task="results/{run}/tables/by_task.csv",
+        by_group="results/{run}/tables/by_group.csv",
         controls="results/{run}/tables/controls.csv",
         thinking="results/{run}/tables/thinking.csv",
         gains="results/{run}/tables/gains.csv",

@@ -12,7 +12,7 @@ from vidreason.provenance import write_sidecar
 params, out = snakemake.params, snakemake.output
 extract_frames(
     questions=list(snakemake.input.questions),
-    root=snakemake.input.root,
+    root=params.root,
     frames_path=out.frames,
     clips_path=out.clips,
     count=params.frame_count,

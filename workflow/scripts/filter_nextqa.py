@@ -11,7 +11,7 @@ from vidreason.provenance import write_sidecar
 
 params, out = snakemake.params, snakemake.output
 filter_nextqa(
-    root=snakemake.input.root,
+    root=params.root,
     annotations=params.annotations,
     max_seconds=params.max_seconds,
     validation_fraction=params.validation_fraction,
@@ -22,6 +22,7 @@ filter_nextqa(
     dropped_path=out.dropped,
     clips_path=out.clips,
     threads=snakemake.threads,
+    expected=params.expected,
 )
 for artefact in out:
-    write_sidecar(artefact, [], dict(params.items()), ["vidreason.datasets.nextqa"])
+    write_sidecar(artefact, snakemake.input.ready, dict(params.items()), ["vidreason.datasets.nextqa"])

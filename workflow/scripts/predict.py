@@ -8,10 +8,13 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
+from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.evaluation.predict import predict
 from vidreason.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
+# Said before a model is loaded, not after a week of answers; the rule score refuses it again.
+refuse_missing(snakemake.wildcards.benchmark, read_coverage(given.missing), **params.missing)
 predict(
     weights=Path(given.weights),
     questions=Path(given.questions),
@@ -26,4 +29,5 @@ predict(
     timing=Path(out.timing),
 )
 inputs = [given.weights, given.questions, *given.frames]
-write_sidecar(out.predictions, inputs, dict(params.items()), ["vidreason.evaluation.predict"])
+decisive = {key: value for key, value in params.items() if key != "missing"}
+write_sidecar(out.predictions, inputs, decisive, ["vidreason.evaluation.predict"])

@@ -12,9 +12,10 @@ from vidreason.provenance import write_sidecar
 params, questions = snakemake.params, snakemake.output.questions
 write_questions(
     dataset=snakemake.wildcards.dataset,
-    root=snakemake.input.root,
+    root=params.root,
     out=questions,
     annotations=params.annotations,
     protocol=params.protocol,
+    expected=params.expected,
 )
-write_sidecar(questions, [], dict(params.items()), ["vidreason.questions"])
+write_sidecar(questions, snakemake.input.ready, dict(params.items()), ["vidreason.questions"])

@@ -21,6 +21,7 @@ score(
     truth=given.truth or None,
     judged=out.judged,
     out=out.score,
+    known_missing=snakemake.params.known_missing,
 )
 inputs = [given.questions, *given.predictions]
 for artefact in out:

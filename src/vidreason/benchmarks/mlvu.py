@@ -13,16 +13,6 @@ from vidreason.records import Question
 
 TITLE = "MLVU (multiple choice, dev)"
 CITATION = "Zhou et al., MLVU, CVPR 2025, arXiv 2406.04264"
-EXPECTED = {
-    "questions": 2175,
-    "plotQA": 539,
-    "needle": 355,
-    "ego": 352,
-    "count": 206,
-    "order": 259,
-    "anomaly_reco": 200,
-    "topic_reasoning": 264,
-}
 TASKS: Mapping[str, str] = {
     "plotQA": "1_plotQA",
     "needle": "2_needle",

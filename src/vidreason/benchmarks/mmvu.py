@@ -15,7 +15,6 @@ from vidreason.records import LETTERS, Question
 
 TITLE = "MMVU (multiple choice, validation)"
 CITATION = "Zhao et al., MMVU, CVPR 2025, arXiv 2501.12380"
-EXPECTED = {"questions": 625, "records": 1000, "videos": 379}
 TABLE = "validation.json"
 MULTIPLE_CHOICE = "multiple-choice"
 OPEN_ENDED = "open-ended"

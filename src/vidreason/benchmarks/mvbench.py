@@ -16,7 +16,6 @@ from vidreason.records import Question
 
 TITLE = "MVBench"
 CITATION = "Li et al., MVBench, CVPR 2024, arXiv 2311.17005"
-EXPECTED = {"questions": 4000, "tasks": 20, "per_task": 200}
 REPLACED = "data0613"
 
 

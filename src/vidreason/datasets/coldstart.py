@@ -1,17 +1,17 @@
 """The cold-start conversations: questions with an annotated way of thinking, which teach the format of an answer."""
 
+import dataclasses
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidreason.choices import PROMPTS, answer_letter, check_questions, need, split_choices
-from vidreason.datasets.nextqa import find_annotations, turns
+from vidreason.datasets.nextqa import find_annotations, located, turns
 from vidreason.files import read_json
 from vidreason.records import Question
 
 TITLE = "Cold start (16 annotated NextQA conversations)"
 CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
-EXPECTED = {"questions": 16}
 ANNOTATIONS = ("nextqa-coldstart-16.json",)
 
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
@@ -41,9 +41,10 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
     for number, record in enumerate(records, start=1):
         where = f"{source}: record {number}"
         try:
-            questions.append(parse_record(record, number - 1, where))
+            question = parse_record(record, number - 1, where)
         except ValueError as error:
             raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
+        questions.append(dataclasses.replace(question, video=located(Path(root), question.video)))
     return check_questions(questions, source)
 
 

@@ -22,8 +22,6 @@ from vidreason.video import probe
 
 TITLE = "NextQA (0-30 s, multiple choice)"
 CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713"
-EXPECTED = {"questions": 5496}
-"""Multiple-choice questions that the paper trains on. Source: arXiv 2504.09641, section 4.1."""
 BUCKET = "0_30_s_nextqa"
 ANNOTATIONS = (f"{BUCKET}/{BUCKET}_mc_qa_processed.json", f"{BUCKET}_mc_qa_processed.json", "nextqa_0-30s.jsonl")
 """Where the questions are looked for below the root, in this order."""
@@ -66,6 +64,7 @@ def filter_nextqa(
     clips_path: str | Path,
     limit: int | None = None,
     threads: int = 2,
+    expected: int | None = None,
 ) -> FilterCounts:
     """Keep the questions whose video can be read and lasts 0 < duration <= `max_seconds`; hold some videos out.
 
@@ -83,16 +82,18 @@ def filter_nextqa(
         limit: Keep at most so many training questions, whole videos first; None keeps all. The others are dropped as
             `over_the_limit`.
         threads: Videos opened at the same time.
+        expected: Questions that the annotation file must hold; None for any number.
 
     Returns:
         The counts.
 
     Raises:
-        ValueError: A record is malformed, or nothing is left to train on.
+        ValueError: A record is malformed, there are more or fewer questions than expected, or nothing is left to train on.
     """
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction is {validation_fraction}; allowed: 0 <= validation_fraction < 1")
     questions, repeated = read(root, annotations)
+    _check_count(len(questions) + len(repeated), expected, find_annotations(Path(root), annotations, ANNOTATIONS))
     clips = probe_videos(root, [question.video for question in questions], max_seconds, threads)
     kept = [question for question in questions if clips[question.video].status == OK]
     ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
@@ -160,10 +161,34 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
         of_video[question.video] += 1
         content = (question.video, question.question, question.options, question.answer)
         (repeated if content in known else questions).append(
-            dataclasses.replace(question, video=_located(root, question.video))
+            dataclasses.replace(question, video=located(root, question.video))
         )
         known.add(content)
     return check_questions(questions, source), repeated
+
+
+def _check_count(found: int, expected: int | None, source: Path) -> None:
+    """See that an annotation file holds as many questions as the paper trained on.
+
+    Raises:
+        ValueError: It does not; the message says which of the published revisions it looks like.
+    """
+    if expected is None or found == expected:
+        return
+    if found > expected:
+        guess = (
+            "It looks like lmms-lab/LLaVA-Video-178K before its commit d8ee1c8, when the file had 3.98 MB and more questions: "
+            "pin sources.LLaVA-Video-178K.revision to d8ee1c8 or later"
+        )
+    else:
+        guess = (
+            "Later revisions of lmms-lab/LLaVA-Video-178K have a file of 2.25 MB. Fewer questions than that: was it cut "
+            "short, or is it another folder's (30_60_s_nextqa) or the open-ended one?"
+        )
+    raise ValueError(
+        f"{source}: {found} questions in {source.stat().st_size / 1e6:.2f} MB, expected are {expected}. {guess}. If these are "
+        f"the questions you mean, set data.nextqa.questions to {found}, or to null"
+    )
 
 
 def parse_record(record: Any, where: str = "record") -> Question:
@@ -249,7 +274,7 @@ def probe_videos(root: str | Path, videos: Iterable[str], max_seconds: float, th
         return dict(zip(unique, pool.map(judge, unique), strict=True))
 
 
-def _located(root: Path, video: str) -> str:
+def located(root: Path, video: str) -> str:
     """The path below the root: some releases name videos from the bucket's folder, some from the data set's."""
     inside = f"{BUCKET}/{video}"
     return inside if not (root / video).exists() and (root / inside).exists() else video

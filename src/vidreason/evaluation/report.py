@@ -45,6 +45,7 @@ DETAILS = {
     "thinking": "How the arms reason: format, truth and length of the think texts",
     "gains": "Every arm minus its parent, paired by question",
     "by_task": "Every arm by task",
+    "by_group": "Every arm by duration or subject",
     "main": "The main table, long",
     "selection": "Questions by their number of right answers",
 }

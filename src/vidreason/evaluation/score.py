@@ -1,14 +1,13 @@
 """Judging the predictions of one arm on one benchmark.
 
 Entry point (keyword-only): `score(questions=, predictions=, settings=, benchmark=, arm=, answer=, seed=, truth=, judged=,
-out=)`. It merges the shards into `judged.jsonl` (one `vidreason.evaluation.judged.Judged` per question, sorted by question id)
+out=, known_missing=)`. It merges the shards into `judged.jsonl` (one `vidreason.evaluation.judged.Judged` per question, sorted by question id)
 and writes `score.json`.
 
 The denominator is the list of questions, never what the model said: an unparsable answer is a wrong answer, a question
 whose video cannot be read is a wrong answer that `coverage` counts, and a question without a prediction is an error.
 """
 
-import math
 import random
 import re
 from collections import Counter, defaultdict
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.evaluation import parse
+from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.judged import Judged, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.files import read_json_lines, read_jsonl, write_json, write_jsonl
@@ -70,6 +70,7 @@ def score(
     truth: str | Path | None,
     judged: str | Path,
     out: str | Path,
+    known_missing: Mapping[str, int] | None = None,
 ) -> None:
     """Judge one arm's predictions on one benchmark and write both result files.
 
@@ -87,6 +88,7 @@ def score(
         truth: JSON lines with `dataset`, `question`, `temporal`, `caption` and `task` (the demo's world), or None.
         judged: Where to write the judged answers.
         out: Where to write the score.
+        known_missing: Task -> questions whose video is known not to be distributed; they are tolerated besides.
 
     Raises:
         ValueError: Questions without or with two predictions, predictions of other questions, or too many without frames.
@@ -102,7 +104,8 @@ def score(
     if not asked:
         raise ValueError(f"{questions}: no questions; a score needs at least one")
     answers = _merge(asked, predictions, f"arm {arm}, seed {seed}, benchmark {benchmark}")
-    _check_missing(asked, answers, rules.max_missing_fraction, benchmark)
+    tasks = coverage_of(asked, {question.id: answers[question.id].status for question in asked})
+    refuse_missing(benchmark, tasks, rules.max_missing_fraction, known_missing)
     truths = _read_truth(truth, benchmark, asked)
     rows = [_judge(question, answers[question.id], answer, rules, seed, truths.get(question.id)) for question in asked]
     write_jsonl(judged, rows)
@@ -163,28 +166,6 @@ def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) ->
 def _some(names: Sequence[str], most: int = 10) -> str:
     """The first few names."""
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _check_missing(
-    asked: Sequence[Question], answers: Mapping[str, Prediction], allowed: float, benchmark: str
-) -> None:
-    """Fail when more questions than tolerated have no frames, with the per-task table."""
-    missing = [question for question in asked if answers[question.id].status != OK]
-    if len(missing) <= allowed * len(asked):
-        return
-    lines = ["task | questions | without frames | reasons"]
-    for task in sorted({question.task for question in asked}):
-        reasons = Counter(answers[question.id].status for question in missing if question.task == task)
-        total = sum(question.task == task for question in asked)
-        words = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "-"
-        lines.append(f"{task or '(none)'} | {total} | {sum(reasons.values())} | {words}")
-    share = len(missing) / len(asked)
-    raise ValueError(
-        f"{benchmark}: {len(missing)} of {len(asked)} questions ({share:.4f}) have no frames, allowed is {allowed:g}.\n"
-        + "\n".join(lines)
-        + f"\nFirst videos: {_some(sorted({question.video for question in missing}), 5)}.\nFetch the videos, or accept it: "
-        f"set evaluation.scoring.max_missing_fraction in the config to {math.ceil(share * 10_000) / 10_000:.4f} or more (they then count as wrong answers)."
-    )
 
 
 def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, _Truth]:

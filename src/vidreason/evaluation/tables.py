@@ -33,7 +33,7 @@ MAIN_COLUMNS = [
     "unparsed",
     "seed",
 ]
-TABLES = ("main", "markdown", "by_task", "controls", "thinking", "gains", "selection", "data")
+TABLES = ("main", "markdown", "by_task", "by_group", "controls", "thinking", "gains", "selection", "data")
 
 
 def make_tables(
@@ -57,7 +57,7 @@ def make_tables(
         arms: The config's arms, in the order of the rows (`label`, `answer`, `method`; `parent`, `frames` if any).
         benchmarks: In the order of the columns.
         out: Table name -> path: `main` (CSV, one row per arm, benchmark and seed, and a `mean` row), `markdown` (the
-            same, wide, to read), `by_task`, `controls` (questions that need the order of the frames and others),
+            same, wide, to read), `by_task`, `by_group` (durations of Video-MME, subjects of MMVU), `controls` (questions that need the order of the frames and others),
             `thinking` (format, truth and length of the think texts), `gains` (arm minus parent, paired), `selection`,
             `data` (what was dropped or unreadable, by reason).
         histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
@@ -77,6 +77,7 @@ def make_tables(
         "main": lambda: to_csv(main_table(runs)),
         "markdown": lambda: main_markdown(runs, main_table(runs), gains_table(runs), published),
         "by_task": lambda: to_csv(by_task_table(runs)),
+        "by_group": lambda: to_csv(by_group_table(runs)),
         "controls": lambda: to_csv(controls_table(runs)),
         "thinking": lambda: to_csv(thinking_table(runs)),
         "gains": lambda: to_csv(gains_table(runs)),
@@ -150,9 +151,31 @@ def by_task_table(runs: Runs) -> pd.DataFrame:
             estimate = clustered_mean([float(row.correct) for row in answers], [videos[id(row)] for row in answers])
             unparsed = sum(row.has_frames and _letter(row, parser) is None for row in answers)
             numbers = [*_interval(estimate), percent(chance_level(answers)), unparsed, seed]
-            rows.append([arm.name, arm.label, *key, len(answers), *numbers])
-    columns = ["arm", "label", "benchmark", "task", "temporal", "n", "accuracy", "ci_low", "ci_high", "chance"]
+            rows.append([arm.name, arm.label, *key, len(answers), _covered(answers), *numbers])
+    columns = ["arm", "label", "benchmark", "task", "temporal", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance"]
     return pd.DataFrame(rows, columns=[*columns, "unparsed", "seed"])
+
+
+def by_group_table(runs: Runs) -> pd.DataFrame:
+    """Every arm, controls included, by the benchmarks' second grouping: durations of Video-MME, subjects of MMVU."""
+    rows = []
+    for arm, seed in runs.pairs(controls=True):
+        for run in runs.of(arm.name, seed):
+            groups: dict[str, list[Judged]] = {}
+            for row in run.rows:
+                groups.setdefault(row.group, []).append(row)
+            for group in sorted(filter(None, groups)):
+                answers = groups[group]
+                estimate = clustered_mean([float(row.correct) for row in answers], [row.video for row in answers])
+                numbers = [len(answers), _covered(answers), *_interval(estimate), percent(chance_level(answers)), seed]
+                rows.append([arm.name, arm.label, run.benchmark, group, *numbers])
+    columns = ["arm", "label", "benchmark", "group", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance", "seed"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _covered(answers: Sequence[Judged]) -> str:
+    """Share of the questions that had frames."""
+    return _share(sum(row.has_frames for row in answers) / len(answers))
 
 
 def _letter(row: Judged, parser: str) -> str | None:

@@ -10,6 +10,7 @@ from vidreason.model.checkpoint import (
 )
 from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
 from vidreason.model.modeling import TinyLlavaVideo
+from vidreason.model.published import import_weights
 
 __all__ = [
     "IGNORE_INDEX",
@@ -18,6 +19,7 @@ __all__ = [
     "TinyLlavaConfig",
     "TinyLlavaVideo",
     "compute_device",
+    "import_weights",
     "initialise",
     "load_checkpoint",
     "load_tokenizer",

@@ -1,0 +1,331 @@
+"""Getting files from a Hugging Face hub: what a repository holds at a commit, and its bytes, verified and resumable.
+
+Everything goes through huggingface-hub, so `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
+everywhere. Two things are added: a download that was interrupted, even by SIGKILL, goes on where it stopped (the library
+throws its partial file away), and a file counts as there only if its bytes have the digest that the hub names.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from vidreason.files import sha256_of
+
+TYPES = ("model", "dataset")
+WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds between tries where the hub is unwell; a longer Retry-After of its own is obeyed up to `LONGEST_WAIT`."""
+LONGEST_WAIT = 120.0
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that may be gone at the next try."""
+PARTIAL = ".partial"
+"""Folder, below a source's own, where files lie until they are whole."""
+
+Result = TypeVar("Result")
+
+
+class HubError(Exception):
+    """A repository, or a file of it, that cannot be had; the text says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HubRepo:
+    """A repository on a hub.
+
+    Attributes:
+        name: What the configuration calls it; errors begin with it.
+        repo: `owner/name`.
+        type: `model` or `dataset`.
+    """
+
+    name: str
+    repo: str
+    type: str
+
+    @property
+    def page(self) -> str:
+        """Address of the page that a person visits."""
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
+
+
+@dataclasses.dataclass(frozen=True)
+class HubFile:
+    """A file of a repository at a commit.
+
+    Attributes:
+        path: Path in the repository.
+        size: Bytes.
+        sha256: Digest of the bytes; `""` where the hub names another one.
+        git_sha1: Git's digest of the file as a blob, which the hub names for small files; `""` where it is not known.
+    """
+
+    path: str
+    size: int
+    sha256: str = ""
+    git_sha1: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The digest that is known."""
+        return self.sha256 or self.git_sha1
+
+    def describes(self, path: Path) -> bool:
+        """Whether a file on disk has this size and this digest."""
+        if not path.is_file() or path.stat().st_size != self.size:
+            return False
+        return (sha256_of(path) == self.sha256) if self.sha256 else (git_sha1_of(path) == self.git_sha1)
+
+
+def git_sha1_of(path: str | Path) -> str:
+    """Git's digest of a file: SHA-1 of `blob <size>`, a zero byte and the content.
+
+    Example:
+        >>> import tempfile
+        >>> empty = Path(tempfile.mkdtemp()) / "empty"
+        >>> empty.touch()
+        >>> git_sha1_of(empty)
+        'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    path = Path(path)
+    total = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def resolve_revision(repo: HubRepo, revision: str) -> str:
+    """The full commit that a branch, a tag or the beginning of a commit means now.
+
+    Args:
+        repo: The repository.
+        revision: What the configuration names.
+
+    Returns:
+        40 hexadecimal digits.
+
+    Raises:
+        HubError: The repository or the revision does not exist, or the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with _explained(repo, revision):
+        found = _patiently(lambda: HfApi().repo_info(repo.repo, revision=revision, repo_type=repo.type))
+    if not found.sha:
+        raise HubError(f"{_head(repo)}: the hub names no commit for revision {revision!r}")
+    return str(found.sha)
+
+
+def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
+    """All files of a repository at a commit, in order of their paths.
+
+    Raises:
+        HubError: The repository or the commit does not exist, or the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    with _explained(repo, commit):
+        listed = _patiently(
+            lambda: list(HfApi().list_repo_tree(repo.repo, recursive=True, revision=commit, repo_type=repo.type))
+        )
+    files = [entry for entry in listed if isinstance(entry, RepoFile)]
+    found = [
+        HubFile(file.path, file.lfs.size, sha256=file.lfs.sha256)
+        if file.lfs
+        else HubFile(file.path, file.size, git_sha1=file.blob_id)
+        for file in files
+    ]
+    return sorted(found, key=lambda file: file.path)
+
+
+def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
+    """Have a file of a repository in a folder, under its own path, verified.
+
+    It is taken from the local hub cache (`HF_HOME`) where it is there, else downloaded; what an earlier, interrupted
+    download left is gone on with.
+
+    Args:
+        repo: The repository.
+        commit: Full commit.
+        file: The file.
+        folder: Where to put it.
+
+    Raises:
+        HubError: It cannot be had, or its bytes are not those that the hub promises: these are thrown away.
+    """
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    target = folder / file.path
+    cached = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)
+    if isinstance(cached, str) and file.describes(Path(cached)):
+        link(Path(cached), target)
+        return
+    if HF_HUB_OFFLINE:
+        raise HubError(
+            f"{_head(repo)}: {file.path} is not in {folder}, and HF_HUB_OFFLINE forbids to download it. Fetch it on a "
+            f"machine with a network, without HF_HUB_OFFLINE, or name a copy with VIDREASON_MIRROR"
+        )
+    partial = folder / PARTIAL / file.digest
+    with _explained(repo, commit, file):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        address = hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit)
+
+        def fetch() -> None:
+            there = partial.stat().st_size if partial.exists() else 0
+            if there > file.size:
+                partial.unlink()
+                there = 0
+            with partial.open("ab") as stream:
+                _claim(stream, repo, file)
+                http_get(
+                    address,
+                    stream,
+                    resume_size=there,
+                    headers=build_hf_headers(),
+                    expected_size=file.size,
+                    displayed_filename=f"{repo.name}/{file.path}",
+                )
+
+        _patiently(fetch)
+    if not file.describes(partial):
+        begins = partial.read_bytes()[:40] if file.size < 1 << 20 else b""
+        partial.unlink()
+        web_page = f"; it begins with {begins!r}" if begins.lstrip().startswith(b"<") else ""
+        raise HubError(
+            f"{_head(repo)}: {file.path} was refused: what came is not what the hub promises "
+            f"({'sha256' if file.sha256 else 'git sha1'} {file.digest}){web_page}. Run again to download it anew; if it "
+            f"happens again, a proxy or {_endpoint()} changes the file"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(target)
+
+
+def _claim(stream: IO[bytes], repo: HubRepo, file: HubFile) -> None:
+    """Keep other processes from writing the same partial file; file systems without locks are taken at their word."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise HubError(f"{_head(repo)}: another process is downloading {file.path} here; wait for it") from error
+    except OSError:
+        return
+
+
+def link(source: Path, target: Path) -> None:
+    """Let `target` be the file `source` without copying its bytes: a hard link, across file systems a symbolic one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    source = source.resolve()
+    try:
+        os.link(source, target)
+    except OSError:
+        target.symlink_to(source)
+
+
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Call again, a few times, where the hub is busy, unwell or out of reach for a moment."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
+
+    for wait in (*WAITS, None):
+        try:
+            return call()
+        except HfHubHTTPError as error:
+            if wait is None or error.response.status_code not in TRANSIENT:
+                raise
+            asked = error.response.headers.get("Retry-After", "")
+            wait = min(max(wait, float(asked) if asked.isdigit() else 0.0), LONGEST_WAIT)
+        except OfflineModeIsEnabled:
+            raise
+        except (HTTPError, OSError) as error:
+            if wait is None or _is_full(error):
+                raise
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def _head(repo: HubRepo) -> str:
+    return f"source {repo.name} ({repo.type} {repo.repo})"
+
+
+@contextlib.contextmanager
+def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Iterator[None]:
+    """Turn what the library raises into a `HubError` that says what to do."""
+    from huggingface_hub import errors
+
+    about = f"{_head(repo)}{f', {file.path}' if file else ''}"
+    try:
+        yield
+    except errors.OfflineModeIsEnabled as error:
+        raise HubError(f"{about}: HF_HUB_OFFLINE forbids to ask the hub; unset it, or set VIDREASON_MIRROR") from error
+    except errors.GatedRepoError as error:
+        raise HubError(
+            f"{about}: access is gated. Accept its conditions at {repo.page} with your account, then set HF_TOKEN to a token "
+            f"of that account ({_endpoint()}/settings/tokens); HF_TOKEN {_token_state()}"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(f"{about}: there is no revision {revision!r}. {_what_exists(repo)}") from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise HubError(f"{about}: this file is not in the repository at {revision}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError(
+            f"{about}: no such {repo.type} at {repo.page}, or it is private and needs a token: HF_TOKEN {_token_state()}"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            advice = f"it refuses access; HF_TOKEN {_token_state()}. See {repo.page}"
+        elif status in TRANSIENT:
+            advice = f"also at the last of {len(WAITS) + 1} tries. Run again later: what is complete is kept"
+        else:
+            advice = f"which is not expected. Is {_endpoint()} a hub?"
+        raise HubError(f"{about}: the hub answered {status}; {advice}") from error
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
+        if _is_full(error):
+            raise HubError(
+                f"{about}: the disk is full. Make room, or let `data` be a link to a larger disk, and run again: "
+                "what is complete is kept"
+            ) from error
+        raise HubError(
+            f"{about}: {_endpoint()} cannot be reached or breaks off ({type(error).__name__}: {error}). Is HF_ENDPOINT right, "
+            f"and does this machine have a network? Run again: the download goes on where it stopped"
+        ) from error
+
+
+def _token_state() -> str:
+    """Whether a token is set; never the token."""
+    from huggingface_hub import get_token
+
+    return "is set, but its account has no access" if get_token() else "is not set"
+
+
+def _what_exists(repo: HubRepo) -> str:
+    """Branches, tags and latest commits of a repository, for the message about one that is not there."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        refs: Any = HfApi().list_repo_refs(repo.repo, repo_type=repo.type)
+    except (errors.HTTPError, OSError):  # type: ignore[attr-defined]
+        return f"See {repo.page}/commits/main"
+    named = [f"{ref.name} ({ref.target_commit[:12]})" for ref in (*refs.branches, *refs.tags)]
+    return f"Existing: {', '.join(named) or 'nothing'}; all commits: {repo.page}/commits/main"

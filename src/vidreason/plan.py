@@ -1,0 +1,270 @@
+"""What a run will cost before it is paid for: downloads, disk, GPU-hours, and what is there already.
+
+Nothing is downloaded and nothing is asked of a hub. Sizes come from the locks where there are some, else from the
+configuration, else they are unknown and said to be. Times are estimates from `COSTS`, each with its basis; they hold for
+the paper's model on one A100 and are upper bounds rather than promises.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidreason.config import SOURCES, resolve_arm, source_at, weights_arm
+from vidreason.files import read_json
+from vidreason.sources import Lock
+
+LOCKS = Path("config/locks")
+GPU, CPU = "GPU", "CPU core"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one unit of a step costs.
+
+    Attributes:
+        seconds: Seconds a unit.
+        of: `GPU` or `CPU core`.
+        unit: What is counted.
+        basis: Where the number comes from.
+    """
+
+    seconds: float
+    of: str
+    unit: str
+    basis: str
+
+
+COSTS: Mapping[str, Cost] = {
+    "filter_nextqa": Cost(1.0, CPU, "video", "a 30 s video decoded whole takes about 0.9 s on one core"),
+    "extract_frames": Cost(0.5, CPU, "clip", "16 frames of a 30 s or 10 min video take 0.3 to 0.45 s on one core"),
+    "train_sft": Cost(1.0, GPU, "question", "own estimate: 3e13 FLOPs forward and back, a tenth of an A100's peak"),
+    "generate": Cost(1 / 25, GPU, "token of a batch", "own estimate: 25 tokens a second for every answer of a batch"),
+    "train_grpo": Cost(157.0, GPU, "question", "arXiv 2504.09641: 687 steps of 8 questions in 30 h on 8 A100"),
+}
+"""Step -> cost. The decoding times were measured on this project's test machine (2 cores), the others were not."""
+
+ANSWER_TOKENS = {"reason": 300, "option": 4}
+"""Tokens of an answer by style. Basis: TinyLLaVA-Video-R1's answers of about 300 tokens; a letter and an end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SourcePlan:
+    """A source that a run needs.
+
+    Attributes:
+        name: Its name.
+        repo: `owner/name`.
+        state: `fetched`, `locked` or `not asked for yet`.
+        gated: Whether its conditions must be accepted first.
+        licence: As its page states it.
+        bytes: Size of the download; None where it is not known.
+        packed: Bytes of it that are archives, and take their room a second time once unpacked.
+    """
+
+    name: str
+    repo: str
+    state: str
+    gated: bool
+    licence: str
+    bytes: float | None
+    packed: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPlan:
+    """A step of the graph.
+
+    Attributes:
+        rule: Its rule.
+        jobs: Number of jobs.
+        units: What is worked on, in words.
+        seconds: In all; None where the number of units is not known.
+        of: `GPU`, `CPU core` or `""`.
+        done: Jobs whose result is there.
+    """
+
+    rule: str
+    jobs: int
+    units: str
+    seconds: float | None
+    of: str
+    done: int
+
+
+def plan_sources(config: Mapping[str, Any]) -> list[SourcePlan]:
+    """The sources that a run reads, in the order of the configuration."""
+    paths = [entry[key] for entry in config["data"].values() for key in ("root", "annotations")]
+    paths += [entry["root"] for entry in config["benchmarks"].values()]
+    arms = config["arms"].values()
+    paths += [arm[key] for arm in arms for key in ("weights", "tokenizer", "processor") if arm.get(key)]
+    used = {source_at(dict(config), str(path)) for path in paths}
+    return [_plan_source(name, entry) for name, entry in config["sources"].items() if name in used]
+
+
+def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
+    """One source: its size from what is known best."""
+    lock, fetched = LOCKS / f"{name}.json", SOURCES / name / "fetched.json"
+    state = "not asked for yet"
+    sizes: dict[str, int] | None = None
+    if fetched.is_file():
+        state, sizes = "fetched", {file["path"]: file["size"] for file in read_json(fetched)["files"]}
+    elif lock.is_file():
+        state, sizes = "locked", {file.path: file.size for file in Lock.load(lock).files}
+    known = entry["gigabytes"]
+    total = float(sum(sizes.values())) if sizes is not None else None if known is None else 1e9 * known
+    if not entry["archives"]:
+        packed: float | None = 0.0
+    elif sizes is None:
+        packed = total
+    else:
+        packed = float(sum(size for path, size in sizes.items() if path.endswith((".zip", ".gz", ".tgz", ".tar"))))
+    return SourcePlan(name, entry["repo"], state, entry["gated"], entry["licence"], total, packed)
+
+
+def plan_steps(config: Mapping[str, Any]) -> list[StepPlan]:
+    """The steps of a run, in the order of the graph."""
+    run = Path("results") / config["run"]
+    settings, seeds = dict(config), config["seeds"]
+    counts = {name: _count(entry["questions"]) for name, entry in {**config["data"], **config["benchmarks"]}.items()}
+    if "world" in config:
+        world = config["world"]
+        counts = {name: world["videos"][name] * world["questions_per_video"][name] for name in counts}
+    asked = [count for count in counts.values() if count is not None]
+    clips = sum(asked) if len(asked) == len(counts) else None
+    given = [name for name, arm in config["arms"].items() if arm["method"] == "given"]
+    steps = [
+        _step("import_weights", [run / f"import_weights/{arm}/checkpoint" for arm in given], "weights", None),
+        _step("filter_nextqa", [run / "questions/nextqa.jsonl"], "video", counts["nextqa"]),
+        _step(
+            "extract_frames",
+            [run / f"extract_frames/{name}/shard{shard}.parquet" for name, n in config["frames"]["shards"].items() for shard in range(n)],
+            "clip",
+            clips,
+        ),
+    ]
+    trained = {name: arm for name, arm in config["arms"].items() if arm["method"] in ("sft", "grpo")}
+    for method in ("sft", "grpo"):
+        arms = [name for name, arm in trained.items() if arm["method"] == method]
+        if method == "grpo":
+            steps.append(_sampling(config, run, [weights_arm(settings, trained[arm]["parent"]) for arm in arms], counts["nextqa"]))
+        passes = [_times(counts[trained[arm]["data"]], resolve_arm(settings, arm, 0)["epochs"] * len(seeds)) for arm in arms]
+        folders = [run / f"train_{method}/{arm}/seed{seed}/checkpoint" for arm in arms for seed in seeds]
+        steps.append(_step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes))))
+    return [*steps, _predicting(config, run, counts)]
+
+
+def _sampling(config: Mapping[str, Any], run: Path, parents: Sequence[str], questions: float | None) -> StepPlan:
+    """Repeated answers for the selection."""
+    generation = config["selection"]["generation"]
+    names = list(dict.fromkeys(parents))
+    folders = [
+        run / f"sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl"
+        for arm in names
+        for seed in config["seeds"]
+        for shard in range(config["selection"]["shards"])
+    ]
+    tokens = [_tokens(config["arms"][arm]["answer"], generation["max_new_tokens"]) for arm in names]
+    batches = None if questions is None else math.ceil(questions / generation["batch_size"]) * len(config["seeds"])
+    return _step("sample_rollouts", folders, "token of a batch", _times(batches, sum(tokens)), "generate")
+
+
+def _predicting(config: Mapping[str, Any], run: Path, counts: Mapping[str, float | None]) -> StepPlan:
+    """Answers of every arm to every benchmark."""
+    generation = config["evaluation"]["generation"]
+    folders, total = [], 0.0
+    for arm, entry in config["arms"].items():
+        tokens = _tokens(entry["answer"], generation["max_new_tokens"])
+        for name in config["benchmarks"]:
+            shards = config["evaluation"]["shards"][name]
+            folders += [run / f"predict/{arm}/seed{seed}/{name}/shard{shard}.jsonl" for seed in config["seeds"] for shard in range(shards)]
+            questions = counts[name]
+            total += math.inf if questions is None else math.ceil(questions / generation["batch_size"]) * tokens * len(config["seeds"])
+    return _step("predict", folders, "token of a batch", total if math.isfinite(total) else None, "generate")
+
+
+def _tokens(style: str, most: int) -> int:
+    return min(most, ANSWER_TOKENS[style])
+
+
+def _times(count: float | None, factor: float) -> float | None:
+    return None if count is None else count * factor
+
+
+def _step(rule: str, results: Sequence[Path], unit: str, units: float | None, cost: str = "") -> StepPlan:
+    """One step: its units times what one costs."""
+    price = COSTS.get(cost or rule)
+    words = "" if units is None else f"{units:,.0f} {unit}{'s' if not unit.endswith('batch') else ''}"
+    seconds = None if price is None or units is None else units * price.seconds
+    return StepPlan(rule, len(results), words, seconds, price.of if price else "", sum(path.exists() for path in results))
+
+
+def _count(expected: Any) -> float | None:
+    """Questions of a data set, as far as the configuration says."""
+    if isinstance(expected, Mapping):
+        return float(sum(expected.values()))
+    return None if expected is None else float(expected)
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """The whole plan as text.
+
+    Args:
+        config: One run, checked.
+
+    Returns:
+        Tables of the sources and of the steps, sums, and the basis of every estimate.
+    """
+    sources, steps = plan_sources(config), plan_steps(config)
+    lines = [f"Plan of the run {config['run']} (nothing is downloaded, nothing is started)", ""]
+    if sources:
+        rows = [("source", "download", "on disk", "state", "gated", "licence")]
+        keep = not config["delete_archives"]
+        for source in sources:
+            disk = None if source.bytes is None or source.packed is None else source.bytes + (source.packed if keep else 0)
+            rows.append((source.name, _gigabytes(source.bytes), _gigabytes(disk), source.state, "yes" if source.gated else "", source.licence))
+        lines += [*_table(rows), ""]
+        known = [source for source in sources if source.bytes is not None]
+        left = sum(source.bytes or 0 for source in known if source.state != "fetched")
+        unknown = [source.name for source in sources if source.bytes is None]
+        lines.append(f"Still to download: {_gigabytes(left)}{f' and {len(unknown)} sources of unknown size' if unknown else ''}.")
+        if unknown:
+            lines.append("Sizes are known once a source is locked, which downloads nothing:")
+            lines.append("  snakemake " + " ".join(f"{LOCKS}/{name}.json" for name in unknown))
+        for source in sources:
+            if source.gated and source.state != "fetched":
+                lines.append(f"Gated: accept the conditions of {source.repo} on its page and set HF_TOKEN.")
+        lines.append("On disk: the download, plus what comes out of its archives (taken as once their size); with")
+        lines.append("delete_archives: true the archives go.")
+    else:
+        lines.append("Nothing is fetched: the run makes its own videos and weights.")
+    lines.append("")
+    rows = [("step", "jobs", "done", "units", "GPU-hours", "core-hours")]
+    for step in steps:
+        hours = "" if step.seconds is None else f"{step.seconds / 3600:.1f}"
+        gpu, cpu = (hours if step.of == kind else "" for kind in (GPU, CPU))
+        rows.append((step.rule, str(step.jobs), str(step.done), step.units, gpu, cpu))
+    lines += [*_table(rows), ""]
+    if "world" in config:
+        lines.append("The hours are those of the paper's model; this run's own is a thousand times smaller.")
+    total = sum(step.seconds or 0 for step in steps if step.of == GPU) / 3600
+    training = sum(step.seconds or 0 for step in steps if step.rule.startswith("train_")) / 3600
+    lines.append(f"GPU-hours: {total:.0f} in all. Walltime: {total:.0f} h on one GPU; on 8, {total / 8:.0f} h, where trainings")
+    lines.append(f"({training:.0f} GPU-hours) use all of them at once and sampling and answering are dealt out in shards.")
+    lines.append("Selection keeps fewer questions than all, so train_grpo is the most it can be.")
+    lines += ["", "Basis of the estimates"]
+    lines += [f"  {name}: {cost.seconds:g} s of a {cost.of} per {cost.unit} ({cost.basis})" for name, cost in COSTS.items()]
+    lines.append(f"  answers: {', '.join(f'{count} tokens in {style} style' for style, count in ANSWER_TOKENS.items())}")
+    return "\n".join(lines)
+
+
+def _gigabytes(size: float | None) -> str:
+    return "unknown" if size is None else f"{size / 1e9:.2f} GB"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as columns of text, a line under the first."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

@@ -1,0 +1,431 @@
+"""What a run is made from: locking a source to a commit, fetching its files, unpacking its archives.
+
+Three steps, each a rule, each of which can be killed and run again:
+
+- `lock_source` asks the hub once what a source is: the full commit, size and digest of every file that is wanted.
+- `fetch_source` has these files in `data/<name>/`, every byte verified against the lock.
+- `unpack_source` unpacks what is needed of the archives.
+
+With `VIDREASON_MIRROR` set nothing is asked of a hub: the files are taken, without copying them, from
+`$VIDREASON_MIRROR/<owner>/<name>/`, and verified against the lock where there is one already.
+"""
+
+import dataclasses
+import fnmatch
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from vidreason import hub
+from vidreason.archives import ArchiveError, looks_like_archive, unpack
+from vidreason.files import read_json, sha256_of, write_json
+from vidreason.hub import PARTIAL, HubError, HubFile, HubRepo
+from vidreason.questions import read_questions
+
+MIRROR = "VIDREASON_MIRROR"
+"""Environment variable: folder with copies of repositories, `<owner>/<name>/`."""
+FROM_HUB, FROM_MIRROR = "hub", "mirror"
+UNPACKED = ".unpacked"
+"""Folder, below a source's own, with a list of what came out of each archive."""
+DOWNLOADS = 4
+"""Files downloaded at a time."""
+
+
+class SourceError(Exception):
+    """A source that cannot be used; the text names it, says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A model or data set that is fetched, as `config/sources.yaml` describes it.
+
+    Attributes:
+        name: Its key there, and its folder below `data/`.
+        repo: `owner/name` on the hub.
+        type: `model` or `dataset`.
+        revision: Commit, tag or branch asked for.
+        files: Patterns of the files needed; `*` also matches `/`.
+        archives: Pattern of archives -> `into` (folder below the source's) and `members` (patterns).
+        asked_by: Data set whose questions name the videos that are needed; None for all that match.
+        expected_files: Files to fetch; None is not checked.
+        expected_members: Files to unpack; None is not checked.
+    """
+
+    name: str
+    repo: str
+    type: str
+    revision: str
+    files: tuple[str, ...]
+    archives: Mapping[str, Mapping[str, Any]]
+    asked_by: str | None = None
+    expected_files: int | None = None
+    expected_members: int | None = None
+
+    @classmethod
+    def of(cls, name: str, settings: Mapping[str, Any]) -> "Source":
+        """Take what matters from an entry of the configuration."""
+        known = {field.name for field in dataclasses.fields(cls)} - {"name"}
+        chosen = {key: value for key, value in settings.items() if key in known}
+        return cls(name, **{**chosen, "files": tuple(chosen["files"])})
+
+    @property
+    def hub(self) -> HubRepo:
+        """The repository."""
+        return HubRepo(self.name, self.repo, self.type)
+
+    def wants(self, path: str) -> bool:
+        """Whether a file of the repository matches the patterns."""
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.files)
+
+    def archive_rule(self, path: str) -> Mapping[str, Any] | None:
+        """How an archive is unpacked; None for any other file."""
+        return next((rule for pattern, rule in self.archives.items() if fnmatch.fnmatchcase(path, pattern)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock:
+    """What a source was when it was first asked for.
+
+    Attributes:
+        repo: `owner/name`.
+        type: `model` or `dataset`.
+        requested: The revision that the configuration named.
+        patterns: The patterns that the configuration named.
+        revision: The full commit; the one requested where the files come from a mirror, which cannot tell.
+        origin: `hub` or `mirror`.
+        files: Every file that is wanted, in order of the paths.
+    """
+
+    repo: str
+    type: str
+    requested: str
+    patterns: tuple[str, ...]
+    revision: str
+    origin: str
+    files: tuple[HubFile, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Lock":
+        """Read a lock.
+
+        Raises:
+            SourceError: The file is not a lock.
+        """
+        try:
+            values = read_json(path)
+            files = tuple(HubFile(**file) for file in values.pop("files"))
+            return cls(**{**values, "patterns": tuple(values["patterns"]), "files": files})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SourceError(f"{path}: not a lock ({error}); delete it to have it made again") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write a lock; digests that are not known are left out."""
+        values = dataclasses.asdict(self)
+        values["files"] = [{key: value for key, value in file.items() if value != ""} for file in values["files"]]
+        write_json(path, values)
+
+    def check(self, source: Source, path: str | Path) -> None:
+        """See that a lock was made for the source as it is configured now.
+
+        Raises:
+            SourceError: It was made for another repository, revision or choice of files.
+        """
+        for key, locked, asked in (
+            ("repo", self.repo, source.repo),
+            ("type", self.type, source.type),
+            ("revision", self.requested, source.revision),
+            ("files", list(self.patterns), list(source.files)),
+        ):
+            if locked != asked:
+                raise SourceError(
+                    f"{path}: made for {key} {locked!r}, but sources.{source.name}.{key} is {asked!r}. Delete the lock to "
+                    f"have it made again, or set the key back"
+                )
+
+
+def lock_source(source: Source, path: str | Path) -> Lock:
+    """Ask what a source is now, and write it down.
+
+    Args:
+        source: The source.
+        path: The lock to write.
+
+    Raises:
+        HubError: The hub does not have it, or does not give it.
+        SourceError: No file, or not every file that is named outright, is there.
+    """
+    mirror = mirror_of(source)
+    if mirror is not None:
+        names = (file.relative_to(mirror).as_posix() for file in sorted(mirror.rglob("*")) if file.is_file())
+        wanted = [name for name in names if source.wants(name)]
+        files = [HubFile(name, (mirror / name).stat().st_size, sha256_of(mirror / name)) for name in wanted]
+        revision, origin, place = source.revision, FROM_MIRROR, str(mirror)
+    else:
+        revision = hub.resolve_revision(source.hub, source.revision)
+        files = [file for file in hub.list_files(source.hub, revision) if source.wants(file.path)]
+        origin, place = FROM_HUB, f"{source.hub.page}/tree/{revision}"
+    there = {file.path for file in files}
+    absent = [pattern for pattern in source.files if not any(mark in pattern for mark in "*?[") and pattern not in there]
+    if absent or not files:
+        raise SourceError(
+            f"source {source.name}: {absent or list(source.files)} not found in {place}. Is it another revision "
+            f"(sources.{source.name}.revision is {source.revision!r})?"
+        )
+    lock = Lock(source.repo, source.type, source.revision, source.files, revision, origin, tuple(files))
+    lock.save(path)
+    if not is_commit(source.revision):
+        print(f"{source.name}: {source.revision!r} is {revision} from now on; commit {path} to keep it so", flush=True)
+    return lock
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit, which never moves."""
+    return len(revision) == 40 and all(digit in "0123456789abcdef" for digit in revision)
+
+
+def mirror_of(source: Source) -> Path | None:
+    """The source's folder in the mirror; None where no mirror is set.
+
+    Raises:
+        SourceError: A mirror is set and does not have the source.
+    """
+    root = os.environ.get(MIRROR, "")
+    if not root:
+        return None
+    folder = Path(root) / source.repo
+    if not folder.is_dir():
+        raise SourceError(
+            f"source {source.name}: {folder} is no folder, and {MIRROR} is set, so nothing is asked of a hub. Copy the "
+            f"repository there (hf download {source.repo} --repo-type {source.type} --local-dir {folder}), or unset {MIRROR}"
+        )
+    return folder
+
+
+def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out: str | Path) -> dict[str, Any]:
+    """Have every file that is needed in `folder`, verified; what is there already is not fetched again.
+
+    Args:
+        source: The source.
+        lock_path: Its lock.
+        folder: Where the files go, under their paths in the repository.
+        out: JSON to write when all is there: source, revision, origin, and the files with their digests.
+
+    Returns:
+        What was written.
+
+    Raises:
+        HubError: A file cannot be had.
+        SourceError: The lock is of something else, the number of files is not the one expected, or there is no room.
+    """
+    folder = Path(folder)
+    lock = Lock.load(lock_path)
+    lock.check(source, lock_path)
+    mirror = mirror_of(source)
+    first = [file for file in lock.files if source.asked_by is None or Path(file.path).suffix == ".json"]
+    _fetch_all(source, lock, first, folder, mirror)
+    needed = first if source.asked_by is None else [*first, *_asked_for(source, lock, folder)]
+    if source.expected_files is not None and len(needed) != source.expected_files:
+        raise SourceError(
+            f"source {source.name}: {len(needed)} files are needed of {lock.repo} at {lock.revision}, expected are "
+            f"{source.expected_files}. If that is right, set sources.{source.name}.expected_files to {len(needed)}; if not, "
+            f"it is another revision, or a file is missing"
+        )
+    _fetch_all(source, lock, needed, folder, mirror)
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    origin = lock.origin if mirror is None else FROM_MIRROR
+    fetched = {
+        "source": source.name,
+        "repo": source.repo,
+        "type": source.type,
+        "revision": lock.revision,
+        "origin": origin,
+        "files": [{"path": file.path, "size": file.size, "digest": file.digest} for file in needed],
+    }
+    write_json(out, fetched)
+    return fetched
+
+
+def _asked_for(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
+    """The videos that the questions of the source's data set ask about, as far as the repository has them."""
+    asked = {question.video for question in read_questions(str(source.asked_by), folder)}
+    found = [file for file in lock.files if file.path in asked]
+    absent = sorted(asked - {file.path for file in found})
+    if absent:
+        # Not an error here: a question without a video is a counted row of the benchmark.
+        print(f"{source.name}: {len(absent)} of {len(asked)} videos asked about are not in it: {absent[:5]}", flush=True)
+    return found
+
+
+def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Path, mirror: Path | None) -> None:
+    """Fetch what is missing, a few files at a time."""
+    with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
+        there = list(pool.map(lambda file: _is_there(file, folder), files))
+    missing = [file for file, found in zip(files, there, strict=True) if not found]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
+    if mirror is None and needed > free:
+        raise SourceError(
+            f"source {source.name}: {needed / 1e9:.2f} GB are still to be fetched, {free / 1e9:.2f} GB are free in {folder}. "
+            f"Make room, or let `data` be a link to a larger disk"
+        )
+    print(f"{source.name}: {len(missing)} of {len(files)} files to fetch, {needed / 1e9:.3f} GB", flush=True)
+
+    def fetch(file: HubFile) -> None:
+        target = folder / file.path
+        if target.is_dir():
+            raise SourceError(f"source {source.name}: {target} is a folder where a file should be; move it away")
+        if mirror is None:
+            hub.download(source.hub, lock.revision, file, folder)
+        else:
+            _take_from_mirror(source, file, mirror, target)
+        print(f"{source.name}: {file.path} ({file.size} bytes)", flush=True)
+
+    with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
+        jobs = [pool.submit(fetch, file) for file in missing]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _take_from_mirror(source: Source, file: HubFile, mirror: Path, target: Path) -> None:
+    """Link a file of the mirror if it is the one that was locked."""
+    copy = mirror / file.path
+    if not copy.is_file():
+        raise SourceError(f"source {source.name}: {copy} is missing; copy the whole repository into the mirror")
+    if not file.describes(copy):
+        raise SourceError(
+            f"source {source.name}: {copy} was refused: it has {copy.stat().st_size} bytes or another digest than the lock "
+            f"says ({file.size} bytes, {file.digest}). Copy it again, at the revision of the lock"
+        )
+    hub.link(copy, target)
+
+
+def _is_there(file: HubFile, folder: Path) -> bool:
+    """Whether a file need not be fetched: it is there, or it is an archive that was unpacked and then removed."""
+    if file.describes(folder / file.path):
+        return True
+    contents = _Contents.of(folder, file.path)
+    return contents is not None and contents.digest == file.digest and contents.is_whole(folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Contents:
+    """What came out of an archive.
+
+    Attributes:
+        archive: Path below the source's folder.
+        digest: Of the archive.
+        into: Folder below the source's.
+        patterns: Of the members.
+        members: Path below `into` -> bytes.
+    """
+
+    archive: str
+    digest: str
+    into: str
+    patterns: list[str]
+    members: dict[str, int]
+
+    @classmethod
+    def of(cls, folder: Path, archive: str) -> "_Contents | None":
+        """Read the list of an archive's contents; None where there is none, or none that can be read."""
+        path = cls.path(folder, archive)
+        try:
+            return cls(**read_json(path)) if path.is_file() else None
+        except (ValueError, TypeError):
+            return None
+
+    @staticmethod
+    def path(folder: Path, archive: str) -> Path:
+        """Where the list lies."""
+        return folder / UNPACKED / f"{archive}.json"
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether everything is still there, with its size."""
+        places = ((folder / self.into / name, size) for name, size in self.members.items())
+        return all(place.is_file() and place.stat().st_size == size for place, size in places)
+
+
+def unpack_source(
+    source: Source, fetched: str | Path, folder: str | Path, out: str | Path, delete_archives: bool = False
+) -> dict[str, Any]:
+    """Unpack what is needed of a source's archives; what is unpacked already is not unpacked again.
+
+    Args:
+        source: The source.
+        fetched: What `fetch_source` wrote.
+        folder: The source's folder.
+        out: JSON to write when all is there: archive -> files and bytes that came out of it.
+        delete_archives: Remove each archive when its files are there.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ArchiveError: An archive cannot be trusted or read.
+        SourceError: An archive is gone, two hold the same file, or the number of files is not the one expected.
+    """
+    folder = Path(folder)
+    listed = {str(file["path"]): str(file["digest"]) for file in read_json(fetched)["files"]}
+    owners: dict[str, str] = {}
+    archives: dict[str, dict[str, int]] = {}
+    for path, digest in listed.items():
+        rule = source.archive_rule(path)
+        if rule is None:
+            if looks_like_archive(path):
+                print(f"{source.name}: {path} is left packed: no pattern of sources.{source.name}.archives names it")
+            continue
+        contents = _unpack_one(source, folder, path, digest, rule)
+        for name in contents.members:
+            place = str(Path(contents.into) / name)
+            if place in owners:
+                raise SourceError(f"source {source.name}: {path} and {owners[place]} both hold {place}")
+            owners[place] = path
+        if delete_archives:
+            (folder / path).unlink(missing_ok=True)
+        archives[path] = {"files": len(contents.members), "bytes": sum(contents.members.values())}
+        print(f"{source.name}: {path}: {archives[path]['files']} files", flush=True)
+    if source.expected_members is not None and len(owners) != source.expected_members:
+        raise SourceError(
+            f"source {source.name}: {len(owners)} files were unpacked, expected are {source.expected_members}. If that is "
+            f"right, set sources.{source.name}.expected_members to {len(owners)}; if not, an archive is missing or of "
+            f"another revision"
+        )
+    unpacked = {"source": source.name, "revision": read_json(fetched)["revision"], "archives": archives}
+    write_json(out, unpacked)
+    return unpacked
+
+
+def _unpack_one(source: Source, folder: Path, path: str, digest: str, rule: Mapping[str, Any]) -> _Contents:
+    """Unpack one archive, or see that it is unpacked."""
+    into, patterns = str(rule["into"]), [str(pattern) for pattern in rule["members"]]
+    known = _Contents.of(folder, path)
+    if known is not None and (known.digest, known.into, known.patterns) == (digest, into, patterns):
+        if known.is_whole(folder):
+            return known
+    if not (folder / path).exists():
+        raise SourceError(
+            f"source {source.name}: {folder / path} is gone, and what came out of it is not whole. Delete "
+            f"{folder / 'fetched.json'} to fetch it again"
+        )
+    try:
+        found = unpack(folder / path, folder / into, patterns)
+    except ArchiveError as error:
+        raise ArchiveError(f"source {source.name}: {error}") from error
+    contents = _Contents(path, digest, into, patterns, {member.name: member.size for member in found})
+    if known is not None and known.into == into:
+        for name in set(known.members) - set(contents.members):
+            (folder / into / name).unlink(missing_ok=True)
+    write_json(_Contents.path(folder, path), dataclasses.asdict(contents))
+    return contents
+
+
+__all__ = ["HubError", "Lock", "Source", "SourceError", "fetch_source", "lock_source", "unpack_source"]

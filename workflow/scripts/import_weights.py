@@ -1,0 +1,22 @@
+"""Make one checked checkpoint folder of given weights."""
+
+import os
+
+# The log is opened before the imports, so that a failing import is logged too.
+os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
+os.dup2(2, 1)
+
+from pathlib import Path
+
+from vidreason.model.published import import_weights
+from vidreason.provenance import write_sidecar
+
+params, checkpoint = snakemake.params, snakemake.output.checkpoint
+import_weights(
+    weights=Path(params.weights),
+    out=Path(checkpoint),
+    frame_size=params.frame_size,
+    tokenizer=Path(params.tokenizer) if params.tokenizer else None,
+    processor=Path(params.processor) if params.processor else None,
+)
+write_sidecar(checkpoint, list(snakemake.input), dict(params.items()), ["vidreason.model.published"])
