@@ -183,9 +183,9 @@ def _zip_files(archive: Path, wanted: dict[str, int]) -> _Files:
     with _explained(archive), zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             if (name := _normal(info.orig_filename)) in wanted:
-                # The reader stops at the declared size in silence; with one byte more, a lie comes to light.
+                # The reader stops at the declared size in silence; told that more may come, it shows a lie.
                 longer = copy.copy(info)
-                longer.file_size += 1
+                longer.file_size += CHUNK
                 yield name, functools.partial(opened.open, longer)
 
 

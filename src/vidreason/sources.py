@@ -224,9 +224,11 @@ def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out:
     lock = Lock.load(lock_path)
     lock.check(source, lock_path)
     mirror = mirror_of(source)
-    first = [file for file in lock.files if source.asked_by is None or Path(file.path).suffix == ".json"]
-    _fetch_all(source, lock, first, folder, mirror)
-    needed = first if source.asked_by is None else [*first, *_asked_for(source, lock, folder)]
+    needed = list(lock.files)
+    if source.asked_by is not None:
+        questions = [file for file in needed if Path(file.path).suffix == ".json"]
+        _fetch_all(source, lock, questions, folder, mirror)
+        needed = [*questions, *_asked_for(source, lock, folder)]
     if source.expected_files is not None and len(needed) != source.expected_files:
         raise SourceError(
             f"source {source.name}: {len(needed)} files are needed of {lock.repo} at {lock.revision}, expected are "

@@ -26,7 +26,6 @@ import numpy as np
 
 from tests.hub.repos import INDEX, Repo, write_repos
 from vidreason.benchmarks import mlvu, mvbench
-from vidreason.choices import dotted
 from vidreason.files import read_json, write_aside, write_json, write_jsonl
 from vidreason.records import LETTERS
 from vidreason.world.layouts import (
@@ -79,6 +78,7 @@ COLDSTART_FROM = 100
 CHUNKS = 3
 """Archives of Video-MME."""
 DECOY_BYTES = 4 << 20
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json")
 
 MVBENCH_TASKS: Mapping[str, tuple[str, ...]] = {
     "action_sequence": ("after",),
@@ -115,6 +115,8 @@ PER_TASK = 2
 NEEDLES = 4
 OUTSIDE = (1, 3)
 """Needle records whose answer is none of the candidates."""
+REPEATING = {"1_plotQA": False, "4_count": True}
+"""File of MLVU whose first record has a candidate twice -> whether that is the answer."""
 OPEN_ONLY = 2
 """Videos of MMVU that only open-ended questions ask about: the last ones."""
 
@@ -157,7 +159,7 @@ def build(root: Path, seed: int = 0) -> dict[str, Any]:
             "mmvu": writer.write_mmvu(),
         }
         writer.write_models()
-        writer.write_frames_of_repositories()
+        writer.write_common_files()
         counts["repos"] = writer.count_files()
         write_repos(aside, writer.repos.values())
         write_json(aside / COUNTS, counts)
@@ -172,7 +174,6 @@ class _Writer:
         self.scratch = scratch
         self.seed = seed
         self.repos: dict[str, Repo] = {}
-        self.members: dict[str, int] = {}
 
     def repo(self, kind: str, name: str, gated: bool = False) -> Path:
         """Begin a repository; return its folder."""
@@ -195,10 +196,6 @@ class _Writer:
         items = draw_items(split, settings, self.seed)
         return [dataclasses.replace(item, duration=5.0 + item.video_id % 4) for item in items]
 
-    def zip(self, target: Path, source: Path, tops: Sequence[str], junk: Mapping[str, bytes] | None = None) -> None:
-        """Pack a zip and count its files."""
-        self.members[_below(self.root, target)] = write_zip(target, source, tops, junk or {})
-
     # --- Training ----------------------------------------------------------------------------------------------------
 
     def write_training_sets(self) -> dict[str, Any]:
@@ -213,18 +210,15 @@ class _Writer:
         name = f"{BUCKET}/{BUCKET}_mc_qa_processed.json"
         records = read_json(work / name)
         records.append(records[REPEATED])
-        # More questions about the same videos, which the packing below must not pick up from here.
         older = self._nextqa_records(drawn)
         older.append(older[REPEATED])
 
         folder = self.repo("dataset", LLAVA)
         write_json(folder / name, records)
-        opened = [
-            _open_ended(record, item) for item in items for record in records if record["video"] == _video_of(item)
-        ]
-        write_json(folder / f"{BUCKET}/{BUCKET}_oe_qa_processed.json", opened[: len(items)])
-        archive = folder / f"{BUCKET}/{BUCKET}_videos_1.tar.gz"
-        self.members[_below(self.root, archive)] = write_tar(archive, work, ("NextQA",))
+        first = {record["video"]: record for record in reversed(records)}
+        opened = [_open_ended(first[_video_of(item)], item) for item in items]
+        write_json(folder / f"{BUCKET}/{BUCKET}_oe_qa_processed.json", opened)
+        write_tar(folder / f"{BUCKET}/{BUCKET}_videos_1.tar.gz", work, ("NextQA",))
         self._write_other_bucket(folder)
         before = self.other_commit(LLAVA, OLDER)
         shutil.copytree(folder, before, dirs_exist_ok=True)
@@ -239,8 +233,9 @@ class _Writer:
         write_jsonl(
             folder / "nextqa_0-30s.jsonl", [_problem(number, record) for number, record in enumerate(records, 1)]
         )
-        junk = {"__MACOSX/._NextQA": _JUNK, f"__MACOSX/{_video_of(cold[0]).replace('/24', '/._24')}": _JUNK}
-        self.zip(folder / "NextQA.zip", work, ("NextQA",), junk)
+        video = Path(_video_of(cold[0]))
+        junk = {f"__MACOSX/{path}": _JUNK for path in ("._NextQA", video.with_name(f"._{video.name}").as_posix())}
+        write_zip(folder / "NextQA.zip", work, ("NextQA",), junk)
 
         asked = Counter(record["video"] for record in records[:-1])
         return {
@@ -275,8 +270,7 @@ class _Writer:
         for record in records:
             record["data_source"] = OTHER_BUCKET
         write_json(folder / f"{OTHER_BUCKET}/{OTHER_BUCKET}_mc_qa_processed.json", records)
-        archive = folder / f"{OTHER_BUCKET}/{OTHER_BUCKET}_videos_1.tar.gz"
-        self.members[_below(self.root, archive)] = write_tar(archive, work, ("NextQA",))
+        write_tar(folder / f"{OTHER_BUCKET}/{OTHER_BUCKET}_videos_1.tar.gz", work, ("NextQA",))
 
     # --- Benchmarks --------------------------------------------------------------------------------------------------
 
@@ -293,12 +287,12 @@ class _Writer:
             (part / "data").mkdir(parents=True)
             for video in videos[chunk::CHUNKS]:
                 shutil.copy(work / "data" / video, part / "data")
-            self.zip(folder / f"videos_chunked_{chunk + 1:02d}.zip", part, ("data",))
+            write_zip(folder / f"videos_chunked_{chunk + 1:02d}.zip", part, ("data",))
         for video in videos:
             subtitle = work / "subtitle" / f"{Path(video).stem}.srt"
             subtitle.parent.mkdir(exist_ok=True)
             subtitle.write_text("1\n00:00:00,000 --> 00:00:01,000\nNobody speaks.\n")
-        self.zip(folder / "subtitle.zip", work, ("subtitle",))
+        write_zip(folder / "subtitle.zip", work, ("subtitle",))
         questions = Counter[str]()
         for item in items:
             questions[duration_class(item.video_id)] += len(item.questions)
@@ -320,7 +314,7 @@ class _Writer:
         folder = self.repo("dataset", MVBENCH, gated=True)
         shutil.copytree(work / "json", folder / "json")
         for name in MVBENCH_ARCHIVES:
-            self.zip(folder / "video" / f"{name}.zip", work / "video", (name,))
+            write_zip(folder / "video" / f"{name}.zip", work / "video", (name,))
         (folder / "video" / "MVBench_videos_ntu.txt").write_text("".join(f"{name}\n" for name in ntu))
         self._write_pre_cut(work)
 
@@ -365,7 +359,7 @@ class _Writer:
         clips.mkdir(parents=True)
         clip = min((work / "video/star/Charades_v1_480").iterdir())
         shutil.copy(clip, clips / f"cut_{clip.name}")
-        self.zip(folder / "video" / "star.zip", self.scratch / "pre_cut", ("star",))
+        write_zip(folder / "video" / "star.zip", self.scratch / "pre_cut", ("star",))
 
     def write_mlvu(self) -> dict[str, Any]:
         """Single files; answers outside the candidates, candidates that repeat, two tasks without candidates."""
@@ -383,25 +377,20 @@ class _Writer:
         for index in OUTSIDE:
             needles[index]["answer"] = "something else"
         write_json(annotations / "2_needle.json", needles)
-        duplicates = 0
-        for name in ("1_plotQA", "4_count"):
+        for name, of_the_answer in REPEATING.items():
             records = read_json(annotations / f"{name}.json")
-            wrong = [place for place, text in enumerate(records[0]["candidates"]) if text != records[0]["answer"]]
-            records[0]["candidates"][wrong[1]] = records[0]["candidates"][wrong[0]]
+            candidates, answer = records[0]["candidates"], records[0]["answer"]
+            wrong = [place for place, text in enumerate(candidates) if text != answer]
+            candidates[wrong[-1]] = answer if of_the_answer else candidates[wrong[0]]
             write_json(annotations / f"{name}.json", records)
-            duplicates += 1
-        lent = work / mlvu.FOLDER / "video" / "1_plotQA" / "plotQA_0.mp4"
+        plots = read_json(annotations / "1_plotQA.json")
+        lent = work / mlvu.FOLDER / "video" / "1_plotQA" / plots[0]["video"]
         for name, kind in (("8_sub_scene", "subPlot"), ("9_summary", "summary")):
             video = lent.parents[1] / name / f"{kind}_0.mp4"
             video.parent.mkdir()
             shutil.copy(lent, video)
-            asked = {
-                "video": video.name,
-                "duration": 7.0,
-                "question": "What happens?",
-                "answer": items[0].scene.caption,
-            }
-            write_json(annotations / f"{name}.json", [{**asked, "question_type": kind}])
+            told = {"duration": plots[0]["duration"], "question": "What happens?", "answer": items[0].scene.caption}
+            write_json(annotations / f"{name}.json", [{"video": video.name, **told, "question_type": kind}])
 
         folder = self.repo("dataset", MLVU, gated=True)
         shutil.copytree(work / mlvu.FOLDER, folder / mlvu.FOLDER)
@@ -409,7 +398,7 @@ class _Writer:
             "questions": len(items),
             "videos": len(items),
             "no_option": len(OUTSIDE),
-            "duplicate_candidates": duplicates,
+            "duplicate_candidates": len(REPEATING),
             "tasks": wanted,
         }
 
@@ -477,7 +466,7 @@ class _Writer:
 
     # --- All of them -------------------------------------------------------------------------------------------------
 
-    def write_frames_of_repositories(self) -> None:
+    def write_common_files(self) -> None:
         """The files that every repository has."""
         for repo in self.repos.values():
             for folder in (repo.root, *repo.folders.values()):
@@ -492,21 +481,18 @@ class _Writer:
             commits = {}
             for commit, folder in {repo.commits["main"]: repo.root, **repo.folders}.items():
                 files = [path for path in folder.rglob("*") if path.is_file()]
-                below = f"{_below(self.root, folder)}/"
+                members = {
+                    _below(folder, path): count_members(path)
+                    for path in sorted(files)
+                    if path.suffix in (".zip", ".gz")
+                }
                 commits[commit] = {
                     "files": len(files),
                     "bytes": sum(path.stat().st_size for path in files),
-                    "members": {
-                        name.removeprefix(below): count
-                        for name, count in sorted(self.members.items())
-                        if name.startswith(below)
-                    },
+                    "members": members,
                 }
             counted[repo.key] = commits
         return counted
-
-
-TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json")
 
 
 def write_model(folder: Path, seed: int, dtype: str, shards: int = 1) -> None:
@@ -525,11 +511,25 @@ def write_model(folder: Path, seed: int, dtype: str, shards: int = 1) -> None:
 
     values = read_json(GOLDEN / "checkpoint" / "config.json")
     values.update(group=16, num_queries=32, hidden_size=16, vision_hidden_size=8, torch_dtype=dtype)
+    values.update(_name_or_path=folder.name, llm_model_name_or_path=QWEN, tokenizer_name_or_path=QWEN)
+    values.update(vision_model_name_or_path=SIGLIP)
     values["text_config"].update(
-        hidden_size=16, intermediate_size=24, num_attention_heads=2, num_key_value_heads=1, torch_dtype=dtype
+        _name_or_path=QWEN,
+        hidden_size=16,
+        intermediate_size=24,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        torch_dtype=dtype,
     )
     values["vision_config"].update(
-        hidden_size=8, intermediate_size=12, num_attention_heads=2, num_hidden_layers=2, image_size=SIZE, patch_size=8
+        _name_or_path=SIGLIP,
+        model_name_or_path=SIGLIP,
+        hidden_size=8,
+        intermediate_size=12,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        image_size=SIZE,
+        patch_size=8,
     )
     config = TinyLlavaConfig.from_dict(values)
     config.save(folder / "config.json")
@@ -542,8 +542,8 @@ def write_model(folder: Path, seed: int, dtype: str, shards: int = 1) -> None:
     write_weights(weights, folder, total if shards == 1 else total // shards)
 
 
-def write_zip(target: Path, source: Path, tops: Iterable[str], junk: Mapping[str, bytes]) -> int:
-    """Pack folders into a zip, folders themselves included; return the number of files of `source` in it.
+def write_zip(target: Path, source: Path, tops: Iterable[str], junk: Mapping[str, bytes] | None = None) -> None:
+    """Pack folders into a zip, the folders themselves included.
 
     Args:
         target: The archive.
@@ -552,31 +552,29 @@ def write_zip(target: Path, source: Path, tops: Iterable[str], junk: Mapping[str
         junk: Members that are in no folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    paths = _paths(source, tops)
     with zipfile.ZipFile(target, "w") as archive:
-        for path in paths:
+        for path in _paths(source, tops):
             folder = path.is_dir()
             info = zipfile.ZipInfo(f"{_below(source, path)}{'/' if folder else ''}", _EPOCH)
             info.create_system = 3
             info.external_attr = (0o40755 << 16 | 0x10) if folder else 0o100644 << 16
             archive.writestr(info, b"" if folder else path.read_bytes())
-        for name, content in junk.items():
+        for name, content in (junk or {}).items():
             info = zipfile.ZipInfo(name, _EPOCH)
             info.create_system = 3
+            info.external_attr = 0o100644 << 16
             archive.writestr(info, content)
-    return sum(path.is_file() for path in paths)
 
 
-def write_tar(target: Path, source: Path, tops: Iterable[str]) -> int:
-    """Pack folders into a tar.gz, folders themselves included; return the number of files in it."""
+def write_tar(target: Path, source: Path, tops: Iterable[str]) -> None:
+    """Pack folders into a tar.gz, the folders themselves included."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    paths = _paths(source, tops)
     with (
         target.open("wb") as stream,
         gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
-        for path in paths:
+        for path in _paths(source, tops):
             info = tarfile.TarInfo(_below(source, path))
             info.mtime = _EPOCH_SECONDS
             if path.is_dir():
@@ -586,7 +584,17 @@ def write_tar(target: Path, source: Path, tops: Iterable[str]) -> int:
                 content = path.read_bytes()
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-    return sum(path.is_file() for path in paths)
+
+
+def count_members(archive: Path) -> int:
+    """Files in an archive, without what a Mac leaves there."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as opened:
+            names = [info.filename for info in opened.infolist() if not info.is_dir()]
+    else:
+        with tarfile.open(archive) as opened_tar:
+            names = [info.name for info in opened_tar if info.isfile()]
+    return sum(not name.startswith("__MACOSX/") for name in names)
 
 
 def _paths(source: Path, tops: Iterable[str]) -> list[Path]:

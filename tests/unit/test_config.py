@@ -24,6 +24,7 @@ from vidreason.config import (
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+SOURCES = ROOT / "config/sources.yaml"
 PAPER = ROOT / "config/config.yaml"
 DEMO = ROOT / "config/demo.yaml"
 
@@ -33,8 +34,12 @@ def schema() -> Mapping[str, Any]:
     return read_layer(SCHEMA)[1]
 
 
+def papers_layers() -> list[Any]:
+    return [read_layer(SOURCES), read_layer(PAPER)]
+
+
 def paper(**changes: Any) -> dict[str, Any]:
-    return load_run([read_layer(PAPER), ("change.yaml", changes)], schema())
+    return load_run([*papers_layers(), ("change.yaml", changes)], schema())
 
 
 def nodes(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
@@ -61,12 +66,12 @@ def test_every_key_of_the_schema_is_described_and_every_object_closed() -> None:
 
 
 def test_schema_and_shipped_configurations_agree() -> None:
-    layers = [read_layer(PAPER), read_layer(DEMO)]
-    run_paper, run_demo = load_run(layers[:1], schema()), load_run(layers, schema())
+    layers = [*papers_layers(), read_layer(DEMO)]
+    run_paper, run_demo = load_run(layers[:2], schema()), load_run(layers, schema())
     assert run_paper["run"] == "paper"
     assert run_demo["run"] == "demo"
     # config.yaml holds every key but those of a world; nothing is declared and then used nowhere.
-    declared = {path for path, _ in nodes(schema()) if path[0] not in ("world", "base", "arms", "$defs")}
+    declared = {path for path, _ in nodes(schema()) if path[0] not in ("world", "base", "arms", "sources", "$defs")}
     assert {path for path in declared if not _present(run_paper, path)} == set()
     worldly = {path for path, _ in nodes(schema()) if path[0] in ("world", "base") and "items" not in path}
     assert {path for path in worldly if not _present(run_demo, path)} == set()
@@ -85,7 +90,8 @@ def _present(config: Any, path: tuple[str, ...]) -> bool:
 def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
     for line in PAPER.read_text(encoding="utf-8").split("\narms:")[0].splitlines():
         key, _, value = line.partition(":")
-        if value.strip() and not key.strip().startswith("#") and "shards" not in key and not value.strip().isdigit():
+        plain = value.strip().isdigit() or "shards" in key or value.strip() == "null"
+        if value.strip() and not key.strip().startswith("#") and not plain:
             assert "#" in line, f"config/config.yaml: no comment: {line}"
 
 
@@ -152,14 +158,14 @@ def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(
     ],
 )
 def test_sizes_of_the_base_model_that_do_not_fit(model: dict[str, int], key: str, words: str) -> None:
-    layers = [read_layer(PAPER), read_layer(DEMO), ("mine.yaml", {"base": {"model": model}})]
+    layers = [*papers_layers(), read_layer(DEMO), ("mine.yaml", {"base": {"model": model}})]
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .*{re.escape(words)}"):
         load_run(layers, schema())
 
 
 def test_a_stage_without_exercises() -> None:
     stages = [{"steps": 1, "batch_size": 1, "mix": {"caption": 0}}]
-    layers = [read_layer(PAPER), read_layer(DEMO), ("mine.yaml", {"base": {"stages": stages}})]
+    layers = [*papers_layers(), read_layer(DEMO), ("mine.yaml", {"base": {"stages": stages}})]
     with pytest.raises(ConfigError, match=r"mine.yaml: base.stages.0.mix: all shares are 0"):
         load_run(layers, schema())
 
@@ -171,7 +177,7 @@ def test_a_world_without_base_is_refused() -> None:
 
 
 def test_a_missing_path_is_named_unless_the_run_makes_it(tmp_path: Path) -> None:
-    layers = [read_layer(PAPER), ("mine.yaml", {"data": {"nextqa": {"root": str(tmp_path / "nowhere")}}})]
+    layers = [*papers_layers(), ("mine.yaml", {"data": {"nextqa": {"root": str(tmp_path / "nowhere")}}})]
     run = load_run(layers, schema())
     with pytest.raises(ConfigError, match=r"^mine.yaml: data.nextqa.root: .*nowhere does not exist"):
         path_at(run, "data.nextqa.root", layers)
@@ -182,7 +188,7 @@ def test_a_missing_path_is_named_unless_the_run_makes_it(tmp_path: Path) -> None
     (tmp_path / "nowhere" / run["data"]["nextqa"]["annotations"]).touch()
     assert annotations_at(run, "nextqa", layers) == run["data"]["nextqa"]["annotations"]
     assert annotations_at(run, "mlvu", layers) is None
-    demo = [read_layer(PAPER), read_layer(DEMO)]
+    demo = [*papers_layers(), read_layer(DEMO)]
     away = [*demo, ("mine.yaml", {"arms": {"base": {"weights": "nowhere/weights"}}})]
     with pytest.raises(ConfigError, match=r"^mine.yaml: arms.base.weights: nowhere/weights does not exist"):
         path_at(load_run(away, schema()), "arms.base.weights", away)
@@ -211,9 +217,10 @@ def test_merging_leaves_its_arguments_alone() -> None:
 
 
 def test_the_configured_run_is_the_same_however_it_is_given() -> None:
-    shipped = [(str(PAPER),), (str(PAPER), str(DEMO))]
-    merged = merge(read_layer(PAPER)[1], read_layer(DEMO)[1])
-    by_name, _ = load_runs(shipped, read_layer(PAPER)[1], [], SCHEMA)
+    shipped = [(str(SOURCES), str(PAPER)), (str(SOURCES), str(PAPER), str(DEMO))]
+    plain = merge(read_layer(SOURCES)[1], read_layer(PAPER)[1])
+    merged = merge(plain, read_layer(DEMO)[1])
+    by_name, _ = load_runs(shipped, plain, [], SCHEMA)
     by_file, _ = load_runs(shipped, merged, [DEMO], SCHEMA)
     assert repr(by_name["demo"]) == repr(by_file["demo"])
     # Snakemake hands numbers inside a list on its command line over as text.
@@ -241,15 +248,15 @@ def test_a_spec_holds_what_decides_the_weights_and_nothing_else() -> None:
 
 
 def test_a_control_uses_its_parents_weights() -> None:
-    demo = load_run([read_layer(PAPER), read_layer(DEMO)], schema())
+    demo = load_run([*papers_layers(), read_layer(DEMO)], schema())
     assert weights_arm(demo, "r1_blind") == "r1"
     assert weights_arm(demo, "coldstart") == "coldstart"
 
 
 def test_the_demo_changes_no_choice_of_the_recipe() -> None:
     """The demo may be smaller than the paper's run, but not another method."""
-    run_paper = load_run([read_layer(PAPER)], schema())
-    demo = load_run([read_layer(PAPER), read_layer(DEMO)], schema())
+    run_paper = load_run([*papers_layers()], schema())
+    demo = load_run([*papers_layers(), read_layer(DEMO)], schema())
     for key in ("rollouts", "length_norm", "advantage_std", "advantage_noise", "penalise_wrong", "length_weight"):
         assert demo["methods"]["grpo"][key] == run_paper["methods"]["grpo"][key]
     for name, arm in run_paper["arms"].items():
@@ -258,6 +265,6 @@ def test_the_demo_changes_no_choice_of_the_recipe() -> None:
 
 
 def test_braces_in_a_path_are_part_of_it() -> None:
-    layers = [read_layer(PAPER), ("mine.yaml", {"data": {"nextqa": {"root": "a{b}{"}}})]
+    layers = [*papers_layers(), ("mine.yaml", {"data": {"nextqa": {"root": "a{b}{"}}})]
     with pytest.raises(ConfigError, match=r"a\{b\}\{ does not exist"):
         path_at(load_run(layers, schema()), "data.nextqa.root", layers)

@@ -142,15 +142,25 @@ def test_missing_videos_fail_with_a_table_and_the_way_out(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="1 of 8 questions") as caught:
         scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
     text = str(caught.value)
-    assert "count | 2 | 1 | truncated 1" in text
-    assert "order | 6 | 0 | -" in text
-    assert "clips/3.mp4" in text
+    assert "count | 2 | 1 | 0 | truncated 1" in text
+    assert "order | 6 | 0 | 0 | -" in text
+    assert "extract_frames/video_mme/" in text
     assert "evaluation.scoring.max_missing_fraction" in text
     assert "0.1250" in text
     most = float(re.search(r"to ([0-9.]+) or more", text)[1])
     scored(
         tmp_path, "r1", "video_mme", with_predictions=predictions, settings=SETTINGS | {"max_missing_fraction": most}
     )
+
+
+def test_videos_known_to_be_missing_stop_nothing(tmp_path: Path) -> None:
+    lost = {"status": "missing", "completion": "", "finish": "", "tokens": 0}
+    predictions = change(predictions_of("r1", "video_mme"), 7, **lost)
+    score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, known_missing={"count": 1})
+    assert (score["n"], score["with_frames"], score["coverage"]) == (8, 7, 0.875)
+    with pytest.raises(ValueError, match=r"1 of 8 questions \(0.1250\)"):
+        more = change(predictions, 6, **lost)
+        scored(tmp_path, "r1", "video_mme", with_predictions=more, known_missing={"count": 1})
 
 
 def test_missing_videos_count_as_wrong_when_allowed(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
@@ -52,7 +51,6 @@ VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json", "vocab.json", "merges.txt", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja",
 )  # fmt: skip
 """All files of a tokenizer that may be there."""
 
@@ -98,7 +96,9 @@ def load_checkpoint(
     folder = Path(folder)
     config = read_config(folder)
     model = empty_model(config, attention)
-    refuse(folder, weight_faults(folder, model))
+    faults = weight_faults(folder, model)
+    if faults:
+        raise unusable(folder, faults)
     weights = read_weights(folder, dtype)
     if config.text().tie_word_embeddings:
         # Either name may be the one that is stored: upstream keeps the embedding, safetensors' save_model the output.
@@ -149,25 +149,19 @@ def empty_model(config: TinyLlavaConfig, attention: str = "sdpa") -> TinyLlavaVi
         return TinyLlavaVideo(config, attention)
 
 
-def refuse(folder: Path, faults: Sequence[str]) -> None:
-    """Raise the faults of a checkpoint folder as one error, if there are any.
-
-    Raises:
-        CheckpointError: There are; it names the first `FAULTS_LISTED` and counts the rest.
-    """
-    if not faults:
-        return
+def unusable(folder: Path, faults: Sequence[str]) -> CheckpointError:
+    """The faults of a checkpoint folder as one error; it names the first `FAULTS_LISTED` and counts the rest."""
     lines = list(faults[:FAULTS_LISTED])
     if len(faults) > FAULTS_LISTED:
         lines.append(f"and {len(faults) - FAULTS_LISTED} more")
     count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-    raise CheckpointError(
+    return CheckpointError(
         f"{folder}: not a usable checkpoint, {count}. Correct what is named, or download it again, whole and from one "
         "revision:\n  " + "\n  ".join(lines)
     )
 
 
-def weight_faults(folder: Path, model: nn.Module) -> list[str]:
+def weight_faults(folder: Path, model: TinyLlavaVideo) -> list[str]:
     """All that keeps stored weights from being a model's, one line a fault.
 
     Headers alone are read: names, shapes, types and the index of shards. Only a tied output embedding that is stored
@@ -183,7 +177,7 @@ def weight_faults(folder: Path, model: nn.Module) -> list[str]:
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     # What a shard lacks that its index promises has been named as that; a shard that cannot be read lacks nothing known.
     known = {*stored, *placed}
-    tied = isinstance(model, TinyLlavaVideo) and model.config.text().tie_word_embeddings
+    tied = model.config.text().tie_word_embeddings
     if tied and known & {TIED, EMBEDDING}:
         known |= {TIED, EMBEDDING}
     faults += [f"missing: {key} {wanted[key]}" for key in sorted(wanted) if key not in known]
@@ -324,7 +318,8 @@ def read_weights(folder: str | Path, dtype: torch.dtype | None = None) -> dict[s
     """
     folder = Path(folder)
     stored, _, faults = read_headers(folder)
-    refuse(folder, faults)
+    if faults:
+        raise unusable(folder, faults)
     weights: dict[str, torch.Tensor] = {}
     for name in sorted({weight.file for weight in stored.values()}):
         with safe_open(folder / name, framework="pt") as file:

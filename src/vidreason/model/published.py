@@ -26,7 +26,7 @@ from vidreason.model.checkpoint import (
     processor_settings,
     read_config,
     read_headers,
-    refuse,
+    unusable,
     weight_faults,
 )
 from vidreason.model.configuration import TinyLlavaConfig
@@ -52,11 +52,11 @@ def import_weights(
     output embedding that is stored beside the input embedding is loaded, to be compared with it.)
 
     Weights are many GB and are never copied. They become hard links where `out` is on the same file system: the bytes
-    are shared, and stay after the original is deleted. That is safe because safetensors are never changed in place:
-    whatever writes them, this package and download tools included, puts a new file in the old one's place. Elsewhere, or
-    where hard links are not allowed, they become symbolic links to the original's absolute path, and `out` lives only as
-    long as the original: `load_checkpoint` says so when it is gone. A change of permissions reaches a hard-linked
-    original too. All other files are small and are copied.
+    are shared, and stay after the original is deleted. That is safe because safetensors are not changed in place: this
+    package and download tools write a new file and put it in the old one's place. Elsewhere, or where hard links are not
+    allowed, they become symbolic links to the original's absolute path, and `out` lives only as long as the original:
+    `load_checkpoint` says so when it is gone. A change of permissions reaches a hard-linked original too. All other
+    files are small and are copied.
 
     Args:
         weights: Folder in the published layout: config.json; model.safetensors, or shards with their index; perhaps
@@ -103,9 +103,8 @@ def import_weights(
     if (weights / GENERATION).is_file():
         _read_object(weights / GENERATION, faults)
     faults += weight_faults(weights, model) if model is not None else read_headers(weights)[2]
-    refuse(weights, faults)
-    if config is None or words is None:  # both are faults, so this is never reached
-        raise CheckpointError(f"{weights}: no configuration or no tokenizer")
+    if faults or config is None or words is None:  # the latter two are faults already
+        raise unusable(weights, faults)
     with write_aside(out) as aside:
         aside.mkdir()
         for name in (CONFIG, GENERATION, INDEX):
@@ -222,11 +221,12 @@ def _processor_faults(path: Path, frame_size: int) -> list[str]:
             continue
         found = values.get(key)
         if not _same_setting(key, found, wanted):
-            why = f" (frames.size is {frame_size})" if key == "size" else ""
-            faults.append(
-                f"{path}: {key} is {found!r}, needed {wanted!r}{why}: frames are made so for every model. Name the "
-                "processor that the weights were trained with; if this is it, this package cannot run them"
+            why = (
+                f"frames.size is {frame_size}, and must be the processor's size and the model's image_size"
+                if key == "size"
+                else "frames are made so for every model; name the processor of google/siglip-so400m-patch14-384"
             )
+            faults.append(f"{path}: {key} is {found!r}, needed {wanted!r}: {why}")
     return faults
 
 

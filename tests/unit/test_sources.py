@@ -1,0 +1,351 @@
+"""Sources: locked once, fetched and verified, unpacked; every way in which a hub can fail."""
+
+import hashlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub.repos import Repo, write_repos
+from tests.hub.server import Fault, Hub
+from tests.hub.steps import NAME
+
+ROOT = Path(__file__).parents[2]
+MAIN, OLD = "a1b2c3d" + 33 * "0", "0123456" + 33 * "7"
+SIZE = 3_000_000
+SETTINGS: dict[str, Any] = {
+    "repo": "owner/things",
+    "type": "dataset",
+    "revision": "main",
+    "files": ["table.json", "*.zip"],
+    "archives": {"*.zip": {"into": ".", "members": ["data/*"]}},
+    "asked_by": None,
+    "expected_files": 2,
+    "expected_members": 2,
+}
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def write_archive(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    root = tmp_path / "hub"
+    folder = root / "datasets/owner/things"
+    folder.mkdir(parents=True)
+    (folder / "table.json").write_text('{"a": 1}')
+    (folder / "README.md").write_text("not asked for")
+    write_archive(folder / "videos.zip", {"data/a.mp4": noise(0, SIZE), "data/b.mp4": noise(1, 999), "extra/c": b"c"})
+    old = root / "commits" / OLD
+    old.mkdir(parents=True)
+    (old / "table.json").write_text('{"a": 0}')
+    write_repos(root, [Repo("dataset", "owner/things", folder, {"main": MAIN}, folders={OLD: old})])
+    with Hub(root) as served:
+        yield served
+
+
+class Place:
+    """A folder in which the steps are run."""
+
+    def __init__(self, root: Path, hub: Hub) -> None:
+        self.root, self.hub = root, hub
+        root.mkdir()
+        self.folder = root / "data" / NAME
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        self.environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(root / "hf"), "PYTHONPATH": str(ROOT)}
+
+    def start(self, *options: str, **changes: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.hub.steps", json.dumps(SETTINGS | changes), *options]
+        out: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.root, env=self.environment, **out)
+
+    def run(self, *options: str, ok: bool = True, **changes: Any) -> str:
+        """Run the steps; return what they printed."""
+        process = self.start(*options, **changes)
+        printed = process.communicate(timeout=120)[0]
+        assert (process.returncode == 0) == ok, printed
+        return printed
+
+    def check_whole(self) -> None:
+        """Everything asked for is there, and is what was published."""
+        assert (self.folder / "table.json").read_text() == '{"a": 1}'
+        assert (self.folder / "data/a.mp4").read_bytes() == noise(0, SIZE)
+        assert (self.folder / "data/b.mp4").read_bytes() == noise(1, 999)
+        assert not (self.folder / "extra").exists()
+        assert not (self.folder / "README.md").exists()
+        assert not (self.folder / ".partial").exists()
+        assert json.loads((self.folder / "unpacked.json").read_text())["archives"]["videos.zip"]["files"] == 2
+
+    def check_nothing_is_taken_for_whole(self) -> None:
+        """What has its final name is what was published; what is not whole has no final name."""
+        published = self.hub.root / "datasets/owner/things"
+        for name in ("table.json", "videos.zip"):
+            if (self.folder / name).exists():
+                assert (self.folder / name).read_bytes() == (published / name).read_bytes()
+        assert not (self.folder / "unpacked.json").exists()
+
+    def bodies(self) -> list[str]:
+        """Files whose bytes were asked for."""
+        return [request.path for request in self.hub.log if request.method == "GET" and "/api/" not in request.path]
+
+
+@pytest.fixture
+def place(tmp_path: Path, hub: Hub) -> Place:
+    return Place(tmp_path / "place", hub)
+
+
+def test_only_what_is_needed_is_fetched_once_and_verified(place: Place) -> None:
+    printed = place.run()
+    place.check_whole()
+    assert f"'main' is {MAIN} from now on; commit config/locks/Things.json" in printed
+    lock = json.loads((place.root / "config/locks/Things.json").read_text())
+    archive = (place.hub.root / "datasets/owner/things/videos.zip").read_bytes()
+    assert lock["revision"] == MAIN
+    assert lock["files"][1] == {"path": "videos.zip", "size": len(archive), "sha256": hashlib.sha256(archive).hexdigest()}
+    assert set(lock["files"][0]) == {"path", "size", "git_sha1"}
+    place.hub.log.clear()
+    written = (place.folder / "data/a.mp4").stat().st_mtime_ns
+    place.run()
+    assert place.hub.log == [], "nothing is asked of the hub again"
+    assert (place.folder / "data/a.mp4").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("too_many", "*/resolve/*", 1),
+        Fault("too_many", "*/api/*", 1),
+        Fault("server_error", "*/resolve/*", 1),
+        Fault("server_error", "*/api/*", 1),
+        Fault("cut_short", "*/videos.zip", 2),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.path_glob.strip('*/')}",
+)
+def test_what_passes_is_waited_for(place: Place, fault: Fault) -> None:
+    place.hub.faults.append(fault)
+    place.run()
+    assert fault.times == 0, "the fault never struck"
+    place.check_whole()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("unauthorized", times=None), "the hub answered 401; it refuses access; HF_TOKEN is not set. See .*/datasets/owner/things"),
+        (Fault("gated", "*/resolve/*", None), "access is gated. Accept its conditions at .*/datasets/owner/things .* HF_TOKEN"),
+        (Fault("no_revision", times=None), "there is no revision 'main'"),
+        (Fault("too_many", "*/api/*", None), "the hub answered 429; also at the last of 1 tries"),
+        (Fault("server_error", "*/api/*", None), "the hub answered 500; also at the last of 1 tries"),
+        (Fault("cut_short", "*/table.json", None), "cannot be reached or breaks off|was refused"),
+        (Fault("wrong_checksum", "*/videos.zip", None), r"videos.zip was refused: .* not what the hub promises \(sha256"),
+        (Fault("wrong_checksum", "*/table.json", None), r"table.json was refused: .* not what the hub promises \(git sha1"),
+        (Fault("web_page", "*/table.json", None), "table.json(?s:.*)(was refused|breaks off)"),
+    ],
+    ids=lambda value: f"{value.kind}-{value.path_glob.strip('*/')}" if isinstance(value, Fault) else "",
+)
+def test_what_stays_is_an_error_that_names_the_source(place: Place, fault: Fault, words: str) -> None:
+    place.hub.faults.append(fault)
+    printed = place.run("impatient", ok=False)
+    assert "source Things (dataset owner/things)" in printed
+    assert re.search(words, printed), printed
+    assert "Traceback" not in printed
+    place.check_nothing_is_taken_for_whole()
+    place.hub.faults.clear()
+    place.run()
+    place.check_whole()
+
+
+def test_a_killed_download_goes_on_where_it_stopped(place: Place) -> None:
+    place.hub.faults.append(Fault("slow", "*/videos.zip", 1))
+    process = place.start()
+    partial = place.folder / ".partial"
+    limit = time.monotonic() + 60
+    while not any(file.stat().st_size > 1 << 12 for file in partial.glob("*")) and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    place.check_nothing_is_taken_for_whole()
+    there = max(file.stat().st_size for file in partial.glob("*"))
+    assert 0 < there < SIZE
+    place.hub.log.clear()
+    place.run()
+    assert any(request.range == f"bytes={there}-" for request in place.hub.log)
+    place.check_whole()
+
+
+def test_a_gated_source_opens_with_a_token_that_is_written_nowhere(place: Place) -> None:
+    place.hub.repos["datasets/owner/things"].gated = True
+    printed = place.run(ok=False)
+    assert "Accept its conditions at " in printed
+    assert "HF_TOKEN is not set" in printed
+    place.environment["HF_TOKEN"] = "hf_someone_elses"
+    assert "HF_TOKEN is set, but its account has no access" in (other := place.run(ok=False))
+    place.environment["HF_TOKEN"] = place.hub.token
+    last = place.run()
+    place.check_whole()
+    texts = [printed, other, last]
+    texts += [file.read_bytes().decode("latin-1") for file in place.root.rglob("*") if file.is_file()]
+    assert not any(token in text for text in texts for token in (place.hub.token, "hf_someone_elses"))
+
+
+def test_a_revision_that_is_not_there_lists_what_is(place: Place) -> None:
+    place.hub.repos["datasets/owner/things"].commits["v1"] = OLD
+    printed = place.run(ok=False, revision="v2")
+    assert "there is no revision 'v2'" in printed
+    assert f"main ({MAIN[:12]}), v1 ({OLD[:12]})" in printed
+
+
+def test_the_beginning_of_a_commit_is_enough(place: Place) -> None:
+    place.run(revision=MAIN[:7])
+    assert json.loads((place.root / "config/locks/Things.json").read_text())["revision"] == MAIN
+
+
+def test_a_lock_holds_where_the_branch_moves(place: Place) -> None:
+    place.run()
+    shutil.rmtree(place.folder)
+    place.hub.repos["datasets/owner/things"].commits["main"] = OLD
+    place.hub.repos["datasets/owner/things"].commits["first"] = MAIN
+    place.run()
+    place.check_whole()
+
+
+def test_a_lock_of_something_else_is_refused(place: Place) -> None:
+    place.run()
+    printed = place.run(ok=False, files=["table.json"])
+    assert "config/locks/Things.json: made for files ['table.json', '*.zip'], but sources.Things.files is" in printed
+    printed = place.run(ok=False, revision="dev")
+    assert "made for revision 'main', but sources.Things.revision is 'dev'" in printed
+
+
+def test_numbers_other_than_expected_stop_it(place: Place) -> None:
+    printed = place.run(ok=False, expected_files=3)
+    assert "2 files are needed of owner/things" in printed
+    assert "set sources.Things.expected_files to 2" in printed
+    assert place.bodies() == [], "said before anything is downloaded"
+    printed = place.run(ok=False, expected_members=900)
+    assert "2 files were unpacked, expected are 900" in printed
+    assert not (place.folder / "unpacked.json").exists()
+
+
+def test_a_file_that_is_named_must_be_there(place: Place) -> None:
+    printed = place.run(ok=False, files=["table.json", "tables/*.json", "absent.json"])
+    assert "source Things: ['absent.json'] not found in" in printed
+    assert f"/tree/{MAIN}" in printed
+
+
+def test_archives_can_be_removed_once_they_are_unpacked(place: Place) -> None:
+    place.run("delete_archives")
+    place.check_whole()
+    assert not (place.folder / "videos.zip").exists()
+    for name in ("fetched.json", "unpacked.json"):
+        (place.folder / name).unlink()
+    place.hub.log.clear()
+    place.run("delete_archives")
+    place.check_whole()
+    assert place.bodies() == [], "what is unpacked and removed is not fetched again"
+    (place.folder / "data/b.mp4").write_bytes(b"cut")
+    place.run("delete_archives")
+    assert any("videos.zip" in path for path in place.bodies()), "what is no longer whole is"
+    place.check_whole()
+
+
+def test_two_archives_must_not_hold_the_same_file(place: Place) -> None:
+    write_archive(place.hub.root / "datasets/owner/things/more.zip", {"data/a.mp4": b"another"})
+    printed = place.run(ok=False, expected_files=None)
+    assert "videos.zip and more.zip both hold data/a.mp4" in printed
+    assert not (place.folder / "unpacked.json").exists()
+
+
+def test_without_a_network(place: Place) -> None:
+    place.environment["HF_HUB_OFFLINE"] = "1"
+    assert "HF_HUB_OFFLINE forbids to ask the hub" in place.run(ok=False)
+    del place.environment["HF_HUB_OFFLINE"]
+    place.run()
+    place.environment["HF_HUB_OFFLINE"] = "1"
+    place.run()
+    (place.folder / "table.json").unlink()
+    printed = place.run(ok=False)
+    assert "table.json is not in data/Things, and HF_HUB_OFFLINE forbids to download it" in printed
+    place.environment |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert "http://127.0.0.1:9 cannot be reached" in place.run("impatient", ok=False)
+
+
+def test_a_mirror_stands_for_the_hub(place: Place, tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    shutil.copytree(place.hub.root / "datasets", mirror)
+    place.environment["VIDREASON_MIRROR"] = str(mirror)
+    place.run("delete_archives")
+    place.check_whole()
+    assert place.hub.log == []
+    assert (mirror / "owner/things/videos.zip").exists(), "the mirror itself is never touched"
+    lock = json.loads((place.root / "config/locks/Things.json").read_text())
+    assert (lock["origin"], lock["revision"]) == ("mirror", "main")
+
+
+def test_a_mirror_must_be_what_was_locked(place: Place, tmp_path: Path) -> None:
+    place.run()
+    shutil.rmtree(place.folder)
+    mirror = tmp_path / "mirror"
+    shutil.copytree(place.hub.root / "datasets", mirror)
+    (mirror / "owner/things/table.json").write_text('{"a": 2}')
+    place.environment["VIDREASON_MIRROR"] = str(mirror)
+    printed = place.run(ok=False)
+    assert "mirror/owner/things/table.json was refused" in printed
+    (mirror / "owner/things/table.json").unlink()
+    assert "table.json is missing; copy the whole repository" in place.run(ok=False)
+    place.environment["VIDREASON_MIRROR"] = str(tmp_path / "nowhere")
+    assert "nowhere/owner/things is no folder, and VIDREASON_MIRROR is set" in place.run(ok=False)
+
+
+def test_what_the_hub_cache_has_is_not_downloaded(place: Place) -> None:
+    code = (
+        "from huggingface_hub import hf_hub_download as get; "
+        f"get('owner/things', 'videos.zip', repo_type='dataset', revision='{MAIN}')"
+    )
+    subprocess.run([sys.executable, "-c", code], env=place.environment, check=True, capture_output=True)
+    place.hub.log.clear()
+    place.run()
+    assert not any("videos.zip" in path for path in place.bodies())
+    place.check_whole()
+
+
+def test_a_folder_where_a_file_should_be(place: Place) -> None:
+    (place.folder / "table.json").mkdir(parents=True)
+    assert "data/Things/table.json is a folder where a file should be" in place.run(ok=False)
+
+
+def test_an_archive_that_is_none(place: Place) -> None:
+    (place.hub.root / "datasets/owner/things/videos.zip").write_bytes(b"<!DOCTYPE html><html>")
+    printed = place.run(ok=False)
+    assert "ArchiveError: source Things: " in printed
+    assert "videos.zip" in printed
+    place.check_nothing_is_taken_for_whole()
+
+
+def test_a_truncated_archive_gives_nothing(place: Place) -> None:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("data/a.mp4", noise(0, SIZE))
+    (place.hub.root / "datasets/owner/things/videos.zip").write_bytes(whole.getvalue()[: SIZE // 2])
+    assert "ArchiveError: source Things: " in place.run(ok=False)
+    assert not (place.folder / "data").exists()
+    place.check_nothing_is_taken_for_whole()
