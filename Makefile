@@ -14,7 +14,9 @@ export OMP_NUM_THREADS ?= 1
 RUN := $(if $(SEED),demo-seed$(SEED),demo)
 OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")
 
-.PHONY: help setup demo seeds test test-all golden lint format graph lock clean
+CONFIG ?=
+
+.PHONY: help setup demo plan seeds test test-all golden lint format graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -33,14 +35,17 @@ demo: setup  ## Videos to results table on two CPU cores (SEED=7: all of it from
 	@cat results/$(RUN)/tables/main.md
 	@echo "Report: results/$(RUN)/report/index.html"
 
+plan: setup  ## What the paper's run will download and cost (CONFIG="mine.yaml ...": a variation's); starts nothing
+	@$(VENV)/bin/snakemake plan --cores 1 --quiet all $(if $(CONFIG),--configfile $(CONFIG))
+
 seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 	$(MAKE) demo
 	$(MAKE) demo SEED=1
 	$(MAKE) demo SEED=2
 	$(VENV)/bin/python docs/show_seeds.py results/demo results/demo-seed1 results/demo-seed2
 
-test: setup  ## Unit, golden and workflow tests
-	$(VENV)/bin/python -m pytest -m "not slow"
+test: setup  ## Unit, golden and workflow tests, on CORES processes
+	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $(CORES) --dist loadgroup
 	$(VENV)/bin/python -m tests.golden.check tests/golden
 
 test-all: setup  ## The slow tests too

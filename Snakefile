@@ -29,6 +29,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/ready.smk"
 include: "workflow/rules/gather.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
@@ -40,6 +41,7 @@ include: "workflow/rules/results.smk"
 localrules:
     all,
     plan,
+    fetch_sources,
     lock_source,
     fetch_source,
     resolve_spec,

@@ -409,7 +409,7 @@ def _explained(archive: Path, name: str | None = None) -> Iterator[None]:
         yield
     except ArchiveError:
         raise
-    # zipfile raises RuntimeError for what it does not know and ValueError for absurd offsets.
+    # The last two: flags that zipfile does not know; names that are not UTF-8 and sizes beyond 64 bits.
     except (
         EOFError,
         zipfile.BadZipFile,

@@ -413,6 +413,16 @@ def source_at(config: Config, path: str) -> str | None:
     return parts[len(SOURCES.parts)] if inside and parts[len(SOURCES.parts)] in config["sources"] else None
 
 
+def sources_of(config: Config) -> list[str]:
+    """Names of the sources that a run reads, in the order of the configuration."""
+    paths = [entry[key] for entry in config["data"].values() for key in ("root", "annotations")]
+    paths += [entry["root"] for entry in config["benchmarks"].values()]
+    given = [arm for arm in config["arms"].values() if arm["method"] == "given"]
+    paths += [arm[key] for arm in given for key in ("weights", *OPTIONAL["given"]) if arm.get(key)]
+    used = {source_at(config, str(path)) for path in paths}
+    return [name for name in config["sources"] if name in used]
+
+
 def ready_at(config: Config, path: str) -> str:
     """What has to be there before a path can be read: the last file of its source's preparation, or the path itself."""
     source = source_at(config, path)

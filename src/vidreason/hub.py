@@ -165,7 +165,7 @@ def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
     from huggingface_hub import hf_hub_url, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     target = folder / file.path
     cached = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)

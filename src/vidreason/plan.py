@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.config import SOURCES, resolve_arm, source_at, weights_arm
+from vidreason.config import SOURCES, resolve_arm, sources_of, weights_arm
 from vidreason.files import read_json
 from vidreason.sources import Lock
 
@@ -95,12 +95,7 @@ class StepPlan:
 
 def plan_sources(config: Mapping[str, Any]) -> list[SourcePlan]:
     """The sources that a run reads, in the order of the configuration."""
-    paths = [entry[key] for entry in config["data"].values() for key in ("root", "annotations")]
-    paths += [entry["root"] for entry in config["benchmarks"].values()]
-    arms = config["arms"].values()
-    paths += [arm[key] for arm in arms for key in ("weights", "tokenizer", "processor") if arm.get(key)]
-    used = {source_at(dict(config), str(path)) for path in paths}
-    return [_plan_source(name, entry) for name, entry in config["sources"].items() if name in used]
+    return [_plan_source(name, config["sources"][name]) for name in sources_of(dict(config))]
 
 
 def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
@@ -139,7 +134,11 @@ def plan_steps(config: Mapping[str, Any]) -> list[StepPlan]:
         _step("filter_nextqa", [run / "questions/nextqa.jsonl"], "video", counts["nextqa"]),
         _step(
             "extract_frames",
-            [run / f"extract_frames/{name}/shard{shard}.parquet" for name, n in config["frames"]["shards"].items() for shard in range(n)],
+            [
+                run / f"extract_frames/{name}/shard{shard}.parquet"
+                for name, n in config["frames"]["shards"].items()
+                for shard in range(n)
+            ],
             "clip",
             clips,
         ),
@@ -148,10 +147,18 @@ def plan_steps(config: Mapping[str, Any]) -> list[StepPlan]:
     for method in ("sft", "grpo"):
         arms = [name for name, arm in trained.items() if arm["method"] == method]
         if method == "grpo":
-            steps.append(_sampling(config, run, [weights_arm(settings, trained[arm]["parent"]) for arm in arms], counts["nextqa"]))
-        passes = [_times(counts[trained[arm]["data"]], resolve_arm(settings, arm, 0)["epochs"] * len(seeds)) for arm in arms]
+            steps.append(
+                _sampling(
+                    config, run, [weights_arm(settings, trained[arm]["parent"]) for arm in arms], counts["nextqa"]
+                )
+            )
+        passes = [
+            _times(counts[trained[arm]["data"]], resolve_arm(settings, arm, 0)["epochs"] * len(seeds)) for arm in arms
+        ]
         folders = [run / f"train_{method}/{arm}/seed{seed}/checkpoint" for arm in arms for seed in seeds]
-        steps.append(_step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes))))
+        steps.append(
+            _step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes)))
+        )
     return [*steps, _predicting(config, run, counts)]
 
 
@@ -178,9 +185,17 @@ def _predicting(config: Mapping[str, Any], run: Path, counts: Mapping[str, float
         tokens = _tokens(entry["answer"], generation["max_new_tokens"])
         for name in config["benchmarks"]:
             shards = config["evaluation"]["shards"][name]
-            folders += [run / f"predict/{arm}/seed{seed}/{name}/shard{shard}.jsonl" for seed in config["seeds"] for shard in range(shards)]
+            folders += [
+                run / f"predict/{arm}/seed{seed}/{name}/shard{shard}.jsonl"
+                for seed in config["seeds"]
+                for shard in range(shards)
+            ]
             questions = counts[name]
-            total += math.inf if questions is None else math.ceil(questions / generation["batch_size"]) * tokens * len(config["seeds"])
+            total += (
+                math.inf
+                if questions is None
+                else math.ceil(questions / generation["batch_size"]) * tokens * len(config["seeds"])
+            )
     return _step("predict", folders, "token of a batch", total if math.isfinite(total) else None, "generate")
 
 
@@ -197,7 +212,9 @@ def _step(rule: str, results: Sequence[Path], unit: str, units: float | None, co
     price = COSTS.get(cost or rule)
     words = "" if units is None else f"{units:,.0f} {unit}{'s' if not unit.endswith('batch') else ''}"
     seconds = None if price is None or units is None else units * price.seconds
-    return StepPlan(rule, len(results), words, seconds, price.of if price else "", sum(path.exists() for path in results))
+    return StepPlan(
+        rule, len(results), words, seconds, price.of if price else "", sum(path.exists() for path in results)
+    )
 
 
 def _count(expected: Any) -> float | None:
@@ -222,13 +239,26 @@ def describe(config: Mapping[str, Any]) -> str:
         rows = [("source", "download", "on disk", "state", "gated", "licence")]
         keep = not config["delete_archives"]
         for source in sources:
-            disk = None if source.bytes is None or source.packed is None else source.bytes + (source.packed if keep else 0)
-            rows.append((source.name, _gigabytes(source.bytes), _gigabytes(disk), source.state, "yes" if source.gated else "", source.licence))
+            disk = (
+                None if source.bytes is None or source.packed is None else source.bytes + (source.packed if keep else 0)
+            )
+            rows.append(
+                (
+                    source.name,
+                    _gigabytes(source.bytes),
+                    _gigabytes(disk),
+                    source.state,
+                    "yes" if source.gated else "",
+                    source.licence,
+                )
+            )
         lines += [*_table(rows), ""]
         known = [source for source in sources if source.bytes is not None]
         left = sum(source.bytes or 0 for source in known if source.state != "fetched")
         unknown = [source.name for source in sources if source.bytes is None]
-        lines.append(f"Still to download: {_gigabytes(left)}{f' and {len(unknown)} sources of unknown size' if unknown else ''}.")
+        lines.append(
+            f"Still to download: {_gigabytes(left)}{f' and {len(unknown)} sources of unknown size' if unknown else ''}."
+        )
         if unknown:
             lines.append("Sizes are known once a source is locked, which downloads nothing:")
             lines.append("  snakemake " + " ".join(f"{LOCKS}/{name}.json" for name in unknown))
@@ -250,12 +280,20 @@ def describe(config: Mapping[str, Any]) -> str:
         lines.append("The hours are those of the paper's model; this run's own is a thousand times smaller.")
     total = sum(step.seconds or 0 for step in steps if step.of == GPU) / 3600
     training = sum(step.seconds or 0 for step in steps if step.rule.startswith("train_")) / 3600
-    lines.append(f"GPU-hours: {total:.0f} in all. Walltime: {total:.0f} h on one GPU; on 8, {total / 8:.0f} h, where trainings")
-    lines.append(f"({training:.0f} GPU-hours) use all of them at once and sampling and answering are dealt out in shards.")
+    lines.append(
+        f"GPU-hours: {total:.0f} in all. Walltime: {total:.0f} h on one GPU; on 8, {total / 8:.0f} h, where trainings"
+    )
+    lines.append(
+        f"({training:.0f} GPU-hours) use all of them at once and sampling and answering are dealt out in shards."
+    )
     lines.append("Selection keeps fewer questions than all, so train_grpo is the most it can be.")
     lines += ["", "Basis of the estimates"]
-    lines += [f"  {name}: {cost.seconds:g} s of a {cost.of} per {cost.unit} ({cost.basis})" for name, cost in COSTS.items()]
-    lines.append(f"  answers: {', '.join(f'{count} tokens in {style} style' for style, count in ANSWER_TOKENS.items())}")
+    lines += [
+        f"  {name}: {cost.seconds:g} s of a {cost.of} per {cost.unit} ({cost.basis})" for name, cost in COSTS.items()
+    ]
+    lines.append(
+        f"  answers: {', '.join(f'{count} tokens in {style} style' for style, count in ANSWER_TOKENS.items())}"
+    )
     return "\n".join(lines)
 
 

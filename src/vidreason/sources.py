@@ -168,7 +168,9 @@ def lock_source(source: Source, path: str | Path) -> Lock:
         files = [file for file in hub.list_files(source.hub, revision) if source.wants(file.path)]
         origin, place = FROM_HUB, f"{source.hub.page}/tree/{revision}"
     there = {file.path for file in files}
-    absent = [pattern for pattern in source.files if not any(mark in pattern for mark in "*?[") and pattern not in there]
+    absent = [
+        pattern for pattern in source.files if not any(mark in pattern for mark in "*?[") and pattern not in there
+    ]
     if absent or not files:
         raise SourceError(
             f"source {source.name}: {absent or list(source.files)} not found in {place}. Is it another revision "
@@ -257,7 +259,9 @@ def _asked_for(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
     absent = sorted(asked - {file.path for file in found})
     if absent:
         # Not an error here: a question without a video is a counted row of the benchmark.
-        print(f"{source.name}: {len(absent)} of {len(asked)} videos asked about are not in it: {absent[:5]}", flush=True)
+        print(
+            f"{source.name}: {len(absent)} of {len(asked)} videos asked about are not in it: {absent[:5]}", flush=True
+        )
     return found
 
 
@@ -410,9 +414,9 @@ def _unpack_one(source: Source, folder: Path, path: str, digest: str, rule: Mapp
     """Unpack one archive, or see that it is unpacked."""
     into, patterns = str(rule["into"]), [str(pattern) for pattern in rule["members"]]
     known = _Contents.of(folder, path)
-    if known is not None and (known.digest, known.into, known.patterns) == (digest, into, patterns):
-        if known.is_whole(folder):
-            return known
+    same = known is not None and (known.digest, known.into, known.patterns) == (digest, into, patterns)
+    if known is not None and same and known.is_whole(folder):
+        return known
     if not (folder / path).exists():
         raise SourceError(
             f"source {source.name}: {folder / path} is gone, and what came out of it is not whole. Delete "

@@ -490,6 +490,28 @@ class TestBrokenArchives:
         archive.write_bytes(raw)
         refused(archive, into, r"'data/videos/deep/b.mp4': .* damaged \(Bad CRC", written=["data/videos/a.mp4"])
 
+    def test_a_zip_that_cannot_be_inflated(self, tmp_path, into):
+        archive = pack(tmp_path / "x.zip", {"a.mp4": b"frames"})
+        patch(archive, (b"a.mp4", 5, b"\7"))  # a block of a type that does not exist
+        refused(archive, into, "'a.mp4': the archive is cut short or damaged .*invalid block type")
+
+    def test_flags_that_the_reader_does_not_know(self, tmp_path, into):
+        archive = patch(pack(tmp_path / "x.zip", {"a.mp4": b"1"}), (b"PK\1\2", 8, b"\x20\0"))
+        refused(archive, into, r"'a.mp4': the archive is cut short or damaged \(compressed patched data")
+
+    def test_a_name_that_is_not_what_it_is_declared_to_be(self, tmp_path, into):
+        archive = patch(pack(tmp_path / "x.zip", {"é.mp4": b"1"}), (b"PK\1\2", 46, b"\xff"))
+        refused(archive, into, r"cut short or damaged \('utf-8' codec can't decode")
+
+    @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+    def test_a_size_beyond_all_numbers(self, tmp_path, into, suffix):
+        header = tarfile.TarInfo("a")
+        header.type, header.size = b"V", 1 << 80
+        raw = header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240)
+        archive = tmp_path / f"x{suffix}"
+        archive.write_bytes(raw if suffix == ".tar" else gzip.compress(raw))
+        refused(archive, into, "cut short", ["b"])
+
     @pytest.mark.parametrize("where", ["data", "checksum", "length", "behind"])
     def test_a_damaged_gzip_is_noticed_before_anything_is_written(self, tmp_path, into, where):
         archive = pack(tmp_path / "x.tar.gz", FILES)

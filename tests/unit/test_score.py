@@ -158,8 +158,8 @@ def test_videos_known_to_be_missing_stop_nothing(tmp_path: Path) -> None:
     predictions = change(predictions_of("r1", "video_mme"), 7, **lost)
     score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, known_missing={"count": 1})
     assert (score["n"], score["with_frames"], score["coverage"]) == (8, 7, 0.875)
+    more = change(predictions, 6, **lost)
     with pytest.raises(ValueError, match=r"1 of 8 questions \(0.1250\)"):
-        more = change(predictions, 6, **lost)
         scored(tmp_path, "r1", "video_mme", with_predictions=more, known_missing={"count": 1})
 
 

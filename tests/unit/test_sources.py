@@ -120,7 +120,11 @@ def test_only_what_is_needed_is_fetched_once_and_verified(place: Place) -> None:
     lock = json.loads((place.root / "config/locks/Things.json").read_text())
     archive = (place.hub.root / "datasets/owner/things/videos.zip").read_bytes()
     assert lock["revision"] == MAIN
-    assert lock["files"][1] == {"path": "videos.zip", "size": len(archive), "sha256": hashlib.sha256(archive).hexdigest()}
+    assert lock["files"][1] == {
+        "path": "videos.zip",
+        "size": len(archive),
+        "sha256": hashlib.sha256(archive).hexdigest(),
+    }
     assert set(lock["files"][0]) == {"path", "size", "git_sha1"}
     place.hub.log.clear()
     written = (place.folder / "data/a.mp4").stat().st_mtime_ns
@@ -150,14 +154,26 @@ def test_what_passes_is_waited_for(place: Place, fault: Fault) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Fault("unauthorized", times=None), "the hub answered 401; it refuses access; HF_TOKEN is not set. See .*/datasets/owner/things"),
-        (Fault("gated", "*/resolve/*", None), "access is gated. Accept its conditions at .*/datasets/owner/things .* HF_TOKEN"),
+        (
+            Fault("unauthorized", times=None),
+            "the hub answered 401; it refuses access; HF_TOKEN is not set. See .*/datasets/owner/things",
+        ),
+        (
+            Fault("gated", "*/resolve/*", None),
+            "access is gated. Accept its conditions at .*/datasets/owner/things .* HF_TOKEN",
+        ),
         (Fault("no_revision", times=None), "there is no revision 'main'"),
         (Fault("too_many", "*/api/*", None), "the hub answered 429; also at the last of 1 tries"),
         (Fault("server_error", "*/api/*", None), "the hub answered 500; also at the last of 1 tries"),
         (Fault("cut_short", "*/table.json", None), "cannot be reached or breaks off|was refused"),
-        (Fault("wrong_checksum", "*/videos.zip", None), r"videos.zip was refused: .* not what the hub promises \(sha256"),
-        (Fault("wrong_checksum", "*/table.json", None), r"table.json was refused: .* not what the hub promises \(git sha1"),
+        (
+            Fault("wrong_checksum", "*/videos.zip", None),
+            r"videos.zip was refused: .* not what the hub promises \(sha256",
+        ),
+        (
+            Fault("wrong_checksum", "*/table.json", None),
+            r"table.json was refused: .* not what the hub promises \(git sha1",
+        ),
         (Fault("web_page", "*/table.json", None), "table.json(?s:.*)(was refused|breaks off)"),
     ],
     ids=lambda value: f"{value.kind}-{value.path_glob.strip('*/')}" if isinstance(value, Fault) else "",
@@ -198,7 +214,8 @@ def test_a_gated_source_opens_with_a_token_that_is_written_nowhere(place: Place)
     assert "Accept its conditions at " in printed
     assert "HF_TOKEN is not set" in printed
     place.environment["HF_TOKEN"] = "hf_someone_elses"
-    assert "HF_TOKEN is set, but its account has no access" in (other := place.run(ok=False))
+    other = place.run(ok=False)
+    assert "HF_TOKEN is set, but its account has no access" in other
     place.environment["HF_TOKEN"] = place.hub.token
     last = place.run()
     place.check_whole()

@@ -6,7 +6,16 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from vidreason.config import ConfigError, annotations_at, load_runs, path_at, ready_at, resolve_arm, weights_arm
+from vidreason.config import (
+    ConfigError,
+    annotations_at,
+    load_runs,
+    path_at,
+    ready_at,
+    resolve_arm,
+    sources_of,
+    weights_arm,
+)
 from vidreason.provenance import code_digest, file_digest
 from vidreason.sources import Lock, Source, SourceError
 
@@ -37,7 +46,7 @@ except ConfigError as error:
 WORLDS = [run for run, settings in RUNS.items() if "world" in settings]
 # What is fetched is shared by all runs, so it is described by the configuration of this call alone.
 SOURCES = RUNS[config["run"]]["sources"]
-# A lock that is there is a file like any other, which no rule makes: a source is asked for once.
+# A lock that is there is a file like any other, which nothing makes again: a source is asked for once.
 UNLOCKED = [source for source in SOURCES if not os.path.exists(f"config/locks/{source}.json")]
 
 
@@ -75,54 +84,6 @@ def path_of(wildcards, key):
     """Path at a key of the run's configuration; it must exist unless the run makes it."""
     try:
         return path_at(run_of(wildcards), key, LAYERS[wildcards.run])
-    except ConfigError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def ready(wildcards, path):
-    """What must be there before a path can be read; the path of a data set is a folder that many rules fill."""
-    return ready_at(run_of(wildcards), path)
-
-
-def data_root(wildcards, key="dataset"):
-    """Folder of a data set or benchmark."""
-    dataset = wildcards.get(key, "nextqa")
-    return path_of(wildcards, f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.root")
-
-
-def data_ready(wildcards):
-    """What must be there before a data set can be read: its folder, or the last step of fetching it."""
-    return [ready(wildcards, data_root(wildcards)), *annotations_ready(wildcards)]
-
-
-def annotations_ready(wildcards):
-    """The source of an annotation file that is not in the data set's own folder."""
-    name = annotations_of(wildcards)
-    elsewhere = ready(wildcards, name) if name else name
-    return [elsewhere] if elsewhere != name else []
-
-
-def questions_expected(wildcards):
-    """How many questions a data set must hold."""
-    dataset = wildcards.get("dataset", "nextqa")
-    return run_of(wildcards)["benchmarks" if dataset in BENCHMARKS else "data"][dataset]["questions"]
-
-
-def lock_of(wildcards):
-    """Lock of a source; one that is there must be of the source as it is configured."""
-    path = f"config/locks/{wildcards.source}.json"
-    if wildcards.source not in UNLOCKED:
-        try:
-            Lock.load(path).check(Source.of(wildcards.source, SOURCES[wildcards.source]), path)
-        except SourceError as error:
-            raise WorkflowError(str(error)) from None
-    return path
-
-
-def annotations_of(wildcards):
-    """Name of a data set's annotation file; benchmarks have fixed names."""
-    try:
-        return annotations_at(run_of(wildcards), wildcards.get("dataset", "nextqa"), LAYERS[wildcards.run])
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
 
@@ -187,53 +148,6 @@ def training_questions(wildcards):
 def training_frames(wildcards):
     """Frame tables of an arm's questions."""
     return frame_tables(wildcards, arm_of(wildcards)["data"])
-
-
-def checkpoint_of(wildcards, arm):
-    """Weights of an arm: given and checked, or what its training writes."""
-    settings = run_of(wildcards)
-    arm = weights_arm(settings, arm)
-    method = settings["arms"][arm]["method"]
-    if method == "given":
-        return f"results/{wildcards.run}/import_weights/{arm}/checkpoint"
-    return f"results/{wildcards.run}/train_{method}/{arm}/seed{wildcards.seed}/checkpoint"
-
-
-def given(wildcards, key):
-    """Folder that a given arm takes its weights, its tokenizer or its processor from; None for none."""
-    return path_of(wildcards, f"arms.{wildcards.arm}.{key}") if arm_of(wildcards).get(key) else None
-
-
-def given_ready(wildcards):
-    """What must be there before given weights can be imported."""
-    folders = [given(wildcards, key) for key in ("weights", "tokenizer", "processor")]
-    return [ready(wildcards, folder) for folder in folders if folder]
-
-
-def given_weights(wildcards):
-    """Folder of the weights."""
-    return given(wildcards, "weights")
-
-
-def given_tokenizer(wildcards):
-    """Folder of the tokenizer, where the weights' own has none."""
-    return given(wildcards, "tokenizer")
-
-
-def given_processor(wildcards):
-    """Folder of the processor's settings, where the weights' own has none."""
-    return given(wildcards, "processor")
-
-
-def own_weights(wildcards):
-    """Weights that an arm answers with."""
-    arm_of(wildcards)
-    return checkpoint_of(wildcards, wildcards.arm)
-
-
-def parent_weights(wildcards):
-    """Weights that an arm's training starts from."""
-    return checkpoint_of(wildcards, arm_of(wildcards)["parent"])
 
 
 def selected_questions(wildcards):

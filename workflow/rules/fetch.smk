@@ -3,6 +3,11 @@
 # changes, never because code did.
 
 
+rule fetch_sources:
+    input:
+        expand("data/{source}/fetched.json", source=sources_of(RUNS[config["run"]])),
+
+
 rule lock_source:
     output:
         lock="config/locks/{source}.json",
@@ -12,9 +17,9 @@ rule lock_source:
         "logs/lock_source/{source}.tsv"
     wildcard_constraints:
         source=one_of(UNLOCKED),
+    retries: 1
     conda:
         "../../envs/video.yaml"
-    retries: 1
     params:
         source=lookup(dpath="{source}", within=SOURCES),
     script:
@@ -30,9 +35,9 @@ rule fetch_source:
         "logs/fetch_source/{source}.log",
     benchmark:
         "logs/fetch_source/{source}.tsv"
+    retries: 1
     conda:
         "../../envs/video.yaml"
-    retries: 1
     params:
         source=lookup(dpath="{source}", within=SOURCES),
     script:

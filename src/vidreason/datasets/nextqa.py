@@ -282,7 +282,8 @@ def located(root: Path, video: str) -> str:
 
 def _rank(seed: int, video: str) -> str:
     """A place in a random order that depends on nothing but the seed and the video's own name."""
-    return hashlib.sha256(f"{seed}:{video}".encode()).hexdigest()
+    name = video.removeprefix(f"{BUCKET}/")  # both published forms of the data are split alike
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
 def _first_videos(questions: list[Question], ranked: list[str], limit: int | None) -> list[Question]:

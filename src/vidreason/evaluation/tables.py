@@ -152,7 +152,19 @@ def by_task_table(runs: Runs) -> pd.DataFrame:
             unparsed = sum(row.has_frames and _letter(row, parser) is None for row in answers)
             numbers = [*_interval(estimate), percent(chance_level(answers)), unparsed, seed]
             rows.append([arm.name, arm.label, *key, len(answers), _covered(answers), *numbers])
-    columns = ["arm", "label", "benchmark", "task", "temporal", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance"]
+    columns = [
+        "arm",
+        "label",
+        "benchmark",
+        "task",
+        "temporal",
+        "n",
+        "coverage",
+        "accuracy",
+        "ci_low",
+        "ci_high",
+        "chance",
+    ]
     return pd.DataFrame(rows, columns=[*columns, "unparsed", "seed"])
 
 

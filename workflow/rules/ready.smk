@@ -1,0 +1,96 @@
+# Where data and weights are, and what must be there before they can be read. No rule is defined here.
+
+
+def ready(wildcards, path):
+    """What must be there before a path can be read; the path of a data set is a folder that many rules fill."""
+    return ready_at(run_of(wildcards), path)
+
+
+def data_root(wildcards):
+    """Folder of a data set or benchmark."""
+    dataset = wildcards.get("dataset", "nextqa")
+    return path_of(wildcards, f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.root")
+
+
+def data_ready(wildcards):
+    """What must be there before a data set can be read: its folder, or the last step of fetching it."""
+    return [ready(wildcards, data_root(wildcards)), *annotations_ready(wildcards)]
+
+
+def annotations_of(wildcards):
+    """Name of a data set's annotation file; benchmarks have fixed names."""
+    try:
+        return annotations_at(run_of(wildcards), wildcards.get("dataset", "nextqa"), LAYERS[wildcards.run])
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def annotations_ready(wildcards):
+    """The source of an annotation file that is not in the data set's own folder."""
+    name = annotations_of(wildcards)
+    elsewhere = ready(wildcards, name) if name else name
+    return [elsewhere] if elsewhere != name else []
+
+
+def questions_expected(wildcards):
+    """How many questions a data set must hold."""
+    dataset = wildcards.get("dataset", "nextqa")
+    return run_of(wildcards)["benchmarks" if dataset in BENCHMARKS else "data"][dataset]["questions"]
+
+
+def lock_of(wildcards):
+    """Lock of a source; one that is there must be of the source as it is configured."""
+    path = f"config/locks/{wildcards.source}.json"
+    if wildcards.source not in UNLOCKED:
+        try:
+            Lock.load(path).check(Source.of(wildcards.source, SOURCES[wildcards.source]), path)
+        except SourceError as error:
+            raise WorkflowError(str(error)) from None
+    return path
+
+
+def given(wildcards, key):
+    """Folder that a given arm takes its weights, its tokenizer or its processor from; None for none."""
+    return path_of(wildcards, f"arms.{wildcards.arm}.{key}") if arm_of(wildcards).get(key) else None
+
+
+def given_ready(wildcards):
+    """What must be there before given weights can be imported."""
+    folders = [given(wildcards, key) for key in ("weights", "tokenizer", "processor")]
+    return [ready(wildcards, folder) for folder in folders if folder]
+
+
+def given_weights(wildcards):
+    """Folder of the weights."""
+    return given(wildcards, "weights")
+
+
+def given_tokenizer(wildcards):
+    """Folder of the tokenizer, where the weights' own has none."""
+    return given(wildcards, "tokenizer")
+
+
+def given_processor(wildcards):
+    """Folder of the processor's settings, where the weights' own has none."""
+    return given(wildcards, "processor")
+
+
+def checkpoint_of(wildcards, arm):
+    """Weights of an arm: given and checked, or what its training writes."""
+    settings = run_of(wildcards)
+    arm = weights_arm(settings, arm)
+    method = settings["arms"][arm]["method"]
+    if method == "given":
+        return f"results/{wildcards.run}/import_weights/{arm}/checkpoint"
+    return f"results/{wildcards.run}/train_{method}/{arm}/seed{wildcards.seed}/checkpoint"
+
+
+def own_weights(wildcards):
+    """Weights that an arm answers with."""
+    arm_of(wildcards)
+    return checkpoint_of(wildcards, wildcards.arm)
+
+
+def parent_weights(wildcards):
+    """Weights that an arm's training starts from."""
+    return checkpoint_of(wildcards, arm_of(wildcards)["parent"])
