@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests that share an expensive run to one process, and begin with them: the others fill the gaps."""
     shared: Sequence[tuple[str, str]] = (("paper", "paper"), ("finished", "tiny"), ("spare", "tiny"))

@@ -1,15 +1,18 @@
-"""Lock, fetch and unpack one source in the current folder: `python -m tests.hub.steps SETTINGS [delete_archives] [impatient]`.
+"""Lock, fetch and unpack one source in the current folder: `python -m tests.hub.steps SETTINGS [delete_archives] [impatient] [unchecked]`.
 
-In a process of its own, because huggingface-hub reads its environment when it is imported. Waits are short.
+In a process of its own, because huggingface-hub reads its environment when it is imported. Waits are
+short; `impatient` waits never, `unchecked` does not ask how much room there is.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from huggingface_hub import constants
 
-from vidreason import hub
+from vidreason import hub, sources
 from vidreason.archives import ArchiveError
 from vidreason.sources import HubError, Source, SourceError, fetch_source, lock_source, unpack_source
 
@@ -21,6 +24,8 @@ def main() -> None:
     """Do what is not done yet, as the rules would."""
     hub.WAITS = () if "impatient" in sys.argv else (0.05, 0.05)
     constants.DOWNLOAD_CHUNK_SIZE = 1 << 12  # the library writes nothing before it has so much, by default 10 MB
+    if "unchecked" in sys.argv:
+        sources.shutil = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=1 << 60), rmtree=shutil.rmtree)
     source = Source.of(NAME, json.loads(sys.argv[1]))
     lock, folder = Path(f"config/locks/{NAME}.json"), Path("data") / NAME
     try:

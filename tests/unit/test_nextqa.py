@@ -239,3 +239,35 @@ def test_a_bad_completion_is_named(tmp_path, completion, words):
     (tmp_path / "c.json").write_text(json.dumps([COLD, changed(COLD, gpt=completion)]))
     with pytest.raises(ValueError, match=f"c.json: record 2: .*{words}"):
         coldstart.read(tmp_path, "c.json")
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        (1, "before its commit d8ee1c8, when the file had 3.98 MB and more questions"),
+        (5496, "have a file of 2.25 MB. Fewer questions than that: was it cut short"),
+    ],
+)
+def test_a_count_other_than_the_papers_names_the_revision_it_looks_like(tmp_path, expected, words):
+    other = changed(CONVERSATION, human=CONVERSATION["conversations"][0]["value"].replace("What are", "Where are"))
+    (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps([CONVERSATION, other]))
+    paths = {f"{name}_path": tmp_path / name for name in ("train", "validation", "dropped", "clips")}
+    with pytest.raises(ValueError, match=words) as caught:
+        nextqa.filter_nextqa(tmp_path, None, 30, 0.0, 0, **paths, expected=expected)
+    assert f"2 questions in 0.00 MB, expected are {expected}" in str(caught.value)
+    assert "set data.nextqa.questions to 2, or to null" in str(caught.value)
+    assert not (tmp_path / "train").exists()
+
+
+def test_the_split_does_not_depend_on_which_form_is_read(tmp_path):
+    """The conversations name a video below the bucket's folder, the other file below the root."""
+    assert nextqa._rank(3, "0_30_s_nextqa/NextQA/NExTVideo/1/2.mp4") == nextqa._rank(3, "NextQA/NExTVideo/1/2.mp4")
+    assert nextqa._rank(3, "NextQA/NExTVideo/1/2.mp4") != nextqa._rank(4, "NextQA/NExTVideo/1/2.mp4")
+
+
+def test_the_cold_starts_videos_are_found_below_the_bucket(tmp_path):
+    video = tmp_path / "0_30_s_nextqa" / COLD["video"]
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"")
+    (tmp_path / "nextqa-coldstart-16.json").write_text(json.dumps([COLD]))
+    assert coldstart.read(tmp_path)[0].video == f"0_30_s_nextqa/{COLD['video']}"

@@ -163,6 +163,10 @@ FORMS = {
     "tied, both stored, in shards": lambda folder: rewrite(
         folder, lambda weights: weights.update({TIED: weights[EMBEDDING]}), SHARD_BYTES
     ),
+    "tied, stored in two types": lambda folder: rewrite(
+        folder,
+        lambda weights: {**cast(torch.bfloat16)(weights), TIED: weights[EMBEDDING].bfloat16().float()},
+    ),
     "tied, output stored": change_weights(lambda weights: weights.update({TIED: weights.pop(EMBEDDING)})),
     "untied": untied,
 }
@@ -379,14 +383,14 @@ class TestTokenizer:
         checkpoint.save_tokenizer(words, published)
         assert "has 513 tokens, but text_config.vocab_size is 512" in faults_of(published)
 
-    def test_ids_with_gaps_count(self, published):
-        edit(published / "tokenizer_config.json", added_tokens_decoder__511=...)
-        settings = json.loads((published / "tokenizer_config.json").read_text())
-        settings["added_tokens_decoder"]["600"] = settings["added_tokens_decoder"]["510"] | {"content": "<far>"}
-        (published / "tokenizer_config.json").write_text(json.dumps(settings))
-        highest = max(load_tokenizer(published).get_vocab().values())
-        assert highest >= 512
-        assert f"has {highest + 1} tokens, but text_config.vocab_size is 512" in faults_of(published)
+    def test_ids_with_gaps_count(self, published, tmp_path):
+        words = Tokenizer(models.WordLevel({"<unk>": 0, "<|endoftext|>": 509, "red": 600}, unk_token="<unk>"))
+        whole = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<|endoftext|>")
+        assert len(whole) == 3
+        checkpoint.save_tokenizer(whole, tmp_path)
+        for name in WORDS:
+            (published / name).unlink()
+        assert "has 601 tokens, but text_config.vocab_size is 512" in faults_of(published, tokenizer=tmp_path)
 
     def test_the_end_must_be_one_token(self, published, tmp_path):
         words = Tokenizer(models.WordLevel({"<unk>": 0, "red": 1, "<end>": 2}, unk_token="<unk>"))
@@ -433,9 +437,15 @@ class TestTokenizer:
         message = faults_of(published)
         assert said in message
         assert name in message
+        assert "1 fault." in message
         with pytest.raises(CheckpointError, match="the tokenizer cannot be loaded") as caught:
             load_tokenizer(published)
         assert name in str(caught.value)
+
+    def test_each_pointer_is_a_fault(self, published):
+        for name in ("vocab.json", "merges.txt"):
+            (published / name).write_text(POINTER)
+        assert "2 faults." in faults_of(published)
 
 
 class TestProcessor:

@@ -345,6 +345,27 @@ def test_what_the_hub_cache_has_is_not_downloaded(place: Place) -> None:
     place.check_whole()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("impatient", "are still to be fetched, 0.00 GB are free in"), ("unchecked", "the disk is full")],
+)
+def test_a_full_disk_leaves_nothing_half_written(place: Place, option: str, words: str) -> None:
+    (place.root / "data").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place.root / "data")]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        printed = place.run(option, ok=False)
+        assert words in printed
+        assert "source Things" in printed
+        place.check_nothing_is_taken_for_whole()
+    finally:
+        subprocess.run(["umount", str(place.root / "data")], check=True)
+    place.run()
+    place.check_whole()
+
+
 def test_a_folder_where_a_file_should_be(place: Place) -> None:
     (place.folder / "table.json").mkdir(parents=True)
     assert "data/Things/table.json is a folder where a file should be" in place.run(ok=False)

@@ -205,8 +205,6 @@ def _same_tensor(folder: Path, output: StoredWeight, embedding: StoredWeight) ->
     for key, weight in ((TIED, output), (EMBEDDING, embedding)):
         with safe_open(folder / weight.file, framework="pt") as file:
             tensors.append(file.get_tensor(key))
-    if tensors[0].dtype != tensors[1].dtype:
-        tensors = [tensor.float() for tensor in tensors]
     return torch.equal(*tensors)
 
 
