@@ -45,7 +45,7 @@ seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 	$(VENV)/bin/python docs/show_seeds.py results/demo results/demo-seed1 results/demo-seed2
 
 test: setup  ## Unit, golden and workflow tests, on CORES processes
-	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $(CORES) --dist loadgroup
+	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $(CORES) --dist loadfile
 	$(VENV)/bin/python -m tests.golden.check tests/golden
 
 test-all: setup  ## The slow tests too

@@ -1,7 +1,6 @@
 """Settings of all tests."""
 
 import os
-from collections.abc import Sequence
 
 import pytest
 
@@ -10,12 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that share an expensive run to one process, and begin with them: the others fill the gaps."""
-    shared: Sequence[tuple[str, str]] = (("paper", "paper"), ("finished", "tiny"), ("spare", "tiny"))
-    for item in items:
-        group = next((group for fixture, group in shared if fixture in getattr(item, "fixturenames", ())), None)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """Begin with the tests that run Snakemake: they take longest, and the others fill the gaps beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from vidreason.files import write_aside
+from vidreason.files import looks_like_text, write_aside
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
@@ -84,10 +84,10 @@ def looks_like_archive(name: str | Path) -> bool:
     return str(name).lower().endswith(SUFFIXES)
 
 
-def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",)) -> list[Member]:
+def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",), keep: bool = True) -> list[Member]:
     """Unpack the files of a .zip, .tar, .tar.gz or .tgz whose names match one of the patterns.
 
-    A file that is there with the declared size is not written again. `__MACOSX` folders and `.DS_Store` files are never
+    A file that is there with the declared size is not written again, unless `keep` is False. `__MACOSX` folders and `.DS_Store` files are never
     unpacked. `into` itself may be a symbolic link; nothing below it is written through one.
 
     Args:
@@ -95,6 +95,8 @@ def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",
         into: The folder to unpack into; created if absent.
         members: Patterns over the whole path, upper and lower case told apart; `*` also stands for `/`. A pattern
             without `*`, `?` and `[` is a path.
+        keep: Take a file of the declared size for what the archive holds. False where files may come from another
+            archive: everything is written anew.
 
     Returns:
         The files wanted, in order of name, whether written now or there before.
@@ -117,7 +119,7 @@ def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",
     _refuse_impostors(archive)
     zipped = archive.name.lower().endswith(".zip")
     wanted = _select(archive, _zip_entries(archive) if zipped else _tar_entries(archive), members)
-    missing = _missing(archive, wanted, into)
+    missing = _missing(archive, wanted, into, keep)
     if missing:
         with _explained(archive):
             into.mkdir(parents=True, exist_ok=True)
@@ -146,7 +148,7 @@ def _refuse_impostors(archive: Path) -> None:
         head = stream.read(512)
     if not head:
         raise ArchiveError(f"{archive}: the file is empty. {_FETCH_AGAIN}")
-    text = all(byte in b"\t\n\r\f" or byte >= 32 for byte in head)
+    text = looks_like_text(head)
     signature = next(known for known in _SIGNATURES if head.startswith(known))
     if text or signature != {".zip": b"PK", ".tar": b""}.get(archive.suffix.lower(), b"\x1f\x8b"):
         kind = "text, such as a web page or an error message" if text else _SIGNATURES[signature]
@@ -342,8 +344,8 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _missing(archive: Path, wanted: dict[str, int], into: Path) -> dict[str, int]:
-    """The wanted files that are not in the folder with their size.
+def _missing(archive: Path, wanted: dict[str, int], into: Path, keep: bool = True) -> dict[str, int]:
+    """The wanted files that are not in the folder with their size; without `keep` all of them.
 
     Raises:
         ArchiveError: Something else stands in the place of a file or of its folder.
@@ -365,7 +367,7 @@ def _missing(archive: Path, wanted: dict[str, int], into: Path) -> dict[str, int
             state = _state(into / name)
             if state and (not stat.S_ISREG(state.st_mode) or os.path.samestat(state, own)):
                 raise _in_the_way(archive, name, into / name, "a file other than the archive")
-            if state is None or state.st_size != size:
+            if state is None or state.st_size != size or not keep:
                 missing[name] = size
     return missing
 

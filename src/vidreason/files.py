@@ -164,6 +164,16 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
+def looks_like_text(head: bytes) -> bool:
+    r"""Whether the first bytes of a file are text: a web page, an error message, a Git LFS pointer.
+
+    Example:
+        >>> looks_like_text(b"<!DOCTYPE html>"), looks_like_text(b"PK\x03\x04")
+        (True, False)
+    """
+    return all(byte in b"\t\n\r\f" or byte >= 32 for byte in head)
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with Path(path).open("rb") as stream:

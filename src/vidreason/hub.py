@@ -13,12 +13,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
-from vidreason.files import sha256_of
+from vidreason.files import sha256_of, sha256_text
 
-TYPES = ("model", "dataset")
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between tries where the hub is unwell; a longer Retry-After of its own is obeyed up to `LONGEST_WAIT`."""
 LONGEST_WAIT = 120.0
@@ -26,6 +25,8 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be gone at the next try."""
 PARTIAL = ".partial"
 """Folder, below a source's own, where files lie until they are whole."""
+RESERVED = (PARTIAL, ".unpacked", "fetched.json", "unpacked.json")
+"""Names in a source's folder that no file of a repository may take."""
 
 Result = TypeVar("Result")
 
@@ -55,13 +56,16 @@ class HubRepo:
 
         return f"{constants.ENDPOINT}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
 
+    def __str__(self) -> str:
+        return f"source {self.name} ({self.type} {self.repo})"
+
 
 @dataclasses.dataclass(frozen=True)
 class HubFile:
     """A file of a repository at a commit.
 
     Attributes:
-        path: Path in the repository.
+        path: Path in the repository: relative, within it, and none of `RESERVED`.
         size: Bytes.
         sha256: Digest of the bytes; `""` where the hub names another one.
         git_sha1: Git's digest of the file as a blob, which the hub names for small files; `""` where it is not known.
@@ -71,6 +75,15 @@ class HubFile:
     size: int
     sha256: str = ""
     git_sha1: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a path that would be written elsewhere."""
+        parts = PurePosixPath(self.path).parts
+        if not parts or parts[0] in ("/", *RESERVED) or ".." in parts or "\\" in self.path or "\0" in self.path:
+            raise ValueError(
+                f"a file of a repository is called {self.path!r}; allowed are relative paths without '..' and backslashes, "
+                f"and not {', '.join(RESERVED)}"
+            )
 
     @property
     def digest(self) -> str:
@@ -120,7 +133,7 @@ def resolve_revision(repo: HubRepo, revision: str) -> str:
     with _explained(repo, revision):
         found = _patiently(lambda: HfApi().repo_info(repo.repo, revision=revision, repo_type=repo.type))
     if not found.sha:
-        raise HubError(f"{_head(repo)}: the hub names no commit for revision {revision!r}")
+        raise HubError(f"{repo}: the hub names no commit for revision {revision!r}")
     return str(found.sha)
 
 
@@ -137,14 +150,22 @@ def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
         listed = _patiently(
             lambda: list(HfApi().list_repo_tree(repo.repo, recursive=True, revision=commit, repo_type=repo.type))
         )
-    files = [entry for entry in listed if isinstance(entry, RepoFile)]
-    found = [
-        HubFile(file.path, file.lfs.size, sha256=file.lfs.sha256)
-        if file.lfs
-        else HubFile(file.path, file.size, git_sha1=file.blob_id)
-        for file in files
-    ]
+        found = [
+            HubFile(file.path, file.lfs.size, sha256=file.lfs.sha256)
+            if file.lfs
+            else HubFile(file.path, file.size, git_sha1=file.blob_id)
+            for file in listed
+            if isinstance(file, RepoFile)
+        ]
     return sorted(found, key=lambda file: file.path)
+
+
+def bytes_left(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> int:
+    """Bytes of a file that would have to be downloaded: none where the hub cache has it, the rest of a partial one."""
+    if _cached(repo, commit, file) is not None:
+        return 0
+    partial = _partial(file, folder)
+    return max(0, file.size - (partial.stat().st_size if partial.exists() else 0))
 
 
 def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
@@ -162,54 +183,82 @@ def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
     Raises:
         HubError: It cannot be had, or its bytes are not those that the hub promises: these are thrown away.
     """
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    target = folder / file.path
+    with _explained(repo, commit, file):
+        cached = _cached(repo, commit, file)
+        if cached is not None and file.describes(cached):
+            link(cached, target)
+            return
+        if HF_HUB_OFFLINE:
+            raise HubError(
+                f"{repo}: {file.path} is not in {folder}, and HF_HUB_OFFLINE forbids to download it. Fetch it on a machine "
+                f"with a network, without HF_HUB_OFFLINE, or name a copy with VIDREASON_MIRROR"
+            )
+        partial = _partial(file, folder)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        _patiently(lambda: _go_on(repo, commit, file, partial))
+        if not file.describes(partial):
+            raise _refused(repo, file, partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(target)
+
+
+def _partial(file: HubFile, folder: Path) -> Path:
+    """Where a file lies until it is whole; two files of the same bytes have places of their own."""
+    return folder / PARTIAL / sha256_text(f"{file.path}\0{file.digest}")
+
+
+def _cached(repo: HubRepo, commit: str, file: HubFile) -> Path | None:
+    """The file in huggingface-hub's own cache, if it is there at this commit."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _go_on(repo: HubRepo, commit: str, file: HubFile, partial: Path) -> None:
+    """Download what a partial file lacks."""
+    from huggingface_hub import errors, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._headers import build_hf_headers
 
-    target = folder / file.path
-    cached = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)
-    if isinstance(cached, str) and file.describes(Path(cached)):
-        link(Path(cached), target)
-        return
-    if HF_HUB_OFFLINE:
-        raise HubError(
-            f"{_head(repo)}: {file.path} is not in {folder}, and HF_HUB_OFFLINE forbids to download it. Fetch it on a "
-            f"machine with a network, without HF_HUB_OFFLINE, or name a copy with VIDREASON_MIRROR"
-        )
-    partial = folder / PARTIAL / file.digest
-    with _explained(repo, commit, file):
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        address = hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit)
-
-        def fetch() -> None:
-            there = partial.stat().st_size if partial.exists() else 0
-            if there > file.size:
-                partial.unlink()
-                there = 0
-            with partial.open("ab") as stream:
-                _claim(stream, repo, file)
-                http_get(
-                    address,
-                    stream,
-                    resume_size=there,
-                    headers=build_hf_headers(),
-                    expected_size=file.size,
-                    displayed_filename=f"{repo.name}/{file.path}",
-                )
-
-        _patiently(fetch)
-    if not file.describes(partial):
-        begins = partial.read_bytes()[:40] if file.size < 1 << 20 else b""
+    there = partial.stat().st_size if partial.exists() else 0
+    if there > file.size:
         partial.unlink()
-        web_page = f"; it begins with {begins!r}" if begins.lstrip().startswith(b"<") else ""
-        raise HubError(
-            f"{_head(repo)}: {file.path} was refused: what came is not what the hub promises "
-            f"({'sha256' if file.sha256 else 'git sha1'} {file.digest}){web_page}. Run again to download it anew; if it "
-            f"happens again, a proxy or {_endpoint()} changes the file"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial.replace(target)
+        there = 0
+    with partial.open("ab") as stream:
+        _claim(stream, repo, file)
+        try:
+            http_get(
+                hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit),
+                stream,
+                resume_size=there,
+                headers=build_hf_headers(),
+                expected_size=file.size,
+                displayed_filename=f"{repo.name}/{file.path}",
+            )
+        except OSError as error:
+            # The library's own complaint about a length has no number; its other errors are HTTP's or the system's.
+            if error.errno is None and not isinstance(error, errors.HfHubHTTPError):
+                stream.flush()
+                raise _refused(repo, file, partial) from error
+            raise
+
+
+def _refused(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
+    """The error for bytes that are not those promised; they are removed, so that the next run begins anew."""
+    with partial.open("rb") as stream:
+        head = stream.read(40)
+    size = partial.stat().st_size
+    partial.unlink()
+    text = f"; it begins with {head!r}: a web page?" if head.lstrip().startswith(b"<") else ""
+    return HubError(
+        f"{repo}: {file.path} was refused: what came is not what the hub promises ({size} of {file.size} bytes, "
+        f"{'sha256' if file.sha256 else 'git sha1'} {file.digest}){text}. Run again to download it anew; if it happens "
+        f"again, a proxy or {_endpoint()} changes the file"
+    )
 
 
 def _claim(stream: IO[bytes], repo: HubRepo, file: HubFile) -> None:
@@ -217,7 +266,7 @@ def _claim(stream: IO[bytes], repo: HubRepo, file: HubFile) -> None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise HubError(f"{_head(repo)}: another process is downloading {file.path} here; wait for it") from error
+        raise HubError(f"{repo}: another process is downloading {file.path} here; wait for it") from error
     except OSError:
         return
 
@@ -235,7 +284,7 @@ def link(source: Path, target: Path) -> None:
 
 def _patiently(call: Callable[[], Result]) -> Result:
     """Call again, a few times, where the hub is busy, unwell or out of reach for a moment."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     for wait in (*WAITS, None):
         try:
@@ -245,17 +294,11 @@ def _patiently(call: Callable[[], Result]) -> Result:
                 raise
             asked = error.response.headers.get("Retry-After", "")
             wait = min(max(wait, float(asked) if asked.isdigit() else 0.0), LONGEST_WAIT)
-        except OfflineModeIsEnabled:
-            raise
-        except (HTTPError, OSError) as error:
-            if wait is None or _is_full(error):
+        except HTTPError:
+            if wait is None:
                 raise
         time.sleep(wait)
     raise AssertionError("the last try returns or raises")
-
-
-def _is_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _endpoint() -> str:
@@ -264,16 +307,12 @@ def _endpoint() -> str:
     return str(constants.ENDPOINT)
 
 
-def _head(repo: HubRepo) -> str:
-    return f"source {repo.name} ({repo.type} {repo.repo})"
-
-
 @contextlib.contextmanager
 def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Iterator[None]:
-    """Turn what the library raises into a `HubError` that says what to do."""
+    """Turn what the library and the system raise into a `HubError` that says what to do."""
     from huggingface_hub import errors
 
-    about = f"{_head(repo)}{f', {file.path}' if file else ''}"
+    about = f"{repo}{f', {file.path}' if file else ''}"
     try:
         yield
     except errors.OfflineModeIsEnabled as error:
@@ -281,7 +320,7 @@ def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Ite
     except errors.GatedRepoError as error:
         raise HubError(
             f"{about}: access is gated. Accept its conditions at {repo.page} with your account, then set HF_TOKEN to a token "
-            f"of that account ({_endpoint()}/settings/tokens); HF_TOKEN {_token_state()}"
+            f"of that account ({_endpoint()}/settings/tokens); {_token_state()}"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{about}: there is no revision {revision!r}. {_what_exists(repo)}") from error
@@ -289,34 +328,42 @@ def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Ite
         raise HubError(f"{about}: this file is not in the repository at {revision}") from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(
-            f"{about}: no such {repo.type} at {repo.page}, or it is private and needs a token: HF_TOKEN {_token_state()}"
+            f"{about}: no such {repo.type} at {repo.page}, or it is private and needs a token: {_token_state()}"
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        if status in (401, 403):
-            advice = f"it refuses access; HF_TOKEN {_token_state()}. See {repo.page}"
+        if status == 401:
+            advice = f"{_token_state()}. A token that is mistyped or expired is refused even where none is needed"
+        elif status == 403:
+            advice = f"it refuses access; {_token_state()}. See {repo.page}"
         elif status in TRANSIENT:
             advice = f"also at the last of {len(WAITS) + 1} tries. Run again later: what is complete is kept"
         else:
             advice = f"which is not expected. Is {_endpoint()} a hub?"
         raise HubError(f"{about}: the hub answered {status}; {advice}") from error
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
-        if _is_full(error):
+    except errors.HTTPError as error:  # type: ignore[attr-defined]
+        raise HubError(
+            f"{about}: {_endpoint()} cannot be reached or breaks off ({type(error).__name__}: {error}). Is HF_ENDPOINT right, "
+            f"and does this machine have a network? Run again: the download goes on where it stopped"
+        ) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise HubError(
                 f"{about}: the disk is full. Make room, or let `data` be a link to a larger disk, and run again: "
                 "what is complete is kept"
             ) from error
         raise HubError(
-            f"{about}: {_endpoint()} cannot be reached or breaks off ({type(error).__name__}: {error}). Is HF_ENDPOINT right, "
-            f"and does this machine have a network? Run again: the download goes on where it stopped"
+            f"{about}: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}"
         ) from error
+    except ValueError as error:
+        raise HubError(f"{about}: {error}") from error
 
 
 def _token_state() -> str:
     """Whether a token is set; never the token."""
     from huggingface_hub import get_token
 
-    return "is set, but its account has no access" if get_token() else "is not set"
+    return "a token is set, but it gives no access" if get_token() else "no token is set"
 
 
 def _what_exists(repo: HubRepo) -> str:

@@ -2,7 +2,7 @@
 
 Nothing is downloaded and nothing is asked of a hub. Sizes come from the locks where there are some, else from the
 configuration, else they are unknown and said to be. Times are estimates from `COSTS`, each with its basis; they hold for
-the paper's model on one A100 and are upper bounds rather than promises.
+the paper's model on one A100 and are no promises.
 """
 
 import dataclasses
@@ -13,10 +13,11 @@ from typing import Any
 
 from vidreason.config import SOURCES, resolve_arm, sources_of, weights_arm
 from vidreason.files import read_json
-from vidreason.sources import Lock
+from vidreason.sources import Lock, Source
 
 LOCKS = Path("config/locks")
 GPU, CPU = "GPU", "CPU core"
+FETCHED = "fetched"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,10 @@ class Cost:
 
 
 COSTS: Mapping[str, Cost] = {
-    "filter_nextqa": Cost(1.0, CPU, "video", "a 30 s video decoded whole takes about 0.9 s on one core"),
-    "extract_frames": Cost(0.5, CPU, "clip", "16 frames of a 30 s or 10 min video take 0.3 to 0.45 s on one core"),
+    "filter_nextqa": Cost(1.0, CPU, "question", "a 30 s video decoded whole takes about 0.9 s; questions share videos"),
+    "extract_frames": Cost(
+        0.5, CPU, "question", "16 frames of a 30 s or 10 min video take 0.3 to 0.45 s; MLVU goes to 9 h"
+    ),
     "train_sft": Cost(1.0, GPU, "question", "own estimate: 3e13 FLOPs forward and back, a tenth of an A100's peak"),
     "generate": Cost(1 / 25, GPU, "token of a batch", "own estimate: 25 tokens a second for every answer of a batch"),
     "train_grpo": Cost(157.0, GPU, "question", "arXiv 2504.09641: 687 steps of 8 questions in 30 h on 8 A100"),
@@ -46,7 +49,7 @@ COSTS: Mapping[str, Cost] = {
 """Step -> cost. The decoding times were measured on this project's test machine (2 cores), the others were not."""
 
 ANSWER_TOKENS = {"reason": 300, "option": 4}
-"""Tokens of an answer by style. Basis: TinyLLaVA-Video-R1's answers of about 300 tokens; a letter and an end."""
+"""Tokens of an answer by style: TinyLLaVA-Video-R1's mean of about 300; a letter and an end. A batch waits for its longest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,7 @@ def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
     state = "not asked for yet"
     sizes: dict[str, int] | None = None
     if fetched.is_file():
-        state, sizes = "fetched", {file["path"]: file["size"] for file in read_json(fetched)["files"]}
+        state, sizes = FETCHED, {file["path"]: file["size"] for file in read_json(fetched)["files"]}
     elif lock.is_file():
         state, sizes = "locked", {file.path: file.size for file in Lock.load(lock).files}
     known = entry["gigabytes"]
@@ -114,7 +117,8 @@ def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
     elif sizes is None:
         packed = total
     else:
-        packed = float(sum(size for path, size in sizes.items() if path.endswith((".zip", ".gz", ".tgz", ".tar"))))
+        source = Source.of(name, entry)
+        packed = float(sum(size for path, size in sizes.items() if source.archive_rule(path)))
     return SourcePlan(name, entry["repo"], state, entry["gated"], entry["licence"], total, packed)
 
 
@@ -127,11 +131,11 @@ def plan_steps(config: Mapping[str, Any]) -> list[StepPlan]:
         world = config["world"]
         counts = {name: world["videos"][name] * world["questions_per_video"][name] for name in counts}
     asked = [count for count in counts.values() if count is not None]
-    clips = sum(asked) if len(asked) == len(counts) else None
+    asked_in_all = sum(asked) if len(asked) == len(counts) else None
     given = [name for name, arm in config["arms"].items() if arm["method"] == "given"]
     steps = [
         _step("import_weights", [run / f"import_weights/{arm}/checkpoint" for arm in given], "weights", None),
-        _step("filter_nextqa", [run / "questions/nextqa.jsonl"], "video", counts["nextqa"]),
+        _step("filter_nextqa", [run / "questions/nextqa.jsonl"], "question", counts["nextqa"]),
         _step(
             "extract_frames",
             [
@@ -139,8 +143,8 @@ def plan_steps(config: Mapping[str, Any]) -> list[StepPlan]:
                 for name, n in config["frames"]["shards"].items()
                 for shard in range(n)
             ],
-            "clip",
-            clips,
+            "question",
+            asked_in_all,
         ),
     ]
     trained = {name: arm for name, arm in config["arms"].items() if arm["method"] in ("sft", "grpo")}
@@ -233,49 +237,52 @@ def describe(config: Mapping[str, Any]) -> str:
     Returns:
         Tables of the sources and of the steps, sums, and the basis of every estimate.
     """
-    sources, steps = plan_sources(config), plan_steps(config)
-    lines = [f"Plan of the run {config['run']} (nothing is downloaded, nothing is started)", ""]
-    if sources:
-        rows = [("source", "download", "on disk", "state", "gated", "licence")]
-        keep = not config["delete_archives"]
-        for source in sources:
-            disk = (
-                None if source.bytes is None or source.packed is None else source.bytes + (source.packed if keep else 0)
-            )
-            rows.append(
-                (
-                    source.name,
-                    _gigabytes(source.bytes),
-                    _gigabytes(disk),
-                    source.state,
-                    "yes" if source.gated else "",
-                    source.licence,
-                )
-            )
-        lines += [*_table(rows), ""]
-        known = [source for source in sources if source.bytes is not None]
-        left = sum(source.bytes or 0 for source in known if source.state != "fetched")
-        unknown = [source.name for source in sources if source.bytes is None]
-        lines.append(
-            f"Still to download: {_gigabytes(left)}{f' and {len(unknown)} sources of unknown size' if unknown else ''}."
-        )
-        if unknown:
-            lines.append("Sizes are known once a source is locked, which downloads nothing:")
-            lines.append("  snakemake " + " ".join(f"{LOCKS}/{name}.json" for name in unknown))
-        for source in sources:
-            if source.gated and source.state != "fetched":
-                lines.append(f"Gated: accept the conditions of {source.repo} on its page and set HF_TOKEN.")
-        lines.append("On disk: the download, plus what comes out of its archives (taken as once their size); with")
-        lines.append("delete_archives: true the archives go.")
-    else:
-        lines.append("Nothing is fetched: the run makes its own videos and weights.")
-    lines.append("")
+    title = f"Plan of the run {config['run']} (nothing is downloaded, nothing is started)"
+    parts = [
+        [title],
+        _sources_told(config, plan_sources(config)),
+        _steps_told(config, plan_steps(config)),
+        _basis_told(),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _sources_told(config: Mapping[str, Any], sources: Sequence[SourcePlan]) -> list[str]:
+    """What is fetched, how much of it is known, and what must be accepted first."""
+    if not sources:
+        return ["Nothing is fetched: the run makes its own videos and weights."]
+    rows = [("source", "download", "on disk", "state", "gated", "licence")]
+    for source in sources:
+        unpacked = 0 if config["delete_archives"] else source.packed
+        disk = None if source.bytes is None or unpacked is None else source.bytes + unpacked
+        gated = "yes" if source.gated else ""
+        sizes = (_gigabytes(source.bytes), _gigabytes(disk))
+        rows.append((source.name, *sizes, source.state, gated, source.licence))
+    left = sum(source.bytes or 0 for source in sources if source.state != FETCHED)
+    unknown = [source.name for source in sources if source.bytes is None]
+    more = f" and {len(unknown)} sources of unknown size" if unknown else ""
+    lines = [*_table(rows), "", f"Still to download: {_gigabytes(left)}{more}."]
+    if unknown:
+        lines.append("Sizes are known once a source is locked, which downloads nothing:")
+        lines.append("  snakemake " + " ".join(f"{LOCKS}/{name}.json" for name in unknown))
+    lines += [
+        f"Gated: accept the conditions of {source.repo} on its page and set HF_TOKEN."
+        for source in sources
+        if source.gated and source.state != FETCHED
+    ]
+    lines.append("On disk: the download, plus what comes out of its archives (taken as once their size); with")
+    lines.append("delete_archives: true the archives go.")
+    return lines
+
+
+def _steps_told(config: Mapping[str, Any], steps: Sequence[StepPlan]) -> list[str]:
+    """What is to be done, and the hours it takes."""
     rows = [("step", "jobs", "done", "units", "GPU-hours", "core-hours")]
     for step in steps:
         hours = "" if step.seconds is None else f"{step.seconds / 3600:.1f}"
         gpu, cpu = (hours if step.of == kind else "" for kind in (GPU, CPU))
         rows.append((step.rule, str(step.jobs), str(step.done), step.units, gpu, cpu))
-    lines += [*_table(rows), ""]
+    lines = [*_table(rows), ""]
     if "world" in config:
         lines.append("The hours are those of the paper's model; this run's own is a thousand times smaller.")
     total = sum(step.seconds or 0 for step in steps if step.of == GPU) / 3600
@@ -286,15 +293,20 @@ def describe(config: Mapping[str, Any]) -> str:
     lines.append(
         f"({training:.0f} GPU-hours) use all of them at once and sampling and answering are dealt out in shards."
     )
-    lines.append("Selection keeps fewer questions than all, so train_grpo is the most it can be.")
-    lines += ["", "Basis of the estimates"]
+    lines.append("Selection keeps fewer questions than all, so train_grpo will take less than this.")
+    return lines
+
+
+def _basis_told() -> list[str]:
+    """Where the estimates come from."""
+    lines = ["Basis of the estimates"]
     lines += [
         f"  {name}: {cost.seconds:g} s of a {cost.of} per {cost.unit} ({cost.basis})" for name, cost in COSTS.items()
     ]
-    lines.append(
-        f"  answers: {', '.join(f'{count} tokens in {style} style' for style, count in ANSWER_TOKENS.items())}"
-    )
-    return "\n".join(lines)
+    return [
+        *lines,
+        f"  answers: {', '.join(f'{count} tokens in {style} style' for style, count in ANSWER_TOKENS.items())}",
+    ]
 
 
 def _gigabytes(size: float | None) -> str:

@@ -13,6 +13,7 @@ With `VIDREASON_MIRROR` set nothing is asked of a hub: the files are taken, with
 import dataclasses
 import fnmatch
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +23,13 @@ from typing import Any
 from vidreason import hub
 from vidreason.archives import ArchiveError, looks_like_archive, unpack
 from vidreason.files import read_json, sha256_of, write_json
-from vidreason.hub import PARTIAL, HubError, HubFile, HubRepo
+from vidreason.hub import PARTIAL, RESERVED, HubError, HubFile, HubRepo
 from vidreason.questions import read_questions
 
 MIRROR = "VIDREASON_MIRROR"
 """Environment variable: folder with copies of repositories, `<owner>/<name>/`."""
 FROM_HUB, FROM_MIRROR = "hub", "mirror"
-UNPACKED = ".unpacked"
+UNPACKED = RESERVED[1]
 """Folder, below a source's own, with a list of what came out of each archive."""
 DOWNLOADS = 4
 """Files downloaded at a time."""
@@ -67,8 +68,7 @@ class Source:
     @classmethod
     def of(cls, name: str, settings: Mapping[str, Any]) -> "Source":
         """Take what matters from an entry of the configuration."""
-        known = {field.name for field in dataclasses.fields(cls)} - {"name"}
-        chosen = {key: value for key, value in settings.items() if key in known}
+        chosen = {field.name: settings[field.name] for field in dataclasses.fields(cls) if field.name != "name"}
         return cls(name, **{**chosen, "files": tuple(chosen["files"])})
 
     @property
@@ -155,30 +155,30 @@ def lock_source(source: Source, path: str | Path) -> Lock:
 
     Raises:
         HubError: The hub does not have it, or does not give it.
-        SourceError: No file, or not every file that is named outright, is there.
+        SourceError: A pattern of the source matches no file.
     """
     mirror = mirror_of(source)
     if mirror is not None:
         names = (file.relative_to(mirror).as_posix() for file in sorted(mirror.rglob("*")) if file.is_file())
-        wanted = [name for name in names if source.wants(name)]
+        # A download tool leaves its records in hidden folders.
+        wanted = [name for name in names if source.wants(name) and not f"/{name}".count("/.")]
         files = [HubFile(name, (mirror / name).stat().st_size, sha256_of(mirror / name)) for name in wanted]
         revision, origin, place = source.revision, FROM_MIRROR, str(mirror)
     else:
         revision = hub.resolve_revision(source.hub, source.revision)
         files = [file for file in hub.list_files(source.hub, revision) if source.wants(file.path)]
         origin, place = FROM_HUB, f"{source.hub.page}/tree/{revision}"
-    there = {file.path for file in files}
-    absent = [
-        pattern for pattern in source.files if not any(mark in pattern for mark in "*?[") and pattern not in there
-    ]
-    if absent or not files:
+    absent = [pattern for pattern in source.files if not fnmatch.filter([file.path for file in files], pattern)]
+    if absent:
         raise SourceError(
-            f"source {source.name}: {absent or list(source.files)} not found in {place}. Is it another revision "
-            f"(sources.{source.name}.revision is {source.revision!r})?"
+            f"source {source.name}: nothing in {place} is called or matches {absent}. Is it another revision "
+            f"(sources.{source.name}.revision is {source.revision!r}), or another layout?"
         )
     lock = Lock(source.repo, source.type, source.revision, source.files, revision, origin, tuple(files))
     lock.save(path)
-    if not is_commit(source.revision):
+    if origin == FROM_MIRROR:
+        print(f"{source.name}: locked to the files of {place}, whose commit cannot be known; commit {path}", flush=True)
+    elif not is_commit(source.revision):
         print(f"{source.name}: {source.revision!r} is {revision} from now on; commit {path} to keep it so", flush=True)
     return lock
 
@@ -201,9 +201,18 @@ def mirror_of(source: Source) -> Path | None:
     if not folder.is_dir():
         raise SourceError(
             f"source {source.name}: {folder} is no folder, and {MIRROR} is set, so nothing is asked of a hub. Copy the "
-            f"repository there (hf download {source.repo} --repo-type {source.type} --local-dir {folder}), or unset {MIRROR}"
+            f"files there ({copy_command(source, folder)}), or unset {MIRROR}"
         )
     return folder
+
+
+def copy_command(source: Source, folder: Path, revision: str = "") -> str:
+    """The command that fills a source's folder of a mirror with what is needed, at the right revision."""
+    included = " ".join(shlex.quote(pattern) for pattern in source.files)
+    return (
+        f"hf download {source.repo} --repo-type {source.type} --revision {revision or source.revision} "
+        f"--include {included} --local-dir {folder}"
+    )
 
 
 def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out: str | Path) -> dict[str, Any]:
@@ -273,13 +282,16 @@ def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Pat
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
-    if mirror is None and needed > free:
+    free = shutil.disk_usage(folder).free
+    needed = 0 if mirror else sum(hub.bytes_left(source.hub, lock.revision, file, folder) for file in missing)
+    if needed > free:
         raise SourceError(
             f"source {source.name}: {needed / 1e9:.2f} GB are still to be fetched, {free / 1e9:.2f} GB are free in {folder}. "
             f"Make room, or let `data` be a link to a larger disk"
         )
-    print(f"{source.name}: {len(missing)} of {len(files)} files to fetch, {needed / 1e9:.3f} GB", flush=True)
+    print(
+        f"{source.name}: {len(missing)} of {len(files)} files to fetch, {needed / 1e9:.3f} GB to download", flush=True
+    )
 
     def fetch(file: HubFile) -> None:
         target = folder / file.path
@@ -288,7 +300,7 @@ def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Pat
         if mirror is None:
             hub.download(source.hub, lock.revision, file, folder)
         else:
-            _take_from_mirror(source, file, mirror, target)
+            _take_from_mirror(source, lock.revision, file, mirror, target)
         print(f"{source.name}: {file.path} ({file.size} bytes)", flush=True)
 
     with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
@@ -301,15 +313,15 @@ def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Pat
             raise
 
 
-def _take_from_mirror(source: Source, file: HubFile, mirror: Path, target: Path) -> None:
+def _take_from_mirror(source: Source, revision: str, file: HubFile, mirror: Path, target: Path) -> None:
     """Link a file of the mirror if it is the one that was locked."""
     copy = mirror / file.path
     if not copy.is_file():
-        raise SourceError(f"source {source.name}: {copy} is missing; copy the whole repository into the mirror")
+        raise SourceError(f"source {source.name}: {copy} is missing; {copy_command(source, mirror, revision)}")
     if not file.describes(copy):
         raise SourceError(
             f"source {source.name}: {copy} was refused: it has {copy.stat().st_size} bytes or another digest than the lock "
-            f"says ({file.size} bytes, {file.digest}). Copy it again, at the revision of the lock"
+            f"says ({file.size} bytes, {file.digest}). Copy it again: {copy_command(source, mirror, revision)}"
         )
     hub.link(copy, target)
 
@@ -331,14 +343,14 @@ class _Contents:
         digest: Of the archive.
         into: Folder below the source's.
         patterns: Of the members.
-        members: Path below `into` -> bytes.
+        members: Path below `into` -> bytes; None while it is being unpacked.
     """
 
     archive: str
     digest: str
     into: str
     patterns: list[str]
-    members: dict[str, int]
+    members: dict[str, int] | None
 
     @classmethod
     def of(cls, folder: Path, archive: str) -> "_Contents | None":
@@ -355,7 +367,9 @@ class _Contents:
         return folder / UNPACKED / f"{archive}.json"
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether everything is still there, with its size."""
+        """Whether everything came out, and is still there with its size."""
+        if self.members is None:
+            return False
         places = ((folder / self.into / name, size) for name, size in self.members.items())
         return all(place.is_file() and place.stat().st_size == size for place, size in places)
 
@@ -370,7 +384,7 @@ def unpack_source(
         fetched: What `fetch_source` wrote.
         folder: The source's folder.
         out: JSON to write when all is there: archive -> files and bytes that came out of it.
-        delete_archives: Remove each archive when its files are there.
+        delete_archives: Remove the archives when all their files are there and counted.
 
     Returns:
         What was written.
@@ -390,14 +404,13 @@ def unpack_source(
                 print(f"{source.name}: {path} is left packed: no pattern of sources.{source.name}.archives names it")
             continue
         contents = _unpack_one(source, folder, path, digest, rule)
-        for name in contents.members:
+        members = contents.members or {}
+        for name in members:
             place = str(Path(contents.into) / name)
             if place in owners:
                 raise SourceError(f"source {source.name}: {path} and {owners[place]} both hold {place}")
             owners[place] = path
-        if delete_archives:
-            (folder / path).unlink(missing_ok=True)
-        archives[path] = {"files": len(contents.members), "bytes": sum(contents.members.values())}
+        archives[path] = {"files": len(members), "bytes": sum(members.values())}
         print(f"{source.name}: {path}: {archives[path]['files']} files", flush=True)
     if source.expected_members is not None and len(owners) != source.expected_members:
         raise SourceError(
@@ -407,6 +420,9 @@ def unpack_source(
         )
     unpacked = {"source": source.name, "revision": read_json(fetched)["revision"], "archives": archives}
     write_json(out, unpacked)
+    if delete_archives:
+        for path in archives:
+            (folder / path).unlink(missing_ok=True)
     return unpacked
 
 
@@ -422,13 +438,16 @@ def _unpack_one(source: Source, folder: Path, path: str, digest: str, rule: Mapp
             f"source {source.name}: {folder / path} is gone, and what came out of it is not whole. Delete "
             f"{folder / 'fetched.json'} to fetch it again"
         )
+    begun = _Contents(path, digest, into, patterns, None)
+    write_json(_Contents.path(folder, path), dataclasses.asdict(begun))
     try:
-        found = unpack(folder / path, folder / into, patterns)
+        # Files of another archive, or of none that is known, may have the right size and the wrong content.
+        found = unpack(folder / path, folder / into, patterns, keep=same)
     except ArchiveError as error:
         raise ArchiveError(f"source {source.name}: {error}") from error
-    contents = _Contents(path, digest, into, patterns, {member.name: member.size for member in found})
+    contents = dataclasses.replace(begun, members={member.name: member.size for member in found})
     if known is not None and known.into == into:
-        for name in set(known.members) - set(contents.members):
+        for name in set(known.members or ()) - set(contents.members or ()):
             (folder / into / name).unlink(missing_ok=True)
     write_json(_Contents.path(folder, path), dataclasses.asdict(contents))
     return contents

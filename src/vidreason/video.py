@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vidreason.files import looks_like_text
 from vidreason.records import OK, Clip
 
 MISSING = "missing"
@@ -120,7 +121,7 @@ def _refuse_impostors(path: Path) -> None:
         raise VideoError(EMPTY_FILE, "the file has 0 bytes")
     with path.open("rb") as stream:
         head = stream.read(512)
-        if _is_text(head):
+        if looks_like_text(head):
             raise VideoError(NOT_A_VIDEO, f"the file is text and begins {head[:60].decode('utf-8', 'replace')!r}")
         if head[4:8] == b"ftyp":
             _refuse_cut_mp4(stream, size)
@@ -128,11 +129,6 @@ def _refuse_impostors(path: Path) -> None:
         promised = int.from_bytes(head[4:8], "little") + 8
         if promised > size:
             raise VideoError(TRUNCATED, f"the file has {size} of the {promised} bytes its header promises")
-
-
-def _is_text(head: bytes) -> bool:
-    """Whether the first bytes of a file are printable text: a web page, an error message, a Git LFS pointer."""
-    return all(byte in b"\t\n\r\f" or byte >= 32 for byte in head)
 
 
 def _refuse_cut_mp4(stream: Any, size: int) -> None:

@@ -127,3 +127,11 @@ def test_identity_and_scripts(tmp_path: Path) -> None:
     source.write_text("2")
     assert run_identity({"a": 2, "b": 1}, [source], code) != first
     assert file_digest(source) != digest
+
+
+def test_importing_published_weights_is_no_part_of_training_or_answering() -> None:
+    """A word changed in an error about published weights must not retrain anything."""
+    for module in ("vidreason.training.grpo", "vidreason.evaluation.predict"):
+        before = code_digest(module)
+        assert before == code_digest(module, "vidreason.model")
+        assert before != code_digest(module, "vidreason.model.published")

@@ -17,12 +17,12 @@ from tests.unit import micro
 from vidreason.model import (
     CheckpointError,
     checkpoint,
-    import_weights,
     load_checkpoint,
     load_tokenizer,
     save_checkpoint,
 )
 from vidreason.model.checkpoint import EMBEDDING, FAULTS_LISTED, INDEX, TIED, WEIGHTS
+from vidreason.model.published import import_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIZE = 56

@@ -1,5 +1,6 @@
 """A copy of the workflow in a folder of its own, and the tiny run of the whole graph in it."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -60,7 +61,12 @@ class Workplace:
 
     def copy(self, root: Path) -> "Workplace":
         """The same with everything that was made, times of files included."""
-        shutil.copytree(self.root, root, symlinks=True)
+
+        def passing(folder: str, names: list[str]) -> set[str]:
+            """What another process that reads the same workplace may make and remove meanwhile."""
+            return {"locks", "log", "scripts", "tmp"} & set(names) if Path(folder).name == ".snakemake" else set()
+
+        shutil.copytree(self.root, root, symlinks=True, ignore=passing)
         return Workplace(root)
 
 
@@ -86,9 +92,19 @@ def fresh(tmp_path: Path) -> Workplace:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A workplace where the whole tiny graph has run. Tests must leave it as it is."""
-    place = new_workplace(tmp_path_factory.mktemp("workflow") / "finished")
-    place.run()
+    """A workplace where the whole tiny graph has run. Tests must leave it as it is: all test processes share it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / "finished"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (shared / "finished.done").exists():
+            return Workplace(root)
+        shutil.rmtree(root, ignore_errors=True)
+        place = new_workplace(root)
+        place.run()
+        (shared / "finished.done").touch()
     return place
 
 

@@ -212,7 +212,7 @@ def test_both_published_forms_of_nextqa_give_the_same_questions(paper: tuple[Hub
         for one, two in zip(conversations, problems, strict=True):
             assert one.pop("video") == f"0_30_s_nextqa/{two.pop('video')}"
             assert one == two
-        assert Question(**{**conversations[0], "video": "v.mp4", "options": ()})
+        assert all(Question(**row).answer in "ABCDE" for row in conversations)
 
 
 def test_sources_are_pinned_and_fetched_once(paper: tuple[HubWorkplace, Told]) -> None:
@@ -229,6 +229,40 @@ def test_sources_are_pinned_and_fetched_once(paper: tuple[HubWorkplace, Told]) -
         assert not any(unwanted in path for path in paths), f"{unwanted} was not asked for"
     assert "lock_source" not in place.run("--dry-run", "--forceall", configs=NUMBERS), "a lock is never made again"
     assert place.jobs(configs=NUMBERS) == {}
+
+
+def test_edited_code_fetches_nothing_again(paper: tuple[HubWorkplace, Told]) -> None:
+    """Nor do entries that only describe or check; and the words of an error about missing videos answer nothing again."""
+    place, _ = paper
+    edited = [f"workflow/scripts/{name}_source.py" for name in ("lock", "fetch", "unpack")]
+    edited += [f"src/vidreason/{name}.py" for name in ("hub", "archives", "sources", "plan")]
+    kept = {path: (place.root / path).read_text() for path in edited}
+    for path, text in kept.items():
+        (place.root / path).write_text(f"{text}\nEDITED = True\n")
+    described = (
+        "sources: {MMVU: {licence: another, gated: true, gigabytes: 3, expected_files: null, expected_members: 9}}"
+    )
+    checked = "delete_archives: true\ndata: {nextqa: {questions: null}}\nbenchmarks: {mmvu: {questions: null}}"
+    (place.root / "described.yaml").write_text(f"{described}\n{checked}\n")
+    try:
+        assert place.jobs(configs=(*NUMBERS, "described.yaml")) == {}
+    finally:
+        for path, text in kept.items():
+            (place.root / path).write_text(text)
+
+
+def test_another_table_of_missing_videos_answers_nothing_again(paper: tuple[HubWorkplace, Told]) -> None:
+    place, _ = paper
+    module = place.root / "src/vidreason/evaluation/coverage.py"
+    text = module.read_text()
+    module.write_text(f"{text}\nEDITED = True\n")
+    try:
+        jobs = place.jobs(configs=NUMBERS)
+    finally:
+        module.write_text(text)
+    assert jobs["count_missing"] == 4
+    assert "predict" not in jobs
+    assert "train_sft" not in jobs
 
 
 def test_only_videos_that_are_asked_about_are_fetched(paper: tuple[HubWorkplace, Told]) -> None:

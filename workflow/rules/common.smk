@@ -1,5 +1,6 @@
 # The runs that can be asked for, and the helpers of the rules. No rule is defined here.
 
+import json
 import os
 import re
 import sys

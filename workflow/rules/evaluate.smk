@@ -24,7 +24,7 @@ rule predict:
         weights=own_weights,
         questions="results/{run}/questions/{benchmark}.jsonl",
         frames=benchmark_frames,
-        missing="results/{run}/count_missing/{benchmark}.csv",
+        missing=ancient("results/{run}/count_missing/{benchmark}.csv"),
     output:
         predictions="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl",
         timing="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.timing.csv",

@@ -1,6 +1,7 @@
 # From a hub to files on disk, once for all runs. lock_source and fetch_source need a network and run where snakemake runs;
 # everything after them works without one. A source is fetched again only when its entry in config/sources.yaml or its lock
-# changes, never because code did.
+# changes, never because code did: what depends on it is a week of GPUs. So these rules carry no digest of code, and start
+# their scripts by name; `settings` is the whole entry, counts to check included, and no part of what Snakemake compares.
 
 
 rule fetch_sources:
@@ -21,9 +22,11 @@ rule lock_source:
     conda:
         "../../envs/video.yaml"
     params:
-        source=lookup(dpath="{source}", within=SOURCES),
-    script:
-        "../scripts/lock_source.py"
+        launch=launch,
+        settings=source_settings,
+    shell:
+        "{params.launch} workflow/scripts/lock_source.py {wildcards.source} --settings {params.settings:q} "
+        "--lock {output.lock} > {log} 2>&1"
 
 
 rule fetch_source:
@@ -39,9 +42,12 @@ rule fetch_source:
     conda:
         "../../envs/video.yaml"
     params:
-        source=lookup(dpath="{source}", within=SOURCES),
-    script:
-        "../scripts/fetch_source.py"
+        launch=launch,
+        settings=source_settings,
+        decisive=fetched_by,
+    shell:
+        "{params.launch} workflow/scripts/fetch_source.py {wildcards.source} --settings {params.settings:q} "
+        "--lock {input.lock} --out {output.fetched} > {log} 2>&1"
 
 
 rule unpack_source:
@@ -56,10 +62,13 @@ rule unpack_source:
     conda:
         "../../envs/video.yaml"
     params:
-        source=lookup(dpath="{source}", within=SOURCES),
-        delete_archives=RUNS[config["run"]]["delete_archives"],
-    script:
-        "../scripts/unpack_source.py"
+        launch=launch,
+        settings=source_settings,
+        decisive=unpacked_by,
+        delete_archives=delete_archives,
+    shell:
+        "{params.launch} workflow/scripts/unpack_source.py {wildcards.source} --settings {params.settings:q} "
+        "--fetched {input.fetched} --out {output.unpacked} --delete-archives {params.delete_archives} > {log} 2>&1"
 
 
 rule import_weights:
@@ -84,8 +93,6 @@ rule import_weights:
 
 
 rule plan:
-    log:
-        "logs/plan.log",
     conda:
         "../../envs/tables.yaml"
     params:

@@ -32,10 +32,30 @@ def annotations_ready(wildcards):
     return [elsewhere] if elsewhere != name else []
 
 
-def questions_expected(wildcards):
-    """How many questions a data set must hold."""
+def questions_expected(wildcards, resources):
+    """How many questions a data set must hold; a check, and no part of what Snakemake compares."""
     dataset = wildcards.get("dataset", "nextqa")
     return run_of(wildcards)["benchmarks" if dataset in BENCHMARKS else "data"][dataset]["questions"]
+
+
+def source_settings(wildcards, resources):
+    """A source's entry as JSON. Takes the resources, so it is no part of what Snakemake compares."""
+    return json.dumps(SOURCES[wildcards.source])
+
+
+def fetched_by(wildcards):
+    """What of a source's entry decides which files are fetched."""
+    return {key: SOURCES[wildcards.source][key] for key in ("repo", "type", "revision", "files", "asked_by")}
+
+
+def unpacked_by(wildcards):
+    """What of a source's entry decides what is unpacked."""
+    return SOURCES[wildcards.source]["archives"]
+
+
+def delete_archives(wildcards, resources):
+    """Whether archives go once they are unpacked, as JSON. Changing one's mind makes nothing again."""
+    return json.dumps(RUNS[config["run"]]["delete_archives"])
 
 
 def lock_of(wildcards):

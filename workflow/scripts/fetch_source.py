@@ -1,18 +1,19 @@
-"""Have every file of a source that is needed, verified."""
+"""Have every file of a source that is needed, verified. Not a `script:`, so that editing it fetches nothing again."""
 
-import os
-
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
-
+import argparse
+import json
+import signal
 from pathlib import Path
 
 from vidreason.sources import Source, fetch_source
 
-fetch_source(
-    source=Source.of(snakemake.wildcards.source, snakemake.params.source),
-    lock_path=snakemake.input.lock,
-    folder=Path(snakemake.output.fetched).parent,
-    out=snakemake.output.fetched,
-)
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("name", help="name of the source")
+parser.add_argument("--settings", type=json.loads, required=True, help="its entry of the configuration, as JSON")
+parser.add_argument("--lock", type=Path, required=True, help="its lock")
+parser.add_argument("--out", type=Path, required=True, help="list of what is there, to write into the source's folder")
+args = parser.parse_args()
+
+# A file is whole or it is not there, so there is nothing to tidy up: Ctrl-C need not wait for downloads to end.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+fetch_source(Source.of(args.name, args.settings), args.lock, args.out.parent, args.out)

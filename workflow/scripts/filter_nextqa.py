@@ -25,4 +25,9 @@ filter_nextqa(
     expected=params.expected,
 )
 for artefact in out:
-    write_sidecar(artefact, snakemake.input.ready, dict(params.items()), ["vidreason.datasets.nextqa"])
+    write_sidecar(
+        artefact,
+        snakemake.input.ready,
+        {key: value for key, value in params.items() if key != "expected"},
+        ["vidreason.datasets.nextqa"],
+    )

@@ -1,11 +1,15 @@
-"""Ask the hub once what a source is, and write it down."""
+"""Ask the hub once what a source is, and write it down. Not a `script:`, so that editing it makes no lock again."""
 
-import os
-
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+import argparse
+import json
+from pathlib import Path
 
 from vidreason.sources import Source, lock_source
 
-lock_source(Source.of(snakemake.wildcards.source, snakemake.params.source), snakemake.output.lock)
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("name", help="name of the source")
+parser.add_argument("--settings", type=json.loads, required=True, help="its entry of the configuration, as JSON")
+parser.add_argument("--lock", type=Path, required=True, help="lock to write")
+args = parser.parse_args()
+
+lock_source(Source.of(args.name, args.settings), args.lock)

@@ -18,4 +18,9 @@ write_questions(
     protocol=params.protocol,
     expected=params.expected,
 )
-write_sidecar(questions, snakemake.input.ready, dict(params.items()), ["vidreason.questions"])
+write_sidecar(
+    questions,
+    snakemake.input.ready,
+    {key: value for key, value in params.items() if key != "expected"},
+    ["vidreason.questions"],
+)

@@ -1,19 +1,21 @@
-"""Unpack what is needed of a source's archives."""
+"""Unpack what is needed of a source's archives. Not a `script:`, so that editing it unpacks nothing again."""
 
-import os
-
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
-
+import argparse
+import json
 from pathlib import Path
 
 from vidreason.sources import Source, unpack_source
 
-unpack_source(
-    source=Source.of(snakemake.wildcards.source, snakemake.params.source),
-    fetched=snakemake.input.fetched,
-    folder=Path(snakemake.output.unpacked).parent,
-    out=snakemake.output.unpacked,
-    delete_archives=snakemake.params.delete_archives,
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("name", help="name of the source")
+parser.add_argument("--settings", type=json.loads, required=True, help="its entry of the configuration, as JSON")
+parser.add_argument("--fetched", type=Path, required=True, help="list of its files")
+parser.add_argument(
+    "--out", type=Path, required=True, help="list of what was unpacked, to write into the source's folder"
 )
+parser.add_argument(
+    "--delete-archives", type=json.loads, required=True, help="true removes each archive when it is unpacked"
+)
+args = parser.parse_args()
+
+unpack_source(Source.of(args.name, args.settings), args.fetched, args.out.parent, args.out, args.delete_archives)

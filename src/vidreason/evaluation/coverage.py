@@ -91,7 +91,7 @@ def refuse_missing(
     raise MissingVideosError(
         f"{benchmark}: {unexpected} of {total} questions ({share:.4f}) have no frames, allowed is {allowed:g}.\n"
         + "\n".join(lines)
-        + f"\nThe clips, with their reasons, are in results/<run>/extract_frames/{benchmark}/. Fetch the videos, or accept it: "
+        + f"\nThe clips, with their reasons, are in the run's extract_frames/{benchmark}/*.clips.jsonl. Fetch the videos, or accept it: "
         f"set evaluation.scoring.max_missing_fraction in the config to {math.ceil(share * 10_000) / 10_000:.4f} or more, or "
         f"benchmarks.{benchmark}.known_missing to what is not distributed (they then count as wrong answers)."
     )

@@ -10,7 +10,6 @@ from vidreason.model.checkpoint import (
 )
 from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
 from vidreason.model.modeling import TinyLlavaVideo
-from vidreason.model.published import import_weights
 
 __all__ = [
     "IGNORE_INDEX",
@@ -19,7 +18,6 @@ __all__ = [
     "TinyLlavaConfig",
     "TinyLlavaVideo",
     "compute_device",
-    "import_weights",
     "initialise",
     "load_checkpoint",
     "load_tokenizer",
