@@ -84,7 +84,13 @@ def looks_like_archive(name: str | Path) -> bool:
     return str(name).lower().endswith(SUFFIXES)
 
 
-def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",), keep: bool = True) -> list[Member]:
+def unpack(
+    archive: str | Path,
+    into: str | Path,
+    members: Sequence[str] = ("*",),
+    keep: bool = True,
+    taken: Sequence[Path] = (),
+) -> list[Member]:
     """Unpack the files of a .zip, .tar, .tar.gz or .tgz whose names match one of the patterns.
 
     A file that is there with the declared size is not written again, unless `keep` is False. `__MACOSX` folders and `.DS_Store` files are never
@@ -97,6 +103,7 @@ def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",
             without `*`, `?` and `[` is a path.
         keep: Take a file of the declared size for what the archive holds. False where files may come from another
             archive: everything is written anew.
+        taken: Files and folders, as paths that begin with `into` or a folder above it, that no member may replace.
 
     Returns:
         The files wanted, in order of name, whether written now or there before.
@@ -119,6 +126,7 @@ def unpack(archive: str | Path, into: str | Path, members: Sequence[str] = ("*",
     _refuse_impostors(archive)
     zipped = archive.name.lower().endswith(".zip")
     wanted = _select(archive, _zip_entries(archive) if zipped else _tar_entries(archive), members)
+    _refuse_taken(archive, wanted, into, taken)
     missing = _missing(archive, wanted, into, keep)
     if missing:
         with _explained(archive):
@@ -342,6 +350,15 @@ def _parents(path: str) -> Iterator[str]:
     """The folders above a path, the deepest first."""
     while path := path.rpartition("/")[0]:
         yield path
+
+
+def _refuse_taken(archive: Path, wanted: dict[str, int], into: Path, taken: Sequence[Path]) -> None:
+    """Raise `ArchiveError` if a file would replace one of those named, or lie in it."""
+    kept = {os.path.normpath(path) for path in taken}
+    for name in wanted:
+        target = os.path.normpath(into / name)
+        if kept.intersection((target, *_parents(target))):
+            raise ArchiveError(f"{archive}: {name!r}: would replace {target}, which is not its own. Unpack elsewhere.")
 
 
 def _missing(archive: Path, wanted: dict[str, int], into: Path, keep: bool = True) -> dict[str, int]:

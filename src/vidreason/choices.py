@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from vidreason.files import is_inside
 from vidreason.records import LETTERS, NO_OPTION, Question
 
 _INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)
@@ -171,8 +172,37 @@ def need(record: Any, keys: Sequence[str], where: str) -> dict[str, Any]:
     return record
 
 
+def plain_text(value: Any, key: str, where: str) -> str:
+    """A text of a record; a number is taken as it is written.
+
+    Raises:
+        ValueError: It is something else, null for instance.
+    """
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and value == value):
+        text = str(value)
+        # Half of a pair, which JSON can hold and no file can.
+        if not any("\ud800" <= letter <= "\udfff" for letter in text):
+            return text
+    raise ValueError(f"{where}: {key} is {str(value)[:80]!a} ({type(value).__name__}); expected a text")
+
+
+def plain_texts(values: Any, key: str, where: str) -> list[str]:
+    """A list of texts of a record; a table's array counts as one.
+
+    Raises:
+        ValueError: It is something else, or holds something else.
+    """
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if not isinstance(values, list):
+        raise ValueError(f"{where}: {key} is {str(values)[:80]!a} ({type(values).__name__}); expected a list of texts")
+    return [plain_text(value, f"{key}[{number}]", where) for number, value in enumerate(values)]
+
+
 def check_questions(questions: Iterable[Question], source: object) -> list[Question]:
-    """Refuse what no later stage could handle: empty questions, too few or too many options, ids given twice.
+    """Refuse what no later stage could handle.
+
+    That is an empty question, too few or too many options, an id given twice, a video outside the data set.
 
     Args:
         questions: Questions in file order.
@@ -189,7 +219,9 @@ def check_questions(questions: Iterable[Question], source: object) -> list[Quest
             raise ValueError(f"{where}: the question is empty")
         if not 2 <= len(question.options) <= len(LETTERS):
             raise ValueError(f"{where}: {len(question.options)} options; allowed: 2 to {len(LETTERS)}")
-        if question.answer != NO_OPTION and question.answer not in question.letters:
+        if not is_inside(question.video):
+            raise ValueError(f"{where}: the video {question.video[:200]!r} is no path inside the data set")
+        if question.answer != NO_OPTION and question.answer not in tuple(question.letters):
             raise ValueError(f"{where}: the answer {question.answer!r} is not one of the letters {question.letters!r}")
         if question.id in seen:
             raise ValueError(f"{where}: the id was already used by record {seen[question.id]}")

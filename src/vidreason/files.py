@@ -91,7 +91,7 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}). Was it cut short, or is it a web page?") from error
 
 
@@ -150,18 +150,31 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
         ValueError: A line is not a JSON object; the message names the file and the line.
     """
     rows = []
-    with Path(path).open(encoding="utf-8") as stream:
+    # A byte that is no UTF-8 becomes a mark that no JSON text may hold, so its line can be named.
+    with Path(path).open(encoding="utf-8", errors="surrogateescape") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                row = json.loads(line.encode("utf-8", "surrogateescape"))
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}:{number}: not JSON ({error}); the line begins {line[:60]!r}") from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
             rows.append(row)
     return rows
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path names something below the folder that it is relative to, as far as its text tells.
+
+    Example:
+        >>> is_inside("a/b.mp4"), is_inside("../b.mp4"), is_inside("/b.mp4"), is_inside("")
+        (True, False, False, False)
+    """
+    parts = path.split("/")
+    short = len(path) < 4096 and all(len(part.encode("utf-8", "surrogatepass")) < 256 for part in parts)
+    return bool(path) and short and not path.startswith("/") and ".." not in parts and "\0" not in path
 
 
 def looks_like_text(head: bytes) -> bool:

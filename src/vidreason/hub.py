@@ -13,10 +13,10 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from vidreason.files import sha256_of, sha256_text
+from vidreason.files import is_inside, sha256_of, sha256_text
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between tries where the hub is unwell; a longer Retry-After of its own is obeyed up to `LONGEST_WAIT`."""
@@ -78,8 +78,7 @@ class HubFile:
 
     def __post_init__(self) -> None:
         """Refuse a path that would be written elsewhere."""
-        parts = PurePosixPath(self.path).parts
-        if not parts or parts[0] in ("/", *RESERVED) or ".." in parts or "\\" in self.path or "\0" in self.path:
+        if not is_inside(self.path) or "\\" in self.path or self.path.split("/")[0] in RESERVED:
             raise ValueError(
                 f"a file of a repository is called {self.path!r}; allowed are relative paths without '..' and backslashes, "
                 f"and not {', '.join(RESERVED)}"
@@ -344,7 +343,7 @@ def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Ite
     except errors.HTTPError as error:  # type: ignore[attr-defined]
         raise HubError(
             f"{about}: {_endpoint()} cannot be reached or breaks off ({type(error).__name__}: {error}). Is HF_ENDPOINT right, "
-            f"and does this machine have a network? Run again: the download goes on where it stopped"
+            f"and does this machine have a network? Run again, and it goes on where it stopped; or set VIDREASON_MIRROR"
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

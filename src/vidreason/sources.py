@@ -13,6 +13,7 @@ With `VIDREASON_MIRROR` set nothing is asked of a hub: the files are taken, with
 import dataclasses
 import fnmatch
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,8 @@ from typing import Any
 
 from vidreason import hub
 from vidreason.archives import ArchiveError, looks_like_archive, unpack
-from vidreason.files import read_json, sha256_of, write_json
+from vidreason.config import SOURCES
+from vidreason.files import is_inside, read_json, sha256_of, write_json
 from vidreason.hub import PARTIAL, RESERVED, HubError, HubFile, HubRepo
 from vidreason.questions import read_questions
 
@@ -31,12 +33,17 @@ MIRROR = "VIDREASON_MIRROR"
 FROM_HUB, FROM_MIRROR = "hub", "mirror"
 UNPACKED = RESERVED[1]
 """Folder, below a source's own, with a list of what came out of each archive."""
+_HEX = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 DOWNLOADS = 4
 """Files downloaded at a time."""
 
 
 class SourceError(Exception):
     """A source that cannot be used; the text names it, says why and what to do."""
+
+
+EXPECTED = (HubError, SourceError, ArchiveError)
+"""What can go wrong with a source; the text of each says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +124,26 @@ class Lock:
         try:
             values = read_json(path)
             files = tuple(HubFile(**file) for file in values.pop("files"))
-            return cls(**{**values, "patterns": tuple(values["patterns"]), "files": files})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            lock = cls(**{**values, "patterns": tuple(values["patterns"]), "files": files})
+            lock._check_itself()
+            return lock
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             raise SourceError(f"{path}: not a lock ({error}); delete it to have it made again") from error
+
+    def _check_itself(self) -> None:
+        """Raise `ValueError` for what no lock that was written can be: it may have been cut short or edited."""
+        texts = (self.repo, self.type, self.requested, self.revision, self.origin)
+        if not all(isinstance(text, str) and text for text in texts):
+            raise ValueError("repo, type, requested, revision and origin must be texts")
+        paths = [file.path for file in self.files]
+        if len(set(paths)) != len(paths):
+            raise ValueError("a file stands in it twice")
+        if any(not isinstance(file.size, int) or not _HEX.fullmatch(file.digest) for file in self.files):
+            raise ValueError("a file without a size or a digest")
+        empty = [pattern for pattern in self.patterns if not fnmatch.filter(paths, pattern)]
+        odd = [path for path in paths if not any(fnmatch.fnmatchcase(path, pattern) for pattern in self.patterns)]
+        if empty or odd:
+            raise ValueError(f"no file matches {empty[:3]}" if empty else f"no pattern matches {odd[:3]}")
 
     def save(self, path: str | Path) -> None:
         """Write a lock; digests that are not known are left out."""
@@ -162,7 +186,10 @@ def lock_source(source: Source, path: str | Path) -> Lock:
         names = (file.relative_to(mirror).as_posix() for file in sorted(mirror.rglob("*")) if file.is_file())
         # A download tool leaves its records in hidden folders.
         wanted = [name for name in names if source.wants(name) and not f"/{name}".count("/.")]
-        files = [HubFile(name, (mirror / name).stat().st_size, sha256_of(mirror / name)) for name in wanted]
+        try:
+            files = [HubFile(name, (mirror / name).stat().st_size, sha256_of(mirror / name)) for name in wanted]
+        except ValueError as error:
+            raise SourceError(f"source {source.name}: {mirror}: {error}") from error
         revision, origin, place = source.revision, FROM_MIRROR, str(mirror)
     else:
         revision = hub.resolve_revision(source.hub, source.revision)
@@ -235,6 +262,11 @@ def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out:
     lock = Lock.load(lock_path)
     lock.check(source, lock_path)
     mirror = mirror_of(source)
+    if mirror is not None and folder.exists() and folder.resolve() == mirror.resolve():
+        raise SourceError(
+            f"source {source.name}: {folder} is the mirror's own folder, which is never written to. Remove that link: the "
+            f"mirror's files are linked into {folder} one by one"
+        )
     needed = list(lock.files)
     if source.asked_by is not None:
         questions = [file for file in needed if Path(file.path).suffix == ".json"]
@@ -281,7 +313,13 @@ def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Pat
     missing = [file for file, found in zip(files, there, strict=True) if not found]
     if not missing:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"source {source.name}: the folder {folder} cannot be made ({error.strerror}). Is {SOURCES} a link to a disk that is "
+            f"not there?"
+        ) from error
     free = shutil.disk_usage(folder).free
     needed = 0 if mirror else sum(hub.bytes_left(source.hub, lock.revision, file, folder) for file in missing)
     if needed > free:
@@ -357,9 +395,13 @@ class _Contents:
         """Read the list of an archive's contents; None where there is none, or none that can be read."""
         path = cls.path(folder, archive)
         try:
-            return cls(**read_json(path)) if path.is_file() else None
+            found = cls(**read_json(path)) if path.is_file() else None
         except (ValueError, TypeError):
             return None
+        members = {} if found is None or found.members is None else found.members
+        sound = isinstance(members, dict) and all(is_inside(name) for name in members)
+        # A list that was damaged or edited is no list: the archive is unpacked again.
+        return found if sound and (found is None or members or found.members is None) else None
 
     @staticmethod
     def path(folder: Path, archive: str) -> Path:
@@ -403,7 +445,7 @@ def unpack_source(
             if looks_like_archive(path):
                 print(f"{source.name}: {path} is left packed: no pattern of sources.{source.name}.archives names it")
             continue
-        contents = _unpack_one(source, folder, path, digest, rule)
+        contents = _unpack_one(source, folder, path, digest, rule, list(listed))
         members = contents.members or {}
         for name in members:
             place = str(Path(contents.into) / name)
@@ -426,7 +468,9 @@ def unpack_source(
     return unpacked
 
 
-def _unpack_one(source: Source, folder: Path, path: str, digest: str, rule: Mapping[str, Any]) -> _Contents:
+def _unpack_one(
+    source: Source, folder: Path, path: str, digest: str, rule: Mapping[str, Any], fetched: Sequence[str]
+) -> _Contents:
     """Unpack one archive, or see that it is unpacked."""
     into, patterns = str(rule["into"]), [str(pattern) for pattern in rule["members"]]
     known = _Contents.of(folder, path)
@@ -438,11 +482,13 @@ def _unpack_one(source: Source, folder: Path, path: str, digest: str, rule: Mapp
             f"source {source.name}: {folder / path} is gone, and what came out of it is not whole. Delete "
             f"{folder / 'fetched.json'} to fetch it again"
         )
+    # Neither a fetched file nor the pipeline's own lists may be overwritten by what is in an archive.
+    taken = [folder / name for name in (*RESERVED, *fetched)]
     begun = _Contents(path, digest, into, patterns, None)
     write_json(_Contents.path(folder, path), dataclasses.asdict(begun))
     try:
         # Files of another archive, or of none that is known, may have the right size and the wrong content.
-        found = unpack(folder / path, folder / into, patterns, keep=same)
+        found = unpack(folder / path, folder / into, patterns, keep=same, taken=taken)
     except ArchiveError as error:
         raise ArchiveError(f"source {source.name}: {error}") from error
     contents = dataclasses.replace(begun, members={member.name: member.size for member in found})
@@ -451,6 +497,3 @@ def _unpack_one(source: Source, folder: Path, path: str, digest: str, rule: Mapp
             (folder / into / name).unlink(missing_ok=True)
     write_json(_Contents.path(folder, path), dataclasses.asdict(contents))
     return contents
-
-
-__all__ = ["HubError", "Lock", "Source", "SourceError", "fetch_source", "lock_source", "unpack_source"]

@@ -13,8 +13,7 @@ from types import SimpleNamespace
 from huggingface_hub import constants
 
 from vidreason import hub, sources
-from vidreason.archives import ArchiveError
-from vidreason.sources import HubError, Source, SourceError, fetch_source, lock_source, unpack_source
+from vidreason.sources import EXPECTED, Source, fetch_source, lock_source, unpack_source
 
 NAME = "Things"
 """What the one source is called."""
@@ -33,7 +32,7 @@ def main() -> None:
             lock_source(source, lock)
         fetch_source(source, lock, folder, folder / "fetched.json")
         unpack_source(source, folder / "fetched.json", folder, folder / "unpacked.json", "delete_archives" in sys.argv)
-    except (HubError, SourceError, ArchiveError) as error:
+    except EXPECTED as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 

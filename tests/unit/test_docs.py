@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from vidreason.config import read_layer, value_at
+from vidreason.config import load_run, read_layer, value_at
 
 ROOT = Path(__file__).parents[2]
 DEVIATIONS = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
@@ -32,3 +33,13 @@ def test_every_switch_is_a_key_of_the_configuration():
     for switch in switches:
         for method in ("sft", "grpo") if "*" in switch else ("",):
             value_at(config, switch.replace("*", method))  # KeyError where there is none
+
+
+def test_every_variation_on_the_papers_page_is_a_configuration():
+    text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 3
+    layers = [read_layer(ROOT / "config" / f"{name}.yaml") for name in ("sources", "config")]
+    schema = read_layer(ROOT / "workflow/schemas/config.schema.yaml")[1]
+    for block in blocks:
+        load_run([*layers, ("docs/paper.md", yaml.safe_load(block))], schema)

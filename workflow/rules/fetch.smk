@@ -18,7 +18,6 @@ rule lock_source:
         "logs/lock_source/{source}.tsv"
     wildcard_constraints:
         source=one_of(UNLOCKED),
-    retries: 1
     conda:
         "../../envs/video.yaml"
     params:
@@ -38,7 +37,6 @@ rule fetch_source:
         "logs/fetch_source/{source}.log",
     benchmark:
         "logs/fetch_source/{source}.tsv"
-    retries: 1
     conda:
         "../../envs/video.yaml"
     params:

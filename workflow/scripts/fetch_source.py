@@ -3,9 +3,10 @@
 import argparse
 import json
 import signal
+import sys
 from pathlib import Path
 
-from vidreason.sources import Source, fetch_source
+from vidreason.sources import EXPECTED, Source, fetch_source
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("name", help="name of the source")
@@ -16,4 +17,7 @@ args = parser.parse_args()
 
 # A file is whole or it is not there, so there is nothing to tidy up: Ctrl-C need not wait for downloads to end.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-fetch_source(Source.of(args.name, args.settings), args.lock, args.out.parent, args.out)
+try:
+    fetch_source(Source.of(args.name, args.settings), args.lock, args.out.parent, args.out)
+except EXPECTED as error:
+    sys.exit(str(error))  # says what to do; how it came about would only hide that

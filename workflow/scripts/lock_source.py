@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from vidreason.sources import Source, lock_source
+from vidreason.sources import EXPECTED, Source, lock_source
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("name", help="name of the source")
@@ -12,4 +13,7 @@ parser.add_argument("--settings", type=json.loads, required=True, help="its entr
 parser.add_argument("--lock", type=Path, required=True, help="lock to write")
 args = parser.parse_args()
 
-lock_source(Source.of(args.name, args.settings), args.lock)
+try:
+    lock_source(Source.of(args.name, args.settings), args.lock)
+except EXPECTED as error:
+    sys.exit(str(error))  # says what to do; how it came about would only hide that

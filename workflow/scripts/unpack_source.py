@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from vidreason.sources import Source, unpack_source
+from vidreason.sources import EXPECTED, Source, unpack_source
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("name", help="name of the source")
@@ -18,4 +19,7 @@ parser.add_argument(
 )
 args = parser.parse_args()
 
-unpack_source(Source.of(args.name, args.settings), args.fetched, args.out.parent, args.out, args.delete_archives)
+try:
+    unpack_source(Source.of(args.name, args.settings), args.fetched, args.out.parent, args.out, args.delete_archives)
+except EXPECTED as error:
+    sys.exit(str(error))  # says what to do; how it came about would only hide that

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, letter_of, need
+from vidreason.choices import PROMPTS, check_questions, letter_of, need, plain_text, plain_texts
 from vidreason.files import read_json
 from vidreason.records import Question
 
@@ -78,12 +78,13 @@ def parse_record(
     if task not in TASKS:
         raise ValueError(f"{where}: unknown task {task!r}; allowed: {', '.join(TASKS)}")
     need(record, ("video", "question", "candidates", "answer"), where)
+    candidates = plain_texts(record["candidates"], "candidates", where)
     return Question(
         id=f"{task}-{index}",
         dataset="mlvu",
-        video=f"{prefix}video/{TASKS[task]}/{record['video']}",
-        question=str(record["question"]),
-        options=tuple(str(candidate) for candidate in record["candidates"]),
-        answer=letter_of(record["answer"], record["candidates"]),
+        video=f"{prefix}video/{TASKS[task]}/{plain_text(record['video'], 'video', where)}",
+        question=plain_text(record["question"], "question", where),
+        options=tuple(candidates),
+        answer=letter_of(plain_text(record["answer"], "answer", where), candidates),
         task=task,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, need
+from vidreason.choices import PROMPTS, check_questions, need, plain_text, plain_texts
 from vidreason.files import read_json
 from vidreason.records import LETTERS, Question
 
@@ -72,16 +72,18 @@ def parse_record(record: Mapping[str, Any], index: int = 0, where: str = "record
     answer = str(record["answer"]).strip()
     if len(answer) != 1 or answer not in letters:
         raise ValueError(f"{where}: the answer {answer!r} is not one of the letters {letters!r}")
-    video = _PREFIX.sub("", str(record["video"]))
+    video = _PREFIX.sub("", plain_text(record["video"], "video", where))
     if "://" in video:
         raise ValueError(f"{where}: video {video!r} is neither a path nor a URL of yale-nlp/MMVU")
     metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{where}: metadata is {str(metadata)[:80]!a}; expected an object")
     return Question(
         id=str(record.get("id") or f"validation_{index}"),
         dataset="mmvu",
         video=video,
-        question=str(record["question"]),
-        options=tuple(str(choice) for choice in choices.values()),
+        question=plain_text(record["question"], "question", where),
+        options=tuple(plain_texts(list(choices.values()), "choices", where)),
         answer=answer,
         group=str(metadata.get("subject", "")),
     )

@@ -6,11 +6,12 @@ those of nturgbd are not distributed (licence) and count as missing.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, letter_of, need
+from vidreason.choices import PROMPTS, check_questions, letter_of, need, plain_text, plain_texts
 from vidreason.files import read_json
 from vidreason.records import Question
 
@@ -122,13 +123,14 @@ def parse_record(
     start, end = (_seconds(record["start"], where), _seconds(record["end"], where)) if bounded else (None, None)
     if start is not None and end is not None and end < start:
         raise ValueError(f"{where}: the part to look at ends at {end:g} s, before its start at {start:g} s")
+    candidates = plain_texts(record["candidates"], "candidates", where)
     return Question(
         id=f"{task}-{index}",
         dataset="mvbench",
-        video=f"video/{kind.folder}/{record['video']}",
-        question=str(record["question"]),
-        options=tuple(str(candidate) for candidate in record["candidates"]),
-        answer=letter_of(record["answer"], record["candidates"]),
+        video=f"video/{kind.folder}/{plain_text(record['video'], 'video', where)}",
+        question=plain_text(record["question"], "question", where),
+        options=tuple(candidates),
+        answer=letter_of(plain_text(record["answer"], "answer", where), candidates),
         task=task,
         start=start,
         end=end,
@@ -139,9 +141,12 @@ def parse_record(
 def _seconds(value: Any, where: str) -> float:
     """A bound in seconds."""
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: a bound must be a number of seconds, found {value!r}") from error
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{where}: a bound must be a number of seconds, found {value!r}")
+    return seconds
 
 
 def _located(root: Path, video: str) -> str:

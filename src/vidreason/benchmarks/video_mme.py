@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, need
+from vidreason.choices import PROMPTS, check_questions, need, plain_text, plain_texts
 from vidreason.records import LETTERS, Question
 
 TITLE = "Video-MME (without subtitles)"
@@ -63,7 +63,10 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", where: str =
     """
     need(dict(record), ("videoID", "question", "options", "answer", "duration"), where)
     options = []
-    for letter, option in zip(LETTERS, [str(option) for option in record["options"]], strict=False):
+    published = plain_texts(record["options"], "options", where)
+    if len(published) > len(LETTERS):
+        raise ValueError(f"{where}: {len(published)} options; allowed: 2 to {len(LETTERS)}")
+    for letter, option in zip(LETTERS, published, strict=False):
         if not option.startswith(f"{letter}."):
             raise ValueError(f"{where}: expected an option that begins with '{letter}. ', found {option!r}")
         options.append(option[2:].removeprefix(" "))
@@ -71,14 +74,14 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", where: str =
     if duration not in DURATIONS:
         raise ValueError(f"{where}: duration {duration!r}; allowed: {', '.join(DURATIONS)}")
     answer = str(record["answer"]).strip()
-    if answer not in LETTERS[: len(options)] or not answer:
+    if answer not in tuple(LETTERS[: len(options)]):
         raise ValueError(f"{where}: the answer {answer!r} is not one of the letters {LETTERS[: len(options)]!r}")
-    video = str(record["videoID"])
+    video = plain_text(record["videoID"], "videoID", where)
     return Question(
         id=str(record.get("question_id") or f"{video}-{record['question']}"),
         dataset="video_mme",
         video=find_video(Path(root), video),
-        question=str(record["question"]),
+        question=plain_text(record["question"], "question", where),
         options=tuple(options),
         answer=answer,
         task=str(record.get("task_type") or ""),

@@ -5,7 +5,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidreason.choices import PROMPTS, answer_letter, check_questions, need, split_choices
+from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
 from vidreason.datasets.nextqa import find_annotations, located, turns
 from vidreason.files import read_json
 from vidreason.records import Question
@@ -66,7 +66,7 @@ def parse_record(record: Any, index: int, where: str = "record") -> Question:
     asked, completion = turns(record["conversations"])
     question, options = split_choices(asked)
     letter = answer_letter(checked_answer(completion), options)
-    video = str(record["video"]).removeprefix("./")
+    video = plain_text(record["video"], "video", where).removeprefix("./")
     path = PurePosixPath(video)
     identity = f"{path.parent.name}-{path.stem}-{index}"
     return Question(identity, "coldstart", video, question, options, letter, target=completion.strip())

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidreason.choices import PROMPTS, answer_letter, check_questions, need, split_choices
+from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
 from vidreason.files import read_json, read_json_lines, write_aside, write_jsonl
 from vidreason.records import OK, Clip, Question
 from vidreason.video import probe
@@ -153,6 +153,8 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
         except ValueError as error:
             raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
         identity = record.get("problem_id")
+        if not isinstance(identity, str | int | None):
+            raise ValueError(f"{where}: problem_id is {str(identity)[:80]!a}; expected a number or a text")
         if identity is not None and identity in problem_ids:
             raise ValueError(f"{where}: problem_id {identity!r} was already used by record {problem_ids[identity]}")
         problem_ids[identity] = number
@@ -206,16 +208,17 @@ def parse_record(record: Any, where: str = "record") -> Question:
     """
     if isinstance(record, dict) and "problem" in record:
         need(record, ("problem", "solution", "video_filename"), where)
-        question, options = split_choices(record["problem"])
-        solution = _SOLUTION.search(record["solution"])
-        letter = answer_letter(solution.group(1) if solution else record["solution"], options)
-        video = record["video_filename"].removeprefix("./")
+        question, options = split_choices(plain_text(record["problem"], "problem", where))
+        solved = plain_text(record["solution"], "solution", where)
+        solution = _SOLUTION.search(solved)
+        letter = answer_letter(solution.group(1) if solution else solved, options)
+        video = plain_text(record["video_filename"], "video_filename", where).removeprefix("./")
     else:
         need(record, ("conversations", "video"), where)
         asked, answered = turns(record["conversations"])
         question, options = split_choices(asked)
         letter = answer_letter(answered, options)
-        video = record["video"].removeprefix("./")
+        video = plain_text(record["video"], "video", where).removeprefix("./")
     path = PurePosixPath(video)
     return Question(f"{path.parent.name}-{path.stem}", "nextqa", video, question, options, letter)
 
@@ -226,10 +229,12 @@ def turns(conversations: Any) -> tuple[str, str]:
     Raises:
         ValueError: It is not one human turn followed by one of the model.
     """
-    speakers = [turn.get("from") for turn in conversations] if isinstance(conversations, list) else None
+    plain = isinstance(conversations, list) and all(isinstance(turn, dict) for turn in conversations)
+    speakers = [turn.get("from") for turn in conversations] if plain else None
     if speakers != ["human", "gpt"]:
         raise ValueError(f"expected one turn of 'human' and one of 'gpt', found {speakers}")
-    return str(conversations[0]["value"]), str(conversations[1]["value"])
+    asked, answered = (plain_text(turn.get("value"), "value", f"the turn of {turn['from']}") for turn in conversations)
+    return asked, answered
 
 
 def find_annotations(root: Path, annotations: str | Path | None, names: Iterable[str]) -> Path:
