@@ -36,7 +36,7 @@ demo: setup  ## Videos to results table on two CPU cores (SEED=7: all of it from
 	@echo "Report: results/$(RUN)/report/index.html"
 
 plan: setup  ## What the paper's run will download and cost (CONFIG="mine.yaml ...": a variation's); starts nothing
-	@$(VENV)/bin/snakemake plan --cores 1 --quiet all $(if $(CONFIG),--configfile $(CONFIG))
+	@$(VENV)/bin/snakemake plan --cores 1 --quiet progress rules host reason $(if $(CONFIG),--configfile $(CONFIG))
 
 seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 	$(MAKE) demo

@@ -13,7 +13,7 @@ from typing import Any
 
 from vidreason.config import SOURCES, resolve_arm, sources_of, weights_arm
 from vidreason.files import read_json
-from vidreason.sources import Lock, Source
+from vidreason.sources import Lock, Source, SourceError
 
 LOCKS = Path("config/locks")
 GPU, CPU = "GPU", "CPU core"
@@ -110,6 +110,11 @@ def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
         state, sizes = FETCHED, {file["path"]: file["size"] for file in read_json(fetched)["files"]}
     elif lock.is_file():
         state, sizes = "locked", {file.path: file.size for file in Lock.load(lock).files}
+    if lock.is_file():
+        try:
+            Lock.load(lock).check(Source.of(name, entry), lock)
+        except SourceError:
+            state = "locked as something else: see snakemake -n"
     known = entry["gigabytes"]
     total = float(sum(sizes.values())) if sizes is not None else None if known is None else 1e9 * known
     if not entry["archives"]:

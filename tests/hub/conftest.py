@@ -22,14 +22,20 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hub(replicas: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub over the replicas, without faults, that neither a proxy nor the caller's own settings stand before."""
+def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither a proxy nor the settings of the caller, or of a test before, stand between a client and the hub."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     close_session()
+    yield
+    close_session()
+
+
+@pytest.fixture
+def hub(replicas: Path, online: None) -> Iterator[Hub]:
+    """A hub over the replicas, without faults."""
     with Hub(replicas) as running:
         yield running
-    close_session()

@@ -673,7 +673,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("root", type=Path, help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
-    print(json.dumps(build(chosen.root, chosen.seed), indent=2))
+    build(chosen.root, chosen.seed)
+    print(f"Replicas are in {chosen.root}. Serve them: python -m tests.hub.server {chosen.root}")
 
 
 if __name__ == "__main__":

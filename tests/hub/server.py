@@ -537,7 +537,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     chosen = parser.parse_args(arguments)
     with Hub(chosen.root, port=chosen.port, verbose=True) as hub:
-        print(f"HF_ENDPOINT={hub.url} HF_TOKEN={hub.token}", flush=True)
+        print(f"export HF_ENDPOINT={hub.url} HF_TOKEN={hub.token} NO_PROXY=127.0.0.1", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             hub.stopping.wait()
 

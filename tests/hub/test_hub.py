@@ -406,7 +406,7 @@ def test_faults_count_down_and_know_their_names(hub, download):
 # --- The server itself -----------------------------------------------------------------------------------------------
 
 
-def test_a_connection_ends_with_its_hub(replicas):
+def test_a_connection_ends_with_its_hub(online, replicas):
     with Hub(replicas) as first:
         headers = build_hf_headers(token=False)
         assert http_backoff("GET", f"{first.url}/api/models/{made.R1}", headers=headers).status_code == 200
@@ -429,14 +429,14 @@ def test_connections_are_kept_and_what_is_unknown_is_refused(hub):
     assert threading.active_count() <= threads + 1
 
 
-def test_served_by_hand(replicas):
+def test_served_by_hand(online, replicas):
     command = [sys.executable, "-m", "tests.hub.server", str(replicas)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        said = dict(word.split("=") for word in process.stdout.readline().split())
+        said = dict(word.split("=") for word in process.stdout.readline().removeprefix("export ").split())
         api = HfApi(endpoint=said["HF_ENDPOINT"], token=said["HF_TOKEN"])
         assert api.dataset_info(made.MVBENCH).sha == made.commit_of(made.MVBENCH)
         assert said["HF_ENDPOINT"].startswith("http://127.0.0.1:")

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from vidreason.benchmarks import BENCHMARKS, mlvu, mmvu, mvbench, video_mme
-from vidreason.choices import question_prompt
+from vidreason.choices import check_questions, question_prompt
 from vidreason.config import read_layer
 from vidreason.questions import read_questions
 from vidreason.records import NO_OPTION, Question
@@ -245,3 +245,49 @@ def test_unknown_data_sets_are_refused(tmp_path):
     question = dataclasses.replace(mmvu.parse_record(MMVU_RECORD), dataset="other")
     with pytest.raises(ValueError, match="unknown data set 'other'"):
         question_prompt(question)
+
+
+PLAIN = {"video": "v.mp4", "question": "?", "candidates": ["x", "y"], "answer": "x", "start": 1, "end": 2}
+
+
+@pytest.mark.parametrize(
+    "parse", [lambda r: mvbench.parse_record(r, "action_sequence"), lambda r: mlvu.parse_record(r, "count")]
+)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"candidates": "xy"}, "candidates is 'xy' .str.; expected a list of texts"),
+        ({"candidates": None}, "candidates is 'None'"),
+        ({"candidates": ["x", None]}, r"candidates\[1\] is 'None' .NoneType.; expected a text"),
+        ({"question": None}, "question is 'None'"),
+        ({"answer": ["x"]}, "answer is"),
+        ({"video": None}, "video is 'None'"),
+        ({"question": "\ud800"}, "expected a text"),
+    ],
+)
+def test_other_types_are_not_made_into_text(parse, changes, words):
+    with pytest.raises(ValueError, match=words):
+        parse({**PLAIN, **changes})
+
+
+@pytest.mark.parametrize("bound", [float("nan"), float("inf"), -1, True, None])
+def test_bounds_are_finite_seconds(bound):
+    with pytest.raises(ValueError, match="a bound must be a number of seconds"):
+        mvbench.parse_record({**PLAIN, "end": bound}, "action_sequence")
+
+
+@pytest.mark.parametrize("video", ["../../secret.mp4", "/etc/secret.mp4", "a/../../x.mp4", "", "x" * 5000])
+def test_a_video_outside_the_data_set_is_refused(video):
+    question = Question("1", "mmvu", video, "?", ("x", "y"), "A")
+    with pytest.raises(ValueError, match="is no path inside the data set"):
+        check_questions([question], "validation.json")
+
+
+def test_an_answer_is_one_letter_and_no_option_is_dropped():
+    row = {"videoID": "v", "question": "?", "options": ["A. x", "B. y", "C. z"], "answer": "AB", "duration": "long"}
+    with pytest.raises(ValueError, match="the answer 'AB' is not one of the letters"):
+        video_mme.parse_record(row)
+    with pytest.raises(ValueError, match="27 options; allowed: 2 to 10"):
+        video_mme.parse_record({**row, "options": [f"{chr(65 + n % 26)}. x" for n in range(27)]})
+    with pytest.raises(ValueError, match="is not one of the letters"):
+        check_questions([Question("1", "mmvu", "v.mp4", "?", ("x", "y", "z"), "AB")], "x")

@@ -26,7 +26,7 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def lock(name: str, **sizes: int) -> None:
     Path("config/locks").mkdir(parents=True, exist_ok=True)
-    files = [{"path": path, "size": size, "sha256": "0"} for path, size in sizes.items()]
+    files = [{"path": path, "size": size, "sha256": 64 * "0"} for path, size in sizes.items()]
     head = {"repo": "a/b", "type": "dataset", "requested": "main", "patterns": ["*"], "revision": "c", "origin": "hub"}
     Path(f"config/locks/{name}.json").write_text(json.dumps({**head, "files": files}))
 

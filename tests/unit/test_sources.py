@@ -334,6 +334,70 @@ def test_a_lock_with_such_a_name_is_refused(place: Place) -> None:
     assert "config/locks/Things.json: not a lock" in place.run(ok=False)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"files": 0}, "no file matches"),
+        ({"files": 1}, "no file matches"),
+        ({"revision": None}, "must be texts"),
+        ({"files": "twice"}, "a file stands in it twice"),
+        ({"patterns": ["table.json"]}, "no pattern matches"),
+    ],
+)
+def test_a_lock_that_was_cut_or_edited_is_refused(place: Place, change: dict[str, Any], words: str) -> None:
+    place.run()
+    path = place.root / "config/locks/Things.json"
+    lock = json.loads(path.read_text())
+    if "files" in change:
+        count = change["files"]
+        lock["files"] = lock["files"] * 2 if count == "twice" else lock["files"][:count]
+    path.write_text(json.dumps({**lock, **{key: value for key, value in change.items() if key != "files"}}))
+    printed = place.run(ok=False)
+    assert "config/locks/Things.json: not a lock" in printed
+    assert words in printed
+
+
+@pytest.mark.parametrize("name", ["table.json", "fetched.json", ".unpacked/other.json"])
+def test_an_archive_replaces_nothing_but_its_own(place: Place, name: str) -> None:
+    write_archive(place.hub.root / "datasets/owner/things/videos.zip", {"data/a.mp4": noise(0, 9), name: b"[666]"})
+    printed = place.run(ok=False, archives={"*.zip": {"into": ".", "members": ["*"]}})
+    assert f"{name!r}: would replace" in printed
+    assert (place.folder / "table.json").read_text() == '{"a": 1}'
+    assert json.loads((place.folder / "fetched.json").read_text())["revision"] == MAIN
+
+
+@pytest.mark.parametrize("members", [{}, ["a"], {"../../victim.txt": 1}, 5])
+def test_a_damaged_list_of_an_archives_files_is_made_again(place: Place, members: Any) -> None:
+    place.run()
+    victim = place.root / "victim.txt"
+    victim.write_text("x")
+    path = place.folder / ".unpacked/videos.zip.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "0", "members": members}))
+    (place.folder / "data/a.mp4").unlink()
+    place.run()
+    place.check_whole()
+    assert victim.exists()
+
+
+def test_the_mirrors_own_folder_is_not_written_to(place: Place, tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    shutil.copytree(place.hub.root / "datasets", mirror)
+    place.environment["VIDREASON_MIRROR"] = str(mirror)
+    (place.root / "data").mkdir()
+    place.folder.symlink_to(mirror / "owner/things")
+    assert "is the mirror's own folder, which is never written to" in place.run("delete_archives", ok=False)
+    assert sorted(path.name for path in (mirror / "owner/things").iterdir()) == [
+        "README.md",
+        "table.json",
+        "videos.zip",
+    ]
+
+
+def test_a_folder_on_a_disk_that_is_not_there(place: Place) -> None:
+    (place.root / "data").symlink_to("/nowhere/at/all")
+    assert "Is data a link to a disk that is not there?" in place.run(ok=False)
+
+
 def test_a_disk_that_cannot_be_written_is_not_taken_for_the_network(place: Place) -> None:
     place.folder.mkdir(parents=True)
     (place.folder / ".partial").write_text("in the way")

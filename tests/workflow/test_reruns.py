@@ -93,3 +93,10 @@ def test_a_single_output_can_be_asked_for(fresh: Workplace) -> None:
 def test_a_touched_script_of_a_training_retrains_nothing(spare: Workplace) -> None:
     os.utime(spare.root / "workflow/scripts/train_grpo.py")
     assert spare.jobs() == {}
+
+
+@pytest.mark.parametrize("resource", ["gpu=8", "gres=gpu:8", "gres=gpu:a100:8"])
+def test_every_gpu_of_a_training_gets_a_process_however_it_is_asked_for(fresh: Workplace, resource: str) -> None:
+    target = "results/tiny/train_grpo/r1/seed0/checkpoint"
+    shown = fresh.run("--dry-run", "--printshellcmds", target, "--set-resources", f"train_grpo:{resource}")
+    assert "--nproc_per_node 8 workflow/scripts/train_grpo.py" in shown

@@ -193,5 +193,6 @@ def launch(wildcards, resources):
     Depends on the resources, so it is no part of what Snakemake compares: more GPUs retrain nothing.
     """
     python = "python" if workflow.deployment_settings.deployment_method else sys.executable
-    gpus = int(resources.get("gpu", 0))
+    spelt = re.search(r"gpu(?::[^:,]+)?:(\d+)", str(resources.get("gres", "")))
+    gpus = max(int(resources.get("gpu", 0)), int(spelt.group(1)) if spelt else 0)
     return python if gpus < 2 else f"{python} -m torch.distributed.run --standalone --nproc_per_node {gpus}"
