@@ -27,7 +27,9 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def lock(name: str, **sizes: int) -> None:
     Path("config/locks").mkdir(parents=True, exist_ok=True)
     files = [{"path": path, "size": size, "sha256": 64 * "0"} for path, size in sizes.items()]
-    head = {"repo": "a/b", "type": "dataset", "requested": "main", "patterns": ["*"], "revision": "c", "origin": "hub"}
+    entry = run_of(*PAPERS)["sources"][name]
+    head = {"repo": entry["repo"], "type": entry["type"], "requested": entry["revision"], "patterns": entry["files"]}
+    head |= {"revision": 40 * "c", "origin": "hub"}
     Path(f"config/locks/{name}.json").write_text(json.dumps({**head, "files": files}))
 
 
@@ -47,6 +49,10 @@ def test_sizes_come_from_the_lock_then_from_the_record_and_are_else_unknown(pape
     lock("MVBench", **{"json/a.json": 1_000, "video/a.zip": 3_000_000_000})
     after = {source.name: source for source in plan_sources(paper)}["MVBench"]
     assert (after.state, after.bytes, after.packed) == ("locked", 3_000_001_000, 3_000_000_000)
+    paper["sources"]["MVBench"]["revision"] = "video"
+    assert {source.name: source for source in plan_sources(paper)}["MVBench"].state.startswith(
+        "locked as something else"
+    )
     text = describe(paper)
     assert "Video-MME.json" in text.split("Sizes are known once")[1]
     assert "config/locks/MVBench.json" not in text
