@@ -100,3 +100,12 @@ def test_every_gpu_of_a_training_gets_a_process_however_it_is_asked_for(fresh: W
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
     shown = fresh.run("--dry-run", "--printshellcmds", target, "--set-resources", f"train_grpo:{resource}")
     assert "--nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
+
+
+def test_the_papers_graph_grows_with_shards_and_not_with_videos(fresh: Workplace) -> None:
+    shutil.rmtree(fresh.root / "config/locks", ignore_errors=True)
+    jobs = fresh.jobs(configs=())
+    assert jobs["extract_frames"] == 8 + 1 + 8 + 8 + 8 + 4
+    assert jobs["predict"] == 4 * (8 + 8 + 8 + 2)
+    assert jobs["lock_source"] == jobs["fetch_source"] == 9
+    assert sum(jobs.values()) < 250
