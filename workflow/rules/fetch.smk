@@ -91,6 +91,8 @@ rule import_weights:
 
 
 rule plan:
+    log:
+        "logs/plan.log",
     conda:
         "../../envs/tables.yaml"
     params:

@@ -1,5 +1,9 @@
 """Print what a run will cost: downloads, disk, hours, and what is there already."""
 
+from pathlib import Path
+
 from vidreason.plan import describe
 
-print(describe(snakemake.params.settings), flush=True)
+text = describe(snakemake.params.settings)
+Path(snakemake.log[0]).write_text(text + "\n", encoding="utf-8")
+print(text, flush=True)
