@@ -73,8 +73,8 @@ class TestEncoding:
 
     def test_a_clip_is_encoded_once(self, model, store, monkeypatch):
         seen = []
-        encode = model.encode_videos
-        monkeypatch.setattr(model, "encode_videos", lambda pixels: seen.append(len(pixels)) or encode(pixels))
+        encode = model.encode_frames
+        monkeypatch.setattr(model, "encode_frames", lambda pixels: seen.append(len(pixels)) or encode(pixels))
         encode_questions(model, store, [micro.question(n, clip) for n, clip in enumerate("abbab")])
         assert seen == [2]
 
