@@ -1,0 +1,47 @@
+"""Errors of allocators become errors that say what to do; others stay as they are."""
+
+import numpy as np
+import pytest
+import torch
+
+from vidreason.memory import explain_out_of_memory
+
+ADVICE = "Lower evaluation.generation.batch_size, now 64"
+
+
+def test_a_refused_allocation_of_the_cpu():
+    """PyTorch's own error, not an imitation."""
+    told = rf"^out of memory\. {ADVICE} \(.*can't allocate memory"
+    with pytest.raises(MemoryError, match=told) as caught, explain_out_of_memory(ADVICE):
+        torch.empty(1 << 62, dtype=torch.uint8)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_refused_allocation_of_numpy():
+    told = rf"^out of memory\. {ADVICE} \(Unable to allocate"
+    with pytest.raises(MemoryError, match=told), explain_out_of_memory(ADVICE):
+        np.empty(1 << 62, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words"),
+        RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+    ],
+)
+def test_what_else_means_that_memory_ran_out(error):
+    with pytest.raises(MemoryError, match=ADVICE) as caught, explain_out_of_memory(ADVICE):
+        raise error
+    assert caught.value.__cause__ is error
+    assert (str(error).split("\n")[0] or "MemoryError") in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("can't allocate memory")])
+def test_other_errors_pass_unchanged(error):
+    with pytest.raises(type(error)) as caught, explain_out_of_memory(ADVICE):
+        raise error
+    assert caught.value is error
