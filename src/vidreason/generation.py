@@ -1,8 +1,9 @@
 """Batched decoding with one prefill per prompt and a seed per rollout.
 
-The prompt of every question is prefilled once, its key-value cache is repeated for the G rollouts of the group, and
-rows that have ended leave the batch. A rollout's random numbers depend on its own seed alone, so what it says does not
-depend on which other rollouts were in its batch.
+The prompt of every question is prefilled once, its keys and values are laid out for the G rollouts of the group
+(`vidreason.cache`), and rows that have ended leave the batch. A rollout's random numbers depend on its own seed alone, so
+what it says does not depend on which other rollouts were in its batch: another batch moves the last bits of the logits,
+which changes a token only where its number falls within them (in float32 about one token in a million).
 
 Letters: B prompts, G rollouts per prompt, N = B * G rows, L prompt tokens, T new tokens, V vocabulary.
 """
@@ -12,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+import torch.nn.functional as F
 
-from vidreason.losses import token_log_probs
+from vidreason.decoder import Decoder
 from vidreason.model import TinyLlavaVideo
 
 
@@ -57,6 +58,24 @@ class Completions:
     def mask(self) -> torch.Tensor:
         """Bool [N, T], true on the tokens that count (the first end of sequence included)."""
         return torch.arange(self.ids.shape[1], device=self.ids.device)[None] < self.lengths[:, None]
+
+    def split(self, size: int) -> list["Completions"]:
+        """Parts of `size` rows each."""
+        parts = zip(self.ids.split(size), self.lengths.split(size), self.finished.split(size), strict=True)
+        return [Completions(*part) for part in parts]
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Completions"], end: int) -> "Completions":
+        """Completions of several batches as if of one.
+
+        Args:
+            parts: At least one.
+            end: Id of the end of sequence, with which shorter parts are padded.
+        """
+        lengths = torch.cat([part.lengths for part in parts])
+        width = int(lengths.max())
+        ids = [F.pad(part.ids[:, :width], (0, max(0, width - part.ids.shape[1])), value=end) for part in parts]
+        return cls(torch.cat(ids), lengths, torch.cat([part.finished for part in parts]))
 
     def texts(self, tokenizer) -> list[str]:  # type: ignore[no-untyped-def]
         """Decoded and stripped completions, special tokens removed; ids without a token are left out."""
@@ -137,107 +156,25 @@ def generate(
         raise ValueError(f"sampling needs one seed a rollout: {rows} rollouts, {len(seeds or ())} seeds")
     random = uniforms(seeds, decoding.max_new_tokens) if seeds and decoding.temperature > 0 else None
     embeds, mask = model.embed(list(prompts), videos, padding_side="left")[:2]
-    positions = positions_of(mask)
-    cache = DynamicCache()
-    first = model(
-        embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-    )
-    logits = first.logits[:, -1].repeat_interleave(group, dim=0)  # [N, V]
-    cache.batch_repeat_interleave(group)
-    mask = mask.repeat_interleave(group, dim=0)
-    position = positions[:, -1:].repeat_interleave(group, dim=0)
+    decoder = Decoder(model, embeds, mask, group, decoding.max_new_tokens)
+    logits = decoder.prefill()  # [N, V]
 
-    ids = torch.full((rows, decoding.max_new_tokens), end, dtype=torch.int64, device=embeds.device)
-    lengths = torch.full((rows,), decoding.max_new_tokens, dtype=torch.int64, device=embeds.device)
-    finished = torch.zeros(rows, dtype=torch.bool, device=embeds.device)
-    active = torch.arange(rows, device=embeds.device)
+    device = logits.device
+    ids = torch.full((rows, decoding.max_new_tokens), end, dtype=torch.int64, device=device)
+    lengths = torch.full((rows,), decoding.max_new_tokens, dtype=torch.int64, device=device)
+    finished = torch.zeros(rows, dtype=torch.bool, device=device)
+    active = torch.arange(rows, device=device)  # number of the rollout in every row of the decoder
     for step in range(decoding.max_new_tokens):
         token = choose_tokens(logits, decoding, random[active.cpu(), step] if random is not None else None)
         ids[active, step] = token
         ended = token == end
-        lengths[active[ended]] = step + 1
-        finished[active[ended]] = True
-        if ended.all() or step + 1 == decoding.max_new_tokens:
-            break
         if ended.any():
-            keep = (~ended).nonzero().squeeze(1)
-            cache.batch_select_indices(keep)
-            active, token, mask, position = active[keep], token[keep], mask[keep], position[keep]
-        mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
-        position = position + 1
-        step_embeds = model.language_model.get_input_embeddings()(token[:, None])
-        output = model(step_embeds, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
-        logits = output.logits[:, -1]
+            lengths[active[ended]] = step + 1
+            finished[active[ended]] = True
+            kept = decoder.keep(~ended)
+            active, token = active[kept], token[kept]
+        if not len(active) or step + 1 == decoding.max_new_tokens:
+            break
+        logits = decoder.step(token)
     width = int(lengths.max())
     return Completions(ids[:, :width], lengths, finished)
-
-
-def completion_log_probs(
-    model: TinyLlavaVideo,
-    prompts: Sequence[torch.Tensor],
-    videos: torch.Tensor | None,
-    completions: Completions,
-    group: int,
-    recompute: bool = False,
-) -> torch.Tensor:
-    """Log-probabilities of completions under a model, each prompt passed once for its G completions.
-
-    The prompt is prefilled once with gradient, its key-value cache is repeated for the group and the completions are
-    passed on top of it: L + G * T tokens a prompt instead of G * (L + T), equal in value and gradient. Logits exist on
-    completion tokens only.
-
-    With `recompute` activations are not kept but computed again in the backward pass. A cache cannot be, so the prompt is
-    then passed for every completion: more work for less memory, with equal results.
-
-    Args:
-        model: The model.
-        prompts: B int64 vectors of token ids.
-        videos: float [B, Q, D], with gradient where the connector is trained; None for text.
-        completions: N = B * G completions, rows of one prompt as neighbours.
-        group: G.
-        recompute: Save memory in the backward pass.
-
-    Returns:
-        float32 [N, T]; entries past a completion's end are zero.
-
-    Source: TinyLLaVA-Video-R1@efe76a1:tinyllava/train/tinyllava_trainer_reason.py (`compute_loss`).
-    Differs from the source: it repeats the video and the prompt for every completion, and computes logits for them.
-    """
-    embeds, mask = model.embed(list(prompts), videos, padding_side="left")[:2]
-    width = completions.ids.shape[1]
-    if recompute:
-        told = model.language_model.get_input_embeddings()(completions.ids)
-        whole = torch.cat([mask.repeat_interleave(group, dim=0), completions.mask], dim=1)
-        with model.recomputed():
-            every = model(
-                torch.cat([embeds.repeat_interleave(group, dim=0), told], dim=1),  # [N, L + T, D]
-                attention_mask=whole,
-                position_ids=positions_of(whole),
-                logits_to_keep=width + 1,
-            )
-        return token_log_probs(every.logits[:, :-1], completions.ids) * completions.mask
-    positions = positions_of(mask)
-    cache = DynamicCache()
-    first = model(
-        embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-    )
-    logits = first.logits.repeat_interleave(group, dim=0)  # [N, 1, V]
-    if width > 1:
-        cache.batch_repeat_interleave(group)
-        told = completions.mask[:, :-1]
-        whole = torch.cat([mask.repeat_interleave(group, dim=0), told.to(mask.dtype)], dim=1)
-        later = positions[:, -1:].repeat_interleave(group, dim=0) + torch.arange(1, width, device=mask.device)
-        rest = model(
-            model.language_model.get_input_embeddings()(completions.ids[:, :-1]),
-            attention_mask=whole,
-            position_ids=later,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = torch.cat([logits, rest.logits], dim=1)  # [N, T, V]
-    return token_log_probs(logits, completions.ids) * completions.mask
-
-
-def positions_of(mask: torch.Tensor) -> torch.Tensor:
-    """Positions that count the real tokens of a left-padded batch: int64, same shape as `mask`."""
-    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)

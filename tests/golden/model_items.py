@@ -10,7 +10,7 @@ import torch
 
 from tests.golden.folder import EXACT, Folder, Item, close, same, worst
 from tests.golden.slow import connector_weights, slow_resampler
-from vidreason import generation, indices
+from vidreason import decoder, generation, indices
 from vidreason.files import read_json
 from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, checkpoint, processing, resampler
 from vidreason.model.prompts import text_ids
@@ -167,7 +167,7 @@ def check_merging(folder: Folder) -> Iterator[Item]:
     ):
         yield close(f"merge: batch padded {side}, mask", merged[0], wanted[f"{prefix}_attention_mask"], EXACT)
         yield close(f"merge: batch padded {side}, labels", merged[1], wanted[f"{prefix}_labels"], EXACT)
-        positions = generation.positions_of(merged[0]) * merged[0]
+        positions = decoder.positions_of(merged[0]) * merged[0]
         yield close(f"merge: batch padded {side}, positions", positions, wanted[f"{prefix}_position_ids"], EXACT)
     left = model.embed(rows, videos, padding_side="left")[0]
     yield close(
@@ -195,7 +195,7 @@ def check_logits(folder: Folder) -> Iterator[Item]:
     rows = [ids[real] for ids, real in zip(given["batch_input_ids"], given["batch_attention_mask"], strict=True)]
     for side in ("right", "left"):
         embeds, mask = model.embed(rows, videos, padding_side=side)
-        logits = model(embeds, attention_mask=mask, position_ids=generation.positions_of(mask)).logits
+        logits = model(embeds, attention_mask=mask, position_ids=decoder.positions_of(mask)).logits
         for row in range(len(rows)):
             last = logits[row, mask[row]][-1]
             yield close(

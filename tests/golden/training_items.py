@@ -7,7 +7,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from tests.golden.folder import EXACT, Folder, Item, close, number, relative, same
-from vidreason import advantages, generation, losses, rewards
+from vidreason import advantages, generation, log_probs, losses, rewards
 from vidreason.model import IGNORE_INDEX, TinyLlavaVideo, checkpoint, prompts
 
 LOG_PROBS = 5e-5
@@ -58,12 +58,13 @@ def check_sft(folder: Folder) -> Iterator[Item]:
     )
     yield close("sft: merged mask", mask, wanted["merged_attention_mask"], EXACT)
     yield close("sft: merged labels", merged, wanted["merged_labels"], EXACT)
-    logits = model(embeds, attention_mask=mask).logits
+    logp = log_probs.label_log_probs(model, embeds, mask, merged)
     told = merged[:, 1:] != IGNORE_INDEX
-    found = losses.token_log_probs(logits[:, :-1], merged[:, 1:].clamp(min=0)) * told
-    yield close("sft: log-probabilities of labels", found, wanted["label_logps"], LOG_PROBS)
-    loss = losses.sft_loss(logits, merged)
+    yield close("sft: log-probabilities of labels", logp, wanted["label_logps"][told], LOG_PROBS)
+    loss = -logp.mean()
     yield number("sft: loss", float(loss.detach()), published["loss"], LOSS)
+    logits = model(embeds, attention_mask=mask).logits
+    yield number("sft: loss of all logits", float(losses.sft_loss(logits, merged).detach()), published["loss"], LOSS)
     yield from norms("sft", gradients(model, loss), published["grad_norms"])
 
 
@@ -155,7 +156,7 @@ def _log_probs(folder: Folder, model: TinyLlavaVideo) -> torch.Tensor:
     mask = losses.completion_mask(ids, published["eos_token_id"])
     completions = generation.Completions(ids, mask.sum(dim=1), (ids == published["eos_token_id"]).any(dim=1))
     videos = model.encode_videos(folder.tensors("inputs")["pixel_values"][:1])
-    return generation.completion_log_probs(model, [wanted["prompt_ids"][0]], videos, completions, len(ids))
+    return log_probs.completion_log_probs(model, [wanted["prompt_ids"][0]], videos, completions, len(ids))
 
 
 def _whole_log_probs(folder: Folder, model: TinyLlavaVideo) -> torch.Tensor:

@@ -93,7 +93,7 @@ def sft_spec(**changes):
     return {
         "answer": "reason", "seed": 0, "identity": "an sft run", "epochs": 2, "batch_size": 2, "learning_rate": 3e-3,
         "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": "fp32",
-        "gradient_checkpointing": False, "save_every": 0, "deepspeed": None, **changes,
+        "gradient_checkpointing": False, "micro_batch": None, "save_every": 0, "deepspeed": None, **changes,
     }  # fmt: skip
 
 

@@ -11,13 +11,12 @@ from vidreason.generation import (
     Completions,
     Decoding,
     choose_tokens,
-    completion_log_probs,
     generate,
-    positions_of,
     rollout_seed,
     uniforms,
 )
 from vidreason.inputs import prompts_of
+from vidreason.log_probs import completion_log_probs
 from vidreason.losses import token_log_probs
 
 NEVER = -1
@@ -299,7 +298,7 @@ class TestLogProbabilities:
         model = micro.model()
         seen = []
         model.language_model.model.layers[0].self_attn.register_forward_pre_hook(lambda *_: seen.append(1))
-        for recompute, forward, backward in ((False, 2, 0), (True, 1, 1)):
+        for recompute, forward, backward in ((False, 1, 0), (True, 1, 1)):
             seen.clear()
             logp = completion_log_probs(model, prompts, videos, completions, self.group, recompute)
             assert len(seen) == forward
@@ -341,11 +340,6 @@ class TestLogProbabilities:
         assert float(ours[2, 0].detach()) == pytest.approx(float(first[0, single.ids[2, 0]].detach()), abs=1e-5)
 
 
-def test_positions_count_the_real_tokens():
-    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]]).bool()
-    assert positions_of(mask).tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
-
-
 def test_texts_leave_out_what_is_no_text():
     tokenizer = micro.tokenizer()
     said = tokenizer(" so the answer").input_ids
@@ -353,3 +347,14 @@ def test_texts_leave_out_what_is_no_text():
     ids = torch.tensor([[*said, end, 5], [said[0], len(tokenizer) + 7, end, end, end]])
     completions = Completions(ids, torch.tensor([len(said) + 1, 3]), torch.tensor([True, True]))
     assert completions.texts(tokenizer) == ["so the answer", "so"]
+
+
+def test_batches_put_together_are_one_batch():
+    ids = torch.tensor([[5, 6, 7], [5, 9, 9]])
+    whole = Completions(ids, torch.tensor([3, 2]), torch.tensor([False, True]))
+    first, second = whole.split(1)
+    short = Completions(second.ids[:, :2], second.lengths, second.finished)
+    again = Completions.concatenated([first, short], end=9)
+    assert torch.equal(again.ids, whole.ids)
+    assert torch.equal(again.mask, whole.mask)
+    assert again.finished.tolist() == [False, True]

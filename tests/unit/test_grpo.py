@@ -7,11 +7,12 @@ import torch
 from tests.unit import micro
 from vidreason.files import read_json_lines
 from vidreason.frames import FrameStore
-from vidreason.model import load_checkpoint
+from vidreason.model import TinyLlavaVideo, load_checkpoint
 from vidreason.records import OK
 from vidreason.rewards import Reward
 from vidreason.training import grpo
 from vidreason.training.grpo import GrpoSettings, grpo_step, reward_rules, train_grpo
+from vidreason.training.reference import reference_of
 from vidreason.training.sft import train_sft
 
 CLIPS = {"a": OK, "b": OK, "c": OK, "d": OK, "broken": "truncated", "v": OK}
@@ -66,6 +67,12 @@ class TestReproducible:
             train(init, data, tmp_path / name, epochs=2)
         assert bytes_of(tmp_path / "once") == bytes_of(tmp_path / "again")
 
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_any_number_of_questions_sampled_together_gives_the_same_bytes(self, init, data, tmp_path, size):
+        for name, batch in (("all", None), ("some", size)):
+            train(init, data, tmp_path / name, epochs=3, batch_size=4, rollout_batch=batch)
+        assert bytes_of(tmp_path / "all") == bytes_of(tmp_path / "some")
+
     def test_another_seed_gives_others(self, init, data, tmp_path):
         for seed in (0, 1):
             train(init, data, tmp_path / str(seed), seed=seed)
@@ -74,10 +81,10 @@ class TestReproducible:
     def test_a_stopped_run_ends_as_an_undisturbed_one(self, init, data, tmp_path, monkeypatch):
         train(init, data, tmp_path / "whole", epochs=2, save_every=1, validate_every=2)
 
-        def stop(policy, reference, tokenizer, store, batch, spec, settings, rules, step):
+        def stop(policy, reference, tokenizer, store, batch, spec, settings, rules, step, *others):
             if step == 3:
                 raise StoppedError
-            return grpo_step(policy, reference, tokenizer, store, batch, spec, settings, rules, step)
+            return grpo_step(policy, reference, tokenizer, store, batch, spec, settings, rules, step, *others)
 
         monkeypatch.setattr(grpo, "grpo_step", stop)
         with pytest.raises(StoppedError):
@@ -141,14 +148,9 @@ class TestStep:
                 )  # fmt: skip
                 loss, row = grpo_step(
                     policy, reference, tokenizer, store, [asked[n] for n in batch], spec, GrpoSettings.from_spec(spec),
-                    reward_rules(spec), number,
+                    reward_rules(spec), number, lambda part, last: part.backward(),
                 )  # fmt: skip
-            loss.backward()
-            return (
-                {name: p.grad for name, p in policy.named_parameters() if p.grad is not None},
-                row,
-                float(loss.detach()),
-            )
+            return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}, row, loss
 
         return run
 
@@ -210,15 +212,59 @@ class TestStep:
             mean = (parts[0][name] + parts[1][name]) / 2
             assert float((gradient - mean).norm()) <= 1e-4 * float(gradient.norm()), name
 
+    @pytest.mark.parametrize("changes", [{"micro_batch": 1}, {"micro_batch": 1, "length_norm": "constant"}])
+    def test_parts_of_a_step_add_up_to_the_whole(self, step, changes):
+        """However few questions a gradient is computed for at a time; three do not split evenly into twos."""
+        rewards = (*self.mixed, 3.0, -1.0, 0.0, 0.5)
+        whole, row, loss = step(rewards, (0, 1, 2), **{**changes, "micro_batch": None})
+        for size in (1, 2):
+            parts, its, part_loss = step(rewards, (0, 1, 2), **{**changes, "micro_batch": size})
+            assert part_loss == pytest.approx(loss, abs=1e-6)
+            assert its["kl"] == pytest.approx(row["kl"], abs=1e-9)
+            for name, gradient in whole.items():
+                # Float32 in another order.
+                assert float((gradient - parts[name]).norm()) <= 1e-4 * float(gradient.norm()), name
+
+    def test_a_clip_goes_through_the_tower_once(self, step, monkeypatch):
+        """Two questions about one clip, four rollouts each, policy and reference: one clip in the tower."""
+        seen = []
+        encode = TinyLlavaVideo.encode_frames
+        monkeypatch.setattr(
+            TinyLlavaVideo, "encode_frames", lambda model, pixels: seen.append(len(pixels)) or encode(model, pixels)
+        )
+        step(self.mixed, (0, 0), micro_batch=1, rollout_batch=1)
+        assert seen == [1]
+
+    def test_a_reference_in_the_hosts_memory_says_the_same(self, step):
+        here, away = (step(self.mixed, offload_reference=wanted) for wanted in (False, True))
+        assert here[2] == away[2]
+        assert all(torch.equal(here[0][name], away[0][name]) for name in here[0])
+
     def test_recomputing_changes_nothing_but_memory(self, step):
         kept, again = (step(self.mixed, gradient_checkpointing=wanted)[0] for wanted in (False, True))
         for name, gradient in kept.items():
-            # The prompt is passed once or once a completion: float32 in another order.
-            assert float((gradient - again[name]).norm()) <= 1e-4 * float(gradient.norm()), name
+            assert torch.equal(gradient, again[name]), name
 
     def test_a_step_of_another_number_samples_anew(self, step):
         one, other = step(self.mixed)[0], step(self.mixed, number=1)[0]
         assert all(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_reference_shares_the_tower_and_nothing_else():
+    policy = micro.model()
+    made = reference_of(policy)
+    assert made.vision_tower is policy.vision_tower
+    own = {id(parameter) for part in (policy.language_model, policy.connector) for parameter in part.parameters()}
+    assert not own & {id(parameter) for parameter in made.parameters()}
+    assert not any(parameter.requires_grad for parameter in made.parameters())
+    assert any(parameter.requires_grad for parameter in policy.parameters())
+
+
+@pytest.mark.usefixtures("graded")
+def test_without_a_kl_term_there_is_no_reference(init, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(grpo, "reference_of", lambda policy: pytest.fail("made a reference"))
+    rows = train(init, data, tmp_path, beta=0.0)
+    assert rows[0]["kl"] == 0.0
 
 
 def test_settings_come_from_the_spec():

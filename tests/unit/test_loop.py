@@ -41,11 +41,13 @@ class Run:
         return loss, {"double": 2 * float(loss.detach())}
 
     def go(self, stop_at=None, change=None, steps=STEPS):
-        def step_function(step):
+        def step_function(step, backward):
             if step == stop_at:
                 raise StoppedError
             loss, row = self.loss(step)
-            return (change(step, loss) if change else loss), row
+            loss = change(step, loss) if change else loss
+            backward(loss, True)
+            return float(loss.detach()), row
 
         def validate(done):
             return {"weight": float(next(self.model.parameters()).detach().sum())}, 5

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +16,7 @@ from tests.unit import micro, ranked
 from vidreason.files import read_json, read_json_lines
 from vidreason.records import OK
 from vidreason.training import grpo
-from vidreason.training.ranks import Ranks, start_ranks
+from vidreason.training.ranks import Ranks, balanced, start_ranks
 from vidreason.training.update import deepspeed_config, whole_weights
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,26 @@ class TestParts:
             ValueError, match="10 questions a step cannot be split evenly over 4 processes; make batch_size a"
         ):
             Ranks(0, 4).part(range(10))
+
+    def test_groups_are_dealt_so_that_nobody_waits_long(self, monkeypatch):
+        """Four questions over two processes, dealt out in turn: 0 and 2, 1 and 3."""
+        told = [[(90.0, "q0"), (80.0, "q2")], [(10.0, "q1"), (20.0, "q3")]]
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: told)
+        assert [Ranks(rank, 2).dealt(["?", "?"], [0, 0]) for rank in (0, 1)] == [["q0", "q1"], ["q2", "q3"]]
+
+    def test_one_question_each_stays_where_it_is(self, monkeypatch):
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: pytest.fail("asked the others"))
+        assert Ranks(1, 2).dealt(["q"], [5.0]) == ["q"]
+        assert Ranks().dealt(["q", "r"], [5.0, 1.0]) == ["q", "r"]
+
+    def test_parts_are_of_equal_size_and_nearly_equal_cost(self):
+        costs = [float(cost) for cost in np.random.default_rng(0).integers(100, 600, 32)]
+        parts = balanced(costs, 4)
+        assert sorted(number for part in parts for number in part) == list(range(32))
+        assert {len(part) for part in parts} == {8}
+        sums = [sum(costs[number] for number in part) for part in parts]
+        dealt = [sum(costs[rank::4]) for rank in range(4)]
+        assert max(sums) - min(sums) < 0.1 * (max(dealt) - min(dealt))
 
     def test_shares_make_a_mean_of_means_the_mean_of_all(self, monkeypatch):
         weights, means = [3, 5], [2.0, 10.0]

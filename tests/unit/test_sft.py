@@ -146,3 +146,11 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(init, data, tmp_path):
     ]
     assert all(step < 1.1e-6 for step in steps)
     assert sum(step > 0 for step in steps) > len(steps) / 2
+
+
+def test_parts_of_a_step_add_up_to_the_whole(init, data, tmp_path):
+    """Answers of different lengths, so that a mean of the parts' means would be another loss."""
+    first = [train(init, data, tmp_path / str(size), micro_batch=size)[0] for size in (None, 1)]
+    assert first[1]["tokens"] == first[0]["tokens"]
+    for key in ("loss", "grad_norm"):
+        assert first[1][key] == pytest.approx(first[0][key], rel=1e-5)

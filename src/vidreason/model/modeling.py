@@ -12,6 +12,7 @@ from torch import nn
 from transformers import Qwen2ForCausalLM, SiglipVisionModel
 
 from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
+from vidreason.model.packing import PACKED_SDPA, Packing
 from vidreason.model.resampler import GroupResampler
 
 
@@ -41,7 +42,8 @@ class TinyLlavaVideo(nn.Module):
         """
         super().__init__()
         self.config = config
-        text, vision = config.text(attention), config.vision(attention)
+        text = config.text(PACKED_SDPA if attention == "sdpa" else attention)
+        vision = config.vision(attention)
         self.language_model = Qwen2ForCausalLM(text)
         tower = SiglipVisionModel(vision)
         # transformers before 5.18 or so nests the tower once more under the name that is published.
@@ -140,6 +142,29 @@ class TinyLlavaVideo(nn.Module):
         """
         if padding_side not in ("left", "right"):
             raise ValueError(f"padding_side is {padding_side!r}; allowed: left, right")
+        rows, row_labels = self.merge(input_ids, videos, labels)
+        return _pad(rows, row_labels, padding_side, labels is not None)
+
+    def merge(
+        self,
+        input_ids: Sequence[torch.Tensor],
+        videos: torch.Tensor | None,
+        labels: Sequence[torch.Tensor] | None = None,
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Put every video where the mark of its sequence stands.
+
+        Args:
+            input_ids: B rows of ids, see `embed`.
+            videos: [B, Q, D] or None.
+            labels: B rows of labels, or None.
+
+        Returns:
+            B embeddings [l, D] and B rows of labels [l], cut after `tokenizer_model_max_length` positions as upstream
+            cuts them (`vidreason.context` says beforehand which prompts would be).
+
+        Raises:
+            ValueError: See `embed`.
+        """
         table = self.language_model.get_input_embeddings()
         rows, row_labels = [], []
         for row, ids in enumerate(input_ids):
@@ -161,9 +186,7 @@ class TinyLlavaVideo(nn.Module):
             ignored = own.new_full((video.shape[0],), IGNORE_INDEX)
             row_labels.append(torch.cat((own[: marks[0]], ignored, own[marks[0] + 1 :])))
         limit = self.config.tokenizer_model_max_length
-        return _pad(
-            [row[:limit] for row in rows], [row[:limit] for row in row_labels], padding_side, labels is not None
-        )
+        return [row[:limit] for row in rows], [row[:limit] for row in row_labels]
 
     @contextmanager
     def recomputed(self, wanted: bool = True) -> Iterator[None]:
@@ -193,6 +216,35 @@ class TinyLlavaVideo(nn.Module):
             for layer, training in zip(language.model.layers, before, strict=True):
                 layer.training = training
             getattr(language, f"{named}_checkpointing_disable")()
+
+    @property
+    def head(self) -> nn.Module:
+        """From hidden states [.., D] to logits [.., V]."""
+        head: nn.Module = self.language_model.lm_head
+        return head
+
+    def hidden(
+        self,
+        inputs_embeds: torch.Tensor,
+        packing: Packing | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Last hidden states of the language model, for which `head` gives logits where they are wanted.
+
+        Args:
+            inputs_embeds: [B, L, D]; with a packing, [1, S, D].
+            packing: Whose tokens the packed row holds.
+            attention_mask: [B, L], or None where nothing is padded.
+
+        Returns:
+            As `inputs_embeds`.
+        """
+        told: dict[str, Any] = {} if packing is None else {"packing": packing, "position_ids": packing.positions}
+        # A mask by kind of layer is taken as it is; transformers would read restarting positions in its own way.
+        mask: Any = attention_mask if packing is None else {"full_attention": None}
+        out = self.language_model.model(inputs_embeds=inputs_embeds, attention_mask=mask, use_cache=False, **told)
+        states: torch.Tensor = out.last_hidden_state
+        return states
 
     def forward(
         self,

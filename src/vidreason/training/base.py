@@ -13,7 +13,7 @@ from vidreason.losses import IGNORE_INDEX, sft_loss
 from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, initialise, save_checkpoint
 from vidreason.model.processing import normalize_frames
 from vidreason.model.prompts import sft_example
-from vidreason.training.loop import Metrics, Optimisation, run_steps
+from vidreason.training.loop import Backward, Metrics, Optimisation, run_steps
 from vidreason.world.corpus import WORDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.encode import SIZE as DRAWN_SIZE
 from vidreason.world.splits import scene_seed
@@ -71,13 +71,15 @@ def pretrain(
     seeds = [scene_seed(seed, "base", number) for number in range(settings["clips"])]
     scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
 
-    def step_function(step: int) -> tuple[torch.Tensor, Metrics]:
+    def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
         rng = np.random.default_rng([seed, BASE_STEP, step])
         stage = _stage_of(stages, step)
         kinds, shares = zip(*stage.mix.items(), strict=True)
         drawn = rng.choice(kinds, size=stage.batch_size, p=np.array(shares) / sum(shares))
         batch = [draw_exercise(str(kind), scenes, settings["questions_per_clip"], rng) for kind in drawn]
-        return exercise_loss(model, tokenizer, frames, batch, settings["pixel_noise"], rng)
+        loss, row = exercise_loss(model, tokenizer, frames, batch, settings["pixel_noise"], rng)
+        backward(loss, True)
+        return float(loss.detach()), row
 
     steps = sum(stage.steps for stage in stages)
     run_steps(model, Optimisation.from_settings(settings), steps, step_function, metrics, state, identity, "base")

@@ -2,13 +2,13 @@
 
 One step: encode every clip once, sample G completions of every prompt from one prefill, reward each completion, turn
 rewards into group-relative advantages, and take one optimiser step on the GRPO loss against the frozen reference policy.
+How many questions are sampled or learnt from at a time is a matter of memory, not of the result.
 Of R processes each does this for every R-th question of the step; every random draw is named by its question, and the loss
 is a mean over questions, so the mean of the R gradients is the gradient of one process with all questions.
 
 Letters: B prompts, G rollouts per prompt, N = B * G completions, T completion tokens.
 """
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +21,18 @@ from transformers import PreTrainedTokenizerBase
 from vidreason.advantages import StdKind, group_advantages
 from vidreason.files import read_jsonl
 from vidreason.frames import FrameStore
-from vidreason.generation import Completions, Decoding, completion_log_probs, generate, rollout_seed
-from vidreason.inputs import encode_questions, prompts_of
+from vidreason.generation import Completions, Decoding, generate, rollout_seed
+from vidreason.inputs import clips_of, encode_clips, encode_questions, prompts_of, read_clips
+from vidreason.log_probs import completion_log_probs
 from vidreason.losses import LengthNorm, grpo_loss
 from vidreason.model import TinyLlavaVideo, save_checkpoint
+from vidreason.phases import phase
 from vidreason.records import OK, Question
 from vidreason.rewards import Reward, RewardRules, reward, rules_for
 from vidreason.training.batches import EpochBatches
-from vidreason.training.loop import Metrics, Optimisation, load_for_training, run_steps
-from vidreason.training.ranks import start_ranks
+from vidreason.training.loop import ALONE, Backward, Metrics, Optimisation, load_for_training, run_steps
+from vidreason.training.ranks import Ranks, start_ranks
+from vidreason.training.reference import on_device, reference_of
 from vidreason.training.update import whole_weights
 
 STEP_QUESTIONS = 0x6B90
@@ -54,6 +57,9 @@ class GrpoSettings:
         advantage_eps: Added to the standard deviation of a group's rewards.
         advantage_noise: Standard deviation of the Gaussian noise added to every advantage.
         validation_limit: Held-out questions answered at a validation; 0 for none.
+        rollout_batch: Questions whose rollouts are sampled together; None for all of this process.
+        micro_batch: Questions whose gradient is computed together; None for all of this process.
+        offload_reference: Keep the reference policy in the host's memory between its passes.
     """
 
     epochs: float
@@ -69,6 +75,9 @@ class GrpoSettings:
     advantage_eps: float
     advantage_noise: float
     validation_limit: int
+    rollout_batch: int | None = None
+    micro_batch: int | None = None
+    offload_reference: bool = False
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> "GrpoSettings":
@@ -117,17 +126,17 @@ def train_grpo(
     rules = reward_rules(spec)
     ranks = start_ranks(optimisation.deepspeed is not None)
     policy, tokenizer = load_for_training(init)
-    reference = copy.deepcopy(policy).requires_grad_(False)
-    if optimisation.deepspeed is not None and optimisation.precision == "bf16":
+    reference = reference_of(policy) if settings.beta else None
+    if reference is not None and optimisation.deepspeed is not None and optimisation.precision == "bf16":
         reference.to(torch.bfloat16)  # as DeepSpeed does to the policy
     store = FrameStore(frames)
     batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS))
     seen = [question for question in read_jsonl(validation, Question) if store.status(question.clip) == OK]
     held_out = seen[: settings.validation_limit][ranks.rank :: ranks.count]
 
-    def step_function(step: int) -> tuple[torch.Tensor, Metrics]:
+    def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
         batch = ranks.part(batches.batch(step))
-        loss, row = grpo_step(policy, reference, tokenizer, store, batch, spec, settings, rules, step)
+        loss, row = grpo_step(policy, reference, tokenizer, store, batch, spec, settings, rules, step, backward, ranks)
         return loss, {**row, "without_frames": batches.without_frames}
 
     def validate(step: int) -> tuple[Metrics, int]:
@@ -150,9 +159,31 @@ def train_grpo(
             save_checkpoint(policy, tokenizer, out)
 
 
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """One question with its G completions, as it travels between processes.
+
+    Attributes:
+        question: The question.
+        prompt: int64, its prompt's ids.
+        completions: G completions.
+        advantages: float32 [G].
+    """
+
+    question: Question
+    prompt: torch.Tensor
+    completions: Completions
+    advantages: torch.Tensor
+
+    @property
+    def tokens(self) -> int:
+        """What a pass over it costs: tokens of the prompt and of all completions."""
+        return len(self.prompt) + int(self.completions.lengths.sum())
+
+
 def grpo_step(
     policy: TinyLlavaVideo,
-    reference: TinyLlavaVideo,
+    reference: TinyLlavaVideo | None,
     tokenizer: PreTrainedTokenizerBase,
     store: FrameStore,
     batch: Sequence[Question],
@@ -160,56 +191,119 @@ def grpo_step(
     settings: GrpoSettings,
     rules: RewardRules,
     step: int,
-) -> tuple[torch.Tensor, Metrics]:
-    """Roll out, reward and score one batch of B questions.
+    backward: Backward,
+    ranks: Ranks = ALONE,
+) -> tuple[float, Metrics]:
+    """Roll out, reward and score one batch of B questions, and have the gradient computed.
 
-    The random numbers of a question's rollouts and of its advantages' noise are named by seed, step and question, so
-    they do not depend on the other questions of the batch.
+    Every clip goes through the frozen tower once; sampling, policy and reference connect what it saw. The random numbers
+    of a question's rollouts and of its advantages' noise are named by seed, step and question, so they do not depend on
+    the other questions of the batch. Groups are dealt out anew among the processes once their lengths are known.
 
     Returns:
-        The loss with gradient, and the step's metrics.
+        The loss, and the step's metrics.
     """
-    group = settings.rollouts
     prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
-    videos = encode_questions(policy, store, batch)  # [B, Q, D], with the connector's gradient
-    seeds = [rollout_seed(spec["seed"], "grpo", step, question.id, g) for question in batch for g in range(group)]
-    with whole_weights(policy):
-        completions = generate(
-            policy, prompts, videos.detach(), settings.decoding, tokenizer.eos_token_id, group, seeds
-        )
-    rewards = rewards_of(tokenizer, completions, batch, group, rules)
+    seen = _encoded(policy, store, batch)
+    completions = _rollouts(policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
+    rewards = rewards_of(tokenizer, completions, batch, settings.rollouts, rules)
     total = torch.tensor([row.total for row in rewards], dtype=torch.float32)  # [N]
     names = (rollout_seed(spec["seed"], "grpo noise", step, question.id) for question in batch)
-    noise = np.concatenate([np.random.default_rng(name).standard_normal(group) for name in names])
+    noise = np.concatenate([np.random.default_rng(name).standard_normal(settings.rollouts) for name in names])
     advantages = group_advantages(
         total,
-        group,
+        settings.rollouts,
         std=settings.advantage_std,
         eps=settings.advantage_eps,
         noise=torch.from_numpy(settings.advantage_noise * noise).float(),
     )
-    logp = completion_log_probs(
-        policy, prompts, videos, completions, group, recompute=spec["gradient_checkpointing"]
-    )  # [N, T]
-    with torch.no_grad():
-        ref_videos = encode_questions(reference, store, batch)
-        ref_logp = completion_log_probs(reference, prompts, ref_videos, completions, group)
-    result = grpo_loss(
-        logp,
-        ref_logp,
-        advantages.to(logp.device),
-        completions.mask,
-        settings.beta,
-        length_norm=settings.length_norm,
-        kl_clamp=settings.kl_clamp,
-        limit=settings.max_new_tokens,
-    )
-    flat = total.reshape(-1, group).std(dim=1) == 0
-    return result.loss, {
-        **summary(rewards, completions),
-        "kl": float(result.kl),
-        "zero_variance": float(flat.float().mean()),
-    }
+    parts = zip(batch, prompts, completions.split(settings.rollouts), advantages.split(settings.rollouts), strict=True)
+    groups = [Group(*part) for part in parts]
+    groups = ranks.dealt(groups, [group.tokens for group in groups])
+    seen |= _encoded(policy, store, [group.question for group in groups if group.question.clip not in seen])
+    loss, kl = _learn(policy, reference, groups, seen, spec["gradient_checkpointing"], settings, tokenizer, backward)
+    flat = total.reshape(-1, settings.rollouts).std(dim=1) == 0
+    return loss, {**summary(rewards, completions), "kl": kl, "zero_variance": float(flat.float().mean())}
+
+
+def _encoded(policy: TinyLlavaVideo, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
+    """What the vision tower sees in the clips of questions: clip -> [N, Dv]."""
+    clips = clips_of(questions)
+    return dict(zip(clips, encode_clips(policy, read_clips(store, clips)), strict=True)) if clips else {}
+
+
+def _rollouts(
+    policy: TinyLlavaVideo,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[Question],
+    prompts: Sequence[torch.Tensor],
+    seen: dict[str, torch.Tensor],
+    seed: int,
+    settings: GrpoSettings,
+    step: int,
+) -> Completions:
+    """Sample G completions of each of B questions, `rollout_batch` questions at a time."""
+    group, size, found = settings.rollouts, settings.rollout_batch or len(batch), []
+    with phase("sample"), torch.no_grad(), whole_weights(policy):
+        for start in range(0, len(batch), size):
+            asked = batch[start : start + size]
+            videos = policy.connect(torch.stack([seen[question.clip] for question in asked]))
+            seeds = [rollout_seed(seed, "grpo", step, question.id, g) for question in asked for g in range(group)]
+            found.append(
+                generate(
+                    policy,
+                    prompts[start : start + size],
+                    videos,
+                    settings.decoding,
+                    tokenizer.eos_token_id,
+                    group,
+                    seeds,
+                )
+            )
+    return Completions.concatenated(found, tokenizer.eos_token_id)
+
+
+def _learn(
+    policy: TinyLlavaVideo,
+    reference: TinyLlavaVideo | None,
+    groups: Sequence[Group],
+    seen: dict[str, torch.Tensor],
+    recompute: bool,
+    settings: GrpoSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    backward: Backward,
+) -> tuple[float, float]:
+    """Loss and mean KL of groups; their gradient is taken `micro_batch` groups at a time."""
+
+    def log_probs(model: TinyLlavaVideo, part: Sequence[Group], recompute: bool = False) -> torch.Tensor:
+        videos = model.connect(torch.stack([seen[group.question.clip] for group in part]))
+        told = Completions.concatenated([group.completions for group in part], tokenizer.eos_token_id)
+        return completion_log_probs(model, [group.prompt for group in part], videos, told, settings.rollouts, recompute)
+
+    size = settings.micro_batch or len(groups)
+    parts = [groups[start : start + size] for start in range(0, len(groups), size)]
+    with phase("score"), torch.no_grad(), on_device(reference, policy.device, settings.offload_reference):
+        ref_logps = [None if reference is None else log_probs(reference, part) for part in parts]
+    loss, kl = 0.0, 0.0
+    for part, ref_logp in zip(parts, ref_logps, strict=True):
+        with phase("score"):
+            logp = log_probs(policy, part, recompute)
+            told = Completions.concatenated([group.completions for group in part], tokenizer.eos_token_id)
+            result = grpo_loss(
+                logp,
+                ref_logp,
+                torch.cat([group.advantages for group in part]).to(logp.device),
+                told.mask,
+                settings.beta,
+                length_norm=settings.length_norm,
+                kl_clamp=settings.kl_clamp,
+                limit=settings.max_new_tokens,
+            )
+        share = len(part) / len(groups)
+        with phase("backward"):
+            backward(share * result.loss, part is parts[-1])
+        loss, kl = loss + share * float(result.loss.detach()), kl + share * float(result.kl)
+    return loss, kl
 
 
 def reward_rules(spec: dict[str, Any]) -> RewardRules:

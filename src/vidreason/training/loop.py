@@ -21,14 +21,18 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.model import TinyLlavaVideo, compute_device, load_checkpoint
+from vidreason.phases import phase
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
 from vidreason.training.update import BETA2, DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
 
 Metrics = dict[str, float]
-StepFunction = Callable[[int], tuple[torch.Tensor, Metrics]]
-"""Step number -> loss to minimise (scalar, with gradient) and what to log, both of this process's part."""
+Backward = Callable[[torch.Tensor, bool], None]
+"""Takes a part of the step's loss (scalar, with gradient) and whether it is the last; see `Updater.backward`."""
+StepFunction = Callable[[int, Backward], tuple[float, Metrics]]
+"""Step number and what to hand the loss to, in one or several parts -> the loss and what to log, both of this process's
+part."""
 ALONE = Ranks()
 CPU_THREADS = 2
 """Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
@@ -110,7 +114,7 @@ def run_steps(
         model: Its parameters that require a gradient are trained.
         optimisation: Schedule and limits.
         steps: Number of optimiser steps.
-        step_function: Gives the loss of a step.
+        step_function: Gives the loss of a step and has its gradient computed.
         metrics: JSON lines, one row a step (`kind: train`) and one a validation (`kind: validation`); written at the
             end, TensorBoard's files beside it all along.
         state: Folder of the saved states.
@@ -145,10 +149,11 @@ def run_steps(
         for step in bar:
             began = time.monotonic()
             with half:
-                loss, row = step_function(step)
+                loss, row = step_function(step, updater.backward)
             rate = optimisation.rate(step, steps)
-            norm = updater.update(loss, rate)
-            row = {**ranks.mean({"loss": float(loss.detach()), **row}), "grad_norm": norm, "lr": rate}
+            with phase("update"):
+                norm = updater.step(rate)
+            row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
             if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
                 raise DivergedError(
                     f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "

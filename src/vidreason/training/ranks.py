@@ -46,6 +46,25 @@ class Ranks:
             )
         return list(batch[self.rank :: self.count])
 
+    def dealt(self, items: Sequence[Item], costs: Sequence[float]) -> list[Item]:
+        """Deal the items of all processes anew, so that none has much more to do than another.
+
+        Every process gets as many items as it has now, the costliest first, to whoever has least so far.
+
+        Args:
+            items: This process's items; they travel, so they should be small.
+            costs: What each of them costs.
+
+        Returns:
+            This process's items from now on, in the order of the whole batch.
+        """
+        if self.count == 1 or len(items) == 1:
+            return list(items)
+        rows = self.gather(list(zip(costs, items, strict=True)))
+        # The batch was dealt out in turn (`part`): item i of process r is item i R + r of the whole.
+        order = [rows[number % self.count][number // self.count] for number in range(self.count * len(items))]
+        return [order[number][1] for number in balanced([cost for cost, _ in order], self.count)[self.rank]]
+
     def share(self, weight: float) -> float:
         """Factor by which a mean over `weight` things, here, has to be multiplied.
 
@@ -92,6 +111,31 @@ class Ranks:
         """Go on when all processes have come here."""
         if self.count > 1:
             dist.barrier()
+
+
+def balanced(costs: Sequence[float], parts: int) -> list[list[int]]:
+    """Numbers of items in parts of equal size and nearly equal cost: the costliest first, to the cheapest part with room.
+
+    Args:
+        costs: Of each item; as many as a multiple of `parts`.
+        parts: Number of parts.
+
+    Returns:
+        The items of each part, ascending.
+
+    Source: Graham 1969, "Bounds on multiprocessing timing anomalies" (longest processing time first), with a limit on the
+        number of items.
+
+    Example:
+        >>> balanced([9, 1, 2, 8, 3, 7], 2)
+        [[0, 2, 4], [1, 3, 5]]
+    """
+    size = len(costs) // parts
+    found: list[list[int]] = [[] for _ in range(parts)]
+    for number in sorted(range(len(costs)), key=lambda item: (-costs[item], item)):
+        open_parts = [part for part in found if len(part) < size]
+        min(open_parts, key=lambda part: sum(costs[item] for item in part)).append(number)
+    return [sorted(part) for part in found]
 
 
 def start_ranks(deepspeed: bool = False) -> Ranks:

@@ -9,12 +9,13 @@ from transformers import PreTrainedTokenizerBase
 
 from vidreason.frames import FrameStore
 from vidreason.inputs import encode_questions, query_text
-from vidreason.losses import sft_loss
+from vidreason.log_probs import label_log_probs
+from vidreason.losses import IGNORE_INDEX
 from vidreason.model import TinyLlavaVideo, save_checkpoint
 from vidreason.model.prompts import is_ignored, sft_example
 from vidreason.records import Question
 from vidreason.training.batches import EpochBatches
-from vidreason.training.loop import Metrics, Optimisation, load_for_training, run_steps
+from vidreason.training.loop import Backward, Metrics, Optimisation, load_for_training, run_steps
 from vidreason.training.ranks import start_ranks
 from vidreason.training.update import whole_weights
 
@@ -32,8 +33,8 @@ def train_sft(
     weighted by its taught tokens, so that the mean over processes is the mean over the tokens of the whole step.
 
     Args:
-        spec: The resolved spec: `answer`, `seed`, `identity`, `epochs`, `batch_size`, `gradient_checkpointing` and the
-            keys of `Optimisation`.
+        spec: The resolved spec: `answer`, `seed`, `identity`, `epochs`, `batch_size`, `micro_batch`, `gradient_checkpointing`
+            and the keys of `Optimisation`.
         init: Checkpoint folder to start from.
         questions: Question records; those whose clip has no frames are left out and counted in the metrics.
         frames: Frame tables.
@@ -52,13 +53,21 @@ def train_sft(
     store = FrameStore(frames)
     batches = EpochBatches(questions, store, spec["batch_size"], (spec["seed"], STEP_QUESTIONS))
 
-    def step_function(step: int) -> tuple[torch.Tensor, Metrics]:
+    def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
         batch = ranks.part(batches.batch(step))
-        videos = encode_questions(model, store, batch)
-        with model.recomputed(spec["gradient_checkpointing"]):
-            loss, tokens, untaught = batch_loss(model, tokenizer, batch, videos, spec["answer"])
-        row = {"tokens": tokens / len(batch), "untaught": float(untaught), "without_frames": batches.without_frames}
-        return loss * ranks.share(tokens), row
+        taught = [taught_tokens(tokenizer, question, spec["answer"]) for question in batch]
+        total, share = max(1, sum(taught)), ranks.share(sum(taught))
+        size, found, untaught = spec["micro_batch"] or len(batch), 0.0, 0
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            videos = encode_questions(model, store, part)
+            with model.recomputed(spec["gradient_checkpointing"]):
+                loss, tokens, without = batch_loss(model, tokenizer, part, videos, spec["answer"])
+            loss = loss * (share * tokens / total)
+            backward(loss, start + size >= len(batch))
+            found, untaught = found + float(loss.detach()), untaught + without
+        row = {"tokens": sum(taught) / len(batch), "untaught": float(untaught)}
+        return found, {**row, "without_frames": batches.without_frames}
 
     run_steps(
         model,
@@ -103,9 +112,15 @@ def batch_loss(
         padding_side="right",
         labels=[example.labels for example in examples],
     )
-    logits = model(embeds, attention_mask=mask).logits
+    logp = label_log_probs(model, embeds, mask, labels)
     untaught = sum(is_ignored(example.labels) for example in examples)
-    return sft_loss(logits, labels), int((labels[:, 1:] >= 0).sum()), untaught
+    return -logp.sum() / max(1, len(logp)), len(logp), untaught
+
+
+def taught_tokens(tokenizer: PreTrainedTokenizerBase, question: Question, answer: str) -> int:
+    """Number of tokens that a question teaches."""
+    labels = sft_example(tokenizer, conversation(question, answer)).labels
+    return int((labels[1:] != IGNORE_INDEX).sum())
 
 
 def conversation(question: Question, answer: str) -> list[dict[str, str]]:

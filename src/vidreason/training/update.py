@@ -1,6 +1,7 @@
 """One optimiser step from a loss, with plain AdamW or with DeepSpeed, on one process or several.
 
-Both have the same three duties: update the weights, give out what a saved state needs, take it back.
+Both have the same duties: gather the gradient of a step from one or several losses, update the weights, give out what a
+saved state needs, take it back.
 """
 
 import contextlib
@@ -29,11 +30,18 @@ class Updater(Protocol):
 
     divided: bool
 
-    def update(self, loss: torch.Tensor, rate: float) -> float:
-        """Take one step down the mean loss of all processes.
+    def backward(self, loss: torch.Tensor, last: bool = True) -> None:
+        """Add the gradient of a part of this process's loss; the step goes down the mean over all processes of the sums.
 
         Args:
-            loss: Loss of this process's part, with gradient.
+            loss: With gradient; its graph is used up.
+            last: Whether this is the last part of the step. All processes have as many parts.
+        """
+
+    def step(self, rate: float) -> float:
+        """Take one step down the gradient that was gathered.
+
+        Args:
             rate: Learning rate.
 
         Returns:
@@ -93,17 +101,20 @@ class PlainUpdater:
             self.optimizers.append(own)
         self.max_grad_norm, self.ranks = max_grad_norm, ranks
 
-    def update(self, loss: torch.Tensor, rate: float) -> float:
-        """See `Updater`; where the gradient is not finite, the weights stay as they are."""
-        for weight in self.weights.values():
-            weight.grad = None
+    def backward(self, loss: torch.Tensor, last: bool = True) -> None:
+        """See `Updater`."""
         loss.backward()
+
+    def step(self, rate: float) -> float:
+        """See `Updater`; where the gradient is not finite, the weights stay as they are."""
         self.ranks.average_gradients(self.weights.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.max_grad_norm))
         if math.isfinite(norm):
             for optimizer in self.optimizers:
                 _set_rate(optimizer, rate)
                 optimizer.step()
+        for weight in self.weights.values():
+            weight.grad = None  # its memory is the rollouts' until the next backward pass
         return norm
 
     def moments(self) -> Tensors:
@@ -167,10 +178,14 @@ class DeepSpeedUpdater:
         self.engine, _ = accelerator.prepare(model, _adamw(trained_weights(model), weight_decay))
         self.inner: torch.optim.Optimizer = self.engine.optimizer.optimizer
 
-    def update(self, loss: torch.Tensor, rate: float) -> float:
+    def backward(self, loss: torch.Tensor, last: bool = True) -> None:
+        """See `Updater`."""
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss)
+
+    def step(self, rate: float) -> float:
         """See `Updater`; DeepSpeed takes the step before the norm is known."""
         _set_rate(self.inner, rate)
-        self.engine.backward(loss)
         self.engine.step()
         return float(self.engine.get_global_grad_norm())
 

@@ -1,0 +1,188 @@
+"""Several prompts and all their completions in one row of tokens, each completion seeing its prompt and itself alone.
+
+    [prompt 1 | .. | prompt B | completion 1.1 | .. | completion 1.G | completion 2.1 | ..]
+
+A prompt is passed once for its G completions, nothing is padded, and every layer but attention takes the row as it is:
+P + G C tokens instead of the G (P + C) of separate sequences. Attention is done in two parts, prompts by themselves and
+completions over [prompt | completion], so that no score between strangers is computed. Values and gradients are those of
+separate sequences. Being an attention of transformers' own interface, it works under gradient checkpointing, where a
+cache of keys and values does not.
+
+Letters: B prompts, G completions a prompt, N = B G completions, P tokens of the longest prompt, C of the longest completion,
+S tokens in all, H heads, d width of a head.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+PACKED_SDPA = "packed_sdpa"
+"""Name of the attention: transformers' sdpa, which also understands a `packing`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """Where the tokens of a packed row belong.
+
+    Attributes:
+        prompt_lengths: B numbers of tokens.
+        completion_lengths: N numbers of tokens, neighbours share a prompt; 0 is allowed.
+        device: Where the row is.
+    """
+
+    prompt_lengths: tuple[int, ...]
+    completion_lengths: tuple[int, ...]
+    device: torch.device
+
+    @property
+    def group(self) -> int:
+        """Completions a prompt, G."""
+        return len(self.completion_lengths) // len(self.prompt_lengths)
+
+    @property
+    def prompts(self) -> int:
+        """Tokens of all prompts: where the completions begin."""
+        return sum(self.prompt_lengths)
+
+    @functools.cached_property
+    def positions(self) -> torch.Tensor:
+        """Position of every token in its own sequence: int64 [1, S]. Completions go on where their prompt ends."""
+        starts = [self.prompt_lengths[number // self.group] for number in range(len(self.completion_lengths))]
+        pieces = [torch.arange(length) for length in self.prompt_lengths]
+        pieces += [torch.arange(s, s + n) for s, n in zip(starts, self.completion_lengths, strict=True)]
+        return torch.cat(pieces)[None].to(self.device)
+
+    @functools.cached_property
+    def prompt_rows(self) -> torch.Tensor:
+        """Place in the row of every prompt's tokens: int64 [B, P], padded on the right with tokens of its own."""
+        return self._rows(self.prompt_lengths, 0)
+
+    @functools.cached_property
+    def completion_rows(self) -> torch.Tensor:
+        """Place in the row of every completion's tokens: int64 [N, C], padded on the right with any token."""
+        return self._rows(self.completion_lengths, self.prompts)
+
+    @functools.cached_property
+    def prompt_places(self) -> torch.Tensor:
+        """Which of the B P places of `prompt_rows` are real: int64 [tokens of all prompts]."""
+        return self._places(self.prompt_lengths)
+
+    @functools.cached_property
+    def completion_places(self) -> torch.Tensor:
+        """Which of the N C places of `completion_rows` are real: int64 [tokens of all completions]."""
+        return self._places(self.completion_lengths)
+
+    @functools.cached_property
+    def mask(self) -> torch.Tensor:
+        """What a completion's tokens see of [its prompt | itself]: bool [N or 1, 1, C, P + C]."""
+        width, height = max(self.prompt_lengths), max(self.completion_lengths)
+        own = torch.ones(height, height, dtype=torch.bool, device=self.device).tril()
+        lengths = torch.tensor(self.prompt_lengths, device=self.device)
+        lengths = lengths[:1] if len(set(self.prompt_lengths)) == 1 else lengths.repeat_interleave(self.group)
+        seen = torch.arange(width, device=self.device) < lengths[:, None]  # [N or 1, P]
+        seen = seen[:, None].expand(-1, height, -1)
+        return torch.cat((seen, own.expand(len(lengths), -1, -1)), dim=-1)[:, None]
+
+    @functools.cached_property
+    def segments(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same for kernels that take sequences end to end.
+
+        Returns:
+            Bounds of the queries int32 [B + N + 1], bounds of the keys int32 [B + N + 1], and the place in the row of
+            every key int64: those of the prompts, then [prompt | completion] for each completion.
+        """
+        rows = list(
+            torch.arange(self.prompts + sum(self.completion_lengths)).split(
+                self.prompt_lengths + self.completion_lengths
+            )
+        )
+        prompts, told = rows[: len(self.prompt_lengths)], rows[len(self.prompt_lengths) :]
+        keys = prompts + [torch.cat((prompts[n // self.group], row)) for n, row in enumerate(told)]
+        bounds = [torch.tensor([0, *map(len, parts)]).cumsum(0).int().to(self.device) for parts in (rows, keys)]
+        return bounds[0], bounds[1], torch.cat(keys).to(self.device)
+
+    def _rows(self, lengths: Sequence[int], start: int) -> torch.Tensor:
+        sizes = torch.tensor(lengths)[:, None]
+        place = torch.arange(max(lengths))[None]
+        first = start + sizes.cumsum(0) - sizes
+        return (
+            (first + torch.minimum(place, (sizes - 1).clamp(min=0))).clamp(max=start + sum(lengths) - 1).to(self.device)
+        )
+
+    def _places(self, lengths: Sequence[int]) -> torch.Tensor:
+        sizes = torch.tensor(lengths)[:, None]
+        return (torch.arange(max(lengths))[None] < sizes).flatten().nonzero().squeeze(1).to(self.device)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    packing: Packing | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of a packed row, or transformers' sdpa where nothing is packed.
+
+    Args:
+        module: The attention layer.
+        query: [1, H, S, d].
+        key: [1, heads of keys, S, d].
+        value: As `key`.
+        attention_mask: Only without a packing.
+        packing: Whose tokens these are.
+        options: `scaling` and others, for transformers' function.
+
+    Returns:
+        [1, S, H, d], and None for the weights.
+    """
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    kernel = _varlen_kernel() if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) else None
+    if kernel is not None:
+        queries, keys, places = packing.segments
+        longest = max(packing.prompt_lengths), max(packing.prompt_lengths) + max(packing.completion_lengths)
+        flat = (part[0].transpose(0, 1) for part in (query, key[:, :, places], value[:, :, places]))  # [tokens, H, d]
+        out = kernel(*flat, queries, keys, *longest, softmax_scale=options.get("scaling"), causal=True)
+        return out[None], None
+
+    def gathered(part: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """[1, H, S, d] -> [rows, H, tokens, d]."""
+        return part[0][:, rows].transpose(0, 1)
+
+    rows, told = packing.prompt_rows, packing.completion_rows
+    asks, keys, values = (gathered(part, rows) for part in (query, key, value))
+    out = sdpa_attention_forward(module, asks, keys, values, None, **options)[0]  # causal: [B, P, H, d]
+    out = out.flatten(0, 1)[packing.prompt_places]
+    if told.numel():
+        keys, values = (
+            torch.cat((own.repeat_interleave(packing.group, dim=0), gathered(part, told)), dim=2)  # [N, H, P + C, d]
+            for own, part in zip((keys, values), (key, value), strict=True)
+        )
+        later = sdpa_attention_forward(module, gathered(query, told), keys, values, packing.mask, **options)[0]
+        out = torch.cat((out, later.flatten(0, 1)[packing.completion_places]))
+    return out[None], None
+
+
+@functools.cache
+def _varlen_kernel() -> Callable[..., torch.Tensor] | None:
+    """flash-attn's kernel for sequences end to end, whose causal mask ends with the keys; None where not installed."""
+    if importlib.util.find_spec("flash_attn") is None:
+        return None
+    from flash_attn import flash_attn_varlen_func
+
+    kernel: Callable[..., torch.Tensor] = flash_attn_varlen_func
+    return kernel
+
+
+AttentionInterface.register(PACKED_SDPA, packed_attention)
+AttentionMaskInterface.register(PACKED_SDPA, sdpa_mask)
