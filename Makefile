@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-CORES ?= $(shell nproc)
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 SEED ?=
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -15,8 +15,9 @@ RUN := $(if $(SEED),demo-seed$(SEED),demo)
 OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")
 
 CONFIG ?=
+BENCH ?=
 
-.PHONY: help setup demo plan seeds test test-all golden lint format graph lock clean
+.PHONY: help setup demo plan seeds test test-all bench golden lint format graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -50,6 +51,10 @@ test: setup  ## Unit, golden and workflow tests, on CORES processes
 
 test-all: setup  ## The slow tests too
 	$(VENV)/bin/python -m pytest
+
+# As many threads as a training step takes (vidreason.training.loop.CPU_THREADS).
+bench: setup  ## This engine against a naive schedule, about six minutes; keep the machine quiet (BENCH="--cuda ...": options)
+	OMP_NUM_THREADS=2 $(VENV)/bin/python -m bench.run $(BENCH)
 
 golden: setup  ## Compare with the numbers of the published code
 	$(VENV)/bin/python -m tests.golden.check tests/golden
