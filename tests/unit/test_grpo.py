@@ -12,7 +12,7 @@ from vidreason.records import OK
 from vidreason.rewards import Reward
 from vidreason.training import grpo
 from vidreason.training.grpo import GrpoSettings, grpo_step, reward_rules, train_grpo
-from vidreason.training.reference import reference_of
+from vidreason.training.reference import halved_copy, reference_of, refresh
 from vidreason.training.sft import train_sft
 
 CLIPS = {"a": OK, "b": OK, "c": OK, "d": OK, "broken": "truncated", "v": OK}
@@ -258,6 +258,27 @@ def test_the_reference_shares_the_tower_and_nothing_else():
     assert not own & {id(parameter) for parameter in made.parameters()}
     assert not any(parameter.requires_grad for parameter in made.parameters())
     assert any(parameter.requires_grad for parameter in policy.parameters())
+
+
+def test_matrices_in_half_precision_compute_what_autocast_computes():
+    """To the last bit, after the policy has moved, and without touching it."""
+    policy = micro.model(seed=3)
+    halved = halved_copy(policy)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)))
+    refresh(halved, policy)
+    matrices = {name for name, parameter in halved.named_parameters() if parameter.dtype == torch.bfloat16}
+    assert "language_model.model.layers.0.mlp.up_proj.weight" in matrices
+    assert "language_model.model.embed_tokens.weight" not in matrices
+    assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
+    prompts, videos = [torch.tensor([5, -200, 9, 12])], micro.videos(1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        ours, its = (model(model.embed(prompts, videos)[0]).logits for model in (halved, policy))
+    assert torch.equal(ours, its)
+    with torch.no_grad():
+        exact = policy(policy.embed(prompts, videos)[0]).logits
+    assert not torch.equal(ours.float(), exact)
 
 
 @pytest.mark.usefixtures("graded")

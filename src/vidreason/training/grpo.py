@@ -32,7 +32,7 @@ from vidreason.rewards import Reward, RewardRules, reward, rules_for
 from vidreason.training.batches import EpochBatches
 from vidreason.training.loop import ALONE, Backward, Metrics, Optimisation, load_for_training, run_steps
 from vidreason.training.ranks import Ranks, start_ranks
-from vidreason.training.reference import on_device, reference_of
+from vidreason.training.reference import halve, halved_copy, on_device, reference_of, refresh
 from vidreason.training.update import whole_weights
 
 STEP_QUESTIONS = 0x6B90
@@ -127,8 +127,11 @@ def train_grpo(
     ranks = start_ranks(optimisation.deepspeed is not None)
     policy, tokenizer = load_for_training(init)
     reference = reference_of(policy) if settings.beta else None
-    if reference is not None and optimisation.deepspeed is not None and optimisation.precision == "bf16":
-        reference.to(torch.bfloat16)  # as DeepSpeed does to the policy
+    sampler = None
+    if optimisation.precision == "bf16" and optimisation.deepspeed is not None:
+        reference = reference and reference.to(torch.bfloat16)  # as DeepSpeed does to the policy
+    elif optimisation.precision == "bf16":
+        reference, sampler = reference and halve(reference), halved_copy(policy)
     store = FrameStore(frames)
     batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS))
     seen = [question for question in read_jsonl(validation, Question) if store.status(question.clip) == OK]
@@ -193,6 +196,7 @@ def grpo_step(
     step: int,
     backward: Backward,
     ranks: Ranks = ALONE,
+    sampler: TinyLlavaVideo | None = None,
 ) -> tuple[float, Metrics]:
     """Roll out, reward and score one batch of B questions, and have the gradient computed.
 
@@ -205,7 +209,9 @@ def grpo_step(
     """
     prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
     seen = _encoded(policy, store, batch)
-    completions = _rollouts(policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
+    if sampler is not None:
+        refresh(sampler, policy)
+    completions = _rollouts(sampler or policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
     rewards = rewards_of(tokenizer, completions, batch, settings.rollouts, rules)
     total = torch.tensor([row.total for row in rewards], dtype=torch.float32)  # [N]
     names = (rollout_seed(spec["seed"], "grpo noise", step, question.id) for question in batch)
