@@ -1,0 +1,1 @@
+"""Benchmarks: this project's schedule against a naive one, and what the hardware would allow."""

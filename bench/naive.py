@@ -1,0 +1,181 @@
+"""The naive schedule, in which the published training code does its work; written anew, with this project's model.
+
+- A question's G completions are generated one after the other. Each encodes the video again and prefills the prompt again.
+- The video is encoded G times more for the policy and G times for the reference: 24 times a step for G = 8.
+- Prompt and completion pass whole, as a batch of G sequences, with logits for every position, of which the completion's
+  are kept.
+- Evaluation and selection take one answer at a time.
+- Every frame of a video is decoded and made a picture, to keep 16.
+
+Where the published code does more, this does less: the vision tower stops at the layer that is used, one prefill computes
+logits for its last position only, attention is fused, and the loop around the cache is leaner than `generate`. Values are
+those of this project's schedule; `bench.work.compare` asserts it.
+
+Source: what TinyLLaVA-Video-R1@efe76a1 does: tinyllava/train/tinyllava_trainer_reason.py, tinyllava/eval/*.py and
+tinyllava/data/video_preprocess.py.
+
+Letters: G rollouts of a question, L prompt positions, T new tokens, V vocabulary, F frames.
+"""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from bench.workload import SEED, Workload
+from vidreason.advantages import group_advantages
+from vidreason.frames import frame_indices
+from vidreason.generation import Completions, Decoding, choose_tokens, rollout_seed, uniforms
+from vidreason.inputs import prompts_of, read_clips
+from vidreason.losses import grpo_loss, token_log_probs
+from vidreason.model import TinyLlavaVideo
+from vidreason.model.processing import normalize_frames
+from vidreason.phases import phase
+from vidreason.pixels import resize_frames
+from vidreason.records import Question
+from vidreason.training.grpo import rewards_of
+from vidreason.training.update import PlainUpdater
+from vidreason.video import scan
+
+
+def encode(model: TinyLlavaVideo, pixels: torch.Tensor) -> torch.Tensor:
+    """Tower and connector, on one clip of uint8 frames [1, F, S, S, 3]: [1, Q, D]."""
+    with phase("encode"):
+        return model.encode_videos(normalize_frames(pixels.to(model.device)))
+
+
+@torch.no_grad()
+def generate_one(
+    model: TinyLlavaVideo,
+    prompt: torch.Tensor,
+    pixels: torch.Tensor,
+    decoding: Decoding,
+    end: int,
+    seed: np.random.SeedSequence | None,
+) -> list[int]:
+    """One completion of one prompt: encode, prefill, and a token at a time with a cache that grows.
+
+    Args:
+        model: The model.
+        prompt: int64, ids of the prompt.
+        pixels: uint8 [1, F, S, S, 3].
+        decoding: How tokens are chosen.
+        end: Id of the end of sequence.
+        seed: Of this rollout; None for greedy decoding.
+
+    Returns:
+        Ids up to and including the end.
+    """
+    video = encode(model, pixels)
+    with phase("sample"):
+        random = None if seed is None else uniforms([seed], decoding.max_new_tokens)
+        embeds = model.embed([prompt], video)[0]
+        cache, table = DynamicCache(), model.language_model.get_input_embeddings()
+        ids: list[int] = []
+        while True:
+            out = model(embeds, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            token = choose_tokens(out.logits[:, -1], decoding, None if random is None else random[:, len(ids)])
+            ids.append(int(token))
+            if ids[-1] == end or len(ids) == decoding.max_new_tokens:
+                return ids
+            embeds = table(token[:, None])
+
+
+def rollouts(work: Workload, question: Question, decoding: Decoding, purpose: str) -> Completions:
+    """A question's G completions, one after the other."""
+    prompt = prompts_of(work.tokenizer, [question], "reason", training=True)[0]
+    pixels = read_clips(work.store, [question.clip])
+    rows = [
+        generate_one(work.policy, prompt, pixels, decoding, work.end, seed) for seed in work.seeds(purpose, question)
+    ]
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.full((len(rows), int(lengths.max())), work.end)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.tensor(row)
+    ended = torch.tensor([row[-1] == work.end for row in rows])
+    device = work.policy.device
+    return Completions(ids.to(device), lengths.to(device), ended.to(device))
+
+
+def answer(work: Workload, question: Question, decoding: Decoding) -> list[int]:
+    """One greedy answer to one question."""
+    prompt = prompts_of(work.tokenizer, [question], "reason", training=True)[0]
+    return generate_one(work.policy, prompt, read_clips(work.store, [question.clip]), decoding, work.end, None)
+
+
+def log_probs(
+    model: TinyLlavaVideo, prompt: torch.Tensor, pixels: torch.Tensor, told: Completions, recompute: bool = False
+) -> torch.Tensor:
+    """Log-probabilities [G, T] of G completions, from G encodings and G whole sequences with logits everywhere."""
+    videos = torch.cat([encode(model, pixels) for _ in told.lengths])
+    with phase("score"):
+        embeds = model.embed([prompt] * len(videos), videos)[0]
+        own = model.language_model.get_input_embeddings()(told.ids)
+        seen = torch.cat((told.mask.new_ones(embeds.shape[:2]), told.mask), dim=1)
+        whole = torch.cat((embeds, own), dim=1)  # [G, L + T, D]
+        with model.recomputed(recompute):
+            logits = model(whole, attention_mask=None if bool(seen.all()) else seen).logits  # [G, L + T, V]
+        return token_log_probs(logits[:, embeds.shape[1] - 1 : -1], told.ids) * told.mask
+
+
+def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | None = None) -> float:
+    """Sample, reward and learn from a step's questions, one question after the other.
+
+    Args:
+        work: Models and questions.
+        updater: Gathers the gradient.
+        told: Completions to learn from, one group a question; None to sample them.
+
+    Returns:
+        The loss.
+    """
+    size, settings, loss = work.size, work.settings, 0.0
+    for place, question in enumerate(work.batch):
+        group = rollouts(work, question, settings.decoding, "grpo") if told is None else told[place]
+        rewards = rewards_of(work.tokenizer, group, [question], size.rollouts, work.rules)
+        draw = np.random.default_rng(rollout_seed(SEED, "grpo noise", 0, question.id))
+        noise = torch.from_numpy(settings.advantage_noise * draw.standard_normal(size.rollouts)).float()
+        total = torch.tensor([row.total for row in rewards])
+        advantages = group_advantages(
+            total, size.rollouts, std=settings.advantage_std, eps=settings.advantage_eps, noise=noise
+        )
+        prompt = prompts_of(work.tokenizer, [question], "reason", training=True)[0]
+        pixels = read_clips(work.store, [question.clip])
+        logp = log_probs(work.policy, prompt, pixels, group, size.recompute)
+        with torch.no_grad():
+            ref_logp = log_probs(work.reference, prompt, pixels, group)
+        with phase("score"):
+            result = grpo_loss(
+                logp,
+                ref_logp,
+                advantages.to(logp.device),
+                group.mask,
+                settings.beta,
+                length_norm=settings.length_norm,
+                kl_clamp=settings.kl_clamp,
+                limit=settings.max_new_tokens,
+            )
+        with phase("backward"):
+            updater.backward(result.loss / size.questions)
+        loss += float(result.loss.detach()) / size.questions
+    return loss
+
+
+def take_frames(question: Question, root: Path, count: int, side: int) -> np.ndarray:
+    """Uniform frames of a video, uint8 [F, S, S, 3], from a decoder that is asked for all of them.
+
+    Differs from the source: pictures that are not wanted are dropped at once. All of an hour would need 20 GB.
+    """
+    path = root / question.video
+    wanted = frame_indices(question, scan(path), count)
+    found: dict[int, np.ndarray] = {}
+    keep = set(wanted.tolist())
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_count = 1  # as the other side decodes
+        for number, frame in enumerate(container.decode(video=0)):
+            picture = frame.to_ndarray(format="rgb24")
+            if number in keep:
+                found[number] = picture
+    return np.concatenate([resize_frames(found[int(index)][None], side) for index in wanted])

@@ -1,0 +1,304 @@
+"""Measure this project's schedule against the naive one, and write what was found: `python -m bench.run`, or `make bench`.
+
+For each size two processes take turns, one for each side (on CUDA one after the other, so that the card's memory is whole for
+each). First they are compared: same completions, same loss, same gradient. A ratio is of medians.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import floor
+from bench.machine import describe
+from bench.sizes import SIZES, Size
+from bench.work import SIDES
+from vidreason.files import write_text
+from vidreason.training.loop import CPU_THREADS
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = Path(__file__).with_name("RESULTS.md")
+PARTS = ("step", "evaluation", "frames", "checkpoint")
+MEASURED = {"evaluation": ("evaluation", "selection"), "step": ("step",)}
+"""Part -> what a worker is asked for. What needs little memory comes first: a process gives back not all that it took."""
+ORDER = ("evaluation", "step")
+
+Row = dict[str, Any]
+
+
+class WorkerError(RuntimeError):
+    """A measuring process ended before it answered."""
+
+
+class Side:
+    """A measuring process."""
+
+    def __init__(self, *arguments: str) -> None:
+        """Start `python -m bench.worker` with arguments."""
+        environment = os.environ | {"OMP_NUM_THREADS": str(CPU_THREADS), "TOKENIZERS_PARALLELISM": "false"}
+        self.arguments = arguments
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, what: str) -> Row:
+        """Have one thing done."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{what}\n")
+            self.process.stdin.flush()
+        for row in self.answers():
+            return row
+        raise WorkerError(f"bench.worker {' '.join(self.arguments)} ended at {what!r} (its own words are above)")
+
+    def answers(self) -> Iterator[Row]:
+        """What it says, a row at a time; other output is passed on."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+            else:
+                print(line, end="", file=sys.stderr)
+
+    def end(self) -> None:
+        """Wait until it has ended."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        if self.process.wait():
+            raise WorkerError(f"bench.worker {' '.join(self.arguments)} failed (its own words are above)")
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=None, help="default: demo medium; with --cuda all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--cuda", action="store_true", help="models on the GPU")
+    parser.add_argument("--repeats", type=int, default=None, help="of each side; default: the size's own")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"Markdown to write; default {OUT.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    names = arguments.sizes or (list(SIZES) if arguments.cuda else ["demo", "medium"])
+    if arguments.cuda and not torch.cuda.is_available():
+        parser.error("--cuda: torch sees no CUDA device")
+    if "paper" in names and not arguments.cuda:
+        parser.error("--sizes paper needs --cuda: the models alone take 60 GB in float32")
+    began = time.monotonic()
+    head, sections, summary = describe(arguments.cuda), [], []
+    for name in names:
+        size = SIZES[name]()
+        rows = measure(size, arguments.parts, arguments.cuda, arguments.repeats or size.repeats)
+        sections.append(section(size, rows))
+        summary.append((name, *(shown_ratio(rows, part) for part in ("step", "selection", "evaluation"))))
+    page = ["# Results of the benchmarks", "", *(f"{line}." for line in head), "", INTRODUCTION, ""]
+    page += [table(("size", "GRPO step", "selection", "evaluation"), summary), "", *sections]
+    if "frames" in arguments.parts:
+        page += [frames_section(), ""]
+    page.append(f"Measured in {time.monotonic() - began:.0f} s by `python -m bench.run`.")
+    text = "\n".join(page) + "\n"
+    print(text)
+    write_text(arguments.out, text)
+
+
+INTRODUCTION = f"""Ours against a naive schedule that works as the published training code does (`bench/naive.py`): how many
+times faster. {CPU_THREADS} CPU threads on both sides, or one GPU. Frames are decoded beforehand on both sides; what decoding
+costs is measured by itself below. No end token is sampled, so every completion has its full length and both sides do equal
+work; with unequal lengths a batch takes as many steps as its longest completion has tokens, one after the other as many
+as all have together."""
+
+
+def measure(size: Size, parts: Sequence[str], cuda: bool, repeats: int) -> Row:
+    """Everything of one size: `compare`, `peak`, `checkpoint`, and part -> side -> repeats."""
+    found: Row = {}
+    asked = [name for part in ORDER if part in parts for name in MEASURED[part]]
+    extra = ("--cuda",) if cuda else ()
+    turns = [[side] for side in SIDES] if cuda else [list(SIDES)]
+    for sides in turns:
+        workers = {side: Side(size.name, side, *extra) for side in sides}
+        if "ours" in workers:
+            found["compare"] = _told(size, "compare", workers["ours"].ask("compare"))
+            found["peak"] = _told(size, "peak", workers["ours"].ask("peak"))
+        for part in asked:
+            for _ in range(repeats):
+                for side, worker in workers.items():
+                    found.setdefault(part, {}).setdefault(side, []).append(
+                        _told(size, f"{part} {side}", worker.ask(part))
+                    )
+        if "ours" in workers and "checkpoint" in parts:
+            found["checkpoint"] = _told(size, "checkpoint", workers["ours"].ask("checkpoint"))
+        for worker in workers.values():
+            worker.end()
+    return found
+
+
+def _told(size: Size, what: str, row: Row) -> Row:
+    """Say what was found as it comes."""
+    shown = {
+        key: f"{value:.3g}" if isinstance(value, float) else value for key, value in row.items() if key != "phases"
+    }
+    print(f"{size.name} {what}: {shown}", file=sys.stderr, flush=True)
+    return row
+
+
+def section(size: Size, found: Row) -> str:
+    """The tables of one size."""
+    numbers = floor.Model(size.model)
+    lines = [
+        f"## {size.name}",
+        "",
+        f"{numbers.weights() / 1e6:,.1f} M weights (tower {numbers.tower_weights() / 1e6:,.1f} M, connector "
+        f"{numbers.connector_weights() / 1e6:,.1f} M, language model {numbers.language_weights() / 1e6:,.1f} M) in "
+        f"{size.dtype}, vocabulary {numbers.vocabulary:,}; {size.frames} frames of {size.model.image_size} pixels, "
+        f"{size.model.queries} queries; prompts of {size.prompt} positions, {size.rollouts} completions of {size.completion} "
+        f"tokens, {size.questions} questions a step{', activations recomputed' if size.recompute else ''}.",
+        "",
+        same(found["compare"]),
+        "",
+    ]
+    if "step" in found:
+        lines += [step_table(size, found), "", step_notes(size, found), ""]
+    if "selection" in found:
+        lines += [throughput_table(found), ""]
+    if "checkpoint" in found:
+        lines += [checkpoint_note(size, found), ""]
+    return "\n".join(lines)
+
+
+def same(row: Row) -> str:
+    """That both sides were compared, and how."""
+    return (
+        f"Both sides compared in float32: {row['completions'] - row['different']} of {row['completions']} sampled completions "
+        f"equal, loss {row['loss']:.1e} and gradient {row['gradient']:.1e} apart (relative)."
+    )
+
+
+def step_table(size: Size, found: Row) -> str:
+    """Seconds by phase, and the share of the machine's peak that each side reaches."""
+    peak, lines = found["peak"]["flops"], []
+    costs = {side: floor.step_costs(size, side) for side in SIDES}
+    names = [name for name in floor.MEASURED if name in found["step"]["ours"][0]["phases"]]
+    for name in names:
+        flops = {side: sum(costs[side][part].flops for part in floor.MEASURED[name]) for side in SIDES}
+        seconds = {side: median(found, "step", side, name) for side in SIDES}
+        lines.append(_step_line(name, seconds, flops, peak))
+    whole = {side: median(found, "step", side) for side in SIDES}
+    rest = {side: whole[side] - sum(median(found, "step", side, name) for name in names) for side in SIDES}
+    lines.append(("rewards and the rest", *(f"{rest[side]:.3f}" for side in SIDES), "", "", ""))
+    every = {side: floor.total(costs[side]).flops for side in SIDES}
+    lines.append(_step_line("**step**", whole, every, peak))
+    return table(("phase", "ours, s", "naive, s", "ratio", "ours, of peak", "naive, of peak"), lines)
+
+
+def _step_line(name: str, seconds: Row, flops: Row, peak: float) -> tuple[str, ...]:
+    shares = [f"{flops[side] / seconds[side] / peak:.0%}" if flops[side] and seconds[side] else "" for side in SIDES]
+    ratio = seconds["naive"] / seconds["ours"] if seconds["ours"] else float("nan")
+    return (name, *(f"{seconds[side]:.3f}" for side in SIDES), f"{ratio:.1f}", *shares)
+
+
+def step_notes(size: Size, found: Row) -> str:
+    """Throughput, memory and the numbers that both sides came to."""
+    tokens = {side: found["step"][side][0]["tokens"] / median(found, "step", side) for side in SIDES}
+    held = {side: max(row["memory"] for row in found["step"][side]) / 2**20 for side in SIDES}
+    last = {side: found["step"][side][-1] for side in SIDES}
+    work = [f"{floor.total(floor.step_costs(size, side)).flops / 1e9:,.0f}" for side in SIDES]
+    return (
+        f"Peak of the machine: {found['peak']['flops'] / 1e9:,.0f} GFLOP/s, measured on large products in {size.dtype} with the "
+        f"same threads; a step needs {work[0]} GFLOP in our schedule, {work[1]} in the naive one. Tokens sampled per second of "
+        f"a step: {tokens['ours']:,.0f} against {tokens['naive']:,.0f}. Peak memory: {held['ours']:,.0f} MiB against "
+        f"{held['naive']:,.0f} MiB. Loss and gradient norm: {last['ours']['loss']:.6f} and {last['ours']['norm']:.4f} against "
+        f"{last['naive']['loss']:.6f} and {last['naive']['norm']:.4f}."
+    )
+
+
+def throughput_table(found: Row) -> str:
+    """Questions per second of selection and evaluation."""
+    lines = []
+    for part, name in (("selection", "selection"), ("evaluation", "evaluation, greedy")):
+        rate = {side: found[part][side][0]["questions"] / median(found, part, side) for side in SIDES}
+        tokens = {side: found[part][side][0]["tokens"] / median(found, part, side) for side in SIDES}
+        together = found[part]["ours"][0]["questions"]
+        lines.append(
+            (
+                f"{name}, {together} questions at a time",
+                *(f"{rate[side]:.3f}" for side in SIDES),
+                f"{rate['ours'] / rate['naive']:.1f}",
+                *(f"{tokens[side]:,.0f}" for side in SIDES),
+            )
+        )
+    return table(("", "ours, questions/s", "naive, questions/s", "ratio", "ours, tokens/s", "naive, tokens/s"), lines)
+
+
+def checkpoint_note(size: Size, found: Row) -> str:
+    """What saving a training state costs."""
+    row = found["checkpoint"]
+    once = statistics.median(row["seconds"])
+    text = f"Saving a training state: {once * 1e3:.0f} ms for {row['bytes'] / 2**20:.1f} MiB, flushed to the disk"
+    if "step" not in found:
+        return f"{text}."
+    step = median(found, "step", "ours")
+    share = once / (size.save_every * step)
+    return (
+        f"{text}; every {size.save_every} steps, {share:.2%} of the time of training ({once / step:.1%} of one step)."
+    )
+
+
+def frames_section() -> str:
+    """The table of the videos, measured in a process of its own."""
+    worker = Side("videos")
+    assert worker.process.stdin is not None
+    rows = []
+    for row in worker.answers():
+        print(f"frames: {row}", file=sys.stderr, flush=True)
+        rows.append(row)
+    worker.end()
+    *single, many = rows
+    lines = [(row["video"], f"{row['ours']:.3f}", f"{row['naive']:.3f}", f"{row['ratio']:.1f}") for row in single]
+    title = many["video"]
+    for threads in (1, 2):
+        one, other = many[f"threads {threads}"], many[f"naive threads {threads}"]
+        lines.append(
+            (f"{title}, {threads} thread{'s' * (threads > 1)}", f"{one:.3f}", f"{other:.3f}", f"{other / one:.1f}")
+        )
+    head = (
+        "## Frames\n\nSeconds to have 16 uniform frames of a video, scanned, decoded and resized to 384 pixels: those frames "
+        "sought, or every frame decoded. h264, 320 x 240, 25 frames per second, a key frame every 250; one decoding thread a "
+        "video. The pictures are equal. Our side also hashes and stores the frames of several videos.\n\n"
+    )
+    return head + table(("video", "ours, s", "naive, s", "ratio"), lines)
+
+
+def median(found: Row, part: str, side: str, phase: str | None = None) -> float:
+    """Median seconds of one side, of a phase or of all."""
+    rows = found[part][side]
+    return float(statistics.median(row["seconds"] if phase is None else row["phases"].get(phase, 0.0) for row in rows))
+
+
+def shown_ratio(found: Row, part: str) -> str:
+    """How many times faster our side is, for each question."""
+    if part not in found:
+        return ""
+    each = {side: median(found, part, side) / found[part][side][0]["questions"] for side in SIDES}
+    return f"{each['naive'] / each['ours']:.1f}"
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heading, ["---"] * len(heading), *rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What is measured of one size: a step, selection, evaluation, and whether both sides compute the same.
+
+A measured step has learning rate 0: the optimiser does all of its work and every repeat finds the same weights.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bench import naive, ours
+from bench.workload import Workload
+from vidreason.generation import Completions, Decoding
+from vidreason.phases import measured, phase
+from vidreason.training.ranks import Ranks
+from vidreason.training.update import PlainUpdater
+
+SIDES = ("ours", "naive")
+NAIVE_ANSWERS = 4
+"""Questions that the naive side answers a measurement: one takes as long as another."""
+EDGE = 0.05
+"""Share of completions that may differ: a draw within rounding of the border between two tokens may go either way."""
+TOLERANCE = 1e-4
+"""Relative difference of losses and gradients, in float32."""
+
+
+class DifferentError(RuntimeError):
+    """The two schedules do not compute the same, so a ratio of their times means nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One repeat of one side.
+
+    Attributes:
+        seconds: The whole of it.
+        phases: Phase -> seconds.
+        questions: Questions that it dealt with.
+        tokens: Tokens that were generated.
+        loss: Of a step.
+        norm: Of a step's gradient.
+    """
+
+    seconds: float
+    phases: dict[str, float]
+    questions: int
+    tokens: int
+    loss: float | None = None
+    norm: float | None = None
+
+
+def step(work: Workload, side: str, updater: PlainUpdater | None = None) -> Callable[[], Measurement]:
+    """A whole GRPO step: encode, sample, reward, score, backward, update."""
+    updater = updater or make_updater(work)
+
+    def run() -> tuple[int, int, float, float]:
+        loss = ours.grpo_step(work, updater) if side == "ours" else naive.grpo_step(work, updater)
+        with phase("update"):
+            norm = updater.step(0.0)
+        size = work.size
+        return size.questions, size.questions * size.rollouts * size.completion, loss, norm
+
+    return lambda: _timed(run)
+
+
+def selection(work: Workload, side: str) -> Callable[[], Measurement]:
+    """G sampled answers to a question: several questions together, or one answer at a time."""
+    decoding = work.settings.decoding
+    questions = work.questions[: work.size.selection if side == "ours" else 1]
+
+    def run() -> tuple[int, int]:
+        if side == "ours":
+            told = [ours.rollouts(work, questions, decoding, "selection")]
+        else:
+            told = [naive.rollouts(work, question, decoding, "selection") for question in questions]
+        return len(questions), sum(int(part.lengths.sum()) for part in told)
+
+    return lambda: _timed(run)
+
+
+def evaluation(work: Workload, side: str) -> Callable[[], Measurement]:
+    """One greedy answer to a question: several questions together, or one at a time."""
+    decoding = Decoding(work.size.completion, temperature=0.0)
+    questions = work.questions[: work.size.evaluation if side == "ours" else NAIVE_ANSWERS]
+
+    def run() -> tuple[int, int]:
+        if side == "ours":
+            return len(questions), int(ours.answers(work, questions, decoding).lengths.sum())
+        return len(questions), sum(len(naive.answer(work, question, decoding)) for question in questions)
+
+    return lambda: _timed(run)
+
+
+PARTS: dict[str, Callable[[Workload, str], Callable[[], Measurement]]] = {
+    "step": step,
+    "selection": selection,
+    "evaluation": evaluation,
+}
+
+
+def clips_needed(part: str, size: Any, side: str) -> int:
+    """Clips that a part of the bench looks at."""
+    if part == "step":
+        return int(size.questions)
+    if part == "selection":
+        return int(size.selection) if side == "ours" else 1
+    return int(size.evaluation) if side == "ours" else NAIVE_ANSWERS
+
+
+def make_updater(work: Workload) -> PlainUpdater:
+    """AdamW, as training has it without DeepSpeed."""
+    return PlainUpdater(work.policy, weight_decay=0.0, max_grad_norm=1.0, ranks=Ranks())
+
+
+def compare(work: Workload) -> dict[str, float]:
+    """Whether both schedules sample the same completions and find the same loss and gradient.
+
+    Returns:
+        Completions, how many of them differ, greedy answers that differ, relative differences of loss and gradient.
+
+    Raises:
+        DifferentError: They do not.
+    """
+    decoding, group = work.settings.decoding, work.size.rollouts
+    told = ours.rollouts(work, work.batch, decoding, "grpo")
+    others = [naive.rollouts(work, question, decoding, "grpo") for question in work.batch]
+    other = Completions.concatenated(others, work.end)
+    different = int((told.ids != other.ids).any(dim=1).sum())
+    greedy = Decoding(decoding.max_new_tokens, temperature=0.0)
+    together = ours.answers(work, work.batch, greedy).ids.tolist()
+    alone = [naive.answer(work, question, greedy) for question in work.batch]
+    answers = sum(one != other for one, other in zip(together, alone, strict=True))
+    if different > EDGE * len(told.ids) or answers > EDGE * len(alone):
+        raise DifferentError(
+            f"{work.size.name}: {different} of {len(told.ids)} completions differ, {answers} greedy ones"
+        )
+    updater = make_updater(work)
+    loss = ours.grpo_step(work, updater)
+    gradient = _taken(updater)
+    # Where a draw went the other way, both learn from the same completions all the same.
+    naive_loss = naive.grpo_step(work, updater, list(told.split(group)))
+    loss_apart = abs(loss - naive_loss) / max(abs(naive_loss), 1e-8)
+    gradient_apart = _apart(gradient, _taken(updater))
+    if max(loss_apart, gradient_apart) > TOLERANCE:
+        raise DifferentError(
+            f"{work.size.name}: losses {loss:.8g} and {naive_loss:.8g}, gradients {gradient_apart:.2e} apart; "
+            f"allowed {TOLERANCE:g}"
+        )
+    return {
+        "completions": len(told.ids),
+        "different": different,
+        "answers": answers,
+        "loss": loss_apart,
+        "gradient": gradient_apart,
+    }
+
+
+def _taken(updater: PlainUpdater) -> dict[str, torch.Tensor]:
+    """The gradient that was gathered, which then starts again from nothing."""
+    found = {name: weight.grad.float().cpu() for name, weight in updater.weights.items() if weight.grad is not None}
+    for weight in updater.weights.values():
+        weight.grad = None
+    return found
+
+
+def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Norm of the difference of two gradients, relative to the second's; infinite where they are of other weights."""
+    if one.keys() != other.keys():
+        return float("inf")
+    difference = sum(float((one[name] - other[name]).double().square().sum()) for name in one)
+    return float((difference / sum(float(part.double().square().sum()) for part in other.values())) ** 0.5)
+
+
+def _timed(run: Callable[[], tuple[Any, ...]]) -> Measurement:
+    """Time one repeat and its phases; on CUDA the device is waited for at the borders of phases, on both sides."""
+    with measured() as phases:
+        began = time.perf_counter()
+        found = run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    return Measurement(seconds, dict(phases), *found)

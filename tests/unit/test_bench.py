@@ -1,0 +1,141 @@
+"""The floor's arithmetic against real models, its page against its tables, and the two schedules against each other."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from bench import floor
+from bench.sizes import SIZES
+from bench.work import compare, make_updater, step
+from bench.workload import build, make_question, prompt_of
+from vidreason.generation import Completions
+from vidreason.log_probs import completion_log_probs
+from vidreason.model import initialise
+
+FLOPS_APART = 0.01
+"""Of a pass: the embedding of one position or the other is all that the formulas leave out."""
+ACTIVATIONS_APART = 0.15
+
+
+@pytest.fixture(scope="module", params=["demo", "medium"])
+def size(request):
+    return SIZES[request.param]()
+
+
+@pytest.fixture(scope="module")
+def model(size):
+    built = initialise(size.model, 0).eval()
+    built.freeze_vision()
+    return built
+
+
+def attention_flops(query, key, value, *_, **__):
+    """Torch's own formula, which it has registered for the kernels of CUDA alone."""
+    return sdpa_flop_count(query, key, value)
+
+
+def counted(run):
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    with FlopCounterMode(display=False, custom_mapping={kernel: attention_flops}) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def told(size, groups=1):
+    rows = groups * size.rollouts
+    ids = torch.randint(0, 500, (rows, size.completion), generator=torch.Generator().manual_seed(0))
+    return Completions(ids, torch.full((rows,), size.completion), torch.zeros(rows, dtype=torch.bool))
+
+
+def test_weights_are_a_real_models(size, model):
+    numbers = floor.Model(size.model)
+    parts = {
+        "vision_tower": numbers.tower_weights(),
+        "connector": numbers.connector_weights(),
+        "language_model": numbers.language_weights(),
+    }
+    for name, expected in parts.items():
+        assert sum(weight.numel() for weight in getattr(model, name).parameters()) == expected, name
+    assert sum(weight.numel() for weight in model.parameters()) == numbers.weights()
+    assert numbers.trained_weights() == sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+def test_flops_are_torchs_count(size, model):
+    numbers = floor.Model(size.model)
+    side = size.model.image_size
+    pixels = torch.zeros(1, size.frames, 3, side, side)
+    features = torch.zeros(1, size.frames * numbers.seen, numbers.vision_width)
+    embeds = torch.zeros(1, size.prompt, numbers.width)
+    passes = {
+        "tower": (numbers.tower(size.frames), lambda: model.encode_frames(pixels)),
+        "connector": (numbers.connector(size.frames), lambda: model.connect(features)),
+        "prompt": (
+            numbers.language(size.prompt, size.prompt**2, 1),
+            lambda: model(embeds, attention_mask=None, logits_to_keep=1),
+        ),
+    }
+    for name, (cost, run) in passes.items():
+        assert cost.flops == pytest.approx(counted(run), rel=FLOPS_APART), name
+
+
+def test_flops_of_a_scored_group_are_torchs_count(size, model):
+    one = dataclasses.replace(size, questions=1)
+    prompt = prompt_of(make_question(size, 0))
+    videos = torch.zeros(1, size.model.queries, size.model.hidden_size)
+    seen = counted(lambda: completion_log_probs(model, [prompt], videos, told(size), size.rollouts))
+    connected = floor.Model(size.model).connector(size.frames).flops
+    assert floor.step_costs(one, "ours")["policy"].flops - connected == pytest.approx(seen, rel=FLOPS_APART)
+
+
+def test_activations_are_about_what_autograd_keeps():
+    size = SIZES["demo"]()
+    model = initialise(size.model, 0).to(torch.bfloat16).eval()
+    model.freeze_vision()
+    kept: dict[int, int] = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    numbers = floor.Model(size.model)
+    tokens = 400
+    embeds = torch.randn(1, tokens, numbers.width, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        alive = model.hidden(embeds)
+    for weight in model.parameters():
+        kept.pop(weight.untyped_storage().data_ptr(), None)
+    assert alive.requires_grad
+    expected = floor.learning_activations(numbers, tokens, recompute=False)
+    assert expected == pytest.approx(sum(kept.values()), rel=ACTIVATIONS_APART)
+
+
+def test_the_page_holds_the_tables():
+    page = floor.PAGE.read_text(encoding="utf-8")
+    assert floor.filled(page, floor.tables(SIZES["paper"]())) == page, "run: python -m bench.floor --write"
+
+
+def test_a_page_without_a_mark_is_refused():
+    with pytest.raises(ValueError, match="costs"):
+        floor.filled("no marks", {"costs": "| a |"})
+
+
+def test_prompts_have_the_length_that_is_said(size):
+    for number in range(3):
+        assert len(prompt_of(make_question(size, number))) - 1 + size.model.queries == size.prompt
+
+
+def test_both_schedules_compute_the_same(tmp_path):
+    size = dataclasses.replace(SIZES["demo"](), questions=2, completion=8)
+    work = build(size, tmp_path, 2, torch.device("cpu"))
+    found = compare(work)
+    assert (found["completions"], found["different"]) == (2 * size.rollouts, 0)
+    for side in ("ours", "naive"):
+        before = [weight.clone() for weight in work.policy.parameters()]
+        measured = step(work, side, make_updater(work))()
+        assert measured.tokens == 2 * size.rollouts * 8
+        assert set(measured.phases) == {"encode", "sample", "score", "backward", "update"}
+        assert sum(measured.phases.values()) <= measured.seconds
+        assert all(map(torch.equal, before, work.policy.parameters()))
