@@ -11,6 +11,8 @@ NO_OPTION = "@"
 
 OK = "ok"
 """Status of a clip that can be read. Every other status is the reason why it cannot."""
+PROMPT_TOO_LONG = "prompt_too_long"
+"""Status of a question that cannot be asked although its clip can be read: prompt and video exceed the model's context."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Rollout:
         finished: Whether the end of sequence was reached before the limit.
         correct: Whether the answer is right by the protocol's accuracy rule.
         well_formed: Whether the format reward is above 0.
+        status: `ok`; or why the question was not asked, in the one row that then stands for its group.
     """
 
     question: str
@@ -102,6 +105,7 @@ class Rollout:
     finished: bool
     correct: bool
     well_formed: bool
+    status: str = OK
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Prediction:
         group: `Question.group`.
         answer: Gold letter.
         options: Number of options.
-        status: `ok`, or the clip's status when there were no frames (the question then counts as wrong).
+        status: `ok`; or why the question was not asked, and counts as wrong: the clip's status, or `PROMPT_TOO_LONG`.
         prompt_sha256: Hash of the whole prompt text.
         completion: Raw output, special tokens removed.
         tokens: Length in tokens.

@@ -12,7 +12,7 @@ import csv
 import io
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from vidreason.files import read_jsonl, write_jsonl, write_text
@@ -54,7 +54,8 @@ def select_by_variance(
     """Keep the questions whose repeated answers vary, and account for every other question.
 
     Args:
-        rollouts: JSON lines of `Rollout`, all shards, in any order: N answers to each question that has frames.
+        rollouts: JSON lines of `Rollout`, all shards, in any order: N answers to each question, or one row with the
+            reason why it was not asked.
         questions: JSON lines of `Question`, all that were asked.
         keep_min: Least number of right answers to keep a question, at least 0; the papers' reading is 1.
         keep_max: Greatest number of right answers to keep a question; N - 1.
@@ -63,7 +64,7 @@ def select_by_variance(
         selected: Where to write the kept questions (JSON lines, in the order of `questions`).
         dropped: Where to write the others: question, video, reason, correct, rollouts, variance (CSV).
         histogram: Where to write how many questions had 0..N right answers: correct, questions, kept (CSV).
-        clips: JSON lines of `Clip` of these questions' videos. With them a question without rollouts is dropped with
+        clips: JSON lines of `Clip` of these questions' videos. With them a question without any row is dropped with
             its clip's status as the reason, and one whose clip is fine is an error; without them the reason is
             `no_rollouts`.
         group_size: N; None to take it from the rollouts.
@@ -78,7 +79,7 @@ def select_by_variance(
     """
     asked = read_jsonl(questions, Question)
     _check_unique(asked, questions)
-    groups = _groups(rollouts, {question.id for question in asked}, group_size)
+    groups, unasked = _groups(rollouts, {question.id for question in asked}, group_size)
     size = _group_size(groups, group_size)
     if not 0 <= keep_min <= keep_max <= size:
         raise ValueError(
@@ -89,7 +90,7 @@ def select_by_variance(
         raise ValueError(f"selection: limit is {limit}; allowed is a number of at least 1, or none for no limit")
 
     correct = {name: sum(rollout.correct for rollout in group) for name, group in groups.items()}
-    reasons = _reasons_without_rollouts(asked, groups, clips)
+    reasons = _reasons_without_rollouts(asked, {*groups, *unasked}, clips) | unasked
     for name, right in correct.items():
         if right < keep_min:
             reasons[name] = ALWAYS_WRONG if right == 0 else TOO_HARD
@@ -121,9 +122,12 @@ def _check_unique(asked: Sequence[Question], path: str | Path) -> None:
         )
 
 
-def _groups(shards: Sequence[str | Path], known: set[str], group_size: int | None) -> dict[str, list[Rollout]]:
-    """Read all rollouts, by question; refuse unknown questions and rollouts that come twice."""
+def _groups(
+    shards: Sequence[str | Path], known: set[str], group_size: int | None
+) -> tuple[dict[str, list[Rollout]], dict[str, str]]:
+    """Read all rollouts, by question, and why others were not asked; refuse unknown questions and rows that come twice."""
     groups: dict[str, list[Rollout]] = defaultdict(list)
+    unasked: dict[str, str] = {}
     seen: set[tuple[str, int]] = set()
     for shard in shards:
         for rollout in read_jsonl(shard, Rollout):
@@ -142,14 +146,20 @@ def _groups(shards: Sequence[str | Path], known: set[str], group_size: int | Non
                     f"allowed are 0 to {'N' if group_size is None else group_size} - 1"
                 )
             seen.add((rollout.question, rollout.index))
-            groups[rollout.question].append(rollout)
-    return dict(groups)
+            if rollout.status == OK:
+                groups[rollout.question].append(rollout)
+            else:
+                unasked[rollout.question] = rollout.status
+    both = sorted(unasked.keys() & groups.keys())
+    if both:
+        raise ValueError(f"selection: {both[:10]} have rollouts and a reason why they were not asked; sample again")
+    return dict(groups), unasked
 
 
 def _group_size(groups: Mapping[str, Sequence[Rollout]], group_size: int | None) -> int:
     """N, the same for every question that was sampled at all."""
     if not groups:
-        raise ValueError("selection: no rollouts at all; are the shards empty because no clip could be read?")
+        raise ValueError("selection: no rollouts at all; can no clip be read, or does no prompt fit into the model?")
     size = group_size or max(len(group) for group in groups.values())
     incomplete = {name: len(group) for name, group in sorted(groups.items()) if len(group) != size}
     if incomplete:
@@ -161,15 +171,13 @@ def _group_size(groups: Mapping[str, Sequence[Rollout]], group_size: int | None)
     return size
 
 
-def _reasons_without_rollouts(
-    asked: Sequence[Question], groups: Mapping[str, Sequence[Rollout]], clips: Sequence[str | Path]
-) -> dict[str, str]:
-    """Why a question was not sampled: the status of its clip."""
+def _reasons_without_rollouts(asked: Sequence[Question], told: Set[str], clips: Sequence[str | Path]) -> dict[str, str]:
+    """Why a question that no row tells of was not sampled: the status of its clip."""
     status = {clip.clip: clip.status for path in clips for clip in read_jsonl(path, Clip)}
     reasons = {}
     lost = []
     for question in asked:
-        if question.id in groups:
+        if question.id in told:
             continue
         reasons[question.id] = status.get(question.clip, NO_ROLLOUTS)
         if status.get(question.clip) == OK:

@@ -19,6 +19,7 @@ from tests.unit.scored_run import (
 )
 from vidreason.evaluation.judged import Judged, chance_level, majority_letter, read_judged
 from vidreason.files import read_json
+from vidreason.records import PROMPT_TOO_LONG
 
 
 def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[dict[str, Any], list[Judged]]:
@@ -177,6 +178,20 @@ def test_missing_videos_count_as_wrong_when_allowed(tmp_path: Path) -> None:
     assert score["missing"] == {"unreadable": 1}
     assert score["unparsed"] == 0
     assert (rows[0].correct, rows[0].guess, rows[0].parsed_strict) == (False, None, None)
+
+
+def test_a_prompt_that_is_too_long_counts_as_wrong_and_needs_no_permission(tmp_path: Path) -> None:
+    """The data is whole; it is this model that cannot be asked."""
+    predictions = change(
+        predictions_of("r1", "video_mme"), 0, status=PROMPT_TOO_LONG, completion="", tokens=0, finish=""
+    )
+    score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
+    assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
+    assert score["missing"] == {PROMPT_TOO_LONG: 1}
+    assert (rows[0].status, rows[0].correct, score["unparsed"]) == (PROMPT_TOO_LONG, False, 0)
+    lost = change(predictions, 7, status="truncated", completion="", finish="", tokens=0)
+    with pytest.raises(ValueError, match="1 of 8 questions"):
+        scored(tmp_path, "r1", "video_mme", with_predictions=lost)
 
 
 def test_a_question_without_prediction_is_named(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from tests.unit.scored_run import as_lines
 from vidreason.files import read_jsonl
-from vidreason.records import Clip, Question, Rollout
+from vidreason.records import PROMPT_TOO_LONG, Clip, Question, Rollout
 from vidreason.selection import select_by_variance, variance
 
+UNASKED = {"broken": "truncated", "long": PROMPT_TOO_LONG}
 CORRECT = {"never": 0, "rarely": 1, "half": 4, "often": 7, "always": 8}
 
 
@@ -70,6 +71,28 @@ def test_keeps_what_varies_and_accounts_for_the_rest(files: dict[str, Any]) -> N
     assert lines[1:] == ["0,1,0", "1,1,1", "2,0,0", "3,0,0", "4,1,1", "5,0,0", "6,0,0", "7,1,1", "8,1,0"]
     assert "never,never.mp4,always_wrong,0,8,0.000000" in files["dropped"].read_text()
     assert "broken,broken.mp4,truncated,,0," in files["dropped"].read_text()
+
+
+def test_a_question_that_was_not_asked_is_dropped_with_its_reason(files: dict[str, Any]) -> None:
+    names = [*CORRECT, "broken", "long"]
+    files["questions"].write_text(as_lines([question(name) for name in names]))
+    with files["clips"][0].open("a") as stream:
+        stream.write(as_lines([Clip("long.mp4", "ok")]))
+    unasked = [Rollout(name, 0, "", 0, False, False, False, status) for name, status in UNASKED.items()]
+    with files["rollouts"][1].open("a") as stream:
+        stream.write(as_lines(unasked))
+    select_by_variance(**files | {"group_size": 8})
+    assert kept(files) == ["rarely", "half", "often"]
+    assert reasons(files) == {"never": "always_wrong", "always": "always_right", **UNASKED}
+    assert "long,long.mp4,prompt_too_long,,0," in files["dropped"].read_text()
+    assert files["histogram"].read_text().splitlines()[1] == "0,1,0", "what was not asked is not wrong each time"
+
+
+def test_rollouts_of_a_question_that_was_not_asked_are_refused(files: dict[str, Any]) -> None:
+    with files["rollouts"][1].open("a") as stream:
+        stream.write(as_lines([Rollout("half", 8, "", 0, False, False, False, PROMPT_TOO_LONG)]))
+    with pytest.raises(ValueError, match=r"\['half'\] have rollouts and a reason why they were not asked"):
+        select_by_variance(**files)
 
 
 def test_narrower_bounds_name_their_own_reasons(files: dict[str, Any]) -> None:

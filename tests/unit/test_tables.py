@@ -19,6 +19,7 @@ from tests.unit.scored_run import (
 )
 from vidreason.evaluation.runs import percent
 from vidreason.evaluation.tables import MAIN_COLUMNS, TABLES, make_tables
+from vidreason.records import PROMPT_TOO_LONG
 
 NAMES = {name: f"{name}.md" if name == "markdown" else f"{name}.csv" for name in TABLES}
 
@@ -102,6 +103,28 @@ def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     assert "| r1 (reason)" in text
     assert "other" not in text.split("## Published")[1].split("|")[1]
     assert "R1 <ours> & co minus Cold start" in text
+
+
+def test_prompts_that_are_too_long_are_told_of(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    for arm in ("base", "r1"):
+        predictions = predictions_of(arm, "mlvu")
+        for number, status in ((2, PROMPT_TOO_LONG), (5, "truncated")):
+            predictions = change(predictions, number, status=status, completion="", tokens=0, finish="")
+        score_one(tmp_path, arm, "mlvu", predictions, known_missing={"order": 1})
+    tables = make(tmp_path, run)
+    notes = tables["markdown"].read_text()
+    assert (
+        "- Prompts too long for the model, not asked, count as wrong: Base (seed 0) MLVU 1, R1 <ours> & co (seed 0) MLVU 1."
+        in notes
+    )
+    assert "- Frames: missing for some questions: MLVU 7/8 have them." in notes
+    rows = [row for row in rows_of(tables["data"]) if row["stage"] == "answers"]
+    assert [list(row.values()) for row in rows] == [
+        ["answers", "mlvu", arm, "0", "question", PROMPT_TOO_LONG, "1"] for arm in ("base", "r1")
+    ]
+    coverage = {(row["arm"], row["benchmark"]): row["coverage"] for row in rows_of(tables["main"])}
+    assert (coverage["base", "mlvu"], coverage["coldstart", "mlvu"]) == ("0.7500", "1.0000")
 
 
 def test_gains_are_paired(tables: dict[str, Path]) -> None:

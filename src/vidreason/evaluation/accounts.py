@@ -2,14 +2,14 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from vidreason.evaluation.runs import arm_and_seed
+from vidreason.evaluation.runs import Run, arm_and_seed
 from vidreason.files import read_jsonl
-from vidreason.records import OK, Clip
+from vidreason.records import OK, PROMPT_TOO_LONG, Clip
 from vidreason.selection import variance
 
 SELECTION_COLUMNS = ["arm", "seed", "correct", "rollouts", "variance", "questions", "kept"]
@@ -42,6 +42,7 @@ def data_table(
     clips: Sequence[str | Path],
     histograms: Sequence[str | Path],
     dropped: Sequence[str | Path],
+    runs: Iterable[Run] = (),
 ) -> pd.DataFrame:
     """What every stage that can lose data did lose: one row per stage, data set and reason; `ok` and `kept` included.
 
@@ -50,6 +51,7 @@ def data_table(
         clips: JSON lines of `Clip` in folders `.../{data set}/`, one line per clip asked for.
         histograms: Histograms of the selections.
         dropped: Tables of the questions that the selections dropped, in folders `.../{arm}/seed{seed}/`.
+        runs: Scored answers; questions that an arm was not asked because they are too long for it are counted.
     """
     rows: list[list[str | int]] = []
     if filtered is not None:
@@ -74,6 +76,9 @@ def data_table(
             ["selection", "nextqa", arm, seed, "question", reason, counts[reason]]
             for reason in _ok_first(counts, "kept")
         ]
+    for run in runs:
+        if count := run.score["missing"].get(PROMPT_TOO_LONG):
+            rows.append(["answers", run.benchmark, run.arm.name, run.seed, "question", PROMPT_TOO_LONG, count])
     return pd.DataFrame(rows, columns=DATA_COLUMNS)
 
 

@@ -23,7 +23,7 @@ class Judged:
         group: `Question.group`.
         answer: Gold letter, or `vidreason.records.NO_OPTION`.
         options: Number of options.
-        status: `ok`, or why there were no frames.
+        status: `ok`, or why the question was not asked.
         prompt_sha256: Hash of the prompt.
         completion: Raw output.
         tokens: Length in tokens.
@@ -65,7 +65,7 @@ class Judged:
 
     @property
     def has_frames(self) -> bool:
-        """Whether the model was shown the clip."""
+        """Whether the model was shown the clip: it has frames, and the prompt fits into the context."""
         return self.status == OK
 
     @property

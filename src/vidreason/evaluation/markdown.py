@@ -9,6 +9,7 @@ from vidreason.evaluation.accounts import read_table
 from vidreason.evaluation.runs import TITLES, Arm, Run, Runs
 from vidreason.evaluation.score import MACRO
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
+from vidreason.records import PROMPT_TOO_LONG
 
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
@@ -105,14 +106,22 @@ def _notes(runs: Runs) -> list[str]:
         f"- Questions: {questions}. An answer that cannot be read, and a question whose video cannot, count as wrong."
     ]
     short = [
-        f"{title(run.benchmark)} {run.score['with_frames']}/{run.score['n']}"
+        f"{title(run.benchmark)} {run.score['n'] - lost}/{run.score['n']}"
         for run in members
-        if run.score["coverage"] < 1
+        if (lost := sum(count for reason, count in run.score["missing"].items() if reason != PROMPT_TOO_LONG))
     ]
     notes.append(
         "- Frames: "
         + (f"missing for some questions: {', '.join(short)} have them." if short else "there for every question.")
     )
+    too_long = [
+        f"{arm.label} (seed {seed}) {title(run.benchmark)} {run.score['missing'][PROMPT_TOO_LONG]}"
+        for arm, seed in runs.pairs(controls=False)
+        for run in runs.of(arm.name, seed)
+        if PROMPT_TOO_LONG in run.score["missing"]
+    ]
+    if too_long:
+        notes.append(f"- Prompts too long for the model, not asked, count as wrong: {', '.join(too_long)}.")
     for run in members:
         if run.benchmark in MACRO:
             both = "; ".join(

@@ -5,7 +5,8 @@ out=, known_missing=)`. It merges the shards into `judged.jsonl` (one `vidreason
 and writes `score.json`.
 
 The denominator is the list of questions, never what the model said: an unparsable answer is a wrong answer, a question
-whose video cannot be read is a wrong answer that `coverage` counts, and a question without a prediction is an error.
+whose video cannot be read, or whose prompt is too long for the model, is a wrong answer that `coverage` counts, and a
+question without a prediction is an error.
 """
 
 import random
@@ -21,7 +22,7 @@ from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.judged import Judged, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.files import read_json_lines, read_jsonl, write_json, write_jsonl
-from vidreason.records import OK, Prediction, Question
+from vidreason.records import OK, PROMPT_TOO_LONG, Prediction, Question
 from vidreason.rewards import think_text as well_formed_think
 
 SETTINGS: dict[str, tuple[str, ...] | str] = {
@@ -104,7 +105,9 @@ def score(
     if not asked:
         raise ValueError(f"{questions}: no questions; a score needs at least one")
     answers = _merge(asked, predictions, f"arm {arm}, seed {seed}, benchmark {benchmark}")
-    tasks = coverage_of(asked, {question.id: answers[question.id].status for question in asked})
+    # A prompt that is too long says nothing against the data: it is counted, and needs no permission.
+    of_clips = {name: OK if given.status == PROMPT_TOO_LONG else given.status for name, given in answers.items()}
+    tasks = coverage_of(asked, of_clips)
     refuse_missing(benchmark, tasks, rules.max_missing_fraction, known_missing)
     truths = _read_truth(truth, benchmark, asked)
     rows = [_judge(question, answers[question.id], answer, rules, seed, truths.get(question.id)) for question in asked]
@@ -192,7 +195,7 @@ def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Questio
 def _judge(
     question: Question, prediction: Prediction, style: str, rules: _Rules, seed: int, truth: _Truth | None
 ) -> Judged:
-    """Judge one answer. Without frames nothing was asked, so nothing is parsed, guessed or right."""
+    """Judge one answer. Where nothing was asked, nothing is parsed, guessed or right."""
     shown = prediction.status == OK
     text = prediction.completion
     if style == "option" and "<answer>" not in text:

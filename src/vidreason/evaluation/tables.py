@@ -59,7 +59,7 @@ def make_tables(
         out: Table name -> path: `main` (CSV, one row per arm, benchmark and seed, and a `mean` row), `markdown` (the
             same, wide, to read), `by_task`, `by_group` (durations of Video-MME, subjects of MMVU), `controls` (questions that need the order of the frames and others),
             `thinking` (format, truth and length of the think texts), `gains` (arm minus parent, paired), `selection`,
-            `data` (what was dropped or unreadable, by reason).
+            `data` (what was dropped, unreadable or too long to be asked, by reason).
         histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         filtered: Questions that the filter of the training data dropped, or None.
@@ -82,7 +82,7 @@ def make_tables(
         "thinking": lambda: to_csv(thinking_table(runs)),
         "gains": lambda: to_csv(gains_table(runs)),
         "selection": lambda: to_csv(selection_table(histograms)),
-        "data": lambda: to_csv(data_table(filtered, clips, histograms, dropped)),
+        "data": lambda: to_csv(data_table(filtered, clips, histograms, dropped, runs.by_key.values())),
     }
     for name, path in out.items():
         write_text(path, makers[name]())
