@@ -34,6 +34,8 @@ rule predict:
         "results/{run}/benchmarks/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.tsv"
     conda:
         "../../envs/train.yaml"
+    # A thread beyond the first is a process that reads frames ahead.
+    threads: 1
     resources:
         gpu=0,
     params:
@@ -42,6 +44,7 @@ rule predict:
         view=view_of,
         missing=missing_allowed,
         shards=lookup(dpath="{run}/evaluation/shards/{benchmark}", within=RUNS),
+        state="results/{run}/state/predict/{arm}/seed{seed}/{benchmark}/shard{shard}",
         code=code_digest("vidreason.evaluation.predict"),
     script:
         "../scripts/predict.py"

@@ -82,6 +82,8 @@ rule sample_rollouts:
         "results/{run}/benchmarks/sample_rollouts/{arm}/seed{seed}/shard{shard}.tsv"
     conda:
         "../../envs/train.yaml"
+    # A thread beyond the first is a process that reads frames ahead.
+    threads: 1
     resources:
         gpu=0,
     params:
@@ -89,6 +91,7 @@ rule sample_rollouts:
         answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
         protocol=lookup(dpath="{run}/protocol", within=RUNS),
         shards=lookup(dpath="{run}/selection/shards", within=RUNS),
+        state="results/{run}/state/sample_rollouts/{arm}/seed{seed}/shard{shard}",
         code=code_digest("vidreason.evaluation.predict"),
     script:
         "../scripts/sample_rollouts.py"

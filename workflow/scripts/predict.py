@@ -9,25 +9,28 @@ os.dup2(2, 1)
 from pathlib import Path
 
 from vidreason.evaluation.coverage import read_coverage, refuse_missing
-from vidreason.evaluation.predict import predict
-from vidreason.provenance import write_sidecar
+from vidreason.evaluation.journal import discard_journals
+from vidreason.evaluation.predict import Shard, predict
+from vidreason.provenance import run_identity, write_sidecar
 
-given, params, out = snakemake.input, snakemake.params, snakemake.output
+MODULES = ("vidreason.evaluation.predict",)
+
+given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 # Said before a model is loaded, not after a week of answers; the rule score refuses it again.
-refuse_missing(snakemake.wildcards.benchmark, read_coverage(given.missing), **params.missing)
-predict(
+refuse_missing(wildcards.benchmark, read_coverage(given.missing), **params.missing)
+inputs = [given.weights, given.questions, *given.frames]
+decisive = {key: value for key, value in params.items() if key not in ("missing", "state")}
+shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),
     frames=[Path(table) for table in given.frames],
-    settings=params.settings,
-    answer=params.answer,
-    view=params.view,
-    seed=int(snakemake.wildcards.seed),
-    shard=int(snakemake.wildcards.shard),
-    shards=params.shards,
-    out=Path(out.predictions),
-    timing=Path(out.timing),
+    seed=int(wildcards.seed),
+    number=int(wildcards.shard),
+    count=params.shards,
+    state=Path(params.state),
+    identity=run_identity(decisive | dict(wildcards.items()), inputs, MODULES),
+    workers=snakemake.threads - 1,
 )
-inputs = [given.weights, given.questions, *given.frames]
-decisive = {key: value for key, value in params.items() if key != "missing"}
-write_sidecar(out.predictions, inputs, decisive, ["vidreason.evaluation.predict"])
+predict(shard, params.settings, params.answer, params.view, Path(out.predictions), Path(out.timing))
+write_sidecar(out.predictions, inputs, decisive, MODULES)
+discard_journals(params.state)

@@ -8,21 +8,26 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.evaluation.predict import sample_rollouts
-from vidreason.provenance import write_sidecar
+from vidreason.evaluation.journal import discard_journals
+from vidreason.evaluation.predict import Shard, sample_rollouts
+from vidreason.provenance import run_identity, write_sidecar
 
-given, params, out = snakemake.input, snakemake.params, snakemake.output
-sample_rollouts(
+MODULES = ("vidreason.evaluation.predict",)
+
+given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
+inputs = [given.weights, given.questions, *given.frames]
+decisive = {key: value for key, value in params.items() if key != "state"}
+shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),
     frames=[Path(table) for table in given.frames],
-    settings=params.settings,
-    protocol=params.protocol,
-    answer=params.answer,
-    seed=int(snakemake.wildcards.seed),
-    shard=int(snakemake.wildcards.shard),
-    shards=params.shards,
-    out=Path(out.rollouts),
+    seed=int(wildcards.seed),
+    number=int(wildcards.shard),
+    count=params.shards,
+    state=Path(params.state),
+    identity=run_identity(decisive | dict(wildcards.items()), inputs, MODULES),
+    workers=snakemake.threads - 1,
 )
-inputs = [given.weights, given.questions, *given.frames]
-write_sidecar(out.rollouts, inputs, dict(params.items()), ["vidreason.evaluation.predict"])
+sample_rollouts(shard, params.settings, params.protocol, params.answer, Path(out.rollouts))
+write_sidecar(out.rollouts, inputs, decisive, MODULES)
+discard_journals(params.state)

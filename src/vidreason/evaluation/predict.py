@@ -1,188 +1,469 @@
 """Answers of one arm: greedy or sampled predictions on a benchmark, and repeated rollouts for selection.
 
-Questions are put in one global order and cut into fixed batches; a shard takes whole batches. What a batch computes does
-not depend on the number of shards, so the bytes do not either.
+Questions are formed into batches by video and by length, in one global order, and a shard takes whole batches. What a
+batch computes does not depend on the number of shards, so the bytes do not either. (What a question's own numbers are may
+depend, in their last bits, on who is in its batch: the batch is the unit that is computed.)
+
+A finished batch is written to a journal at once, so a shard that is killed goes on after its last whole batch.
 """
 
 import csv
+import dataclasses
+import functools
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
+from vidreason.context import fits, most_positions, prompt_positions
+from vidreason.evaluation.journal import Journal
 from vidreason.files import read_jsonl, sha256_text, write_aside, write_jsonl
-from vidreason.frames import FrameStore
+from vidreason.frames import FrameStore, clips_path_of
 from vidreason.generation import Decoding, generate, rollout_seed
-from vidreason.inputs import encode_questions, prompts_of, query_text
-from vidreason.model import compute_device, load_checkpoint
+from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
+from vidreason.memory import explain_out_of_memory
+from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.model.prompts import prompt_text
-from vidreason.records import OK, Prediction, Question, Rollout
+from vidreason.prefetch import prefetch
+from vidreason.records import OK, PROMPT_TOO_LONG, Clip, Prediction, Question, Rollout
 from vidreason.rewards import reward, rules_for
 
 UPSTREAM_TEMPERATURE, UPSTREAM_TOP_K = 1.0, 50
 """What upstream's evaluation scripts do whatever their options say: `model.generate` is called with sampling on, and no seed."""
 
 
-def evaluation_batches(questions: Sequence[Question], batch_size: int, shard: int, shards: int) -> list[list[Question]]:
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One shard of the questions, and who answers them.
+
+    Attributes:
+        weights: Checkpoint folder.
+        questions: Question records, those of all shards.
+        frames: Frame tables.
+        seed: Seed of the arm.
+        number: Number of this shard, from 0.
+        count: Number of shards.
+        state: Folder of the journal; it must survive a failure. Whoever calls removes it once the results stand.
+        identity: Digest of all that decides the answers: settings, inputs and code.
+        workers: Processes that read frames ahead; 0 for none. Changes no result.
+    """
+
+    weights: Path
+    questions: Path
+    frames: Sequence[Path]
+    seed: int
+    number: int
+    count: int
+    state: Path
+    identity: str
+    workers: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """How questions are put.
+
+    Attributes:
+        purpose: `predict` or `selection`; names the seeds.
+        answer: `option` or `reason`.
+        training: Whether prompts are written as in training.
+        view: `ordered`, `shuffled` or `blind`.
+        decoding: How tokens are chosen.
+        group: Answers to each question, G.
+        batch_size: Questions at a time.
+        key: Key of the configuration that `batch_size` came from, for messages.
+    """
+
+    purpose: str
+    answer: str
+    training: bool
+    view: str
+    decoding: Decoding
+    group: int
+    batch_size: int
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """One answer: its text, its length in tokens, and whether it came to its end."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+Recorder = Callable[[Question, str, Sequence[Spoken]], Sequence[Prediction | Rollout]]
+"""Makes the records of one question from it, its status and its G answers (none where the status is not `ok`)."""
+
+
+def evaluation_batches(
+    questions: Sequence[Question], lengths: Mapping[str, int], batch_size: int, shard: int, shards: int
+) -> list[list[Question]]:
     """The batches of one shard.
+
+    Questions about one clip stay together, so that it is encoded once (a clip with more questions than a batch holds
+    is divided). Clips are put in order of their longest prompt, and a batch is filled with the next ones that still
+    fit in: the rows of a batch are of similar length, and padding is little. The longest come first: if memory does not
+    suffice, that shows at once, and the time left that the bar tells is rather too long than too short.
 
     Args:
         questions: All questions of the data set.
+        lengths: Question id -> positions of its prompt; 0 where it cannot be asked.
         batch_size: Questions a batch.
         shard: Number of this shard, from 0.
         shards: Number of shards.
 
     Returns:
-        Batches number shard, shard + shards, ... of the questions sorted by clip and id, so that questions about one clip
-        share its encoding.
+        Batches number shard, shard + shards, ... of the one order that all shards share.
 
     Raises:
         ValueError: `shard` is not one of `shards`.
     """
     if not 0 <= shard < shards:
         raise ValueError(f"shard {shard} of {shards}: shards are numbered 0 to {shards - 1}")
-    ordered = sorted(questions, key=lambda question: (question.clip, question.id))
-    batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+    by_clip: dict[str, list[Question]] = {}
+    for question in sorted(questions, key=lambda question: (-lengths[question.id], question.id)):
+        by_clip.setdefault(question.clip, []).append(question)
+    waiting = [
+        together[start : start + batch_size]
+        for together in by_clip.values()
+        for start in range(0, len(together), batch_size)
+    ]
+    waiting.sort(key=lambda together: (-lengths[together[0].id], together[0].clip, together[0].id))
+    batches = []
+    while waiting:
+        batch: list[Question] = []
+        left = []
+        for together in waiting:
+            if len(batch) + len(together) <= batch_size:
+                batch += together
+            else:
+                left.append(together)
+        batches.append(batch)
+        waiting = left
     return batches[shard::shards]
 
 
-@torch.no_grad()
-def predict(
-    weights: Path,
-    questions: Path,
-    frames: Sequence[Path],
-    settings: dict[str, Any],
-    answer: str,
-    view: str,
-    seed: int,
-    shard: int,
-    shards: int,
-    out: Path,
-    timing: Path,
-) -> None:
+def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, out: Path, timing: Path) -> None:
     """Answer one shard of a benchmark.
 
-    A question whose clip has no frames gets a row with the clip's status and an empty completion.
+    A question whose clip has no frames gets a row with the clip's status and an empty completion; so does one whose
+    prompt is too long for the model, with the status `prompt_too_long`.
 
     Args:
-        weights: Checkpoint folder.
-        questions: Question records of the benchmark.
-        frames: Frame tables.
+        shard: The questions and who answers them.
         settings: `decoding` (`greedy`, or `upstream` for its sampling), `max_new_tokens`, `batch_size`.
         answer: `option` or `reason`.
         view: `ordered`, `shuffled` or `blind`.
-        seed: Seed of the arm.
-        shard: Number of this shard.
-        shards: Number of shards.
         out: Prediction records to write.
         timing: CSV to write: batch, questions, tokens, seconds. Times live apart so that predictions are reproducible.
+
+    Raises:
+        MemoryError: A batch does not fit into memory.
     """
-    decoding = evaluation_decoding(settings)
-    model, tokenizer = load_checkpoint(weights)
-    model.to(compute_device()).eval()
-    store = FrameStore(frames)
-    batches = evaluation_batches(read_jsonl(questions, Question), settings["batch_size"], shard, shards)
-    rows: list[Prediction] = []
-    times: list[tuple[int, int, int, float]] = []
-    for number, batch in enumerate(_progress(batches, "predict")):
-        began = time.monotonic()
-        usable = [question for question in batch if store.status(question.clip) == OK]
-        completed = {}
-        if usable:
-            videos = encode_questions(model, store, usable, view, seed)
-            prompts = prompts_of(tokenizer, usable, answer, training=False)
-            seeds = [rollout_seed(seed, "predict", question.id) for question in usable]
-            completions = generate(model, prompts, videos, decoding, tokenizer.eos_token_id, 1, seeds)
-            texts = completions.texts(tokenizer)
-            lengths, ended = completions.lengths.tolist(), completions.finished.tolist()
-            completed = {
-                question.id: (text, length, "stop" if finished else "length")
-                for question, text, length, finished in zip(usable, texts, lengths, ended, strict=True)
-            }
-        for question in batch:
-            text, tokens, finish = completed.get(question.id, ("", 0, ""))
-            rows.append(
-                Prediction(
-                    question=question.id,
-                    video=question.video,
-                    task=question.task,
-                    group=question.group,
-                    answer=question.answer,
-                    options=len(question.options),
-                    status=store.status(question.clip),
-                    prompt_sha256=sha256_text(prompt_text(query_text(question, answer, training=False))),
-                    completion=text,
-                    tokens=tokens,
-                    finish=finish,
-                )
+    asking = Asking(
+        purpose="predict",
+        answer=answer,
+        training=False,
+        view=view,
+        decoding=evaluation_decoding(settings),
+        group=1,
+        batch_size=settings["batch_size"],
+        key="evaluation.generation.batch_size",
+    )
+
+    def record(question: Question, status: str, answers: Sequence[Spoken]) -> list[Prediction]:
+        spoken = answers[0] if answers else Spoken("", 0, False)
+        return [
+            Prediction(
+                question=question.id,
+                video=question.video,
+                task=question.task,
+                group=question.group,
+                answer=question.answer,
+                options=len(question.options),
+                status=status,
+                prompt_sha256=sha256_text(prompt_text(query_text(question, answer, training=False))),
+                completion=spoken.text,
+                tokens=spoken.tokens,
+                finish="" if not answers else "stop" if spoken.finished else "length",
             )
-        times.append((number, len(batch), sum(row.tokens for row in rows[-len(batch) :]), time.monotonic() - began))
-    write_jsonl(out, rows)
+        ]
+
+    entries = answer_shard(shard, asking, record)
+    write_jsonl(out, (row for entry in entries for row in entry["rows"]))
     with write_aside(timing) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("batch", "questions", "tokens", "seconds"))
-        writer.writerows((number, count, tokens, f"{seconds:.3f}") for number, count, tokens, seconds in times)
+        writer.writerows(
+            (entry["batch"], entry["questions"], entry["tokens"], f"{entry['seconds']:.3f}") for entry in entries
+        )
 
 
-@torch.no_grad()
-def sample_rollouts(
-    weights: Path,
-    questions: Path,
-    frames: Sequence[Path],
-    settings: dict[str, Any],
-    protocol: str,
-    answer: str,
-    seed: int,
-    shard: int,
-    shards: int,
-    out: Path,
-) -> None:
+def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, answer: str, out: Path) -> None:
     """Sample repeated answers of one arm to one shard of the training questions.
 
-    Questions whose clip has no frames have no rollouts; selection counts them.
+    A question that cannot be asked has one row, which says why; selection counts it under that reason.
 
     Args:
-        weights: Checkpoint folder.
-        questions: Question records.
-        frames: Frame tables.
+        shard: The questions and who answers them.
         settings: `rollouts` (answers a question), `temperature`, `top_k`, `max_new_tokens`, `batch_size` (questions).
         protocol: Whose accuracy rule decides what is correct: `upstream` or `paper`.
         answer: `option` or `reason`.
-        seed: Seed of the arm.
-        shard: Number of this shard.
-        shards: Number of shards.
         out: Rollout records to write.
+
+    Raises:
+        MemoryError: A batch does not fit into memory.
     """
-    decoding = Decoding(settings["max_new_tokens"], settings["temperature"], settings["top_k"])
-    group, rules = settings["rollouts"], rules_for(protocol)  # type: ignore[arg-type]
-    model, tokenizer = load_checkpoint(weights)
-    model.to(compute_device()).eval()
-    store = FrameStore(frames)
-    rows: list[Rollout] = []
-    batches = evaluation_batches(read_jsonl(questions, Question), settings["batch_size"], shard, shards)
-    for batch in _progress(batches, "rollouts"):
-        usable = [question for question in batch if store.status(question.clip) == OK]
-        if not usable:
-            continue
-        prompts = prompts_of(tokenizer, usable, answer, training=True)
-        videos = encode_questions(model, store, usable)
-        seeds = [rollout_seed(seed, "selection", question.id, g) for question in usable for g in range(group)]
-        completions = generate(model, prompts, videos, decoding, tokenizer.eos_token_id, group, seeds)
-        texts = completions.texts(tokenizer)
-        lengths, ended = completions.lengths.tolist(), completions.finished.tolist()
-        for row, (text, length, finished) in enumerate(zip(texts, lengths, ended, strict=True)):
-            question = usable[row // group]
-            earned = reward(text, f"<answer>{question.answer}</answer>", rules)
-            rows.append(
-                Rollout(question.id, row % group, text, length, finished, earned.accuracy > 0, earned.format > 0)
+    rules = rules_for(protocol)  # type: ignore[arg-type]
+    asking = Asking(
+        purpose="selection",
+        answer=answer,
+        training=True,
+        view="ordered",
+        decoding=Decoding(settings["max_new_tokens"], settings["temperature"], settings["top_k"]),
+        group=settings["rollouts"],
+        batch_size=settings["batch_size"],
+        key="selection.generation.batch_size",
+    )
+
+    def record(question: Question, status: str, answers: Sequence[Spoken]) -> list[Rollout]:
+        if not answers:
+            return [Rollout(question.id, 0, "", 0, False, False, False, status)]
+        earned = [reward(spoken.text, f"<answer>{question.answer}</answer>", rules) for spoken in answers]
+        return [
+            Rollout(
+                question.id, g, spoken.text, spoken.tokens, spoken.finished, own.accuracy > 0, own.format > 0, status
             )
-    write_jsonl(out, rows)
+            for g, (spoken, own) in enumerate(zip(answers, earned, strict=True))
+        ]
+
+    entries = answer_shard(shard, asking, record)
+    write_jsonl(out, (row for entry in entries for row in entry["rows"]))
 
 
-def evaluation_decoding(settings: dict[str, Any]) -> Decoding:
+@torch.no_grad()
+def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[str, Any]]:
+    """Ask what the journal does not hold yet.
+
+    Args:
+        shard: The questions and who answers them.
+        asking: How they are put.
+        record: Makes the records of one question.
+
+    Returns:
+        One entry a batch, as in the journal: `batch` (its number in the shard), `questions`, `tokens`, `seconds`, and
+        `rows`, the records as plain objects.
+
+    Raises:
+        KeyError: A clip is in none of the frame tables.
+        MemoryError: A batch does not fit into memory; the message names it and what makes it smaller.
+        ValueError: The journal holds other questions than this shard.
+    """
+    model, tokenizer = load_checkpoint(shard.weights)
+    model.to(compute_device()).eval()
+    plan = _plan(shard, asking, model.config, tokenizer)
+    batches = plan.batches
+    began = time.monotonic()
+    with Journal(shard.state, shard.identity) as journal:
+        done = len(journal.entries)
+        _check_resumed(journal, batches)
+        asked = [[question for question in batch if plan.statuses[question.id] == OK] for batch in batches[done:]]
+        reader = _Reader(shard.frames, asking.view, shard.seed)
+        with (
+            _progress(asking.purpose, batches, done) as bar,
+            prefetch(asked, reader.read, shard.workers) as loaded,
+        ):
+            start = time.monotonic()
+            for number, (batch, (usable, pixels)) in enumerate(zip(batches[done:], loaded, strict=True), start=done):
+                longest = max((plan.lengths[question.id] for question in usable), default=0)
+                with explain_out_of_memory(
+                    f"Batch {number} of {len(batches)} has {len(usable)} questions about {len(clips_of(usable))} clips with "
+                    f"{asking.group} answers each, prompts of up to {longest} positions and answers of up to "
+                    f"{asking.decoding.max_new_tokens} tokens. Lower {asking.key}, now {asking.batch_size} (it decides which "
+                    f"questions are computed together, so the answers are begun afresh)"
+                ):
+                    spoken = (
+                        _speak(model, tokenizer, usable, plan.prompts, pixels, asking, shard.seed) if usable else {}
+                    )
+                rows = [
+                    row
+                    for question in batch
+                    for row in record(question, plan.statuses[question.id], spoken.get(question.id, ()))
+                ]
+                journal.append(
+                    {
+                        "batch": number,
+                        "questions": len(batch),
+                        "tokens": sum(row.tokens for row in rows),
+                        "seconds": round(time.monotonic() - start, 3),
+                        "rows": [dataclasses.asdict(row) for row in rows],
+                    }
+                )
+                bar.update(len(batch))
+                start = time.monotonic()
+        _summarise(journal.entries, done, time.monotonic() - began, asking.purpose)
+        return journal.entries
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What one shard asks.
+
+    Attributes:
+        batches: Its batches.
+        prompts: Question id -> ids.
+        lengths: Question id -> positions that its prompt takes up, video included.
+        statuses: Question id -> `ok`, or why it is not asked.
+    """
+
+    batches: Sequence[Sequence[Question]]
+    prompts: Mapping[str, torch.Tensor]
+    lengths: Mapping[str, int]
+    statuses: Mapping[str, str]
+
+
+def _plan(shard: Shard, asking: Asking, config: TinyLlavaConfig, tokenizer: PreTrainedTokenizerBase) -> _Plan:
+    """Form the batches, and tell which prompts are too long."""
+    questions = read_jsonl(shard.questions, Question)
+    ids = prompts_of(tokenizer, questions, asking.answer, asking.training)
+    prompts = {question.id: own for question, own in zip(questions, ids, strict=True)}
+    lengths = {name: prompt_positions(own, config) for name, own in prompts.items()}
+    answer = asking.decoding.max_new_tokens
+    statuses = _statuses(questions, shard.frames)
+    for name, own in prompts.items():
+        if statuses[name] == OK and not fits(own, config, answer):
+            statuses[name] = PROMPT_TOO_LONG
+    costs = {name: length if statuses[name] == OK else 0 for name, length in lengths.items()}
+    batches = evaluation_batches(questions, costs, asking.batch_size, shard.number, shard.count)
+    names = [question.id for batch in batches for question in batch]
+    too_long = [f"{name!r} ({lengths[name]})" for name in names if statuses[name] == PROMPT_TOO_LONG]
+    if too_long:
+        _tell(
+            f"{len(too_long)} of {len(names)} questions are not asked ({PROMPT_TOO_LONG}): the model has room for prompts of "
+            f"{most_positions(config, answer)} positions, video included, beside answers of {answer} tokens. These need "
+            f"more: {', '.join(too_long[:10])}" + (f" and {len(too_long) - 10} others" if len(too_long) > 10 else "")
+        )
+    return _Plan(batches, prompts, lengths, statuses)
+
+
+def _speak(
+    model: TinyLlavaVideo,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    prompts: Mapping[str, torch.Tensor],
+    pixels: torch.Tensor,
+    asking: Asking,
+    seed: int,
+) -> dict[str, list[Spoken]]:
+    """Answer one batch: question id -> its G answers.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        questions: The batch, at least one question.
+        prompts: Question id -> ids.
+        pixels: Frames of the batch's clips in the order of `clips_of`: uint8 [C, F, S, S, 3].
+        asking: How the questions are put.
+        seed: Seed of the arm.
+    """
+    place = {clip: number for number, clip in enumerate(clips_of(questions))}
+    videos = model.connect(encode_clips(model, pixels))[[place[question.clip] for question in questions]]  # [B, Q, D]
+    group = asking.group
+    seeds = [rollout_seed(seed, asking.purpose, question.id, g) for question in questions for g in range(group)]
+    completions = generate(
+        model,
+        [prompts[question.id] for question in questions],
+        videos,
+        asking.decoding,
+        tokenizer.eos_token_id,
+        group,
+        seeds,
+    )
+    spoken = [
+        Spoken(*parts)
+        for parts in zip(
+            completions.texts(tokenizer), completions.lengths.tolist(), completions.finished.tolist(), strict=True
+        )
+    ]
+    return {question.id: spoken[row * group : (row + 1) * group] for row, question in enumerate(questions)}
+
+
+class _Reader:
+    """Reads the frames of a batch; opens the tables in the process that first reads (see `vidreason.prefetch`)."""
+
+    def __init__(self, frames: Sequence[Path], view: str, seed: int) -> None:
+        self.frames, self.view, self.seed = frames, view, seed
+
+    @functools.cached_property
+    def store(self) -> FrameStore:
+        return FrameStore(self.frames)
+
+    def read(self, questions: Sequence[Question]) -> torch.Tensor:
+        """Frames of the clips asked about: uint8 [C, F, S, S, 3]; empty where nothing is asked."""
+        if not questions:
+            return torch.empty(0, dtype=torch.uint8)
+        return read_clips(self.store, clips_of(questions), self.view, self.seed)
+
+
+def _statuses(questions: Sequence[Question], frames: Sequence[Path]) -> dict[str, str]:
+    """Question id -> status of its clip, from the lists beside the frame tables."""
+    clips = {clip.clip: clip.status for path in frames for clip in read_jsonl(clips_path_of(path), Clip)}
+    for question in questions:
+        if question.clip not in clips:
+            raise KeyError(
+                f"clip {question.clip!r} of question {question.id!r} is in none of the {len(frames)} frame tables; "
+                f"extract its frames first"
+            )
+    return {question.id: clips[question.clip] for question in questions}
+
+
+def _check_resumed(journal: Journal, batches: Sequence[Sequence[Question]]) -> None:
+    """Whether the journal's entries are the first batches of this shard."""
+    for number, entry in enumerate(journal.entries):
+        held = list(dict.fromkeys(row["question"] for row in entry["rows"]))
+        if number >= len(batches) or held != [question.id for question in batches[number]]:
+            raise ValueError(
+                f"{journal.path}: batch {number} is not batch {number} of this shard. Was the file edited, or written by "
+                f"two runs at once? Remove it to answer the shard afresh"
+            )
+    if journal.entries:
+        _tell(f"{journal.path}: {len(journal.entries)} of {len(batches)} batches are answered already; going on")
+
+
+def _progress(title: str, batches: Sequence[Sequence[Question]], done: int) -> Any:
+    """A bar with questions per second and the time left; it begins at what is done already."""
+    sizes = [len(batch) for batch in batches]
+    return tqdm(total=sum(sizes), initial=sum(sizes[:done]), desc=title, unit="question", mininterval=5)
+
+
+def _summarise(entries: Sequence[Mapping[str, Any]], done: int, seconds: float, title: str) -> None:
+    """One line on what was done, and how fast this time."""
+    now = entries[done:]
+    questions, tokens = (sum(entry[key] for entry in now) for key in ("questions", "tokens"))
+    rate = (
+        f"{questions / seconds:.1f} questions/s, {tokens / seconds:.0f} tokens/s"
+        if seconds and now
+        else "nothing to do"
+    )
+    before = sum(entry["questions"] for entry in entries[:done])
+    _tell(
+        f"{title}: {questions} questions, {tokens} tokens in {seconds:.1f} s ({rate})"
+        + (f"; {before} questions were answered before" if before else "")
+    )
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def evaluation_decoding(settings: Mapping[str, Any]) -> Decoding:
     """Greedy decoding, or upstream's sampling under the switch.
 
     Raises:
@@ -193,11 +474,3 @@ def evaluation_decoding(settings: dict[str, Any]) -> Decoding:
     if settings["decoding"] == "upstream":
         return Decoding(settings["max_new_tokens"], UPSTREAM_TEMPERATURE, UPSTREAM_TOP_K)
     raise ValueError(f"evaluation.decoding: {settings['decoding']!r}; allowed: 'greedy', 'upstream'")
-
-
-def _progress(batches: Sequence[list[Question]], title: str) -> Iterator[list[Question]]:
-    """Show questions per second and the time left."""
-    with tqdm(total=sum(map(len, batches)), desc=title, unit="question", mininterval=5) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))
