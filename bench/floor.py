@@ -24,6 +24,10 @@ from vidreason.model import TinyLlavaConfig
 PAGE = Path(__file__).with_name("FLOOR.md")
 BEGIN, END = "<!-- floor: {} -->", "<!-- /floor -->"
 BF16, FP32 = 2, 4
+GIB = 2**30
+HELD = ("weights", "bf16 copies", "gradients", "optimiser", "reference", "cache", "logits", "activations", "peak")
+USABLE = 0.92
+"""Share of a card that CUDA, DeepSpeed's buckets and fragments leave."""
 SCHEDULES = ("naive", "ours")
 PHASES = ("encode", "prefill", "decode", "policy", "reference", "backward", "optimiser")
 """Of a step. Our side connects what was encoded where it is needed, in `prefill`, `policy` and `reference`."""
@@ -283,8 +287,7 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
         setting: How weights and optimiser are kept.
 
     Returns:
-        Name -> bytes: `weights`, `gradients`, `optimiser`, `reference`, `cache` and `logits` and `activations`, and `peak`.
-        Sampling and learning do not stand in memory together: the peak is what stays, and the greater of the two.
+        Name -> bytes, in the order of `HELD`. Sampling and learning do not stand in memory together: the peak is what stays, and the greater of the two.
     """
     model, zero = Model(size.model), setting.zero
     trained, everything = model.trained_weights(), model.weights()
@@ -296,19 +299,23 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
         if setting.offload and zero == 2 and share == 1:
             gradients = 0.0  # they go to the host as they come
         reference = BF16 * trained
+        sampler = copies = 0.0
     else:
-        weights = FP32 * everything + BF16 * model.language_weights()  # autocast's copies, kept for the step
-        gradients, optimiser, reference = FP32 * trained, 2 * FP32 * trained, FP32 * trained
+        weights, gradients, optimiser = FP32 * everything, FP32 * trained, 2 * FP32 * trained
+        sampler = BF16 * trained  # matrices; what is no matrix is the policy's own
+        reference = BF16 * trained + FP32 * model.vocabulary * model.width  # its embedding stays in float32
+        copies = BF16 * trained  # autocast's, kept from the policy's pass to the end of the step
     # Whole while sampling, as `whole_weights` lends them; a layer at a time while learning.
     lent = BF16 * trained * (1 - 1 / share) if zero == 3 else 0.0
     held = step_memory(size, "ours", setting.recompute, setting.chunked)
     cache, logits, activations = held["cache"], held["logits"], held["activations"]
-    resident = weights + optimiser + (0.0 if setting.offload_reference else reference)
+    resident = weights + sampler + optimiser + (0.0 if setting.offload_reference else reference)
     # The reference's own pass comes before the policy's, when there are no activations yet.
     sampling, scoring = lent + cache, reference if setting.offload_reference else 0.0
-    learning = gradients + activations + logits
+    learning = copies + gradients + activations + logits
     return {
         "weights": weights,
+        "bf16 copies": sampler + copies,
         "gradients": gradients,
         "optimiser": optimiser,
         "reference": reference,
@@ -422,7 +429,7 @@ def _model_table(size: Size) -> str:
         ),
     ]
     lines = [(name, f"{count / 1e6:,.1f} M", f"{flops / 1e9:,.1f} GFLOP {of}") for name, count, flops, of in rows]
-    return _table(("part", "weights", "one forward pass"), [*lines, ("all", f"{model.weights() / 1e6:,.1f} M", "")])
+    return table(("part", "weights", "one forward pass"), [*lines, ("all", f"{model.weights() / 1e6:,.1f} M", "")])
 
 
 def _cost_table(size: Size) -> str:
@@ -435,7 +442,7 @@ def _cost_table(size: Size) -> str:
         ratio = f"{one.flops / other.flops:.1f}" if phase != "decode" else f"{one.bytes / other.bytes:.1f} (bytes)"
         lines.append((phase, _tera(one.flops), _tera(other.flops), ratio, _tera(one.bytes), _tera(other.bytes)))
     heading = ("phase", "TFLOP naive", "TFLOP ours", "ratio", "TB naive", "TB ours")
-    return _table(heading, lines)
+    return table(heading, lines)
 
 
 def _seconds_table(size: Size) -> str:
@@ -446,7 +453,7 @@ def _seconds_table(size: Size) -> str:
         for phase in PHASES
     ]
     sums = [sum(cost.seconds(card) for cost in costs[schedule].values()) for card in CARDS for schedule in SCHEDULES]
-    return _table(heading, [*lines, ("**step**", *(f"**{value:.2f}**" for value in sums))])
+    return table(heading, [*lines, ("**step**", *(f"**{value:.2f}**" for value in sums))])
 
 
 def _alone_table(size: Size) -> str:
@@ -460,7 +467,7 @@ def _alone_table(size: Size) -> str:
     }
     lines = [(phase, *(f"{value:.2f}" for value in values)) for phase, values in cells.items()]
     sums = [f"**{sum(values):.2f}**" for values in zip(*cells.values(), strict=True)]
-    return _table(heading, [*lines, ("**step**", *sums)])
+    return table(heading, [*lines, ("**step**", *sums)])
 
 
 def _held_table(size: Size) -> str:
@@ -473,16 +480,15 @@ def _held_table(size: Size) -> str:
         ("ours", "yes", step_memory(size, "ours", recompute=True)),
     ]
     names = ("cache", "logits", "activations")
-    lines = [(name, again, *(f"{held[key] / 1e9:.2f}" for key in names)) for name, again, held in cases]
-    return _table(("schedule", "recompute", "keys and values, GB", "logits, GB", "activations, GB"), lines)
+    lines = [(name, again, *(f"{held[key] / GIB:.2f}" for key in names)) for name, again, held in cases]
+    return table(("schedule", "recompute", "keys and values", "logits", "activations"), lines)
 
 
 def _memory_table(size: Size) -> str:
-    columns = ("weights", "gradients", "optimiser", "reference", "cache", "logits", "activations", "peak")
     lines = []
     for setting in SETTINGS:
         found = memory(size, setting)
-        fits = [f"{room:.0f}" for room in (24, 40, 80) if found["peak"] < 0.92 * room * 1e9]
+        fits = [f"{room:.0f}" for room in (24, 40, 80) if found["peak"] < USABLE * room * GIB]
         lines.append(
             (
                 setting.name,
@@ -494,18 +500,18 @@ def _memory_table(size: Size) -> str:
                     if on
                 )
                 or "nothing",
-                *(f"{found[column] / 1e9:.1f}" for column in columns),
+                *(f"{found[column] / GIB:.1f}" for column in HELD),
                 ", ".join(fits) or "none",
             )
         )
-    return _table(("setting", "recompute", "chunked logits", "on the host", *columns, "fits GB"), lines)
+    return table(("setting", "recompute", "chunked logits", "on the host", *HELD, "fits GiB"), lines)
 
 
 def _tera(value: float) -> str:
     return f"{value / 1e12:,.2f}"
 
 
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from bench import floor
+from bench.floor import table
 from bench.machine import describe
 from bench.sizes import SIZES, Size
 from bench.work import SIDES
@@ -293,11 +294,6 @@ def shown_ratio(found: Row, part: str) -> str:
         return ""
     each = {side: median(found, part, side) / found[part][side][0]["questions"] for side in SIDES}
     return f"{each['naive'] / each['ours']:.1f}"
-
-
-def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heading, ["---"] * len(heading), *rows))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,22 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from bench import floor
+from bench import floor, naive, run
 from bench.sizes import SIZES
 from bench.work import compare, make_updater, step
 from bench.workload import build, make_question, prompt_of
+from vidreason.frames import take_frames
 from vidreason.generation import Completions
 from vidreason.log_probs import completion_log_probs
 from vidreason.model import initialise
+from vidreason.records import Question
+from vidreason.world import encode
+from vidreason.world.scenes import make_scene
 
 FLOPS_APART = 0.01
 """Of a pass: the embedding of one position or the other is all that the formulas leave out."""
@@ -76,8 +81,8 @@ def test_flops_are_torchs_count(size, model):
             lambda: model(embeds, attention_mask=None, logits_to_keep=1),
         ),
     }
-    for name, (cost, run) in passes.items():
-        assert cost.flops == pytest.approx(counted(run), rel=FLOPS_APART), name
+    for name, (cost, passed) in passes.items():
+        assert cost.flops == pytest.approx(counted(passed), rel=FLOPS_APART), name
 
 
 def test_flops_of_a_scored_group_are_torchs_count(size, model):
@@ -139,3 +144,35 @@ def test_both_schedules_compute_the_same(tmp_path):
         assert set(measured.phases) == {"encode", "sample", "score", "backward", "update"}
         assert sum(measured.phases.values()) <= measured.seconds
         assert all(map(torch.equal, before, work.policy.parameters()))
+
+
+def test_both_sides_see_the_same_frames(tmp_path):
+    clip = encode.timing(12.0, "mp4")
+    encode.encode(make_scene(0), tmp_path / "a.mp4", clip, "mp4")
+    question = Question("q", "nextqa", "a.mp4", "?", ("a", "b"), "A")
+    sought = take_frames(question, tmp_path, 16, 32).pixels
+    assert np.array_equal(sought, naive.take_frames(question, tmp_path, 16, 32))
+
+
+def test_a_section_shows_medians_and_ratios(size):
+    def row(seconds, **more):
+        phases = dict.fromkeys(floor.MEASURED, seconds / 10)
+        return {"seconds": seconds, "phases": phases, "questions": 2, "tokens": 200, "memory": 2**30, **more}
+
+    found = {
+        "compare": {"completions": 16, "different": 0, "answers": 0, "loss": 1e-7, "gradient": 1e-6},
+        "peak": {"flops": 1e11},
+        "step": {
+            side: [row(factor * seconds, loss=0.5, norm=2.0) for seconds in (1.0, 2.0, 9.0)]
+            for side, factor in (("ours", 1), ("naive", 6))
+        },
+        "selection": {"ours": [row(4.0)], "naive": [row(32.0)]},
+        "evaluation": {"ours": [row(4.0)], "naive": [row(26.0)]},
+        "checkpoint": {"seconds": [0.1, 0.2, 0.3], "bytes": 2**20},
+    }
+    text = run.section(size, found)
+    assert "| **step** | 2.000 | 12.000 | 6.0 |" in text
+    assert "| 0.500 | 0.062 | 8.0 |" in text
+    assert "200 ms for 1.0 MiB" in text
+    assert "every 20 steps, 0.50% of the time of training" in text
+    assert [run.shown_ratio(found, part) for part in ("step", "selection", "evaluation")] == ["6.0", "8.0", "6.5"]

@@ -102,6 +102,14 @@ class TestRows:
         assert len(train_rows) == 2  # four usable questions, two a step
         assert all(row["without_frames"] == 1 for row in train_rows)
 
+    def test_a_question_longer_than_the_context_is_left_out_and_counted(self, init, data, tmp_path):
+        long = micro.question(7, "a", asked="Which colour is the ball? " * 60)
+        asked = [micro.question(0, "a"), long, micro.question(1, "b")]
+        data["questions"] = micro.write_questions(tmp_path / "questions.jsonl", asked)
+        data["validation"] = micro.write_questions(tmp_path / "validation.jsonl", [long])
+        rows = train(init, data, tmp_path)
+        assert [(row["kind"], row["too_long"], row["without_frames"]) for row in rows] == [("train", 1, 0)]
+
     @pytest.mark.usefixtures("graded")
     def test_half_precision_computes_both_policies_alike(self, init, data, tmp_path):
         rows = [row for row in train(init, data, tmp_path, precision="bf16") if row["kind"] == "train"]

@@ -233,6 +233,16 @@ class TestDivergence:
         assert Run(tmp_path).go().weights == undisturbed.weights
 
 
+def test_too_little_memory_names_the_settings_that_need_less(tmp_path):
+    """A real refusal of the allocator; the states of the steps before stay."""
+    run = Run(tmp_path)
+    with pytest.raises(
+        MemoryError, match=r"out of memory\. test: step 7: .*micro_batch.*gradient_checkpointing.*rollout_batch"
+    ):
+        run.go(change=lambda step, loss: torch.empty(2**46) if step == 7 else loss)
+    assert run.states == ["step00000003", "step00000006"]
+
+
 class TestCurves:
     def test_rows(self, undisturbed):
         rows = read_json_lines(undisturbed.metrics)

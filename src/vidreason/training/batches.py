@@ -1,6 +1,6 @@
-"""Which questions a training step sees: those with frames, in an order that seed and epoch name."""
+"""Which questions a training step sees: those with frames that fit, in an order that seed and epoch name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,19 @@ from vidreason.records import OK, Question
 
 
 class EpochBatches:
-    """Batches of the questions whose clip has frames, shuffled anew every epoch.
+    """Batches of the questions whose clip has frames and whose text fits into the context, shuffled anew every epoch.
 
     An epoch has as many whole batches as fit; what is left over differs from epoch to epoch.
     """
 
-    def __init__(self, path: Path, store: FrameStore, batch_size: int, seed: Sequence[int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        store: FrameStore,
+        batch_size: int,
+        seed: Sequence[int],
+        fits: Callable[[Question], bool],
+    ) -> None:
         """Read the questions.
 
         Args:
@@ -24,15 +31,23 @@ class EpochBatches:
             store: Says which clips have frames.
             batch_size: Questions a step; all of them where there are fewer.
             seed: Names the orders, together with the number of the epoch.
+            fits: Says whether a question's text fits into the context; one that does not is left out, never cut.
 
         Raises:
-            ValueError: No question has frames.
+            ValueError: No question has frames and fits.
         """
         asked = read_jsonl(path, Question)
-        self._usable = [question for question in asked if store.status(question.clip) == OK]
+        seen = [question for question in asked if store.status(question.clip) == OK]
+        self._usable = [question for question in seen if fits(question)]
         if not self._usable:
-            raise ValueError(f"{path}: none of {len(asked)} questions has frames")
-        self.without_frames = len(asked) - len(self._usable)
+            raise ValueError(
+                f"{path}: none of {len(asked)} questions has frames and fits into the context "
+                f"({len(asked) - len(seen)} without frames, {len(seen)} too long)"
+            )
+        self.left_out = {
+            "without_frames": float(len(asked) - len(seen)),
+            "too_long": float(len(seen) - len(self._usable)),
+        }
         self._size = min(batch_size, len(self._usable))
         self._per_epoch = len(self._usable) // self._size
         self._seed = list(seed)

@@ -19,6 +19,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.advantages import StdKind, group_advantages
+from vidreason.context import fits
 from vidreason.files import read_jsonl
 from vidreason.frames import FrameStore
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
@@ -107,7 +108,8 @@ def train_grpo(
         spec: The resolved spec: `answer`, `seed`, `identity`, `protocol`, `gradient_checkpointing`, the keys of
             `GrpoSettings`, of `Optimisation` and of `reward_rules`.
         init: Checkpoint folder of the parent.
-        questions: Question records to train on; those whose clip has no frames are left out and counted.
+        questions: Question records to train on; those whose clip has no frames, and those whose
+            prompt and answer are longer than the context, are left out and counted.
         validation: Held-out question records for the accuracy during training.
         frames: Frame tables.
         out: Checkpoint folder to write.
@@ -133,14 +135,25 @@ def train_grpo(
     elif optimisation.precision == "bf16":
         reference, sampler = reference and halve(reference), halved_copy(policy)
     store = FrameStore(frames)
-    batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS))
-    seen = [question for question in read_jsonl(validation, Question) if store.status(question.clip) == OK]
+
+    def answerable(question: Question) -> bool:
+        (prompt,) = prompts_of(tokenizer, [question], spec["answer"], training=True)
+        return fits(prompt, policy.config, settings.max_new_tokens)
+
+    batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS), answerable)
+    seen = [
+        question
+        for question in read_jsonl(validation, Question)
+        if store.status(question.clip) == OK and answerable(question)
+    ]
     held_out = seen[: settings.validation_limit][ranks.rank :: ranks.count]
 
     def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
         batch = ranks.part(batches.batch(step))
-        loss, row = grpo_step(policy, reference, tokenizer, store, batch, spec, settings, rules, step, backward, ranks)
-        return loss, {**row, "without_frames": batches.without_frames}
+        loss, row = grpo_step(
+            policy, reference, tokenizer, store, batch, spec, settings, rules, step, backward, ranks, sampler
+        )
+        return loss, {**row, **batches.left_out}
 
     def validate(step: int) -> tuple[Metrics, int]:
         return validation_metrics(policy, tokenizer, store, held_out, spec, settings, rules), len(held_out)

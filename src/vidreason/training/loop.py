@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from vidreason.memory import explain_out_of_memory
 from vidreason.model import TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.phases import phase
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
@@ -37,6 +38,13 @@ ALONE = Ranks()
 CPU_THREADS = 2
 """Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
 of the result and not the machine's to choose."""
+
+
+LESS_MEMORY = (
+    "in methods.sft or methods.grpo lower micro_batch (questions whose gradient is computed together), set "
+    "gradient_checkpointing: true, lower rollout_batch (questions sampled together), set offload_reference: true, or let "
+    "deepspeed share the optimiser's state over more GPUs or put it off (zero_stage, offload_optimizer)"
+)
 
 
 class DivergedError(RuntimeError):
@@ -126,6 +134,7 @@ def run_steps(
 
     Raises:
         DivergedError: The loss or the gradient norm is not finite; the last good state is kept.
+        MemoryError: Memory ran out; the message names the settings that need less.
         ValueError: The saved state belongs to another run.
     """
     torch.set_num_threads(CPU_THREADS)
@@ -148,11 +157,12 @@ def run_steps(
         )
         for step in bar:
             began = time.monotonic()
-            with half:
-                loss, row = step_function(step, updater.backward)
             rate = optimisation.rate(step, steps)
-            with phase("update"):
-                norm = updater.step(rate)
+            with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY}"):
+                with half:
+                    loss, row = step_function(step, updater.backward)
+                with phase("update"):
+                    norm = updater.step(rate)
             row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
             if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
                 raise DivergedError(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from vidreason.context import fits
 from vidreason.frames import FrameStore
 from vidreason.inputs import encode_questions, query_text
 from vidreason.log_probs import label_log_probs
@@ -36,7 +37,8 @@ def train_sft(
         spec: The resolved spec: `answer`, `seed`, `identity`, `epochs`, `batch_size`, `micro_batch`, `gradient_checkpointing`
             and the keys of `Optimisation`.
         init: Checkpoint folder to start from.
-        questions: Question records; those whose clip has no frames are left out and counted in the metrics.
+        questions: Question records; those whose clip has no frames, and those that are longer than the
+            context, are left out and counted in the metrics.
         frames: Frame tables.
         out: Checkpoint folder to write.
         metrics: JSON lines to write.
@@ -51,7 +53,12 @@ def train_sft(
     ranks = start_ranks(optimisation.deepspeed is not None)
     model, tokenizer = load_for_training(init)
     store = FrameStore(frames)
-    batches = EpochBatches(questions, store, spec["batch_size"], (spec["seed"], STEP_QUESTIONS))
+
+    def teachable(question: Question) -> bool:
+        example = sft_example(tokenizer, conversation(question, spec["answer"]))
+        return fits(example.input_ids, model.config, max_new_tokens=0)
+
+    batches = EpochBatches(questions, store, spec["batch_size"], (spec["seed"], STEP_QUESTIONS), teachable)
 
     def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
         batch = ranks.part(batches.batch(step))
@@ -67,7 +74,7 @@ def train_sft(
             backward(loss, start + size >= len(batch))
             found, untaught = found + float(loss.detach()), untaught + without
         row = {"tokens": sum(taught) / len(batch), "untaught": float(untaught)}
-        return found, {**row, "without_frames": batches.without_frames}
+        return found, {**row, **batches.left_out}
 
     run_steps(
         model,
