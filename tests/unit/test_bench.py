@@ -161,7 +161,7 @@ def test_a_section_shows_medians_and_ratios(size):
 
     found = {
         "compare": {"completions": 16, "different": 0, "answers": 0, "loss": 1e-7, "gradient": 1e-6},
-        "peak": {"flops": 1e11},
+        "peak": {"flops": 1e11, "bandwidth": 1e10},
         "step": {
             side: [row(factor * seconds, loss=0.5, norm=2.0) for seconds in (1.0, 2.0, 9.0)]
             for side, factor in (("ours", 1), ("naive", 6))

@@ -103,7 +103,7 @@ class TestRows:
         assert all(row["without_frames"] == 1 for row in train_rows)
 
     def test_a_question_longer_than_the_context_is_left_out_and_counted(self, init, data, tmp_path):
-        long = micro.question(7, "a", asked="Which colour is the ball? " * 60)
+        long = micro.question(7, "a", asked="Which colour is the ball? " * 100)
         asked = [micro.question(0, "a"), long, micro.question(1, "b")]
         data["questions"] = micro.write_questions(tmp_path / "questions.jsonl", asked)
         data["validation"] = micro.write_questions(tmp_path / "validation.jsonl", [long])
