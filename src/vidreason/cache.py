@@ -15,22 +15,23 @@ class RolloutCache:
     concatenation. A row that has ended gives its place to the last one, so that rows in use stay together at the front.
 
     Attributes:
+        capacity: Positions of a row, prompt and completion together.
         rows: Rows in use, the first so many.
         place: int64 [1], position that a step writes to.
         extent: Positions that a step looks at.
     """
 
-    def __init__(self, group: int, capacity: int) -> None:
-        """Prepare for a prefill.
-
-        Args:
-            group: G, how often every row of the prefill is laid out.
-            capacity: Positions of a row, prompt and completion together.
-        """
-        self.group, self.capacity = group, capacity
+    def __init__(self, capacity: int) -> None:
+        """Prepare for prefills of at most `capacity` positions, with the steps that follow."""
+        self.capacity = capacity
         self.rows, self.extent = 0, 0
         self.place = torch.zeros(1, dtype=torch.int64)
+        self._group, self._filled = 1, 0
         self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def begin(self, group: int) -> None:
+        """Take the next keys and values of every layer as those of a prefill, each row to be laid out `group` times."""
+        self._group, self._filled = group, 0
 
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
@@ -40,13 +41,13 @@ class RolloutCache:
         Args:
             key: [B, H, L, d] of the prefill, then [rows, H, 1, d].
             value: As `key`.
-            layer: Number of the layer; prefill goes through them in order.
+            layer: Number of the layer; a prefill goes through them in order.
 
         Returns:
             Keys and values to attend to: those given, in the prefill; then [rows, H, extent, d].
         """
-        if layer == len(self._layers):
-            self._layers.append((self._laid_out(key), self._laid_out(value)))
+        if layer == self._filled:
+            self._lay_out(key, value)
             return key, value
         views = []
         for part, new in zip(self._layers[layer], (key, value), strict=True):
@@ -60,10 +61,15 @@ class RolloutCache:
             for part in layer:
                 part[target, :, : self.extent] = part[source, :, : self.extent]
 
-    def _laid_out(self, prefilled: torch.Tensor) -> torch.Tensor:
-        """[B, H, L, d] -> [B G, H, capacity, d], each row G times over. Zeros beyond: a masked NaN would spoil the rest."""
-        rows, heads, length, width = prefilled.shape
-        memory = prefilled.new_zeros(rows * self.group, heads, self.capacity, width)
-        memory.unflatten(0, (rows, self.group))[:, :, :, :length] = prefilled[:, None]
-        self.rows, self.extent, self.place = len(memory), length, self.place.to(memory.device)
-        return memory
+    def _lay_out(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Write a layer's [B, H, L, d] into the memory of its rows, each G times over."""
+        count, heads, length, width = key.shape
+        self.rows, self.extent = count * self._group, length
+        if self._filled == len(self._layers):
+            # Zeros: what is masked must still be a number, or it spoils the rest.
+            shape = (self.rows, heads, self.capacity, width)
+            self._layers.append((key.new_zeros(shape), value.new_zeros(shape)))
+            self.place = self.place.to(key.device)
+        for part, new in zip(self._layers[self._filled], (key, value), strict=True):
+            part[: self.rows].unflatten(0, (count, self._group))[:, :, :, :length] = new[:, None]
+        self._filled += 1

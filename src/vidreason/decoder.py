@@ -1,12 +1,15 @@
 """The language model as a decoder of many rows: one prefill, then one token a row and step.
 
 On a CUDA device a step is recorded once as a CUDA graph and then played again, so that no time goes into starting some
-thousand small kernels from Python; shapes are rounded up, so that few graphs do. On the CPU the same step runs as it is.
+thousand small kernels from Python. Shapes are rounded up, so that few graphs serve many steps, and memory and graphs are
+kept for the model's next prompts. On the CPU the same step runs as it is, in memory of its own.
 
 Masks are given by kind of layer: transformers takes those as they are and asks the cache nothing about them.
 
 Letters: B prompts, G rollouts a prompt, N = B G rows, n rows in use, L prompt positions, V vocabulary.
 """
+
+import weakref
 
 import torch
 
@@ -14,53 +17,62 @@ from vidreason.cache import RolloutCache
 from vidreason.model import TinyLlavaVideo
 
 GRAIN = 256
-"""Positions and, in powers of two, rows are rounded up on a CUDA device, so that at most 8 graphs serve 2,048 positions."""
+"""Positions are rounded up to a multiple of this on a CUDA device, and rows to powers of two."""
 
 
 class Decoder:
     """Rows of rollouts and where each of them stands."""
 
-    def __init__(
-        self, model: TinyLlavaVideo, embeds: torch.Tensor, mask: torch.Tensor, group: int, max_new_tokens: int
-    ) -> None:
-        """Take the prompts.
+    def __init__(self, model: TinyLlavaVideo, rows: int, capacity: int, recorded: bool) -> None:
+        """Make room; `decoder_for` says for what.
 
         Args:
             model: The model, in evaluation mode.
+            rows: Most rows, N.
+            capacity: Most positions of a row, prompt and completion together.
+            recorded: Whether steps are CUDA graphs.
+        """
+        self.model, self.cache, self._recorded = model, RolloutCache(capacity), recorded
+        self._token = torch.zeros(rows, 1, dtype=torch.int64, device=model.device)
+        self._position = torch.zeros_like(self._token)
+        self._seen = torch.zeros(rows, 1, 1, capacity, dtype=torch.bool, device=model.device)
+        self._logits = torch.zeros(0)
+        self._autocast = torch.is_autocast_enabled(model.device.type)
+        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+
+    def serves(self, rows: int, positions: int) -> bool:
+        """Whether there is room for so much, and what was recorded is what would be computed now."""
+        room = rows <= len(self._token) and positions <= self.cache.capacity
+        return room and self._autocast == torch.is_autocast_enabled(self.model.device.type)
+
+    def prefill(self, embeds: torch.Tensor, mask: torch.Tensor, group: int) -> torch.Tensor:
+        """Pass the prompts.
+
+        Args:
             embeds: float [B, L, D], left-padded.
             mask: bool [B, L].
             group: G.
-            max_new_tokens: Steps to make room for.
-        """
-        self.model, self._embeds, self._mask = model, embeds, mask
-        self._graphed = embeds.is_cuda
-        length = embeds.shape[1] + max_new_tokens
-        self._capacity = -(-length // GRAIN) * GRAIN if self._graphed else length
-        self.cache = RolloutCache(group, self._capacity)
-        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
 
-    def prefill(self) -> torch.Tensor:
-        """Pass the prompts; logits [N, V] of the first new token."""
-        padded = not bool(self._mask.all())
-        positions = positions_of(self._mask)
+        Returns:
+            Logits [N, V] of the first new token.
+        """
+        padded = not bool(mask.all())
+        positions = positions_of(mask)
+        self.cache.begin(group)
         output = self.model(
-            self._embeds,
-            attention_mask={"full_attention": _causal(self._mask) if padded else None},
+            embeds,
+            attention_mask={"full_attention": _causal(mask) if padded else None},
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        group, length = self.cache.group, self._embeds.shape[1]
-        self.rows, self._length = self.cache.rows, length
-        self._token = torch.zeros(self.rows, 1, dtype=torch.int64, device=self._embeds.device)
-        self._position = positions[:, -1:].repeat_interleave(group, dim=0)
-        self._seen = None
-        if padded or self._graphed:
-            self._seen = torch.zeros(self.rows, 1, 1, self._capacity, dtype=torch.bool, device=self._embeds.device)
-            self._seen[..., :length] = self._mask.repeat_interleave(group, dim=0)[:, None, None]
-        self._logits = output.logits[:, -1].repeat_interleave(group, dim=0)  # [B, 1, V] -> [N, V]
-        return self._logits
+        self.rows, self._length = len(embeds) * group, embeds.shape[1]
+        self._position[: self.rows] = positions[:, -1:].repeat_interleave(group, dim=0)
+        self._masked = padded or self._recorded
+        self._seen.zero_()
+        self._seen[: self.rows, ..., : self._length] = mask.repeat_interleave(group, dim=0)[:, None, None]
+        return output.logits[:, -1].repeat_interleave(group, dim=0)  # [B, 1, V] -> [N, V]
 
     def keep(self, kept: torch.Tensor) -> torch.Tensor:
         """Let rows go.
@@ -74,17 +86,16 @@ class Decoder:
         stay = int(kept.sum())
         order = torch.arange(stay, device=kept.device)
         free, last = (~kept[:stay]).nonzero().squeeze(1), kept[stay:].nonzero().squeeze(1) + stay
-        order[free] = last
         if len(free):
+            order[free] = last
             self.cache.move(last, free)
             for state in (self._position, self._seen):
-                if state is not None:
-                    state[free] = state[last]
+                state[free] = state[last]
         self.rows = stay
         return order
 
     def step(self, token: torch.Tensor) -> torch.Tensor:
-        """Say one token in every row; logits [n, V] of the next.
+        """Say one token in every row; logits [n, V] of the next, good until the next step.
 
         Args:
             token: int64 [n].
@@ -93,12 +104,12 @@ class Decoder:
         self._length += 1
         self._token[:rows, 0] = token
         self._position += 1
+        self._seen[..., place] = True
         self.cache.place.fill_(place)
-        if self._seen is not None:
-            self._seen[..., place] = True
-        if not self._graphed:
+        if not self._recorded:
             self.cache.rows, self.cache.extent = rows, self._length
             return self._forward()
+        # Rows beyond those in use say something too, which nobody hears.
         self.cache.rows = min(1 << (rows - 1).bit_length(), len(self._token))
         self.cache.extent = -(-self._length // GRAIN) * GRAIN
         return self._played()[:rows]
@@ -108,7 +119,7 @@ class Decoder:
         rows, extent = self.cache.rows, self.cache.extent
         output = self.model(
             self.model.language_model.get_input_embeddings()(self._token[:rows]),
-            attention_mask={"full_attention": None if self._seen is None else self._seen[:rows, ..., :extent]},
+            attention_mask={"full_attention": self._seen[:rows, ..., :extent] if self._masked else None},
             position_ids=self._position[:rows],
             past_key_values=self.cache,
             use_cache=True,
@@ -117,19 +128,46 @@ class Decoder:
         return logits
 
     def _played(self) -> torch.Tensor:
-        """One step as a CUDA graph of its shape, recorded where it is the first. A step may be run twice: it writes the same."""
+        """One step as a CUDA graph of its shape, recorded when it is the first; to run it twice writes the same twice."""
         shape = (self.cache.rows, self.cache.extent)
         if shape not in self._graphs:
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):  # libraries set themselves up outside of the recording
-                self._forward()
+                logits = self._forward()
             torch.cuda.current_stream().wait_stream(aside)
+            if not self._logits.numel():
+                self._logits = logits.new_zeros(len(self._token), logits.shape[-1])
             self._graphs[shape] = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graphs[shape]):
                 self._logits[: shape[0]] = self._forward()
         self._graphs[shape].replay()
         return self._logits
+
+
+_decoders: weakref.WeakKeyDictionary[TinyLlavaVideo, Decoder] = weakref.WeakKeyDictionary()
+"""The last decoder of a model on a CUDA device, whose graphs hold the addresses of its memory and of the weights."""
+
+
+def decoder_for(model: TinyLlavaVideo, rows: int, positions: int) -> Decoder:
+    """A decoder with enough room.
+
+    Args:
+        model: The model, in evaluation mode.
+        rows: Rows, N.
+        positions: Positions of a row, prompt and completion together.
+    """
+    if model.device.type != "cuda":
+        return Decoder(model, rows, positions, recorded=False)
+    # Weights that DeepSpeed deals out (ZeRO-3) stand elsewhere every time they are gathered.
+    recorded = not any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    if not recorded:
+        return Decoder(model, rows, positions, recorded=False)
+    kept = _decoders.get(model)
+    if kept is None or not kept.serves(rows, positions):
+        _decoders.pop(model, None)  # its memory is given back before more is taken
+        kept = _decoders[model] = Decoder(model, rows, -(-positions // GRAIN) * GRAIN, recorded=True)
+    return kept
 
 
 def _causal(mask: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vidreason.decoder import Decoder
+from vidreason.decoder import decoder_for
 from vidreason.model import TinyLlavaVideo
 
 
@@ -156,8 +156,8 @@ def generate(
         raise ValueError(f"sampling needs one seed a rollout: {rows} rollouts, {len(seeds or ())} seeds")
     random = uniforms(seeds, decoding.max_new_tokens) if seeds and decoding.temperature > 0 else None
     embeds, mask = model.embed(list(prompts), videos, padding_side="left")[:2]
-    decoder = Decoder(model, embeds, mask, group, decoding.max_new_tokens)
-    logits = decoder.prefill()  # [N, V]
+    decoder = decoder_for(model, rows, embeds.shape[1] + decoding.max_new_tokens)
+    logits = decoder.prefill(embeds, mask, group)  # [N, V]
 
     device = logits.device
     ids = torch.full((rows, decoding.max_new_tokens), end, dtype=torch.int64, device=device)

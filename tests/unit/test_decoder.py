@@ -5,7 +5,7 @@ import torch
 
 from tests.unit import micro
 from vidreason.cache import RolloutCache
-from vidreason.decoder import Decoder, positions_of
+from vidreason.decoder import decoder_for, positions_of
 
 
 def test_positions_count_the_real_tokens():
@@ -20,8 +20,8 @@ def decoder():
     prompts = [torch.arange(5, 5 + length) for length in (4, 7)]
     with torch.no_grad():
         embeds, mask = model.embed(prompts, None)
-        made = Decoder(model, embeds, mask, 3, 5)
-        made.first = made.prefill()
+        made = decoder_for(model, 6, 7 + 5)
+        made.first = made.prefill(embeds, mask, 3)
     made.prompts = prompts
     return made
 
@@ -64,7 +64,8 @@ def test_nothing_is_copied_but_what_is_new(decoder):
 
 
 def test_a_prefill_is_laid_out_for_every_rollout():
-    cache = RolloutCache(group=2, capacity=4)
+    cache = RolloutCache(capacity=4)
+    cache.begin(group=2)
     key = torch.arange(12.0).view(2, 1, 3, 2)
     given = cache.update(key, -key, 0)
     assert given[0] is key
@@ -75,3 +76,9 @@ def test_a_prefill_is_laid_out_for_every_rollout():
     assert torch.equal(keys[:, :, :3], key[[0, 0, 1]])
     assert torch.equal(values, -keys)
     assert (keys[:, :, 3] == 99).all()
+    cache.begin(group=1)
+    cache.update(key[:1, :, :2] + 50, key[:1, :, :2], 0)
+    cache.place.fill_(2)
+    cache.rows, cache.extent = 1, 3
+    keys, _ = cache.update(torch.full((1, 1, 1, 2), 7.0), torch.zeros(1, 1, 1, 2), 0)
+    assert keys.flatten().tolist() == [50, 51, 52, 53, 7, 7]
