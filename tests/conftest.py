@@ -1,12 +1,20 @@
 """Settings of all tests."""
 
 import os
+import sys
 
 import pytest
 
 # Before torch is imported anywhere: the tests' numbers must not depend on how many cores a machine has.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training takes two threads; beside another test process, these wait for each other longer than they compute."""
+    if loop := sys.modules.get("vidreason.training.loop"):
+        monkeypatch.setattr(loop, "CPU_THREADS", 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

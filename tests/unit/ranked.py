@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.unit import micro
 from vidreason.rewards import Reward
-from vidreason.training import grpo, sft
+from vidreason.training import grpo, loop, sft
 from vidreason.training.grpo import train_grpo
 from vidreason.training.sft import train_sft
 
@@ -48,6 +48,7 @@ def train(method: str, folder: Path, name: str, changes: dict) -> Path:
 
 
 if __name__ == "__main__":
+    loop.CPU_THREADS = 1  # there are several of us
     changes = json.loads(sys.argv[4])
     if "fail_at" in changes:
         fail_at(changes.pop("fail_at"))

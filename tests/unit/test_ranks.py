@@ -114,10 +114,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def alone(method, folder, **changes):
+def alone(method, folder, name="alone", **changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpo, "rewards_of", ranked.even_tokens)
-        return ranked.train(method, folder, "alone", CHANGES[method] | changes)
+        return ranked.train(method, folder, name, CHANGES[method] | changes)
 
 
 def together(method, folder, name="together", processes=2, **changes):
@@ -159,11 +159,19 @@ def assert_same_training(one, other, init):
     assert float(apart.max()) <= 2 * RATE * len(rows)
 
 
-@pytest.mark.slow
-class TestTwoProcesses:
+class TestSplits:
+    """However a step's four questions are split over processes and parts, the training is that of one process with all."""
+
     @pytest.mark.parametrize("method", ["sft", "grpo"])
-    def test_two_processes_train_as_one(self, folder, method):
-        assert_same_training(alone(method, folder), together(method, folder), folder / "init")
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_one_process_in_parts(self, folder, method, size):
+        whole = alone(method, folder, name="whole")
+        assert_same_training(whole, alone(method, folder, name="parts", micro_batch=size), folder / "init")
+
+    @pytest.mark.parametrize("method", ["sft", "grpo"])
+    @pytest.mark.parametrize("size", [pytest.param(None, marks=pytest.mark.slow), 1])
+    def test_two_processes_train_as_one(self, folder, method, size):
+        assert_same_training(alone(method, folder), together(method, folder, micro_batch=size), folder / "init")
         rows = [
             [row for row in read_json_lines(folder / name / "metrics.jsonl") if row["kind"] == "validation"]
             for name in ("alone", "together")
@@ -171,6 +179,7 @@ class TestTwoProcesses:
         assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
         assert len(rows[0]) == (2 if method == "grpo" else 0)
 
+    @pytest.mark.slow
     def test_a_seed_decides_every_byte(self, folder):
         once, again = (together("grpo", folder, name) for name in ("once", "again"))
         assert micro.weights_of(once / "checkpoint") == micro.weights_of(again / "checkpoint")
@@ -189,10 +198,10 @@ class TestDeepSpeed:
     @pytest.mark.parametrize("method", ["sft", "grpo"])
     @pytest.mark.parametrize("stage", [1, 2, 3])
     def test_it_trains_as_one_process_does(self, folder, method, stage):
-        """Activations computed again in the backward pass, too: the paper's set-up."""
+        """Activations computed again in the backward pass, one question at a time: the paper's set-up."""
         needs_a_compiler()
         settings = {"zero_stage": stage, "offload_optimizer": False}
-        made = together(method, folder, deepspeed=settings, gradient_checkpointing=True)
+        made = together(method, folder, deepspeed=settings, gradient_checkpointing=True, micro_batch=1)
         assert_same_training(alone(method, folder), made, folder / "init")
 
     def test_a_single_process_needs_no_torchrun(self, folder):
