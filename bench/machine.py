@@ -47,6 +47,20 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / best
 
 
+def bandwidth(device: torch.device) -> float:
+    """Bytes/s of the best of several copies of a large tensor, read and written."""
+    count = 2**30 if device.type == "cuda" else 2**27
+    one, other = (torch.zeros(count, dtype=torch.uint8, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(8):
+        _wait(device)
+        began = time.perf_counter()
+        other.copy_(one)
+        _wait(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * count / best
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -33,6 +33,9 @@ MEASURED = {"evaluation": ("evaluation", "selection"), "step": ("step",)}
 """Part -> what a worker is asked for. What needs little memory comes first: a process gives back not all that it took."""
 ORDER = ("evaluation", "step")
 
+CACHED = 32e6
+"""Bytes of weights that a processor may keep close to itself: below, memory's bandwidth says nothing."""
+
 Row = dict[str, Any]
 
 
@@ -212,17 +215,34 @@ def _step_line(name: str, seconds: Row, flops: Row, peak: float) -> tuple[str, .
 
 def step_notes(size: Size, found: Row) -> str:
     """Throughput, memory and the numbers that both sides came to."""
-    tokens = {side: found["step"][side][0]["tokens"] / median(found, "step", side) for side in SIDES}
-    held = {side: max(row["memory"] for row in found["step"][side]) / 2**20 for side in SIDES}
-    last = {side: found["step"][side][-1] for side in SIDES}
-    work = [f"{floor.total(floor.step_costs(size, side)).flops / 1e9:,.0f}" for side in SIDES]
-    return (
-        f"Peak of the machine: {found['peak']['flops'] / 1e9:,.0f} GFLOP/s, measured on large products in {size.dtype} with the "
-        f"same threads; a step needs {work[0]} GFLOP in our schedule, {work[1]} in the naive one. Tokens sampled per second of "
-        f"a step: {tokens['ours']:,.0f} against {tokens['naive']:,.0f}. Peak memory: {held['ours']:,.0f} MiB against "
-        f"{held['naive']:,.0f} MiB. Loss and gradient norm: {last['ours']['loss']:.6f} and {last['ours']['norm']:.4f} against "
-        f"{last['naive']['loss']:.6f} and {last['naive']['norm']:.4f}."
-    )
+    peak, rows = found["peak"], found["step"]
+    tokens = {side: rows[side][0]["tokens"] / median(found, "step", side) for side in SIDES}
+    held = {side: max(row["memory"] for row in rows[side]) / 2**20 for side in SIDES}
+    work = {side: floor.total(floor.step_costs(size, side)).flops / 1e9 for side in SIDES}
+    last = {side: "{loss:.6f} and {norm:.4f}".format(**rows[side][-1]) for side in SIDES}
+    notes = [
+        f"Work: {work['ours']:,.0f} GFLOP in our schedule, {work['naive']:,.0f} in the naive one. Peak of the machine: "
+        f"{peak['flops'] / 1e9:,.0f} GFLOP/s, measured on large products in {size.dtype} with the same threads.",
+        f"Tokens sampled per second of a step: {tokens['ours']:,.0f} against {tokens['naive']:,.0f}.",
+        f"Peak memory: {held['ours']:,.0f} MiB against {held['naive']:,.0f} MiB.",
+        f"Loss and gradient norm: {last['ours']} against {last['naive']}.",
+    ]
+    if floor.BF16 * floor.Model(size.model).language_weights() > CACHED:
+        moved = {side: sampled_bytes(size, side) for side in SIDES}
+        share = {side: moved[side] / median(found, "step", side, "sample") / peak["bandwidth"] for side in SIDES}
+        notes.append(
+            f"Sampling has to move {moved['ours'] / 1e9:,.1f} GB (weights a step, keys and values) against "
+            f"{moved['naive'] / 1e9:,.1f} GB: {share['ours']:.0%} and {share['naive']:.0%} of the "
+            f"{peak['bandwidth'] / 1e9:,.0f} GB/s that a large copy reaches."
+        )
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def sampled_bytes(size: Size, side: str) -> float:
+    """Bytes that sampling cannot avoid to move, in the type of the weights."""
+    costs = floor.step_costs(size, side)
+    width = getattr(torch, size.dtype).itemsize / floor.BF16
+    return width * sum(costs[name].bytes for name in floor.MEASURED["sample"])
 
 
 def throughput_table(found: Row) -> str:

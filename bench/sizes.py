@@ -135,6 +135,7 @@ def paper() -> Size:
         evaluation=16,
         dtype="bfloat16",
         recompute=True,
+        repeats=2,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from bench import videos
-from bench.machine import peak_flops
+from bench.machine import bandwidth, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import PARTS, SIDES, Measurement, clips_needed, compare, make_updater, step
 from bench.workload import Workload, build
@@ -52,7 +52,8 @@ class Worker:
     def answer(self, asked: str) -> dict[str, Any]:
         """Do one thing: `peak`, `compare`, `checkpoint`, or one repeat of a part."""
         if asked == "peak":
-            return {"flops": peak_flops(self.device, getattr(torch, self.size.dtype))}
+            flops = peak_flops(self.device, getattr(torch, self.size.dtype))
+            return {"flops": flops, "bandwidth": bandwidth(self.device)}
         if asked == "compare":
             return self.compared()
         if asked == "checkpoint":
