@@ -75,3 +75,37 @@ def test_a_lock_of_another_machine_is_kept(fresh: Workplace) -> None:
     assert process.returncode == 1
     assert "locked by a run on elsewhere" in printed
     assert list(locks.iterdir())
+
+
+KILLER = """
+import os, signal, sys
+count, sync = [], os.fsync
+def fsync(handle):
+    sync(handle)
+    count.append(handle)
+    # The journal's first line and its folder, then two batches.
+    if len(count) == 4 and sys.argv[0].endswith("predict.py"):
+        os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = fsync
+"""
+
+
+def test_answers_that_were_killed_go_on_where_they_were(spare: Workplace) -> None:
+    """Snakemake removes what a failed job declares; the journal of its answers is not declared."""
+    target = "results/tiny/predict/base/seed0/mvbench/shard0.jsonl"
+    answers, state = spare.root / target, spare.results / "state/predict/base/seed0/mvbench/shard0"
+    whole = answers.read_bytes()
+    answers.unlink()
+    assert not state.exists()
+    hook = spare.root / "src/sitecustomize.py"
+    hook.write_text(KILLER)
+    spare.run(target, ok=False)
+    assert not answers.exists()
+    (journal,) = state.iterdir()
+    assert journal.read_text().count("\n") == 3
+    hook.unlink()
+    spare.run(target)
+    assert answers.read_bytes() == whole
+    log = (spare.root / "logs/tiny/predict/base/seed0/mvbench/shard0.log").read_text()
+    assert "2 of 3 batches are answered already" in log
+    assert not state.exists()
