@@ -18,6 +18,7 @@ import hmac
 import json
 import posixpath
 import re
+import signal
 import secrets
 import socket
 import sys
@@ -536,6 +537,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("root", type=Path, help="folder that python -m tests.hub.replicas wrote")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has its background jobs ignore
     with Hub(chosen.root, port=chosen.port, verbose=True) as hub:
         print(f"export HF_ENDPOINT={hub.url} HF_TOKEN={hub.token} NO_PROXY=127.0.0.1", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
