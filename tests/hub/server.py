@@ -18,8 +18,8 @@ import hmac
 import json
 import posixpath
 import re
-import signal
 import secrets
+import signal
 import socket
 import sys
 import threading
