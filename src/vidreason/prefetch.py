@@ -3,6 +3,10 @@
 The workers are forks (`torch.utils.data.DataLoader`): a fork starts in milliseconds where a fresh process imports for
 seconds, and a fresh process would run the script that started it once more. What a fork must not inherit in use is a
 file, a CUDA tensor or a lock, so `load` opens what it reads when it is first called, not before.
+
+Worth it where computing waits for reading: 16 frames take 13 ms to read and check at 384 pixels, which one worker hides
+beside a GPU (2.1 s of waiting for 60 clips became 0.5 s, most of it the start). At the demo's 32 pixels they take 1 ms, under
+2% of what answering on a CPU takes, and a worker costs more than it saves: none is right there.
 """
 
 import contextlib

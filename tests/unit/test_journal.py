@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from vidreason.evaluation.journal import Journal, JournalInUseError, discard_journals
+from vidreason.files import json_line
 
 MINE, OTHER = "a" * 64, "b" * 64
 ENTRIES = [{"batch": 0, "rows": ["naïve\n\u2028\r"]}, {"batch": 1, "rows": []}, {"batch": 2, "rows": [1, 2]}]
@@ -42,10 +43,10 @@ def test_what_was_appended_is_there_again(folder, capsys):
 
 def test_an_entry_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
     with Journal(tmp_path, MINE) as journal:
-        synced = []
+        synced, before = [], journal.path.stat().st_size
         monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
         journal.append(ENTRIES[0])
-        assert synced == [journal.path.stat().st_size]
+        assert synced == [before + len(json_line(ENTRIES[0]).encode())]
 
 
 def test_a_torn_last_line_is_dropped_wherever_it_is_torn(folder, capsys):
