@@ -10,8 +10,8 @@ ASKED = [
     for number, clip in enumerate(reversed(CLIPS))
     for n in range(2 if clip != "a" else 3)
 ]
-GREEDY = {"decoding": "greedy", "max_new_tokens": 6, "batch_size": 4}
-ROLLOUTS = {"rollouts": 3, "temperature": 1.0, "top_k": 50, "max_new_tokens": 6, "batch_size": 4}
+GREEDY = {"decoding": "greedy", "max_new_tokens": 6, "batch_size": 4, "precision": "fp32"}
+ROLLOUTS = {**GREEDY, "rollouts": 3, "temperature": 1.0, "top_k": 50}
 
 
 def world_in(folder, asked=ASKED):

@@ -102,6 +102,17 @@ class TestBatches:
 
 
 class TestPredict:
+    @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+    def test_answers_are_computed_in_the_precision_asked_for(self, world, tmp_path, monkeypatch, precision, dtype):
+        seen = set()
+        encode = TinyLlavaVideo.encode_frames
+        monkeypatch.setattr(
+            TinyLlavaVideo, "encode_frames", lambda model, pixels: seen.add(model.dtype) or encode(model, pixels)
+        )
+        (path,) = answers(world, tmp_path, settings={**GREEDY, "precision": precision})
+        assert seen == {dtype}
+        assert len(lines([path])) == len(ASKED)
+
     @pytest.mark.parametrize("settings", [GREEDY, {**GREEDY, "decoding": "upstream"}])
     def test_one_shard_and_three_give_the_same_bytes(self, world, tmp_path, settings):
         one = answers(world, tmp_path / "one", 1, settings)

@@ -27,7 +27,7 @@ from vidreason.frames import FrameStore, clips_path_of
 from vidreason.generation import Decoding, generate, rollout_seed
 from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
 from vidreason.memory import explain_out_of_memory
-from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, compute_device, load_checkpoint
+from vidreason.model import PRECISIONS, TinyLlavaConfig, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.model.prompts import prompt_text
 from vidreason.prefetch import prefetch
 from vidreason.records import OK, PROMPT_TOO_LONG, Clip, Prediction, Question, Rollout
@@ -76,6 +76,7 @@ class Asking:
         decoding: How tokens are chosen.
         group: Answers to each question, G.
         batch_size: Questions at a time.
+        precision: Type of the weights, `fp32` or `bf16`.
         key: Key of the configuration that `batch_size` came from, for messages.
     """
 
@@ -86,6 +87,7 @@ class Asking:
     decoding: Decoding
     group: int
     batch_size: int
+    precision: str
     key: str
 
 
@@ -158,7 +160,7 @@ def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, o
 
     Args:
         shard: The questions and who answers them.
-        settings: `decoding` (`greedy`, or `upstream` for its sampling), `max_new_tokens`, `batch_size`.
+        settings: `decoding` (`greedy`, or `upstream` for its sampling), `max_new_tokens`, `batch_size`, `precision`.
         answer: `option` or `reason`.
         view: `ordered`, `shuffled` or `blind`.
         out: Prediction records to write.
@@ -175,6 +177,7 @@ def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, o
         decoding=evaluation_decoding(settings),
         group=1,
         batch_size=settings["batch_size"],
+        precision=settings["precision"],
         key="evaluation.generation.batch_size",
     )
 
@@ -213,7 +216,8 @@ def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, an
 
     Args:
         shard: The questions and who answers them.
-        settings: `rollouts` (answers a question), `temperature`, `top_k`, `max_new_tokens`, `batch_size` (questions).
+        settings: `rollouts` (answers a question), `temperature`, `top_k`, `max_new_tokens`, `batch_size` (questions),
+            `precision`.
         protocol: Whose accuracy rule decides what is correct: `upstream` or `paper`.
         answer: `option` or `reason`.
         out: Rollout records to write.
@@ -230,6 +234,7 @@ def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, an
         decoding=Decoding(settings["max_new_tokens"], settings["temperature"], settings["top_k"]),
         group=settings["rollouts"],
         batch_size=settings["batch_size"],
+        precision=settings["precision"],
         key="selection.generation.batch_size",
     )
 
@@ -266,7 +271,7 @@ def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[st
         MemoryError: A batch does not fit into memory; the message names it and what makes it smaller.
         ValueError: The journal holds other questions than this shard.
     """
-    model, tokenizer = load_checkpoint(shard.weights)
+    model, tokenizer = load_checkpoint(shard.weights, PRECISIONS[asking.precision])
     model.to(compute_device()).eval()
     plan = _plan(shard, asking, model.config, tokenizer)
     batches = plan.batches

@@ -1,6 +1,7 @@
 """TinyLLaVA-Video on transformers' SigLIP and Qwen2, in the published checkpoint format."""
 
 from vidreason.model.checkpoint import (
+    PRECISIONS,
     CheckpointError,
     compute_device,
     initialise,
@@ -14,6 +15,7 @@ from vidreason.model.modeling import TinyLlavaVideo
 __all__ = [
     "IGNORE_INDEX",
     "IMAGE_TOKEN_INDEX",
+    "PRECISIONS",
     "CheckpointError",
     "TinyLlavaConfig",
     "TinyLlavaVideo",

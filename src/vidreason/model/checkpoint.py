@@ -67,6 +67,10 @@ class StoredWeight(NamedTuple):
     file: str
 
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Types of weights by the names that the configuration has for them."""
+
+
 def compute_device() -> torch.device:
     """The CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

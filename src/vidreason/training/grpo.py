@@ -127,12 +127,10 @@ def train_grpo(
     settings, optimisation = GrpoSettings.from_spec(spec), Optimisation.from_settings(spec)
     rules = reward_rules(spec)
     ranks = start_ranks(optimisation.deepspeed is not None)
-    policy, tokenizer = load_for_training(init)
+    policy, tokenizer = load_for_training(init, optimisation)
     reference = reference_of(policy) if settings.beta else None
     sampler = None
-    if optimisation.precision == "bf16" and optimisation.deepspeed is not None:
-        reference = reference and reference.to(torch.bfloat16)  # as DeepSpeed does to the policy
-    elif optimisation.precision == "bf16":
+    if optimisation.precision == "bf16" and optimisation.deepspeed is None:
         reference, sampler = reference and halve(reference), halved_copy(policy)
     store = FrameStore(frames)
 

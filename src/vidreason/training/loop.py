@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.memory import explain_out_of_memory
-from vidreason.model import TinyLlavaVideo, compute_device, load_checkpoint
+from vidreason.model import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.phases import phase
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
 from vidreason.training.metrics import MetricsLog
@@ -203,17 +203,19 @@ def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Rank
     )
 
 
-def load_for_training(init: Path) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
+def load_for_training(init: Path, optimisation: Optimisation) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
     """Load a parent's checkpoint as the recipe trains it: vision tower frozen, connector and language model trained.
 
     Args:
         init: Checkpoint folder.
+        optimisation: Decides the type: bf16 where DeepSpeed keeps float32 weights of its own, else float32.
 
     Returns:
-        The model in float32 on the CUDA device if there is one, and its tokenizer. In evaluation mode: Qwen2 and the
+        The model on the CUDA device if there is one, and its tokenizer. In evaluation mode: Qwen2 and the
         resampler have no dropout, and this keeps it so for any checkpoint.
     """
-    model, tokenizer = load_checkpoint(init)
+    dealt_out = optimisation.deepspeed is not None
+    model, tokenizer = load_checkpoint(init, PRECISIONS[optimisation.precision if dealt_out else "fp32"])
     model.freeze_vision()
     return model.to(compute_device()).eval(), tokenizer
 

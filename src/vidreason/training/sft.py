@@ -51,7 +51,7 @@ def train_sft(
     """
     optimisation = Optimisation.from_settings(spec)
     ranks = start_ranks(optimisation.deepspeed is not None)
-    model, tokenizer = load_for_training(init)
+    model, tokenizer = load_for_training(init, optimisation)
     store = FrameStore(frames)
 
     def teachable(question: Question) -> bool:
