@@ -114,7 +114,7 @@ def medium() -> Size:
         rollouts=8,
         questions=2,
         selection=4,
-        evaluation=32,
+        evaluation=24,
         repeats=2,
     )
 

@@ -4,6 +4,7 @@ A measured step has learning rate 0: the optimiser does all of its work and ever
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +19,10 @@ from vidreason.training.ranks import Ranks
 from vidreason.training.update import PlainUpdater
 
 SIDES = ("ours", "naive")
-NAIVE_ANSWERS = 4
+NAIVE_ANSWERS = 3
 """Questions that the naive side answers a measurement: one takes as long as another."""
+SHARED = 3
+"""Questions about one clip in `evaluation_shared`, as Video-MME has them."""
 EDGE = 0.05
 """Share of completions that may differ: a draw within rounding of the border between two tokens may go either way."""
 TOLERANCE = 1e-4
@@ -80,10 +83,19 @@ def selection(work: Workload, side: str) -> Callable[[], Measurement]:
     return lambda: _timed(run)
 
 
-def evaluation(work: Workload, side: str) -> Callable[[], Measurement]:
-    """One greedy answer to a question: several questions together, or one at a time."""
+def evaluation(work: Workload, side: str, shared: int = 1) -> Callable[[], Measurement]:
+    """One greedy answer to a question: several questions together, or one at a time.
+
+    Args:
+        work: Model and questions.
+        side: Of `SIDES`.
+        shared: Questions about one clip.
+    """
     decoding = Decoding(work.size.completion, temperature=0.0)
-    questions = work.questions[: work.size.evaluation if side == "ours" else NAIVE_ANSWERS]
+    questions = [
+        dataclasses.replace(question, video=work.questions[place // shared].video)
+        for place, question in enumerate(work.questions[: work.size.evaluation if side == "ours" else NAIVE_ANSWERS])
+    ]
 
     def run() -> tuple[int, int]:
         if side == "ours":
@@ -97,6 +109,7 @@ PARTS: dict[str, Callable[[Workload, str], Callable[[], Measurement]]] = {
     "step": step,
     "selection": selection,
     "evaluation": evaluation,
+    "evaluation_shared": functools.partial(evaluation, shared=SHARED),
 }
 
 

@@ -168,6 +168,7 @@ def test_a_section_shows_medians_and_ratios(size):
         },
         "selection": {"ours": [row(4.0)], "naive": [row(32.0)]},
         "evaluation": {"ours": [row(4.0)], "naive": [row(26.0)]},
+        "evaluation_shared": {"ours": [row(4.0)], "naive": [row(28.0)]},
         "checkpoint": {"seconds": [0.1, 0.2, 0.3], "bytes": 2**20},
     }
     text = run.section(size, found)
