@@ -6,7 +6,7 @@ file, a CUDA tensor or a lock, so `load` opens what it reads when it is first ca
 
 Worth it where computing waits for reading: 16 frames take 13 ms to read and check at 384 pixels, which one worker hides
 beside a GPU (2.1 s of waiting for 60 clips became 0.5 s, most of it the start). At the demo's 32 pixels they take 1 ms, under
-2% of what answering on a CPU takes, and a worker costs more than it saves: none is right there.
+2% of what answering on a CPU takes, and a worker only takes a core from it: none is right there.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def prefetch(
         raise WorkerLostError(
             f"a process that loads ahead was lost ({str(error).strip()}). Most likely memory ran out, or /dev/shm, through "
             f"which what is loaded travels, is too small: {workers} workers hold up to {workers * AHEAD} items. Give the job "
-            f"more memory, or fewer threads: there is one worker for each thread but one"
+            f"more memory, or its rule fewer threads"
         ) from error
     finally:
         pairs.close()  # nothing else holds the loader, so its workers end here

@@ -142,7 +142,7 @@ def test_a_killed_worker_is_an_error_and_no_hang(busy):
                 time.sleep(0.01)
 
     began = time.monotonic()
-    told = r"loads ahead was lost \(DataLoader worker .*more memory, or fewer threads"
+    told = r"loads ahead was lost \(DataLoader worker .*more memory, or its rule fewer threads"
     with pytest.raises(WorkerLostError, match=told), prefetch(range(5), load, 1) as loaded:
         use(loaded)
     assert time.monotonic() - began < 20

@@ -34,7 +34,7 @@ rule predict:
         "results/{run}/benchmarks/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.tsv"
     conda:
         "../../envs/train.yaml"
-    # A thread beyond the first is a process that reads frames ahead.
+    # Beside a GPU, each thread beyond the first is a process that reads frames ahead.
     threads: 1
     resources:
         gpu=0,

@@ -82,7 +82,7 @@ rule sample_rollouts:
         "results/{run}/benchmarks/sample_rollouts/{arm}/seed{seed}/shard{shard}.tsv"
     conda:
         "../../envs/train.yaml"
-    # A thread beyond the first is a process that reads frames ahead.
+    # Beside a GPU, each thread beyond the first is a process that reads frames ahead.
     threads: 1
     resources:
         gpu=0,

@@ -11,6 +11,7 @@ from pathlib import Path
 from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, predict
+from vidreason.model import compute_device
 from vidreason.provenance import run_identity, write_sidecar
 
 MODULES = ("vidreason.evaluation.predict",)
@@ -29,7 +30,8 @@ shard = Shard(
     count=params.shards,
     state=Path(params.state),
     identity=run_identity(decisive | dict(wildcards.items()), inputs, MODULES),
-    workers=snakemake.threads - 1,
+    # On a CPU all threads compute.
+    workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
 predict(shard, params.settings, params.answer, params.view, Path(out.predictions), Path(out.timing))
 write_sidecar(out.predictions, inputs, decisive, MODULES)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, sample_rollouts
+from vidreason.model import compute_device
 from vidreason.provenance import run_identity, write_sidecar
 
 MODULES = ("vidreason.evaluation.predict",)
@@ -26,7 +27,8 @@ shard = Shard(
     count=params.shards,
     state=Path(params.state),
     identity=run_identity(decisive | dict(wildcards.items()), inputs, MODULES),
-    workers=snakemake.threads - 1,
+    # On a CPU all threads compute.
+    workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
 sample_rollouts(shard, params.settings, params.protocol, params.answer, Path(out.rollouts))
 write_sidecar(out.rollouts, inputs, decisive, MODULES)
