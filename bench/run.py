@@ -30,8 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).with_name("RESULTS.md")
 PARTS = ("step", "evaluation", "frames", "checkpoint")
 MEASURED = {"evaluation": ("evaluation", "evaluation_shared", "selection"), "step": ("step",)}
-"""Part -> what a worker is asked for. What needs little memory comes first: a process gives back not all that it took."""
-ORDER = ("evaluation", "step")
+"""Part -> what a worker is asked for."""
+ORDER = ("step", "evaluation")
+"""The step comes first, whose memory is shown: a process gives back not all that it took."""
 
 SUMMARY = {
     "step": "GRPO step",
