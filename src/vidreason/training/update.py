@@ -182,6 +182,10 @@ class DeepSpeedUpdater:
         """See `Updater`."""
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
+        if not last:
+            # The engine does this at the start of a forward pass of its own; our passes go to the model's parts. Without
+            # it ZeRO-3 would put the second part's gradient in the place of the first's.
+            self.engine.optimizer.clear_backward_seen_flag()
 
     def step(self, rate: float) -> float:
         """See `Updater`; DeepSpeed takes the step before the norm is known."""
