@@ -153,7 +153,7 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
         return _nothing(dataclasses.replace(scanned.clip, status=TOO_SHORT, detail=detail))
     indices = frame_indices(question, scanned, count)
     try:
-        pictures = decode_frames(path, indices.tolist(), scanned.times)
+        pictures = decode_frames(path, indices.tolist(), scanned)
     except VideoError as error:
         return _nothing(dataclasses.replace(scanned.clip, status=error.status, detail=error.detail))
     pixels = np.concatenate([resize_frames(picture[None], size) for picture in pictures])

@@ -2,8 +2,7 @@
 
 `scan` reads every packet of a file without decoding any, which gives the true duration, the number of frames and the
 time stamp of each (also where the frame rate varies), and shows a file that stops short of what its header promises.
-`decode_frames` then decodes the frames asked for, with decord where it is installed and with PyAV where decord is not
-or fails. Nothing here crashes on a bad file: `scan` returns a `Clip` whose status says why, `decode_frames` raises
+`decode_frames` then decodes the frames asked for and as few others as it can, with PyAV, and with decord where PyAV fails. Nothing here crashes on a bad file: `scan` returns a `Clip` whose status says why, `decode_frames` raises
 `VideoError` with a status.
 
 A folder of pictures `00001.jpg`, `00002.jpg`, ... is a video too, at `FOLDER_FPS` frames per second.
@@ -61,10 +60,12 @@ class Scan:
         clip: Status, duration, frame rate, number of frames, codec.
         times: float64 [frames], presentation time of every frame in seconds from the first, ascending; empty unless
             the status is `ok`.
+        keys: float64, times of the key frames, from which decoding can begin; ascending.
     """
 
     clip: Clip
     times: np.ndarray
+    keys: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
 
 def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Clip:
@@ -163,17 +164,24 @@ def _scan_file(path: Path, key: str) -> Scan:
         if stream.codec_context is None:
             raise VideoError(UNREADABLE, "no decoder for its codec")
         base = stream.time_base
-        stamps, ends, container_end = [], [], 0.0
+        stamps: list[int] = []
+        keys: list[int] = []
+        last, ends = 0, {0: 0}  # end of the pictures, and of every stream
         with _as_video_error("while reading packets"):
+            # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
+            own = stream.index
             for packet in container.demux():
                 stamp = packet.dts if packet.pts is None else packet.pts
-                if not packet.size or stamp is None:
+                if stamp is None or not packet.size:
                     continue
-                end = (stamp + (packet.duration or 0)) * packet.time_base
-                container_end = max(container_end, float(end))
-                if packet.stream_index == stream.index and not packet.is_discard:
+                number, end = packet.stream_index, stamp + (packet.duration or 0)
+                ends[number] = max(end, ends.get(number, end))
+                if number == own and not packet.is_discard:
+                    last = max(last, end) if stamps else end
                     stamps.append(stamp)
-                    ends.append(end)
+                    if packet.is_keyframe:
+                        keys.append(stamp)
+        container_end = max(float(end * container.streams[number].time_base) for number, end in ends.items())
         rate = float(stream.average_rate or 0)
         codec = stream.codec_context.name
         declared = float(stream.duration * base) if stream.duration and base else None
@@ -182,8 +190,8 @@ def _scan_file(path: Path, key: str) -> Scan:
         if not stamps:
             raise VideoError(TOO_SHORT, "the video stream has no frames")
         stamps.sort()
-        start = stamps[0] * base
-        duration = float(max(ends) - start)
+        start = stamps[0]
+        duration = float((last - start) * base)
         clip = dataclasses.replace(
             clip, duration=duration, fps=rate or (len(stamps) / duration if duration > 0 else None)
         )
@@ -192,8 +200,8 @@ def _scan_file(path: Path, key: str) -> Scan:
         return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
     if problem:
         return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
-    times = np.array([float(stamp * base - start) for stamp in stamps])
-    return Scan(clip, times)
+    times, key_times = ((np.array(part, dtype=np.int64) - start) * float(base) for part in (stamps, sorted(keys)))
+    return Scan(clip, times, key_times)
 
 
 def _shortfall(
@@ -242,13 +250,13 @@ def _scan_folder(path: Path, key: str) -> Scan:
     return Scan(clip, np.arange(count) / FOLDER_FPS)
 
 
-def decode_frames(path: str | Path, indices: Sequence[int], times: np.ndarray) -> list[np.ndarray]:
+def decode_frames(path: str | Path, indices: Sequence[int], scanned: Scan) -> list[np.ndarray]:
     """Decode the frames at the given positions.
 
     Args:
         path: Video file or frame folder.
         indices: Positions in order of presentation, from 0; any order, repeats allowed.
-        times: `Scan.times` of the same file.
+        scanned: What `scan` found in the same file.
 
     Returns:
         One uint8 [height, width, 3] RGB picture per index, in the order asked for.
@@ -259,12 +267,19 @@ def decode_frames(path: str | Path, indices: Sequence[int], times: np.ndarray) -
     """
     path = Path(path)
     wanted = sorted({int(index) for index in indices})
-    if wanted and not 0 <= wanted[0] <= wanted[-1] < len(times):
-        raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{len(times) - 1}")
+    count = len(scanned.times)
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < count:
+        raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{count - 1}")
     if path.is_dir():
         found = _decode_folder(path, wanted)
     else:
-        found = _decode_with_decord(path, wanted, len(times)) or _decode_with_av(path, wanted, times)
+        try:
+            found = _decode_with_av(path, wanted, scanned)
+        except VideoError:
+            other = _decode_with_decord(path, wanted, count)
+            if other is None:
+                raise
+            found = other
     return [found[int(index)] for index in indices]
 
 
@@ -300,42 +315,54 @@ def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int,
     return dict(zip(wanted, pictures, strict=True))
 
 
-def _decode_with_av(path: Path, wanted: list[int], times: np.ndarray) -> dict[int, np.ndarray]:
-    """Decode with PyAV: from the start for short videos, jumping to the nearest key frame in long ones."""
+def _decode_with_av(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray]:
+    """Decode with PyAV: from the last key frame before a frame, and on the way to it only what others depend on."""
     found: dict[int, np.ndarray] = {}
+    times, waiting = scanned.times, list(wanted)
     half_frame = max(0.5 * float(np.min(np.diff(times))), _TICK) if len(times) > 1 else 1.0
     with _open(path) as container, _as_video_error(f"frames {wanted}"):
         stream = container.streams.video[0]
-        base = stream.time_base
-        origin = None if stream.start_time is None else float(stream.start_time * base)
-        waiting = list(wanted)
+        base = float(stream.time_base)
+        origin = None if stream.start_time is None else stream.start_time * base
+
+        def pictures() -> Iterator[Any]:
+            skips = False
+            for packet in container.demux(stream):
+                # A frame that no other depends on need not be decoded unless it is wanted or comes after.
+                early = origin is not None and packet.pts is not None and bool(waiting)
+                early = early and packet.pts * base - origin < times[waiting[0]] - half_frame
+                if early != skips:
+                    stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+                    skips = early
+                yield from packet.decode()
+
         position = -1.0
-        frames: Iterator[Any] = iter(container.decode(stream))
+        frames = pictures()
         while waiting:
             target = float(times[waiting[0]])
-            if origin is not None and target - position > _JUMP_SECONDS:
-                container.seek(int((target + origin) / base), stream=stream, backward=True)
-                frames = iter(container.decode(stream))
+            key = scanned.keys[: np.searchsorted(scanned.keys, target + _TICK)][-1:]
+            if origin is not None and len(key) and key[0] > position + half_frame and key[0] > 0:
+                container.seek(round((float(key[0]) + origin) / base), stream=stream, backward=True)
+                frames = pictures()
+                position = float(key[0])  # so that it is sought once
             frame = next(frames, None)
             if frame is None:
                 break
             if frame.pts is None:
                 continue
-            stamp = float(frame.pts * base)
+            stamp = frame.pts * base
             origin = stamp if origin is None else origin
-            position = stamp - origin
-            if position >= target - half_frame:
+            position = max(position, stamp - origin)
+            if stamp - origin >= target - half_frame:
                 picture = _upright(frame)
                 # Some streams lack a frame that the packets announced: the next one shown stands for it.
-                while waiting and times[waiting[0]] <= position + half_frame:
+                while waiting and times[waiting[0]] <= stamp - origin + half_frame:
                     found[waiting.pop(0)] = picture
     if waiting:
         raise VideoError(UNREADABLE, f"no frame could be decoded at positions {waiting}")
     return found
 
 
-_JUMP_SECONDS = 20.0
-"""Beyond this distance seeking is cheaper than decoding what lies between."""
 _TICK = 1e-5
 """Smallest difference of time stamps that counts, in seconds."""
 

@@ -95,7 +95,7 @@ def test_stored_pixels_are_the_decoded_and_resized_ones(root, tmp_path):
     stored = extract(root, tmp_path).frames("a.mp4")
     scanned = scan(root / "a.mp4")
     indices = uniform_indices(len(scanned.times), COUNT)
-    decoded = np.array(decode_frames(root / "a.mp4", indices.tolist(), scanned.times))
+    decoded = np.array(decode_frames(root / "a.mp4", indices.tolist(), scanned))
     np.testing.assert_array_equal(stored.pixels, resize_frames(decoded, SIZE))
     np.testing.assert_array_equal(stored.indices, indices)
     np.testing.assert_array_equal(stored.timestamps, scanned.times[indices])

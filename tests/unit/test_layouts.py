@@ -169,7 +169,7 @@ def test_flat_colours_survive(tmp_path, kind):
     from vidreason.video import decode_frames, scan
 
     scanned = scan(path)
-    found = np.array(decode_frames(path, uniform_indices(clip.frames, STEPS).tolist(), scanned.times), float)
+    found = np.array(decode_frames(path, uniform_indices(clip.frames, STEPS).tolist(), scanned), float)
     for step in range(STEPS):
         drawn = render(scene, step, 64).astype(float)
         flat = np.zeros((64, 64), bool)

@@ -1,5 +1,6 @@
 """Real files of every kind, whole and broken in every way we know."""
 
+import contextlib
 import dataclasses
 import shutil
 
@@ -49,7 +50,7 @@ def test_time_stamps_of_a_variable_rate_are_the_containers(files):
 def test_frames_are_those_that_were_drawn(files, kind):
     path, clip = files[kind]
     scanned = video.scan(path)
-    found = video.decode_frames(path, range(clip.frames), scanned.times)
+    found = video.decode_frames(path, range(clip.frames), scanned)
     drawn = picture_sequence(make_scene(7), clip)
     # Halved chroma and quantisation blur edges of things; flat parts stay. A wrong frame is off by 4 or more.
     assert np.abs(np.array(found, float) - drawn).mean(axis=(1, 2, 3)).max() < 3.0
@@ -62,7 +63,7 @@ def test_both_decoders_give_the_same_pixels(files, kind):
     scanned = video.scan(path)
     wanted = [0, 3, 17, clip.frames - 1]
     one = video._decode_with_decord(path, wanted, clip.frames)
-    other = video._decode_with_av(path, wanted, scanned.times)
+    other = video._decode_with_av(path, wanted, scanned)
     assert one is not None
     for index in wanted:
         np.testing.assert_array_equal(one[index], other[index])
@@ -71,27 +72,72 @@ def test_both_decoders_give_the_same_pixels(files, kind):
 def test_without_decord_pyav_decodes(files, monkeypatch):
     path, _ = files["mp4"]
     scanned = video.scan(path)
-    expected = video.decode_frames(path, [5, 2, 5], scanned.times)
+    expected = video.decode_frames(path, [5, 2, 5], scanned)
     monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
-    np.testing.assert_array_equal(video.decode_frames(path, [5, 2, 5], scanned.times), expected)
+    np.testing.assert_array_equal(video.decode_frames(path, [5, 2, 5], scanned), expected)
 
 
-def test_pyav_jumps_over_long_stretches(tmp_path, monkeypatch):
-    path, clip = tmp_path / "long.avi", Timing(4.0, 12)
-    encode(make_scene(3), path, clip, "avi")  # MPEG-4 has a key frame every 12 frames
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "frames"])
+def test_a_frame_is_the_same_however_it_is_reached(files, kind):
+    """From the start or from a key frame, and with or without the frames that no other depends on."""
+    path, clip = files[kind]
     scanned = video.scan(path)
-    wanted = [1, 100, 180]
-    straight = video._decode_with_av(path, wanted, scanned.times)
-    monkeypatch.setattr(video, "_JUMP_SECONDS", 5.0)
-    jumped = video._decode_with_av(path, wanted, scanned.times)
-    for index in wanted:
-        np.testing.assert_array_equal(jumped[index], straight[index])
+    straight = video._decode_with_av(path, list(range(clip.frames)), dataclasses.replace(scanned, keys=np.zeros(0)))
+    for wanted in [[0], [clip.frames - 1], [1, 2], list(range(3, clip.frames, 7)), list(range(clip.frames))]:
+        found = video._decode_with_av(path, wanted, scanned)
+        assert sorted(found) == wanted
+        for index in wanted:
+            np.testing.assert_array_equal(found[index], straight[index])
+
+
+def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
+    """MPEG-4 has a key frame every 12 frames: the one before each frame asked for is where decoding begins."""
+    path, clip = tmp_path / "long.avi", Timing(4.0, 12)
+    encode(make_scene(3), path, clip, "avi")
+    scanned = video.scan(path)
+    decoded = []
+    opened = video._open
+
+    class Counting:
+        """A container whose packets tell how many frames came out of them."""
+
+        def __init__(self, container):
+            self.container, self.streams = container, container.streams
+
+        def seek(self, *where, **how):
+            self.container.seek(*where, **how)
+
+        def demux(self, stream):
+            for packet in self.container.demux(stream):
+                yield Told(packet)
+
+    class Told:
+        def __init__(self, packet):
+            self.packet, self.pts = packet, packet.pts
+
+        def decode(self):
+            frames = self.packet.decode()
+            decoded.extend(frames)
+            return frames
+
+    @contextlib.contextmanager
+    def counting(path):
+        with opened(path) as container:
+            yield Counting(container)
+
+    monkeypatch.setattr(video, "_open", counting)
+    gap = round(float(np.diff(scanned.keys).mean() / np.diff(scanned.times).mean()))
+    wanted = [1, len(scanned.times) // 2, len(scanned.times) - 2]
+    video._decode_with_av(path, wanted, scanned)
+    # At most what lies between a key frame and the frame, with two that come out of the decoder behind it.
+    assert len(decoded) <= len(wanted) * (gap + 2)
+    assert len(decoded) < len(scanned.times) / 2
 
 
 def test_an_index_outside_is_an_error(files):
     path, clip = files["mp4"]
     with pytest.raises(IndexError, match=f"the video has 0..{clip.frames - 1}"):
-        video.decode_frames(path, [clip.frames], video.scan(path).times)
+        video.decode_frames(path, [clip.frames], video.scan(path))
 
 
 def broken(tmp_path, name, content):
@@ -130,7 +176,7 @@ def test_damage_that_only_decoding_shows(files, tmp_path):
     assert video.probe(path).status == OK
     assert video.probe(path, decode=True).status == video.UNREADABLE
     with pytest.raises(video.VideoError, match="unreadable"):
-        video.decode_frames(path, [0, 20], video.scan(path).times)
+        video.decode_frames(path, [0, 20], video.scan(path))
 
 
 def test_a_mislabelled_video_is_read_for_what_it_is(files, tmp_path):
