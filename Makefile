@@ -10,8 +10,8 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Jobs get their threads from Snakemake; libraries must not take more.
 export OMP_NUM_THREADS ?= 1
-# Threads that wait for each other leave the core to others: beside another busy process a step is 10 times faster.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait for each other soon leave the core to others (see workflow/launch.sh).
+export GOMP_SPINCOUNT ?= 1000
 
 RUN := $(if $(SEED),demo-seed$(SEED),demo)
 OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")

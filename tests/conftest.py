@@ -7,7 +7,7 @@ import pytest
 
 # Before torch is imported anywhere: the tests' numbers must not depend on how many cores a machine has.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `make` sets it, and beside other test processes all the more
+os.environ["GOMP_SPINCOUNT"] = "0"  # beside other test processes a waiting thread has to leave its core at once
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
