@@ -55,7 +55,7 @@ test-all: setup  ## The slow tests too
 	$(VENV)/bin/python -m pytest
 
 # As many threads as a training step takes (vidreason.training.loop.CPU_THREADS).
-bench: setup  ## This engine against a naive schedule, about six minutes; keep the machine quiet (BENCH="--cuda ...": options)
+bench: setup  ## This engine against a naive schedule, about eight minutes; keep the machine quiet (BENCH="--cuda ...": options)
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m bench.run $(BENCH)
 
 golden: setup  ## Compare with the numbers of the published code
