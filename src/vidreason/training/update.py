@@ -128,7 +128,9 @@ class PlainUpdater:
             for name, tensor in weights.items():
                 self.weights[name].copy_(tensor)
         for optimizer in self.optimizers:
-            _set_state(optimizer, list(self.weights.values()), moments)
+            mine = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+            numbered = enumerate(self.weights.values())
+            _set_state(optimizer, {number: weight for number, weight in numbered if id(weight) in mine}, moments)
 
 
 class DeepSpeedUpdater:
@@ -207,7 +209,7 @@ class DeepSpeedUpdater:
         with torch.no_grad():
             for number, weight in enumerate(self._masters()):
                 weight.copy_(moments[f"master.{number}"])
-        _set_state(self.inner, self._masters(), moments)
+        _set_state(self.inner, dict(enumerate(self._masters())), moments)
 
     def _masters(self) -> list[torch.Tensor]:
         """The float32 weights that this process updates; ZeRO-3 lends them to the optimiser only for the step."""
@@ -301,12 +303,11 @@ def _state_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> 
     }
 
 
-def _set_state(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor], tensors: Tensors) -> None:
-    """Undo `_state_of`; tensors of other optimisers' weights, and other tensors, are passed over."""
-    own = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+def _set_state(optimizer: torch.optim.Optimizer, weights: Mapping[int, torch.Tensor], tensors: Tensors) -> None:
+    """Undo `_state_of` for numbered weights; the tensors of others are passed over."""
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)
-        if number.isdigit() and id(weights[int(number)]) in own:
+        if number.isdigit() and int(number) in weights:
             weight = weights[int(number)]
             # torch's AdamW counts its steps on the CPU.
             optimizer.state[weight][name] = tensor if name == "step" else tensor.to(weight.device)
