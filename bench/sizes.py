@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import Qwen2Tokenizer
 
-from vidreason.config import merge, read_layer, resolve_arm
+from vidreason.config import merge, read_layer, resolve_arm, running_of
 from vidreason.model import TinyLlavaConfig
 from vidreason.training.base import model_config
 from vidreason.world.corpus import WORDS
@@ -67,7 +67,8 @@ class Size:
             "deepspeed": None,
             "precision": "fp32",  # weights are of the type that they compute in, so nothing is cast
         }
-        return resolve_arm(_config("config.yaml", "demo.yaml"), "r1", 0) | own
+        config = _config("config.yaml", "demo.yaml")
+        return resolve_arm(config, "r1", 0) | running_of(config, "r1") | own
 
 
 @functools.cache
@@ -97,7 +98,7 @@ def demo() -> Size:
         questions=grpo["batch_size"],
         selection=config["selection"]["generation"]["batch_size"],
         evaluation=config["evaluation"]["generation"]["batch_size"],
-        save_every=grpo["save_every"],
+        save_every=running_of(config, "r1")["save_every"],
     )
 
 

@@ -27,6 +27,8 @@ COMMAND_LINE = "--config"
 TRAINED = ("sft", "grpo")
 OWN_KEYS = ("label", "method", "answer", "parent", "weights", "tokenizer", "processor", "data", "frames")
 """Keys of an arm that are not hyper-parameters."""
+RUNNING_KEYS = ("micro_batch", "rollout_batch", "offload_reference", "gradient_checkpointing", "save_every")
+"""Keys of a method that say how its training runs on a machine, and not what it is: changing them trains nothing anew."""
 
 NEEDED = {
     "given": ("weights",),
@@ -446,7 +448,8 @@ def weights_arm(config: Config, arm: str) -> str:
 def resolve_arm(config: Config, arm: str, seed: int) -> Config:
     """Everything that decides the weights of a trained arm, and nothing else.
 
-    Labels, evaluation and selection are left out: what they change is another file that training reads, or nothing.
+    Labels, evaluation and selection are left out: what they change is another file that training reads, or nothing. So is
+    how much a device holds at a time (`running_of`): a run that was short of memory goes on with other settings.
 
     Args:
         config: The run.
@@ -473,4 +476,17 @@ def resolve_arm(config: Config, arm: str, seed: int) -> Config:
         "parent": weights_arm(config, own["parent"]),
         "protocol": config["protocol"],
     }
-    return merge(merge(config["methods"][own["method"]], hyper), facts)
+    merged = merge(merge(config["methods"][own["method"]], hyper), facts)
+    return {key: value for key, value in merged.items() if key not in RUNNING_KEYS}
+
+
+def running_of(config: Config, arm: str) -> Config:
+    """How a trained arm's training runs on a machine: the `RUNNING_KEYS` of its method, with the arm's own over them.
+
+    Args:
+        config: The run.
+        arm: Name of an arm with method `sft` or `grpo`.
+    """
+    own = config["arms"][arm]
+    merged = merge(config["methods"][own["method"]], own)
+    return {key: value for key, value in merged.items() if key in RUNNING_KEYS}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vidreason.config import (
+    RUNNING_KEYS,
     ConfigError,
     annotations_at,
     load_run,
@@ -19,6 +20,7 @@ from vidreason.config import (
     path_at,
     read_layer,
     resolve_arm,
+    running_of,
     weights_arm,
 )
 
@@ -245,6 +247,19 @@ def test_a_spec_holds_what_decides_the_weights_and_nothing_else() -> None:
         assert resolve_arm(paper(**change), "r1", 3)["beta"] == 0.0
     with pytest.raises(ConfigError, match="method given is not trained; allowed: sft, coldstart, r1"):
         resolve_arm(paper(), "base", 0)
+
+
+def test_what_a_device_holds_at_a_time_is_no_part_of_a_spec() -> None:
+    """So a run that was short of memory goes on from its state, and a finished one is not trained again."""
+    spec, running = resolve_arm(paper(), "r1", 3), running_of(paper(), "r1")
+    assert sorted(running) == sorted(RUNNING_KEYS)
+    assert not running.keys() & spec.keys()
+    assert running.keys() | spec.keys() >= paper()["methods"]["grpo"].keys()
+    less = paper(methods={"grpo": {"micro_batch": 2, "save_every": 5}}, arms={"r1": {"gradient_checkpointing": False}})
+    assert resolve_arm(less, "r1", 3) == spec
+    changed = {"micro_batch": 2, "save_every": 5, "gradient_checkpointing": False}
+    assert running_of(less, "r1") == running | changed
+    assert sorted(running_of(paper(), "sft")) == ["gradient_checkpointing", "micro_batch", "save_every"]
 
 
 def test_a_control_uses_its_parents_weights() -> None:

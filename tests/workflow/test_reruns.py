@@ -26,6 +26,7 @@ AFTER_COLDSTART = {"train_sft", "sample_rollouts", *AFTER_SELECTION}
         ("selection: {rule: {limit: 3}}", AFTER_SELECTION | {"make_figures"}),
         ("arms: {coldstart: {learning_rate: 2.0e-5}}", {"resolve_spec", *AFTER_COLDSTART}),
         ("run: tiny\nseed: 0", set()),
+        ("methods: {grpo: {micro_batch: 1, gradient_checkpointing: true}, sft: {save_every: 7}}", set()),
     ],
 )
 def test_a_changed_key_runs_only_what_uses_it(finished: Workplace, change: str, rules: set[str]) -> None:

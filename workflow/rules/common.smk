@@ -14,6 +14,7 @@ from vidreason.config import (
     path_at,
     ready_at,
     resolve_arm,
+    running_of,
     sources_of,
     weights_arm,
 )
@@ -163,18 +164,9 @@ def spec_of(wildcards):
     return resolve_arm(run_of(wildcards), wildcards.arm, int(wildcards.seed))
 
 
-def rollout_shards(wildcards):
-    """All shards of an arm's repeated answers."""
-    path = "results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl"
-    shards = range(run_of(wildcards)["selection"]["shards"])
-    return expand(path, run=wildcards.run, arm=wildcards.arm, seed=wildcards.seed, shard=shards)
-
-
-def prediction_shards(wildcards):
-    """All shards of an arm's answers to a benchmark."""
-    path = "results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl"
-    shards = range(run_of(wildcards)["evaluation"]["shards"][wildcards.benchmark])
-    return expand(path, shard=shards, **wildcards)
+def running_settings(wildcards, resources):
+    """How much of a training a device holds at a time; takes the resources, so that Snakemake does not compare it."""
+    return json.dumps(running_of(run_of(wildcards), wildcards.arm))
 
 
 def truth_of(wildcards):

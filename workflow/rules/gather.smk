@@ -1,4 +1,18 @@
-# What tables, figures and report gather from a whole run. No rule is defined here.
+# What is gathered from many jobs, shards and all that tables, figures and report show. No rule is defined here.
+
+
+def rollout_shards(wildcards):
+    """All shards of an arm's repeated answers."""
+    path = "results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl"
+    shards = range(run_of(wildcards)["selection"]["shards"])
+    return expand(path, run=wildcards.run, arm=wildcards.arm, seed=wildcards.seed, shard=shards)
+
+
+def prediction_shards(wildcards):
+    """All shards of an arm's answers to a benchmark."""
+    path = "results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl"
+    shards = range(run_of(wildcards)["evaluation"]["shards"][wildcards.benchmark])
+    return expand(path, shard=shards, **wildcards)
 
 
 def arms_by(wildcards, *methods):

@@ -60,11 +60,12 @@ rule train_sft:
         gpu=0,
     params:
         launch=launch,
+        running=running_settings,
         state="results/{run}/state/train_sft/{arm}/seed{seed}",
         script=file_digest("workflow/scripts/train_sft.py"),
         code=code_digest("vidreason.training.sft"),
     shell:
-        "{params.launch} workflow/scripts/train_sft.py --spec {input.spec} --init {input.init} "
+        "{params.launch} workflow/scripts/train_sft.py --spec {input.spec} --running {params.running:q} --init {input.init} "
         "--questions {input.questions} --frames {input.frames} --out {output.checkpoint} "
         "--metrics {output.metrics} --state {params.state} > {log} 2>&1"
 
@@ -141,10 +142,11 @@ rule train_grpo:
         gpu=0,
     params:
         launch=launch,
+        running=running_settings,
         state="results/{run}/state/train_grpo/{arm}/seed{seed}",
         script=file_digest("workflow/scripts/train_grpo.py"),
         code=code_digest("vidreason.training.grpo"),
     shell:
-        "{params.launch} workflow/scripts/train_grpo.py --spec {input.spec} --init {input.init} "
+        "{params.launch} workflow/scripts/train_grpo.py --spec {input.spec} --running {params.running:q} --init {input.init} "
         "--questions {input.questions} --validation {input.validation} --frames {input.frames} "
         "--out {output.checkpoint} --metrics {output.metrics} --state {params.state} > {log} 2>&1"

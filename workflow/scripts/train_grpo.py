@@ -1,6 +1,7 @@
 """Train a GRPO arm; started once for each rank, by torchrun when there are several."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ MODULES = ("vidreason.training.grpo",)
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--spec", type=Path, required=True, help="resolved spec of the arm")
+parser.add_argument("--running", type=json.loads, required=True, help="how it runs on this machine, as JSON")
 parser.add_argument("--init", type=Path, required=True, help="checkpoint folder to start from")
 parser.add_argument("--questions", type=Path, required=True, help="questions to train on")
 parser.add_argument("--validation", type=Path, required=True, help="questions held out")
@@ -25,7 +27,7 @@ args = parser.parse_args()
 spec = read_json(args.spec)
 inputs = [args.init, args.questions, args.validation, *args.frames]
 train_grpo(
-    spec=spec | {"identity": run_identity(spec, inputs, MODULES)},
+    spec=spec | args.running | {"identity": run_identity(spec, inputs, MODULES)},
     init=args.init,
     questions=args.questions,
     validation=args.validation,
@@ -36,5 +38,5 @@ train_grpo(
 )
 if os.environ.get("RANK", "0") == "0":
     for artefact in (args.out, args.metrics):
-        write_sidecar(artefact, [args.spec, *inputs], spec, MODULES)
+        write_sidecar(artefact, [args.spec, *inputs], spec | args.running, MODULES)
     discard_states(args.state)

@@ -15,7 +15,6 @@ from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyL
 from vidreason.model.packing import PACKED_SDPA, Packing
 from vidreason.model.resampler import GroupResampler
 
-
 NUMBERS_AT_ONCE = 2**20
 """Size of a layer's result, in numbers, that the vision tower works on at a time, a clip at least: what a CPU's cache holds
 (a fifth faster than 16 clips at a time), and enough for a GPU."""
