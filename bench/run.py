@@ -24,6 +24,7 @@ from bench.machine import describe
 from bench.sizes import SIZES, Size
 from bench.work import SHARED, SIDES
 from vidreason.files import write_text
+from vidreason.provenance import commit
 from vidreason.training.loop import CPU_THREADS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,20 +111,24 @@ def main() -> None:
     if "paper" in names and not arguments.cuda:
         parser.error("--sizes paper needs --cuda: the models alone take 60 GB in float32")
     began = time.monotonic()
-    head, sections, summary = describe(arguments.cuda), [], []
+    head, sections, summary = [*describe(arguments.cuda), f"Commit {commit()[:12] or 'unknown'}"], [], []
+
+    def write(end: str) -> str:
+        page = ["# Results of the benchmarks", "", *(f"{line}." for line in head), "", INTRODUCTION, ""]
+        page += [table(("size", *SUMMARY.values()), summary), "", *sections, end]
+        text = "\n".join(page) + "\n"
+        write_text(arguments.out, text)
+        return text
+
     for name in names:
         size = SIZES[name]()
         rows = measure(size, arguments.parts, arguments.cuda, arguments.repeats or size.repeats)
         sections.append(section(size, rows))
         summary.append((name, *(shown_ratio(rows, part) for part in SUMMARY)))
-    page = ["# Results of the benchmarks", "", *(f"{line}." for line in head), "", INTRODUCTION, ""]
-    page += [table(("size", *SUMMARY.values()), summary), "", *sections]
+        write("Not finished: what is missing was not measured.")  # should a size be too large for the machine
     if "frames" in arguments.parts:
-        page += [frames_section(), ""]
-    page.append(f"Measured in {time.monotonic() - began:.0f} s by `python -m bench.run`.")
-    text = "\n".join(page) + "\n"
-    print(text)
-    write_text(arguments.out, text)
+        sections += [frames_section(), ""]
+    print(write(f"Measured in {time.monotonic() - began:.0f} s by `make bench`."))
 
 
 INTRODUCTION = f"""Ours against a naive schedule that works as the published training code does (`bench/naive.py`): how many

@@ -140,7 +140,7 @@ def write_sidecar(
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
             "code": code_digest(*modules),
-            "commit": _commit(),
+            "commit": commit(),
             "python": platform.python_version(),
             "versions": _versions(),
             "ranks": int(os.environ.get("WORLD_SIZE", "1")),
@@ -210,7 +210,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
     """Commit of the working tree, with `+changes` when files differ from it; empty outside a repository."""
     try:
         done = subprocess.run(
