@@ -111,7 +111,9 @@ def main() -> None:
     if "paper" in names and not arguments.cuda:
         parser.error("--sizes paper needs --cuda: the models alone take 60 GB in float32")
     began = time.monotonic()
-    head, sections, summary = [*describe(arguments.cuda), f"Commit {commit()[:12] or 'unknown'}"], [], []
+    head = [*describe(arguments.cuda), f"Commit {commit()[:12] or 'unknown'}"]
+    sections: list[str] = []
+    summary: list[tuple[str, ...]] = []
 
     def write(end: str) -> str:
         page = ["# Results of the benchmarks", "", *(f"{line}." for line in head), "", INTRODUCTION, ""]

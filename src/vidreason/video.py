@@ -2,15 +2,18 @@
 
 `scan` reads every packet of a file without decoding any, which gives the true duration, the number of frames and the
 time stamp of each (also where the frame rate varies), and shows a file that stops short of what its header promises.
-`decode_frames` then decodes the frames asked for and as few others as it can, with PyAV, and with decord where PyAV fails. Nothing here crashes on a bad file: `scan` returns a `Clip` whose status says why, `decode_frames` raises
-`VideoError` with a status.
+`decode_frames` then decodes the frames asked for and as few others as it can, with PyAV, and with decord where PyAV fails.
+Nothing here crashes on a bad file: `scan` returns a `Clip` whose status says why, `decode_frames` raises `VideoError` with a
+status.
 
 A folder of pictures `00001.jpg`, `00002.jpg`, ... is a video too, at `FOLDER_FPS` frames per second.
 """
 
+import bisect
 import contextlib
 import dataclasses
 import importlib.util
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,12 +63,15 @@ class Scan:
         clip: Status, duration, frame rate, number of frames, codec.
         times: float64 [frames], presentation time of every frame in seconds from the first, ascending; empty unless
             the status is `ok`.
-        keys: float64, times of the key frames, from which decoding can begin; ascending.
+        start: Time stamp of the first frame, in units of the stream's clock.
+        keys: Of every key frame, from which decoding can begin, its time in seconds and its stamps of showing and of
+            decoding; ascending.
     """
 
     clip: Clip
     times: np.ndarray
-    keys: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    start: int = 0
+    keys: Sequence[tuple[float, int, int]] = ()
 
 
 def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Clip:
@@ -165,22 +171,24 @@ def _scan_file(path: Path, key: str) -> Scan:
             raise VideoError(UNREADABLE, "no decoder for its codec")
         base = stream.time_base
         stamps: list[int] = []
-        keys: list[int] = []
+        keys: list[tuple[int, int]] = []
+        whole_count = 0
         last, ends = 0, {0: 0}  # end of the pictures, and of every stream
         with _as_video_error("while reading packets"):
             # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
             own = stream.index
             for packet in container.demux():
-                stamp = packet.dts if packet.pts is None else packet.pts
+                stamp = _stamp(packet)
                 if stamp is None or not packet.size:
                     continue
                 number, end = packet.stream_index, stamp + (packet.duration or 0)
                 ends[number] = max(end, ends.get(number, end))
+                whole_count += number == own  # edit lists hide some, which the header counts
                 if number == own and not packet.is_discard:
                     last = max(last, end) if stamps else end
                     stamps.append(stamp)
                     if packet.is_keyframe:
-                        keys.append(stamp)
+                        keys.append((stamp, stamp if packet.dts is None else packet.dts))
         container_end = max(float(end * container.streams[number].time_base) for number, end in ends.items())
         rate = float(stream.average_rate or 0)
         codec = stream.codec_context.name
@@ -195,13 +203,15 @@ def _scan_file(path: Path, key: str) -> Scan:
         clip = dataclasses.replace(
             clip, duration=duration, fps=rate or (len(stamps) / duration if duration > 0 else None)
         )
-        problem = _shortfall(len(stamps), stream.frames, duration, declared, container_end, whole)
+        problem = _shortfall(whole_count, stream.frames, duration, declared, container_end, whole)
     if duration <= 0:
         return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
     if problem:
         return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
-    times, key_times = ((np.array(part, dtype=np.int64) - start) * float(base) for part in (stamps, sorted(keys)))
-    return Scan(clip, times, key_times)
+    times = (np.array(stamps, dtype=np.int64) - start) * float(base)
+    return Scan(
+        clip, times, start, [(float((shown - start) * base), shown, decoded) for shown, decoded in sorted(keys)]
+    )
 
 
 def _shortfall(
@@ -316,53 +326,94 @@ def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int,
 
 
 def _decode_with_av(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray]:
-    """Decode with PyAV: from the last key frame before a frame, and on the way to it only what others depend on."""
+    """Decode with PyAV: with shortcuts, and what these do not find in order from the start."""
+    found: dict[int, np.ndarray] = {}
+    for shortcuts in (True, False):
+        missing = [index for index in wanted if index not in found]
+        if missing:
+            found |= _pass_over(path, missing, scanned, shortcuts)
+    missing = [index for index in wanted if index not in found]
+    if missing:
+        raise VideoError(UNREADABLE, f"no frame could be decoded at positions {missing}")
+    return found
+
+
+def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) -> dict[int, np.ndarray]:
+    """One pass over a file.
+
+    Args:
+        path: The file.
+        wanted: Positions, ascending.
+        scanned: What `scan` found in the file.
+        shortcuts: Begin at the last key frame before a frame, and on the way to it decode only what others depend on. What a
+            container finds when it is sought is checked: most go by the time of showing, some (MPEG-TS) by that of decoding,
+            which is earlier. If the first packet is not the key frame's or an earlier one, the other is tried, then the key
+            frames before.
+
+    Returns:
+        Those that were found.
+    """
     found: dict[int, np.ndarray] = {}
     times, waiting = scanned.times, list(wanted)
     half_frame = max(0.5 * float(np.min(np.diff(times))), _TICK) if len(times) > 1 else 1.0
+    key_times = [key[0] for key in scanned.keys] if shortcuts else []
     with _open(path) as container, _as_video_error(f"frames {wanted}"):
         stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # videos are decoded side by side
         base = float(stream.time_base)
-        origin = None if stream.start_time is None else stream.start_time * base
 
-        def pictures() -> Iterator[Any]:
+        def pictures(packets: Iterator[Any]) -> Iterator[Any]:
+            stream.codec_context.skip_frame = "DEFAULT"
             skips = False
-            for packet in container.demux(stream):
+            for packet in packets:
                 # A frame that no other depends on need not be decoded unless it is wanted or comes after.
-                early = origin is not None and packet.pts is not None and bool(waiting)
-                early = early and packet.pts * base - origin < times[waiting[0]] - half_frame
+                early = shortcuts and packet.pts is not None and bool(waiting)
+                early = early and (packet.pts - scanned.start) * base < times[waiting[0]] - half_frame
                 if early != skips:
                     stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
                     skips = early
                 yield from packet.decode()
 
-        position = -1.0
-        frames = pictures()
+        def sought(number: int) -> Iterator[Any]:
+            """Pictures from a key frame on, or from one before it."""
+            for _, shown, decoded in reversed(scanned.keys[1 : number + 1]):
+                for stamp in (shown, decoded):
+                    container.seek(stamp, stream=stream, backward=True)
+                    packets = container.demux(stream)
+                    packet = next(packets, None)
+                    if packet is not None and packet.size and _stamp(packet) <= shown:
+                        return pictures(itertools.chain([packet], packets))
+            container.seek(_BEGINNING, stream=stream, backward=True)
+            return pictures(container.demux(stream))
+
+        position, frames = 0.0, pictures(container.demux(stream))
         while waiting:
             target = float(times[waiting[0]])
-            key = scanned.keys[: np.searchsorted(scanned.keys, target + _TICK)][-1:]
-            if origin is not None and len(key) and key[0] > position + half_frame and key[0] > 0:
-                container.seek(round((float(key[0]) + origin) / base), stream=stream, backward=True)
-                frames = pictures()
-                position = float(key[0])  # so that it is sought once
+            key = bisect.bisect_right(key_times, target + _TICK) - 1
+            if key > 0 and key_times[key] > position + half_frame:
+                position, frames = key_times[key], sought(key)
             frame = next(frames, None)
             if frame is None:
                 break
             if frame.pts is None:
                 continue
-            stamp = frame.pts * base
-            origin = stamp if origin is None else origin
-            position = max(position, stamp - origin)
-            if stamp - origin >= target - half_frame:
+            stamp = (frame.pts - scanned.start) * base
+            position = max(position, stamp)
+            if stamp >= target - half_frame:
                 picture = _upright(frame)
                 # Some streams lack a frame that the packets announced: the next one shown stands for it.
-                while waiting and times[waiting[0]] <= stamp - origin + half_frame:
+                while waiting and times[waiting[0]] <= stamp + half_frame:
                     found[waiting.pop(0)] = picture
-    if waiting:
-        raise VideoError(UNREADABLE, f"no frame could be decoded at positions {waiting}")
     return found
 
 
+def _stamp(packet: Any) -> Any:
+    """When a packet is shown; where the container does not say (AVI), when it is decoded."""
+    return packet.dts if packet.pts is None else packet.pts
+
+
+_BEGINNING = -(2**62)
+"""A time stamp before any other."""
 _TICK = 1e-5
 """Smallest difference of time stamps that counts, in seconds."""
 
