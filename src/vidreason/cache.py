@@ -46,6 +46,7 @@ class RolloutCache:
         Returns:
             Keys and values to attend to: those given, in the prefill; then [rows, H, extent, d].
         """
+        key = key.to(value.dtype)  # autocast's rotation leaves it in float32, which attention would cast every time
         if layer == self._filled:
             self._lay_out(key, value)
             return key, value

@@ -32,13 +32,23 @@ class Decoder:
             capacity: Most positions of a row, prompt and completion together.
             recorded: Whether steps are CUDA graphs.
         """
-        self.model, self.cache, self._recorded = model, RolloutCache(capacity), recorded
+        # Decoders are kept by their models, which must not be kept by them.
+        self._model, self.cache, self._recorded = weakref.ref(model), RolloutCache(capacity), recorded
+        self._pool = torch.cuda.graph_pool_handle() if recorded else None
         self._token = torch.zeros(rows, 1, dtype=torch.int64, device=model.device)
         self._position = torch.zeros_like(self._token)
         self._seen = torch.zeros(rows, 1, 1, capacity, dtype=torch.bool, device=model.device)
         self._logits = torch.zeros(0)
         self._autocast = torch.is_autocast_enabled(model.device.type)
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+
+    @property
+    def model(self) -> TinyLlavaVideo:
+        """The model."""
+        model = self._model()
+        if model is None:
+            raise ReferenceError("the model of this decoder is gone")
+        return model
 
     def serves(self, rows: int, positions: int) -> bool:
         """Whether there is room for so much, and what was recorded is what would be computed now."""
@@ -139,7 +149,7 @@ class Decoder:
             if not self._logits.numel():
                 self._logits = logits.new_zeros(len(self._token), logits.shape[-1])
             self._graphs[shape] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graphs[shape]):
+            with torch.cuda.graph(self._graphs[shape], pool=self._pool):
                 self._logits[: shape[0]] = self._forward()
         self._graphs[shape].replay()
         return self._logits
@@ -159,12 +169,15 @@ def decoder_for(model: TinyLlavaVideo, rows: int, positions: int) -> Decoder:
     """
     if model.device.type != "cuda":
         return Decoder(model, rows, positions, recorded=False)
-    # Weights that DeepSpeed deals out (ZeRO-3) stand elsewhere every time they are gathered.
-    recorded = not any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    # Weights that DeepSpeed deals out (ZeRO-3) stand elsewhere every time they are gathered, and so do the copies in half
+    # precision that autocast makes of float32 matrices.
+    cast = torch.is_autocast_enabled("cuda") and next(model.head.parameters()).dtype == torch.float32
+    recorded = not cast and not any(hasattr(parameter, "ds_id") for parameter in model.parameters())
     if not recorded:
         return Decoder(model, rows, positions, recorded=False)
     kept = _decoders.get(model)
     if kept is None or not kept.serves(rows, positions):
+        del kept
         _decoders.pop(model, None)  # its memory is given back before more is taken
         kept = _decoders[model] = Decoder(model, rows, -(-positions // GRAIN) * GRAIN, recorded=True)
     return kept

@@ -59,6 +59,10 @@ class Completions:
         """Bool [N, T], true on the tokens that count (the first end of sequence included)."""
         return torch.arange(self.ids.shape[1], device=self.ids.device)[None] < self.lengths[:, None]
 
+    def to(self, device: torch.device) -> "Completions":
+        """The same on a device."""
+        return Completions(self.ids.to(device), self.lengths.to(device), self.finished.to(device))
+
     def split(self, size: int) -> list["Completions"]:
         """Parts of `size` rows each."""
         parts = zip(self.ids.split(size), self.lengths.split(size), self.finished.split(size), strict=True)
@@ -160,12 +164,13 @@ def generate(
     logits = decoder.prefill(embeds, mask, group)  # [N, V]
 
     device = logits.device
+    random = None if random is None else random.to(device)
     ids = torch.full((rows, decoding.max_new_tokens), end, dtype=torch.int64, device=device)
     lengths = torch.full((rows,), decoding.max_new_tokens, dtype=torch.int64, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
     active = torch.arange(rows, device=device)  # number of the rollout in every row of the decoder
     for step in range(decoding.max_new_tokens):
-        token = choose_tokens(logits, decoding, random[active.cpu(), step] if random is not None else None)
+        token = choose_tokens(logits, decoding, None if random is None else random[active, step])
         ids[active, step] = token
         ended = token == end
         if ended.any():

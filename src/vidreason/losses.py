@@ -57,7 +57,7 @@ def chunked_log_probs(
     """Log-probability of each token, without all the logits ever standing in memory together.
 
     Tokens are taken in chunks of at most `limit` logits. Where there are several, no chunk's logits are kept for the
-    backward pass; they are computed again there.
+    backward pass; they are computed again there. Weights that DeepSpeed deals out (ZeRO-3) are the exception: one chunk.
 
     Args:
         head: From hidden states to logits over V tokens.
@@ -80,7 +80,8 @@ def chunked_log_probs(
 
     vocabulary = int(head.out_features)  # type: ignore[arg-type]
     rows = max(1, limit // vocabulary)
-    if len(ids) <= rows:
+    # Under ZeRO-3 every call gathers the head from all processes, which have other numbers of tokens: one call each.
+    if len(ids) <= rows or any(hasattr(weight, "ds_id") for weight in head.parameters()):
         return chunk(hidden, ids)
     parts = zip(hidden.split(rows), ids.split(rows), strict=True)
     if not torch.is_grad_enabled():

@@ -10,6 +10,7 @@ from tests.unit import micro
 from vidreason.decoder import GRAIN
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.log_probs import completion_log_probs
+from vidreason.training.reference import halved_copy, refresh
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 NEVER = -1
@@ -53,10 +54,27 @@ def test_new_weights_are_heard(prompts):
     assert torch.equal(after.ids, fresh.ids)
 
 
+def test_half_precision_is_recorded_and_heard_again(prompts):
+    """Under autocast from matrices in bf16, twice, with the weights moved in between."""
+    model = micro.model().cuda()
+    halved = halved_copy(model)
+    for _ in range(2):
+        with torch.autocast("cuda", torch.bfloat16):
+            recorded = said(halved, prompts, 12, NEVER)
+            plain = said(halved_copy(model), prompts, 12, NEVER)
+        assert torch.equal(recorded.ids, plain.ids)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.1)
+        refresh(halved, model)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("flash_attn") is None, reason="needs flash-attn")
-def test_flash_attention_sees_the_same(prompts):
-    lengths = torch.tensor([3, 1, 6, 2, 5, 4], device="cuda")
-    ids = torch.randint(5, 300, (6, 6), generator=torch.Generator().manual_seed(1)).cuda()
+@pytest.mark.parametrize("longest", [6, 300])
+def test_flash_attention_sees_the_same(prompts, longest):
+    """Also where completions are longer than the longest prompt."""
+    lengths = torch.tensor([3, 1, longest, 2, 5, 4], device="cuda")
+    ids = torch.randint(5, 300, (6, longest), generator=torch.Generator().manual_seed(1)).cuda()
     completions = Completions(ids, lengths, torch.ones(6, dtype=torch.bool, device="cuda"))
     model = micro.model().cuda()
     exact = completion_log_probs(model, prompts, None, completions, 3)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.unit import micro
+from vidreason import losses
 from vidreason.rewards import Reward
 from vidreason.training import grpo, loop, sft
 from vidreason.training.grpo import train_grpo
@@ -49,6 +50,7 @@ def train(method: str, folder: Path, name: str, changes: dict) -> Path:
 
 if __name__ == "__main__":
     loop.CPU_THREADS = 1  # there are several of us
+    losses.chunked_log_probs.__defaults__ = (2048,)  # a few tokens' logits at a time, so that there are several chunks
     changes = json.loads(sys.argv[4])
     if "fail_at" in changes:
         fail_at(changes.pop("fail_at"))

@@ -22,7 +22,7 @@ def decoder():
         embeds, mask = model.embed(prompts, None)
         made = decoder_for(model, 6, 7 + 5)
         made.first = made.prefill(embeds, mask, 3)
-    made.prompts = prompts
+    made.prompts, made.kept = prompts, model  # which a decoder does not keep alive
     return made
 
 

@@ -27,6 +27,7 @@ class Run:
     def __init__(self, folder, settings=SETTINGS, identity="the run"):
         self.metrics, self.state = folder / "out" / "metrics.jsonl", folder / "state"
         self.settings, self.identity = settings, identity
+        self.title = "test"
         self.steps: list[int] = []
         self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
         generator = torch.Generator().manual_seed(1)
@@ -53,7 +54,15 @@ class Run:
             return {"weight": float(next(self.model.parameters()).detach().sum())}, 5
 
         run_steps(
-            self.model, self.settings, steps, step_function, self.metrics, self.state, self.identity, "test", validate
+            self.model,
+            self.settings,
+            steps,
+            step_function,
+            self.metrics,
+            self.state,
+            self.identity,
+            self.title,
+            validate,
         )
         return self
 
@@ -236,8 +245,9 @@ class TestDivergence:
 def test_too_little_memory_names_the_settings_that_need_less(tmp_path):
     """A real refusal of the allocator; the states of the steps before stay."""
     run = Run(tmp_path)
+    run.title = "grpo"
     with pytest.raises(
-        MemoryError, match=r"out of memory\. test: step 7: .*micro_batch.*gradient_checkpointing.*rollout_batch"
+        MemoryError, match=r"out of memory\. grpo: step 7: .*micro_batch.*rollout_batch.*gradient_checkpointing"
     ):
         run.go(change=lambda step, loss: torch.empty(2**46) if step == 7 else loss)
     assert run.states == ["step00000003", "step00000006"]

@@ -147,12 +147,15 @@ def packed_attention(
     """
     if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    # Under autocast the rotation leaves queries and keys in float32.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     kernel = _varlen_kernel() if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) else None
     if kernel is not None:
         queries, keys, places = packing.segments
-        longest = max(packing.prompt_lengths), max(packing.prompt_lengths) + max(packing.completion_lengths)
+        longest = max(*packing.prompt_lengths, *packing.completion_lengths)
+        reach = max(packing.prompt_lengths) + max(packing.completion_lengths, default=0)
         flat = (part[0].transpose(0, 1) for part in (query, key[:, :, places], value[:, :, places]))  # [tokens, H, d]
-        out = kernel(*flat, queries, keys, *longest, softmax_scale=options.get("scaling"), causal=True)
+        out = kernel(*flat, queries, keys, longest, reach, softmax_scale=options.get("scaling"), causal=True)
         return out[None], None
 
     def gathered(part: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from vidreason.context import fits
 from vidreason.files import read_jsonl
 from vidreason.frames import FrameStore
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
-from vidreason.inputs import clips_of, encode_clips, encode_questions, prompts_of, read_clips
+from vidreason.inputs import prompts_of
 from vidreason.log_probs import completion_log_probs
 from vidreason.losses import LengthNorm, grpo_loss
 from vidreason.model import TinyLlavaVideo, save_checkpoint
@@ -31,9 +31,9 @@ from vidreason.phases import phase
 from vidreason.records import OK, Question
 from vidreason.rewards import Reward, RewardRules, reward, rules_for
 from vidreason.training.batches import EpochBatches
-from vidreason.training.loop import ALONE, Backward, Metrics, Optimisation, load_for_training, run_steps
+from vidreason.training.loop import ALONE, Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
 from vidreason.training.ranks import Ranks, start_ranks
-from vidreason.training.reference import halve, halved_copy, on_device, reference_of, refresh
+from vidreason.training.reference import halve, halved_copy, on_device, put_off, reference_of, refresh
 from vidreason.training.update import whole_weights
 
 STEP_QUESTIONS = 0x6B90
@@ -132,6 +132,8 @@ def train_grpo(
     sampler = None
     if optimisation.precision == "bf16" and optimisation.deepspeed is None:
         reference, sampler = reference and halve(reference), halved_copy(policy)
+    if reference is not None and settings.offload_reference:
+        put_off(reference)
     store = FrameStore(frames)
 
     def answerable(question: Question) -> bool:
@@ -139,11 +141,8 @@ def train_grpo(
         return fits(prompt, policy.config, settings.max_new_tokens)
 
     batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS), answerable)
-    seen = [
-        question
-        for question in read_jsonl(validation, Question)
-        if store.status(question.clip) == OK and answerable(question)
-    ]
+    asked = read_jsonl(validation, Question)
+    seen = [question for question in asked if store.status(question.clip) == OK and answerable(question)]
     held_out = seen[: settings.validation_limit][ranks.rank :: ranks.count]
 
     def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
@@ -154,7 +153,10 @@ def train_grpo(
         return loss, {**row, **batches.left_out}
 
     def validate(step: int) -> tuple[Metrics, int]:
-        return validation_metrics(policy, tokenizer, store, held_out, spec, settings, rules), len(held_out)
+        if sampler is not None:
+            refresh(sampler, policy)
+        found = validation_metrics(sampler or policy, tokenizer, store, held_out, spec, settings, rules)
+        return found | {"left_out": float(len(asked) - len(seen))}, len(held_out)
 
     run_steps(
         policy,
@@ -175,7 +177,7 @@ def train_grpo(
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """One question with its G completions, as it travels between processes.
+    """One question with its G completions, in the host's memory, as it travels between processes.
 
     Attributes:
         question: The question.
@@ -213,13 +215,14 @@ def grpo_step(
 
     Every clip goes through the frozen tower once; sampling, policy and reference connect what it saw. The random numbers
     of a question's rollouts and of its advantages' noise are named by seed, step and question, so they do not depend on
-    the other questions of the batch. Groups are dealt out anew among the processes once their lengths are known.
+    the other questions of the batch. With several questions a process, groups are dealt out anew once their lengths are
+    known; a process encodes the clip of a group that it is given.
 
     Returns:
         The loss, and the step's metrics.
     """
     prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
-    seen = _encoded(policy, store, batch)
+    seen = encoded(policy, store, batch)
     if sampler is not None:
         refresh(sampler, policy)
     completions = _rollouts(sampler or policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
@@ -237,16 +240,10 @@ def grpo_step(
     parts = zip(batch, prompts, completions.split(settings.rollouts), advantages.split(settings.rollouts), strict=True)
     groups = [Group(*part) for part in parts]
     groups = ranks.dealt(groups, [group.tokens for group in groups])
-    seen |= _encoded(policy, store, [group.question for group in groups if group.question.clip not in seen])
+    seen |= encoded(policy, store, [group.question for group in groups if group.question.clip not in seen])
     loss, kl = _learn(policy, reference, groups, seen, spec["gradient_checkpointing"], settings, tokenizer, backward)
     flat = total.reshape(-1, settings.rollouts).std(dim=1) == 0
     return loss, {**summary(rewards, completions), "kl": kl, "zero_variance": float(flat.float().mean())}
-
-
-def _encoded(policy: TinyLlavaVideo, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
-    """What the vision tower sees in the clips of questions: clip -> [N, Dv]."""
-    clips = clips_of(questions)
-    return dict(zip(clips, encode_clips(policy, read_clips(store, clips)), strict=True)) if clips else {}
 
 
 def _rollouts(
@@ -294,7 +291,7 @@ def _learn(
 
     def log_probs(model: TinyLlavaVideo, part: Sequence[Group], recompute: bool = False) -> torch.Tensor:
         videos = model.connect(torch.stack([seen[group.question.clip] for group in part]))
-        told = Completions.concatenated([group.completions for group in part], tokenizer.eos_token_id)
+        told = _told(part, tokenizer).to(model.device)
         return completion_log_probs(model, [group.prompt for group in part], videos, told, settings.rollouts, recompute)
 
     size = settings.micro_batch or len(groups)
@@ -305,7 +302,7 @@ def _learn(
     for part, ref_logp in zip(parts, ref_logps, strict=True):
         with phase("score"):
             logp = log_probs(policy, part, recompute)
-            told = Completions.concatenated([group.completions for group in part], tokenizer.eos_token_id)
+            told = _told(part, tokenizer).to(logp.device)
             result = grpo_loss(
                 logp,
                 ref_logp,
@@ -321,6 +318,11 @@ def _learn(
             backward(share * result.loss, part is parts[-1])
         loss, kl = loss + share * float(result.loss.detach()), kl + share * float(result.kl)
     return loss, kl
+
+
+def _told(groups: Sequence[Group], tokenizer: PreTrainedTokenizerBase) -> Completions:
+    """The completions of several groups."""
+    return Completions.concatenated([group.completions for group in groups], tokenizer.eos_token_id)
 
 
 def reward_rules(spec: dict[str, Any]) -> RewardRules:
@@ -369,12 +371,13 @@ def validation_metrics(
     """Greedy answers to the held-out questions; nothing where there are none."""
     greedy = Decoding(settings.max_new_tokens, temperature=0.0)
     rows: list[tuple[Metrics, int]] = []
-    size = settings.batch_size * settings.rollouts
+    size = (settings.rollout_batch or settings.batch_size) * settings.rollouts
     with torch.no_grad():
         for start in range(0, len(held_out), size):
             batch = held_out[start : start + size]
             prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
-            videos = encode_questions(policy, store, batch)
+            clips = encoded(policy, store, batch)
+            videos = policy.connect(torch.stack([clips[question.clip] for question in batch]))
             completions = generate(policy, prompts, videos, greedy, tokenizer.eos_token_id)
             rows.append((summary(rewards_of(tokenizer, completions, batch, 1, rules), completions), len(batch)))
     keys = rows[0][0] if rows else ()

@@ -12,7 +12,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from vidreason.frames import FrameStore
+from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.phases import phase
+from vidreason.records import Question
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
@@ -38,13 +41,15 @@ ALONE = Ranks()
 CPU_THREADS = 2
 """Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
 of the result and not the machine's to choose."""
-
-
-LESS_MEMORY = (
-    "in methods.sft or methods.grpo lower micro_batch (questions whose gradient is computed together), set "
-    "gradient_checkpointing: true, lower rollout_batch (questions sampled together), set offload_reference: true, or let "
-    "deepspeed share the optimiser's state over more GPUs or put it off (zero_stage, offload_optimizer)"
-)
+LESS_MEMORY = {
+    "sft": "in methods.sft lower micro_batch (questions whose gradient is computed together), set gradient_checkpointing: "
+    "true, or let deepspeed share the optimiser's state over more GPUs or put it off (zero_stage, offload_optimizer)",
+    "grpo": "in methods.grpo lower micro_batch (questions whose gradient is computed together) and rollout_batch (questions "
+    "sampled together), set gradient_checkpointing and offload_reference: true, or let deepspeed share the optimiser's "
+    "state over more GPUs or put it off (zero_stage, offload_optimizer)",
+    "base": "lower batch_size of the stages of base",
+}
+"""Title of a training -> the settings that need less memory."""
 
 
 class DivergedError(RuntimeError):
@@ -158,7 +163,7 @@ def run_steps(
         for step in bar:
             began = time.monotonic()
             rate = optimisation.rate(step, steps)
-            with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY}"):
+            with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
                 with half:
                     loss, row = step_function(step, updater.backward)
                 with phase("update"):
@@ -174,7 +179,8 @@ def run_steps(
             bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
             done = step + 1
             if validate is not None and _due(optimisation.validate_every, done, steps):
-                with half, whole_weights(model):
+                advice = LESS_MEMORY.get(title, "take less at a time")
+                with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
                     found, questions = validate(done)
                 log.write("validation", done, ranks.mean(found, questions))
             if optimisation.save_every and done % optimisation.save_every == 0 and done < steps:
@@ -218,6 +224,16 @@ def load_for_training(init: Path, optimisation: Optimisation) -> tuple[TinyLlava
     model, tokenizer = load_checkpoint(init, PRECISIONS[optimisation.precision if dealt_out else "fp32"])
     model.freeze_vision()
     return model.to(compute_device()).eval(), tokenizer
+
+
+def encoded(model: TinyLlavaVideo, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
+    """What the vision tower sees in the clips of a process's questions: clip -> [N, Dv].
+
+    Processes have other numbers of clips, so where ZeRO-3 has dealt the tower out it is gathered once for all of them.
+    """
+    clips = clips_of(questions)
+    with whole_weights(model.vision_tower):
+        return dict(zip(clips, encode_clips(model, read_clips(store, clips)), strict=True)) if clips else {}
 
 
 def _due(every: int, done: int, steps: int) -> bool:

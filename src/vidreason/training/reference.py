@@ -48,23 +48,35 @@ def _linears(model: TinyLlavaVideo) -> list[nn.Linear]:
     return [module for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
 
 
+def put_off(reference: TinyLlavaVideo) -> TinyLlavaVideo:
+    """Move a reference to the host's memory, but for the tower, which is the policy's."""
+    parts: list[nn.Module] = [reference.language_model, reference.connector]
+    for part in parts:
+        part.to("cpu")
+    return reference
+
+
 @contextlib.contextmanager
 def on_device(reference: TinyLlavaVideo | None, device: torch.device, wanted: bool) -> Iterator[None]:
-    """Have the reference on a device for some passes, and in the host's memory again afterwards.
+    """Have a reference that was `put_off` on a device for some passes.
+
+    Its weights never change, so the host's copy stays and the device's is dropped.
 
     Args:
-        reference: The policy from `reference_of`; None for none.
+        reference: None for none.
         device: Where its passes run.
         wanted: False leaves it where it is.
     """
     if reference is None or not wanted:
         yield
         return
-    own: list[torch.nn.Module] = [reference.language_model, reference.connector]
-    for part in own:
-        part.to(device)
+    parts: list[nn.Module] = [reference.language_model, reference.connector]
+    tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+    kept = {id(tensor): (tensor, tensor.data) for tensor in tensors}
+    for tensor, data in kept.values():
+        tensor.data = data.to(device)
     try:
         yield
     finally:
-        for part in own:
-            part.to("cpu")
+        for tensor, data in kept.values():
+            tensor.data = data

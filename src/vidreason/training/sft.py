@@ -9,14 +9,14 @@ from transformers import PreTrainedTokenizerBase
 
 from vidreason.context import fits
 from vidreason.frames import FrameStore
-from vidreason.inputs import encode_questions, query_text
+from vidreason.inputs import query_text
 from vidreason.log_probs import label_log_probs
 from vidreason.losses import IGNORE_INDEX
 from vidreason.model import TinyLlavaVideo, save_checkpoint
 from vidreason.model.prompts import is_ignored, sft_example
 from vidreason.records import Question
 from vidreason.training.batches import EpochBatches
-from vidreason.training.loop import Backward, Metrics, Optimisation, load_for_training, run_steps
+from vidreason.training.loop import Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
 from vidreason.training.ranks import start_ranks
 from vidreason.training.update import whole_weights
 
@@ -67,7 +67,8 @@ def train_sft(
         size, found, untaught = spec["micro_batch"] or len(batch), 0.0, 0
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
-            videos = encode_questions(model, store, part)
+            clips = encoded(model, store, part)
+            videos = model.connect(torch.stack([clips[question.clip] for question in part]))
             with model.recomputed(spec["gradient_checkpointing"]):
                 loss, tokens, without = batch_loss(model, tokenizer, part, videos, spec["answer"])
             loss = loss * (share * tokens / total)

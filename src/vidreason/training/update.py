@@ -257,6 +257,8 @@ def whole_weights(model: torch.nn.Module, changed: bool = False) -> Iterator[Non
         return
     import deepspeed
 
+    if not changed:  # those that are whole already, in a block around this one, have to stay so when this one ends
+        dealt = [parameter for parameter in dealt if parameter.ds_status.name != "AVAILABLE"]  # type: ignore[attr-defined]
     with deepspeed.zero.GatheredParameters(dealt, modifier_rank=0 if changed else None), _without_hooks(model):
         yield
 
