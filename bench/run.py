@@ -110,6 +110,10 @@ def main() -> None:
         parser.error("--cuda: torch sees no CUDA device")
     if "paper" in names and not arguments.cuda:
         parser.error("--sizes paper needs --cuda: the models alone take 60 GB in float32")
+    if arguments.repeats is not None and arguments.repeats < 1:
+        parser.error(f"--repeats {arguments.repeats}: at least 1")
+    if not arguments.out.absolute().parent.is_dir():
+        parser.error(f"--out {arguments.out}: there is no such folder")
     began = time.monotonic()
     head = [*describe(arguments.cuda), f"Commit {commit()[:12] or 'unknown'}"]
     sections: list[str] = []

@@ -8,6 +8,7 @@ Letters: F frames of a clip, S height and width.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -242,11 +243,12 @@ class FrameStore:
     def _add(self, path: Path) -> None:
         """Take one shard into the index."""
         listed = read_jsonl(clips_path_of(path), Clip)
-        file = pq.ParquetFile(path)
-        self._open[path] = file
         held = {}
-        for group in range(file.num_row_groups):
-            held[file.read_row_group(group, columns=["clip"])["clip"][0].as_py()] = group
+        with _as_damaged(path):
+            file = pq.ParquetFile(path)
+            self._open[path] = file
+            for group in range(file.num_row_groups):
+                held[file.read_row_group(group, columns=["clip"])["clip"][0].as_py()] = group
         readable = {clip.clip for clip in listed if clip.status == OK}
         if readable != set(held):
             odd = sorted(readable ^ set(held))[:5]
@@ -281,7 +283,8 @@ class FrameStore:
         if clip not in self._place:
             raise KeyError(f"clip {clip!r} has no frames: {known.status} ({known.detail})")
         path, group = self._place[clip]
-        columns = self._open[path].read_row_group(group).to_pydict()
+        with _as_damaged(path):
+            columns = self._open[path].read_row_group(group).to_pydict()
         for position, (pixels, digest) in enumerate(zip(columns["pixels"], columns["sha256"], strict=True)):
             if hashlib.sha256(pixels).hexdigest() != digest:
                 raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
@@ -298,6 +301,17 @@ class FrameStore:
         if clip not in self.clips:
             raise KeyError(f"clip {clip!r} is in none of the {len(self._open)} shards; extract its frames first")
         return self.clips[clip]
+
+
+@contextlib.contextmanager
+def _as_damaged(path: Path) -> Iterator[None]:
+    """Turn what pyarrow says of a damaged file into an error that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path}: not a whole frame table ({error}); extract it again") from error
 
 
 def clips_path_of(frames_path: str | Path) -> Path:

@@ -19,6 +19,10 @@ from vidreason.decoder import decoder_for
 from vidreason.model import TinyLlavaVideo
 
 
+class NotFiniteError(ValueError):
+    """Logits that are not numbers: the weights have diverged, or are not those of this model."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoding:
     """How tokens are chosen.
@@ -116,10 +120,10 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, uniform: torch.Tenso
         int64 [N].
 
     Raises:
-        ValueError: Logits are not finite: the weights have diverged.
+        NotFiniteError: Logits are not finite.
     """
     if not torch.isfinite(logits).all():
-        raise ValueError("logits are not finite: the weights have diverged (lower the learning rate)")
+        raise NotFiniteError("logits are not finite: the weights have diverged")
     if decoding.temperature == 0 or uniform is None:
         return logits.argmax(dim=-1)
     top, tokens = logits.float().topk(min(decoding.top_k or logits.shape[-1], logits.shape[-1]), dim=-1)

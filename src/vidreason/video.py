@@ -35,6 +35,8 @@ FOLDER_FPS = 3.0
 """Frame rate of a folder of pictures. Source: MVBench's tvqa folder `frames_fps3_hq`."""
 PICTURE_FORMATS = ("image2", "gif")
 """FFmpeg's names of the formats of pictures, beside those that end in `_pipe`."""
+SKIPPABLE = ("h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9")
+"""Decoders that skip frames from one packet to the next; that of AV1 decides once for the whole file."""
 SLACK_SECONDS = 0.5
 """A stream may end this much before its container says so: audio is often a little longer than the pictures."""
 SLACK_FRACTION = 0.02
@@ -309,20 +311,28 @@ def _decode_folder(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
 
 
 def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int, np.ndarray] | None:
-    """Decode with decord; None where it is not installed, fails, or counts other frames than the packets show."""
+    """Decode with decord, in order from the start, since what it seeks may be another frame.
+
+    Returns:
+        None where it is not installed, fails, or counts other frames than the packets show.
+    """
     if importlib.util.find_spec("decord") is None:
         return None
     import decord
 
+    found = {}
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         if len(reader) != frames:
             return None
-        pictures = reader.get_batch(wanted).asnumpy()
-    # decord raises RuntimeError for files it cannot open and DECORDError, an Exception of its own, for the rest.
-    except (RuntimeError, decord.DECORDError):
+        for index in range(wanted[-1] + 1):
+            picture = reader.next()
+            if index in wanted:
+                found[index] = picture.asnumpy()
+    # decord raises RuntimeError for files it cannot open, DECORDError, an Exception of its own, for the rest.
+    except (RuntimeError, StopIteration, decord.DECORDError):
         return None
-    return dict(zip(wanted, pictures, strict=True))
+    return found
 
 
 def _decode_with_av(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray]:
@@ -360,6 +370,7 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
     with _open(path) as container, _as_video_error(f"frames {wanted}"):
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # videos are decoded side by side
+        skippable = shortcuts and stream.codec_context.name in SKIPPABLE
         base = float(stream.time_base)
 
         def pictures(packets: Iterator[Any]) -> Iterator[Any]:
@@ -367,7 +378,7 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
             skips = False
             for packet in packets:
                 # A frame that no other depends on need not be decoded unless it is wanted or comes after.
-                early = shortcuts and packet.pts is not None and bool(waiting)
+                early = skippable and packet.pts is not None and bool(waiting)
                 early = early and (packet.pts - scanned.start) * base < times[waiting[0]] - half_frame
                 if early != skips:
                     stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
@@ -399,6 +410,8 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
                 continue
             stamp = (frame.pts - scanned.start) * base
             position = max(position, stamp)
+            if shortcuts and stamp > target + half_frame:
+                break  # a shortcut has missed it; only in order can a frame that is lacking be told from one that was missed
             if stamp >= target - half_frame:
                 picture = _upright(frame)
                 # Some streams lack a frame that the packets announced: the next one shown stands for it.

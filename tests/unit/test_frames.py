@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.unit import micro
 from vidreason.files import read_jsonl, write_jsonl
 from vidreason.frames import FrameStore, extract_frames, frame_indices, take_frames
 from vidreason.indices import segment_indices, uniform_indices
@@ -185,3 +186,13 @@ def test_a_store_refuses_what_was_changed(root, tmp_path):
 def test_a_wrong_shard_is_refused(root, tmp_path):
     with pytest.raises(ValueError, match="shard 2 of 2"):
         extract_frames([], root, tmp_path / "f.parquet", tmp_path / "f.jsonl", count=4, size=8, shard=2, shards=2)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: b"", lambda content: content[: len(content) // 2], lambda content: b"x" * 99]
+)
+def test_a_damaged_table_is_named(tmp_path, damage):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"shard0\.parquet: not a whole frame table .*; extract it again"):
+        FrameStore([path])

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, read_json_lines
+from vidreason.generation import NotFiniteError
 from vidreason.training.checkpoint import KEPT, discard_states
 from vidreason.training.loop import DivergedError, Optimisation, run_steps
 from vidreason.training.metrics import BOARD, LIVE
@@ -229,6 +230,15 @@ class TestDivergence:
         assert not run.metrics.exists()
         rows = read_json_lines(run.state / LIVE)
         assert all(math.isfinite(value) for row in rows for value in row.values() if not isinstance(value, str))
+
+    def test_so_it_does_where_nothing_can_be_sampled(self, tmp_path):
+        def diverged(step, loss):
+            if step == 7:
+                raise NotFiniteError("logits are not finite: the weights have diverged")
+            return loss
+
+        with pytest.raises(DivergedError, match=r"test: step 7: logits are not finite.*learning_rate \(0.05\).*state"):
+            Run(tmp_path).go(change=diverged)
 
     def test_the_weights_stay_finite(self, tmp_path):
         run = Run(tmp_path)

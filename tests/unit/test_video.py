@@ -97,6 +97,8 @@ MPEG4, MPEG2 = ("mpeg4", "-g", "12", "-bf", "2"), ("mpeg2video", "-g", "12", "-b
 B_FRAMES = [
     *((suffix, codec) for suffix in ("mp4", "mkv", "avi", "ts") for codec in ((*H264, *CLOSED), H264, MPEG4)),
     ("mpg", MPEG2),
+    ("mp4", ("libsvtav1", "-preset", "12", "-g", "15")),  # frames that are never shown; a decoder of other habits
+    ("mkv", ("libx264", "-x264-params", "intra-refresh=1:keyint=20")),  # key frames that are none
 ]
 
 

@@ -133,7 +133,7 @@ class Journal:
     def _tell_others(self) -> None:
         """Say which journals of this shard are not used."""
         for other in sorted(self.path.parent.glob("*.jsonl")):
-            if other != self.path:
+            if other != self.path and other.is_file():
                 done = max(0, other.read_bytes().count(b"\n") - 1)
                 print(
                     f"{other}: {done} batches were answered under other settings, inputs or code. They are set aside: "

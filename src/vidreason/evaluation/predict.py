@@ -24,7 +24,7 @@ from vidreason.context import fits, most_positions, prompt_positions
 from vidreason.evaluation.journal import Journal
 from vidreason.files import read_jsonl, sha256_text, write_aside, write_jsonl
 from vidreason.frames import FrameStore, clips_path_of
-from vidreason.generation import Decoding, generate, rollout_seed
+from vidreason.generation import Decoding, NotFiniteError, generate, rollout_seed
 from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
 from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaConfig, TinyLlavaVideo, compute_device, load_checkpoint
@@ -268,6 +268,7 @@ def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[st
 
     Raises:
         KeyError: A clip is in none of the frame tables.
+        NotFiniteError: The weights give no numbers.
         MemoryError: A batch does not fit into memory; the message names it and what makes it smaller.
         ValueError: The journal holds other questions than this shard.
     """
@@ -294,9 +295,12 @@ def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[st
                     f"{asking.decoding.max_new_tokens} tokens. Lower {asking.key}, now {asking.batch_size} (it decides which "
                     f"questions are computed together, so the answers are begun afresh)"
                 ):
-                    spoken = (
-                        _speak(model, tokenizer, usable, plan.prompts, pixels, asking, shard.seed) if usable else {}
-                    )
+                    try:
+                        spoken = (
+                            _speak(model, tokenizer, usable, plan.prompts, pixels, asking, shard.seed) if usable else {}
+                        )
+                    except NotFiniteError as error:
+                        raise NotFiniteError(f"{shard.weights}: batch {number} of {len(batches)}: {error}") from error
                 rows = [
                     row
                     for question in batch

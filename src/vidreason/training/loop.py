@@ -21,6 +21,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.frames import FrameStore
+from vidreason.generation import NotFiniteError
 from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
@@ -138,7 +139,7 @@ def run_steps(
         ranks: The processes of the run.
 
     Raises:
-        DivergedError: The loss or the gradient norm is not finite; the last good state is kept.
+        DivergedError: A logit, the loss or the gradient norm is not finite; the last good state is kept.
         MemoryError: Memory ran out; the message names the settings that need less.
         ValueError: The saved state belongs to another run.
     """
@@ -164,8 +165,14 @@ def run_steps(
             began = time.monotonic()
             rate = optimisation.rate(step, steps)
             with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
-                with half:
-                    loss, row = step_function(step, updater.backward)
+                try:
+                    with half:
+                        loss, row = step_function(step, updater.backward)
+                except NotFiniteError as error:
+                    raise DivergedError(
+                        f"{title}: step {step}: {error}; lower learning_rate ({optimisation.learning_rate}). The state of "
+                        f"the last saved step is kept in {state}"
+                    ) from error
                 with phase("update"):
                     norm = updater.step(rate)
             row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
