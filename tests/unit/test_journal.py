@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vidreason.evaluation.journal import Journal, JournalInUseError, discard_journals
+from vidreason.evaluation.journal import DIGITS, Journal, JournalInUseError, discard_journals
 from vidreason.files import json_line
 
 MINE, OTHER = "a" * 64, "b" * 64
@@ -46,14 +46,14 @@ def test_an_entry_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
         synced, before = [], journal.path.stat().st_size
         monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
         journal.append(ENTRIES[0])
-        assert synced == [before + len(json_line(ENTRIES[0]).encode())]
+        assert synced == [before + DIGITS + 1 + len(json_line(ENTRIES[0]).encode())]
 
 
 def test_a_torn_last_line_is_dropped_wherever_it_is_torn(folder, capsys):
     path = only_file(folder)
     whole = path.read_bytes()
     last = whole.rindex(b"\n", 0, -1) + 1
-    assert json.loads(whole[last:]) == ENTRIES[-1]
+    assert json.loads(whole[last + DIGITS :]) == ENTRIES[-1]
     for size in range(last, len(whole)):
         path.write_bytes(whole[:size])
         with Journal(folder, MINE) as journal:
@@ -72,6 +72,15 @@ def test_a_torn_first_line_is_written_again(folder, capsys):
         assert entries(folder) == []
         assert path.read_bytes() == head
     assert "from line 1 on are torn" in capsys.readouterr().err
+
+
+def test_a_changed_line_is_not_believed(folder, capsys):
+    path = only_file(folder)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    path.write_bytes(whole[:last] + whole[last:].replace(b'"batch"', b'"Batch"'))
+    assert entries(folder) == ENTRIES[:-1]
+    assert f"{path}: 1 lines from line 4 on are torn or damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", [b"\0\0\0\0\n", b"[1]\n", b"\xff\n", b"{\n"])

@@ -1,7 +1,8 @@
 """What a shard has answered so far, in a file that only grows and survives a kill.
 
-The first line names what the answers belong to; then there is one line of JSON for every finished batch, on the disk
-before the next batch begins. A kill can tear the last line only: it lacks its line end, is dropped, and is done again.
+The first line names what the answers belong to; then there is one line for every finished batch, a digest and JSON, on the
+disk before the next batch begins. A kill can tear the last line only. A line that is torn, or that its digest does not fit, is
+dropped with all that follow, and their batches are done again.
 
 Journals are named by their identity. One of other settings, inputs or code stays where it is and is not used, so that
 answers never mix and nothing has to be removed by hand; it is used again when the change is taken back before the shard
@@ -9,6 +10,7 @@ is done. (A saved training state of other settings stops the training instead: w
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -18,9 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vidreason.files import json_line
+from vidreason.files import json_line, sha256_text
 
-FORMAT = 1
+FORMAT = 2
+DIGITS = 16
+"""Length of a line's digest, in hexadecimal digits of SHA-256."""
 
 
 class JournalInUseError(RuntimeError):
@@ -84,7 +88,8 @@ class Journal:
         self.entries.append(dict(entry))
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._stream.write(json_line(line).encode("utf-8"))
+        text = json_line(line)
+        self._stream.write(f"{sha256_text(text)[:DIGITS]} {text}".encode())
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -150,11 +155,12 @@ def discard_journals(folder: str | Path) -> None:
 
 
 def _whole(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None if it is torn or no object."""
-    if not line.endswith(b"\n"):
+    """What a line holds; None if it is torn, was changed, or is no object."""
+    digest, _, text = line.partition(b" ")
+    if not line.endswith(b"\n") or hashlib.sha256(text).hexdigest()[:DIGITS].encode() != digest:
         return None
     try:
-        found = json.loads(line)
+        found = json.loads(text)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
