@@ -115,7 +115,7 @@ def medium() -> Size:
         rollouts=8,
         questions=2,
         selection=4,
-        evaluation=24,
+        evaluation=64,
         repeats=2,
     )
 
