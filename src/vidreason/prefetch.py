@@ -10,7 +10,7 @@ beside a GPU (2.1 s of waiting for 60 clips became 0.5 s, most of it the start).
 """
 
 import contextlib
-import pickle
+import copy
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
@@ -108,14 +108,23 @@ class _Failed:
 
     def __init__(self, error: Exception) -> None:
         error.add_note("Raised in a process that loads ahead:\n" + "".join(traceback.format_exception(error)))
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            # An error whose type cannot be built again from its message alone.
+        if not _can_travel(error):
             told = RuntimeError(f"{type(error).__name__}: {error}")
             told.__notes__ = error.__notes__
             error = told
         self.error = error
+
+
+def _can_travel(error: Exception) -> bool:
+    """Whether an error holds nothing but plain values, and can be built again from what it was made with."""
+    carried = [*error.args, *(value for name, value in vars(error).items() if name != "__notes__")]
+    if not all(isinstance(value, str | int | float | None) for value in carried):
+        return False
+    try:
+        copy.copy(error)
+    except TypeError:
+        return False
+    return True
 
 
 def _as_it_is(loaded: Any) -> Any:
