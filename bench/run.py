@@ -115,7 +115,7 @@ def main() -> None:
     if not arguments.out.absolute().parent.is_dir():
         parser.error(f"--out {arguments.out}: there is no such folder")
     began = time.monotonic()
-    head = [*describe(arguments.cuda), f"Commit {commit()[:12] or 'unknown'}"]
+    head = [*describe(arguments.cuda), f"Commit {commit() or 'unknown'}"]
     sections: list[str] = []
     summary: list[tuple[str, ...]] = []
 
