@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 
 from bench.workload import Workload
-from vidreason.generation import Completions, Decoding, generate
-from vidreason.inputs import encode_questions, prompts_of
-from vidreason.phases import phase
+from vidreason.evaluation.predict import complete
+from vidreason.generation import Completions, Decoding
+from vidreason.inputs import clips_of, prompts_of, read_clips
 from vidreason.records import Question
 from vidreason.training.grpo import grpo_step as train_step
 from vidreason.training.update import PlainUpdater
@@ -30,20 +30,25 @@ def grpo_step(work: Workload, updater: PlainUpdater) -> float:
     return loss
 
 
-@torch.no_grad()
 def rollouts(work: Workload, questions: Sequence[Question], decoding: Decoding, purpose: str) -> Completions:
     """G completions of each of several questions, together."""
-    prompts = prompts_of(work.tokenizer, questions, "reason", training=True)
-    videos = encode_questions(work.policy, work.store, questions)
     seeds = [seed for question in questions for seed in work.seeds(purpose, question)]
-    with phase("sample"):
-        return generate(work.policy, prompts, videos, decoding, work.end, work.size.rollouts, seeds)
+    return _complete(work, questions, decoding, work.size.rollouts, seeds)
 
 
-@torch.no_grad()
 def answers(work: Workload, questions: Sequence[Question], decoding: Decoding) -> Completions:
     """One answer to each of several questions, together."""
+    return _complete(work, questions, decoding)
+
+
+def _complete(
+    work: Workload,
+    questions: Sequence[Question],
+    decoding: Decoding,
+    group: int = 1,
+    seeds: Sequence[np.random.SeedSequence] | None = None,
+) -> Completions:
+    """A batch of selection or evaluation: its frames are read, its clips encoded, its questions answered."""
     prompts = prompts_of(work.tokenizer, questions, "reason", training=True)
-    videos = encode_questions(work.policy, work.store, questions)
-    with phase("sample"):
-        return generate(work.policy, prompts, videos, decoding, work.end)
+    pixels = read_clips(work.store, clips_of(questions))
+    return complete(work.policy, questions, prompts, pixels, decoding, work.end, group, seeds)

@@ -141,8 +141,8 @@ INTRODUCTION = f"""Ours against a naive schedule that works as the published tra
 times faster. {CPU_THREADS} CPU threads on both sides, or one GPU. Frames are decoded beforehand on both sides; what decoding
 costs is measured by itself below. No end token is sampled, so every completion has its full length and both sides do equal
 work; with unequal lengths a batch takes as many steps as its longest completion has tokens, one after the other as many
-as all have together. Selection and evaluation are timed without what is around the sampler (forming batches, the journal,
-reading frames). Selection samples 8 answers to a question, evaluation has one greedy answer: there a clip is encoded once a
+as all have together. Selection and evaluation are timed without what is around the sampler (forming batches, the journal).
+Selection samples 8 answers to a question, evaluation has one greedy answer: there a clip is encoded once a
 question on both sides, unless questions of a batch are about the same clip, as Video-MME asks three about each."""
 
 

@@ -9,29 +9,35 @@ import torch
 
 
 class RolloutCache:
-    """What the language model's layers ask of a cache, for one prefill and then one token a row and step.
+    """What the language model's layers ask of a cache, for prefills and then one token a row and step.
 
     A step writes its keys and values in place: nothing that was there before is copied, as it is where a cache grows by
     concatenation. A row that has ended gives its place to the last one, so that rows in use stay together at the front.
 
     Attributes:
+        most_rows: Rows that there is room for.
         capacity: Positions of a row, prompt and completion together.
         rows: Rows in use, the first so many.
         place: int64 [1], position that a step writes to.
         extent: Positions that a step looks at.
     """
 
-    def __init__(self, capacity: int) -> None:
-        """Prepare for prefills of at most `capacity` positions, with the steps that follow."""
-        self.capacity = capacity
+    def __init__(self, most_rows: int, capacity: int) -> None:
+        """Prepare for at most so many rows, and so many positions each with the steps that follow."""
+        self.most_rows, self.capacity = most_rows, capacity
         self.rows, self.extent = 0, 0
         self.place = torch.zeros(1, dtype=torch.int64)
-        self._group, self._filled = 1, 0
+        self._group, self._filled, self._first = 1, 0, 0
         self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def begin(self, group: int) -> None:
-        """Take the next keys and values of every layer as those of a prefill, each row to be laid out `group` times."""
-        self._group, self._filled = group, 0
+    def begin(self, group: int, first: int = 0) -> None:
+        """Take the next keys and values of every layer as those of a prefill.
+
+        Args:
+            group: How often each of its rows is laid out, G.
+            first: Row where they begin: prompts may be passed one part after the other.
+        """
+        self._group, self._filled, self._first = group, 0, first
 
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
@@ -65,12 +71,12 @@ class RolloutCache:
     def _lay_out(self, key: torch.Tensor, value: torch.Tensor) -> None:
         """Write a layer's [B, H, L, d] into the memory of its rows, each G times over."""
         count, heads, length, width = key.shape
-        self.rows, self.extent = count * self._group, length
+        self.rows, self.extent = self._first + count * self._group, length
         if self._filled == len(self._layers):
             # Zeros: what is masked must still be a number, or it spoils the rest.
-            shape = (self.rows, heads, self.capacity, width)
+            shape = (self.most_rows, heads, self.capacity, width)
             self._layers.append((key.new_zeros(shape), value.new_zeros(shape)))
             self.place = self.place.to(key.device)
         for part, new in zip(self._layers[self._filled], (key, value), strict=True):
-            part[: self.rows].unflatten(0, (count, self._group))[:, :, :, :length] = new[:, None]
+            part[self._first : self.rows].unflatten(0, (count, self._group))[:, :, :, :length] = new[:, None]
         self._filled += 1

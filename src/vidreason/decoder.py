@@ -14,7 +14,7 @@ import weakref
 import torch
 
 from vidreason.cache import RolloutCache
-from vidreason.model import TinyLlavaVideo
+from vidreason.model import TinyLlavaVideo, at_once
 
 GRAIN = 256
 """Positions are rounded up to a multiple of this on a CUDA device, and rows to powers of two."""
@@ -33,7 +33,7 @@ class Decoder:
             recorded: Whether steps are CUDA graphs.
         """
         # Decoders are kept by their models, which must not be kept by them.
-        self._model, self.cache, self._recorded = weakref.ref(model), RolloutCache(capacity), recorded
+        self._model, self.cache, self._recorded = weakref.ref(model), RolloutCache(rows, capacity), recorded
         self._pool = torch.cuda.graph_pool_handle() if recorded else None
         self._token = torch.zeros(rows, 1, dtype=torch.int64, device=model.device)
         self._position = torch.zeros_like(self._token)
@@ -56,7 +56,7 @@ class Decoder:
         return room and self._autocast == torch.is_autocast_enabled(self.model.device.type)
 
     def prefill(self, embeds: torch.Tensor, mask: torch.Tensor, group: int) -> torch.Tensor:
-        """Pass the prompts.
+        """Pass the prompts, some at a time.
 
         Args:
             embeds: float [B, L, D], left-padded.
@@ -68,21 +68,26 @@ class Decoder:
         """
         padded = not bool(mask.all())
         positions = positions_of(mask)
-        self.cache.begin(group)
-        output = self.model(
-            embeds,
-            attention_mask={"full_attention": _causal(mask) if padded else None},
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        size = at_once(embeds[0].numel())
+        logits = []
+        for first in range(0, len(embeds), size):
+            part = slice(first, first + size)
+            self.cache.begin(group, first * group)
+            output = self.model(
+                embeds[part],
+                attention_mask={"full_attention": _causal(mask[part]) if padded else None},
+                position_ids=positions[part],
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            logits.append(output.logits[:, -1])
         self.rows, self._length = len(embeds) * group, embeds.shape[1]
         self._position[: self.rows] = positions[:, -1:].repeat_interleave(group, dim=0)
         self._masked = padded or self._recorded
         self._seen.zero_()
         self._seen[: self.rows, ..., : self._length] = mask.repeat_interleave(group, dim=0)[:, None, None]
-        return output.logits[:, -1].repeat_interleave(group, dim=0)  # [B, 1, V] -> [N, V]
+        return torch.cat(logits).repeat_interleave(group, dim=0)  # [B, V] -> [N, V]
 
     def keep(self, kept: torch.Tensor) -> torch.Tensor:
         """Let rows go.

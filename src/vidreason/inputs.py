@@ -64,26 +64,6 @@ def encode_clips(model: TinyLlavaVideo, pixels: torch.Tensor) -> torch.Tensor:
         return model.encode_frames(normalize_frames(pixels.to(model.device)).to(model.dtype))
 
 
-def encode_questions(
-    model: TinyLlavaVideo, store: FrameStore, questions: Sequence[Question], view: str = "ordered", seed: int = 0
-) -> torch.Tensor:
-    """Encode the clips of a batch of questions, each different clip once.
-
-    Args:
-        model: The model.
-        store: Frames of all clips asked for.
-        questions: The batch, B questions.
-        view: One of `VIEWS`.
-        seed: Names the random order of a `shuffled` view, together with the clip.
-
-    Returns:
-        float [B, Q, D].
-    """
-    clips = clips_of(questions)
-    videos = model.connect(encode_clips(model, read_clips(store, clips, view, seed)))
-    return videos[[clips.index(question.clip) for question in questions]]
-
-
 def view_frames(frames: np.ndarray, view: str, seed: int, clip: str) -> np.ndarray:
     """Show the frames of one clip in the way of a view.
 

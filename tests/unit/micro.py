@@ -10,6 +10,7 @@ import torch
 
 from vidreason.files import write_jsonl
 from vidreason.frames import SCHEMA, ClipFrames, _as_table, clips_path_of
+from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.model import TinyLlavaConfig, initialise, save_checkpoint
 from vidreason.records import OK, Clip, Question
 from vidreason.world.tokenizer import build_tokenizer
@@ -86,6 +87,13 @@ def weights_of(folder: Path) -> bytes:
 
 def videos(count, seed=0, width=16, queries=6):
     return torch.randn(count, queries, width, generator=torch.Generator().manual_seed(seed))
+
+
+def shown(model, store, questions, view="ordered", seed=0):
+    """The clips of questions as the language model gets them, each encoded once: [B, Q, D]."""
+    clips = clips_of(questions)
+    videos = model.connect(encode_clips(model, read_clips(store, clips, view, seed)))
+    return videos[[clips.index(question.clip) for question in questions]]
 
 
 def sft_spec(**changes):

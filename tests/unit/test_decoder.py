@@ -6,6 +6,7 @@ import torch
 from tests.unit import micro
 from vidreason.cache import RolloutCache
 from vidreason.decoder import decoder_for, positions_of
+from vidreason.model import modeling
 
 
 def test_positions_count_the_real_tokens():
@@ -13,9 +14,11 @@ def test_positions_count_the_real_tokens():
     assert positions_of(mask).tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
 
 
-@pytest.fixture
-def decoder():
+@pytest.fixture(params=("together", "one after the other"))
+def decoder(request, monkeypatch):
     """Two prompts of different lengths, three rollouts each."""
+    if request.param != "together":
+        monkeypatch.setattr(modeling, "NUMBERS_AT_ONCE", 1)
     model = micro.model()
     prompts = [torch.arange(5, 5 + length) for length in (4, 7)]
     with torch.no_grad():
@@ -64,7 +67,7 @@ def test_nothing_is_copied_but_what_is_new(decoder):
 
 
 def test_a_prefill_is_laid_out_for_every_rollout():
-    cache = RolloutCache(capacity=4)
+    cache = RolloutCache(most_rows=4, capacity=4)
     cache.begin(group=2)
     key = torch.arange(12.0).view(2, 1, 3, 2)
     given = cache.update(key, -key, 0)

@@ -334,7 +334,7 @@ class TestLearning:
             tmp_path / "cold",
             data,
             tmp_path,
-            epochs=40,
+            epochs=60,
             batch_size=4,
             rollouts=8,
             learning_rate=3e-3,

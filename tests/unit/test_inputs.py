@@ -6,7 +6,7 @@ import torch
 
 from tests.unit import micro
 from vidreason.frames import FrameStore
-from vidreason.inputs import GREY, VIEWS, encode_questions, prompts_of, query_text, view_frames
+from vidreason.inputs import GREY, VIEWS, prompts_of, query_text, view_frames
 from vidreason.model import IMAGE_TOKEN_INDEX
 from vidreason.model.processing import normalize_frames
 from vidreason.model.prompts import OPTION_SUFFIX, REASON_SUFFIX
@@ -61,7 +61,7 @@ class TestEncoding:
     def test_every_row_shows_its_own_clip(self, model, store):
         asked = [micro.question(n, clip) for n, clip in enumerate(("b", "a", "b"))]
         with torch.no_grad():
-            videos = encode_questions(model, store, asked)
+            videos = micro.shown(model, store, asked)
             wanted = [
                 model.encode_videos(normalize_frames(torch.from_numpy(store.pixels(f"{clip}.mp4")[None].copy())))[0]
                 for clip in ("b", "a", "b")
@@ -75,18 +75,18 @@ class TestEncoding:
         seen = []
         encode = model.encode_frames
         monkeypatch.setattr(model, "encode_frames", lambda pixels: seen.append(len(pixels)) or encode(pixels))
-        encode_questions(model, store, [micro.question(n, clip) for n, clip in enumerate("abbab")])
+        micro.shown(model, store, [micro.question(n, clip) for n, clip in enumerate("abbab")])
         assert seen == [2]
 
     def test_the_connector_has_a_gradient_and_the_tower_none(self, store):
         model = micro.model()
-        encode_questions(model, store, [micro.question(1)]).sum().backward()
+        micro.shown(model, store, [micro.question(1)]).sum().backward()
         gradients = {name.split(".")[0]: p.grad is not None for name, p in model.named_parameters()}
         assert gradients == {"language_model": False, "vision_tower": False, "connector": True}
 
     def test_a_clip_without_frames_is_an_error(self, model, store):
         with pytest.raises(KeyError, match="no frames: missing"):
-            encode_questions(model, store, [micro.question(1, "c")])
+            micro.shown(model, store, [micro.question(1, "c")])
 
 
 class TestViews:
@@ -115,7 +115,7 @@ class TestViews:
 
     def test_views_change_what_the_model_gets(self, model, store):
         with torch.no_grad():
-            shown = [encode_questions(model, store, [micro.question(1)], view, 3) for view in VIEWS]
+            shown = [micro.shown(model, store, [micro.question(1)], view, 3) for view in VIEWS]
         assert not torch.allclose(shown[0], shown[1], atol=1e-3)
         assert not torch.allclose(shown[0], shown[2], atol=1e-3)
 

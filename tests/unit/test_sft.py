@@ -7,7 +7,7 @@ from tests.unit import micro
 from vidreason.files import read_json_lines
 from vidreason.frames import FrameStore
 from vidreason.generation import Decoding, generate
-from vidreason.inputs import encode_questions, prompts_of
+from vidreason.inputs import prompts_of
 from vidreason.model import load_checkpoint
 from vidreason.records import OK
 from vidreason.training.sft import batch_loss, conversation, train_sft
@@ -123,7 +123,7 @@ def test_it_learns_two_examples_by_heart(init, data, tmp_path):
     store = FrameStore(data["frames"])
     asked = [micro.question(0, "a"), micro.question(1, "b", asked="How many things go somewhere?")]
     with torch.no_grad():
-        videos = encode_questions(model, store, asked)
+        videos = micro.shown(model, store, asked)
     prompts = prompts_of(tokenizer, asked, "reason", training=True)
     said = generate(model, prompts, videos, Decoding(20, 0.0), tokenizer.eos_token_id)
     assert said.texts(tokenizer) == list(TARGETS)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -24,11 +25,12 @@ from vidreason.context import fits, most_positions, prompt_positions
 from vidreason.evaluation.journal import Journal
 from vidreason.files import read_jsonl, sha256_text, write_aside, write_jsonl
 from vidreason.frames import FrameStore, clips_path_of
-from vidreason.generation import Decoding, NotFiniteError, generate, rollout_seed
+from vidreason.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
 from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
 from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaConfig, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.model.prompts import prompt_text
+from vidreason.phases import phase
 from vidreason.prefetch import prefetch
 from vidreason.records import OK, PROMPT_TOO_LONG, Clip, Prediction, Question, Rollout
 from vidreason.rewards import reward, rules_for
@@ -362,6 +364,35 @@ def _plan(shard: Shard, asking: Asking, config: TinyLlavaConfig, tokenizer: PreT
     return _Plan(batches, prompts, lengths, statuses)
 
 
+@torch.no_grad()
+def complete(
+    model: TinyLlavaVideo,
+    questions: Sequence[Question],
+    prompts: Sequence[torch.Tensor],
+    pixels: torch.Tensor,
+    decoding: Decoding,
+    end: int,
+    group: int = 1,
+    seeds: Sequence[np.random.SeedSequence] | None = None,
+) -> Completions:
+    """Answer several questions together; a clip is encoded once, however many of them are about it.
+
+    Args:
+        model: The model.
+        questions: At least one.
+        prompts: Their ids.
+        pixels: Frames of their clips in the order of `clips_of`: uint8 [C, F, S, S, 3].
+        decoding: How tokens are chosen.
+        end: Id of the end of sequence.
+        group: Answers to each, G.
+        seeds: One an answer; may be None when decoding is greedy.
+    """
+    place = {clip: number for number, clip in enumerate(clips_of(questions))}
+    videos = model.connect(encode_clips(model, pixels))[[place[question.clip] for question in questions]]  # [B, Q, D]
+    with phase("sample"):
+        return generate(model, prompts, videos, decoding, end, group, seeds)
+
+
 def _speak(
     model: TinyLlavaVideo,
     tokenizer: PreTrainedTokenizerBase,
@@ -382,14 +413,13 @@ def _speak(
         asking: How the questions are put.
         seed: Seed of the arm.
     """
-    place = {clip: number for number, clip in enumerate(clips_of(questions))}
-    videos = model.connect(encode_clips(model, pixels))[[place[question.clip] for question in questions]]  # [B, Q, D]
     group = asking.group
     seeds = [rollout_seed(seed, asking.purpose, question.id, g) for question in questions for g in range(group)]
-    completions = generate(
+    completions = complete(
         model,
+        questions,
         [prompts[question.id] for question in questions],
-        videos,
+        pixels,
         asking.decoding,
         tokenizer.eos_token_id,
         group,

@@ -10,7 +10,7 @@ from vidreason.model.checkpoint import (
     save_checkpoint,
 )
 from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
-from vidreason.model.modeling import TinyLlavaVideo
+from vidreason.model.modeling import TinyLlavaVideo, at_once
 
 __all__ = [
     "IGNORE_INDEX",
@@ -19,6 +19,7 @@ __all__ = [
     "CheckpointError",
     "TinyLlavaConfig",
     "TinyLlavaVideo",
+    "at_once",
     "compute_device",
     "initialise",
     "load_checkpoint",

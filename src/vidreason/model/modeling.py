@@ -16,8 +16,8 @@ from vidreason.model.packing import PACKED_SDPA, Packing
 from vidreason.model.resampler import GroupResampler
 
 NUMBERS_AT_ONCE = 2**20
-"""Size of a layer's result, in numbers, that the vision tower works on at a time, a clip at least: what a CPU's cache holds
-(a fifth faster than 16 clips at a time), and enough for a GPU."""
+"""Size of a layer's result, in numbers, that is worked on at a time where a batch can be taken apart, an item at least: what
+a CPU's cache holds (a sixth to a fifth faster than all at a time), and enough for a GPU."""
 
 
 class _Holder(nn.Module):
@@ -26,6 +26,15 @@ class _Holder(nn.Module):
     def __init__(self, name: str, child: nn.Module) -> None:
         super().__init__()
         self.add_module(name, child)
+
+
+def at_once(numbers: int) -> int:
+    """Items of a batch to work on at a time.
+
+    Args:
+        numbers: Size of a layer's result for one item.
+    """
+    return max(1, NUMBERS_AT_ONCE // numbers)
 
 
 class TinyLlavaVideo(nn.Module):
@@ -100,7 +109,7 @@ class TinyLlavaVideo(nn.Module):
         vision: Any = self.config.vision()
         numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.hidden_size  # of a clip, in a layer
         with torch.no_grad() if self.vision_frozen() else nullcontext():
-            parts = pixel_values.split(max(1, NUMBERS_AT_ONCE // numbers))
+            parts = pixel_values.split(at_once(numbers))
             hidden = torch.cat([self._see(part.flatten(0, 1)) for part in parts])  # [BF, P, Dv]
         if self.config.vision_feature_select_strategy == "patch":
             hidden = hidden[:, 1:]
@@ -123,8 +132,7 @@ class TinyLlavaVideo(nn.Module):
     def connect(self, features: torch.Tensor) -> torch.Tensor:
         """Resample visual features [B, N, Dv] to the language model's embeddings [B, Q, D]."""
         resampler: Any = self.connector._connector
-        embeddings: torch.Tensor = resampler(features)
-        return embeddings
+        return torch.cat([resampler(part) for part in features.split(at_once(features[0].numel()))])
 
     def encode_videos(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels [B, F, 3, S, S] to embeddings [B, Q, D]; the tower keeps no graph while it is frozen."""

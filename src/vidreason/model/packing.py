@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -146,6 +147,8 @@ def packed_attention(
         [1, S, H, d], and None for the weights.
     """
     if packing is None:
+        if query.shape[2] == 1 and query.shape[1] > key.shape[1]:
+            return _one_token(query, key, value, attention_mask, options.get("scaling")), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     # Under autocast the rotation leaves queries and keys in float32.
     query, key = query.to(value.dtype), key.to(value.dtype)
@@ -174,6 +177,28 @@ def packed_attention(
         later = sdpa_attention_forward(module, gathered(query, told), keys, values, packing.mask, **options)[0]
         out = torch.cat((out, later.flatten(0, 1)[packing.completion_places]))
     return out[None], None
+
+
+def _one_token(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float | None
+) -> torch.Tensor:
+    """Attention of one new token a row, where several heads of queries share one of keys.
+
+    To a head of keys they are as good as so many positions, so it is read once for all of them.
+
+    Args:
+        query: [n, H, 1, d].
+        key: [n, heads of keys, E, d].
+        value: As `key`.
+        mask: bool [n, 1, 1, E], or None where everything is seen.
+        scaling: Factor of the scores; None for one over the root of d.
+
+    Returns:
+        [n, 1, H, d].
+    """
+    folded = query.to(value.dtype).view(len(query), key.shape[1], -1, query.shape[-1])
+    out = F.scaled_dot_product_attention(folded, key.to(value.dtype), value, attn_mask=mask, scale=scaling)
+    return out.reshape(len(query), 1, *query.shape[1::2])
 
 
 @functools.cache
