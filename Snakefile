@@ -38,6 +38,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"
 
 
+# Where snakemake runs, not in a cluster's queue: what needs the internet, and what takes seconds.
 localrules:
     all,
     plan,
@@ -45,6 +46,12 @@ localrules:
     lock_source,
     fetch_source,
     resolve_spec,
+    select_by_variance,
+    count_missing,
+    score,
+    make_tables,
+    make_figures,
+    report,
 
 
 rule all:

@@ -127,7 +127,8 @@ def write_sidecar(
 
     Returns:
         The sidecar's path. It holds the artefact's and the inputs' digests, the settings, the code digest, the commit,
-        the versions of the packages that can change a number, and the ranks and nodes of a training run.
+        the versions of the packages that can change a number, the ranks and nodes of a training run, and the GPUs that
+        its first rank sees (null where nothing limits them).
     """
     modules = sorted(modules)
     path = sidecar_of(artefact)
@@ -145,6 +146,7 @@ def write_sidecar(
             "versions": _versions(),
             "ranks": int(os.environ.get("WORLD_SIZE", "1")),
             "nodes": os.environ.get("SLURM_JOB_NODELIST", platform.node()),
+            "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from vidreason.generation import NotFiniteError
 from vidreason.training.checkpoint import KEPT, discard_states
 from vidreason.training.loop import DivergedError, Optimisation, run_steps
 from vidreason.training.metrics import BOARD, LIVE
+from vidreason.training.stop import Stopped
 
 STEPS, SAVE = 11, 3
 SETTINGS = Optimisation(learning_rate=0.05, warmup=0.2, weight_decay=0.1, save_every=SAVE, validate_every=4)
@@ -106,6 +109,33 @@ class TestResume:
         saved = load_file(moments)
         save_file({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments)
         assert lost.go().weights != undisturbed.weights
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+    def test_a_signal_saves_the_step_and_ends_with_a_status_of_its_own(self, undisturbed, tmp_path, capfd, number):
+        def ask(step, loss):
+            if step == 4:
+                os.kill(os.getpid(), number)
+            return loss
+
+        handler = signal.getsignal(number)
+        with pytest.raises(Stopped) as caught:
+            Run(tmp_path).go(change=ask)
+        assert caught.value.code == 75
+        assert signal.getsignal(number) is handler
+        assert f"asked to stop ({number.name}): 5 of 11 steps are saved in" in capfd.readouterr().err
+        assert Run(tmp_path).states == ["step00000003", "step00000005"]
+        again = Run(tmp_path).go()
+        assert again.steps == list(range(5, STEPS))
+        assert again.weights == undisturbed.weights
+        assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+    def test_a_signal_in_the_last_step_changes_nothing(self, undisturbed, tmp_path):
+        def ask(step, loss):
+            if step == STEPS - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return loss
+
+        assert Run(tmp_path).go(change=ask).weights == undisturbed.weights
 
     def test_stopped_twice(self, undisturbed, tmp_path):
         for stop_at in (4, 10):

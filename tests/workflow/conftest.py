@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "Makefile", "workflow", "config", "profiles", "envs", "src")
+PARTS = ("Snakefile", "Makefile", "workflow", "config", "profiles", "slurm", "envs", "src")
 TINY = ("config/demo.yaml", "tests/workflow/tiny.yaml")
 
 

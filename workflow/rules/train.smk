@@ -1,5 +1,6 @@
 # From given weights to trained arms. Weights are not `protected()`: a protected file makes every later rerun fail, and
 # what protects them here is that nothing but their own spec, data and code ever asks for them again.
+# `exec`: a signal that asks a training to save and stop must not end a shell between it and Snakemake first.
 
 
 rule pretrain_base:
@@ -65,7 +66,7 @@ rule train_sft:
         script=file_digest("workflow/scripts/train_sft.py"),
         code=code_digest("vidreason.training.sft"),
     shell:
-        "{params.launch} workflow/scripts/train_sft.py --spec {input.spec} --running {params.running:q} --init {input.init} "
+        "exec {params.launch} workflow/scripts/train_sft.py --spec {input.spec} --running {params.running:q} --init {input.init} "
         "--questions {input.questions} --frames {input.frames} --out {output.checkpoint} "
         "--metrics {output.metrics} --state {params.state} > {log} 2>&1"
 
@@ -147,6 +148,6 @@ rule train_grpo:
         script=file_digest("workflow/scripts/train_grpo.py"),
         code=code_digest("vidreason.training.grpo"),
     shell:
-        "{params.launch} workflow/scripts/train_grpo.py --spec {input.spec} --running {params.running:q} --init {input.init} "
+        "exec {params.launch} workflow/scripts/train_grpo.py --spec {input.spec} --running {params.running:q} --init {input.init} "
         "--questions {input.questions} --validation {input.validation} --frames {input.frames} "
         "--out {output.checkpoint} --metrics {output.metrics} --state {params.state} > {log} 2>&1"

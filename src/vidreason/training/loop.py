@@ -30,6 +30,7 @@ from vidreason.records import Question
 from vidreason.training.checkpoint import TrainingState, load_latest, save_state
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
+from vidreason.training.stop import Stopped, listening
 from vidreason.training.update import BETA2, DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
 
 Metrics = dict[str, float]
@@ -39,6 +40,8 @@ StepFunction = Callable[[int, Backward], tuple[float, Metrics]]
 """Step number and what to hand the loss to, in one or several parts -> the loss and what to log, both of this process's
 part."""
 ALONE = Ranks()
+STOP = "stop"
+"""Key under which processes tell each other that one was asked to stop."""
 CPU_THREADS = 2
 """Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
 of the result and not the machine's to choose."""
@@ -142,6 +145,7 @@ def run_steps(
         DivergedError: A logit, the loss or the gradient norm is not finite; the last good state is kept.
         MemoryError: Memory ran out; the message names the settings that need less.
         ValueError: The saved state belongs to another run.
+        Stopped: A signal asked for it; the state of the last step is saved.
     """
     torch.set_num_threads(CPU_THREADS)
     updater = make_updater(model, optimisation, ranks)
@@ -151,7 +155,7 @@ def run_steps(
         torch.bfloat16,
         enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
     )
-    with MetricsLog(metrics, state, saved.step, saved.metrics_bytes, ranks.first) as log:
+    with listening() as request, MetricsLog(metrics, state, saved.step, saved.metrics_bytes, ranks.first) as log:
         bar = tqdm(
             range(saved.step, steps),
             initial=saved.step,
@@ -175,7 +179,10 @@ def run_steps(
                     ) from error
                 with phase("update"):
                     norm = updater.step(rate)
-            row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
+            # A signal reaches processes at different moments: all stop after the same step, or none.
+            means = ranks.mean({"loss": loss, **row, STOP: float(bool(request.name))})
+            stop = means.pop(STOP) > 0 and step + 1 < steps
+            row = {**means, "grad_norm": norm, "lr": rate}
             if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
                 raise DivergedError(
                     f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "
@@ -190,8 +197,14 @@ def run_steps(
                 with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
                     found, questions = validate(done)
                 log.write("validation", done, ranks.mean(found, questions))
-            if optimisation.save_every and done % optimisation.save_every == 0 and done < steps:
+            due = optimisation.save_every and done % optimisation.save_every == 0 and done < steps
+            if due or stop:
                 save_state(state, TrainingState(done, log.size(), identity), model, updater, ranks)
+            if stop:
+                asked = f"asked to stop ({request.name})" if request.name else "another process was asked to stop"
+                raise Stopped(
+                    f"{title}: {asked}: {done} of {steps} steps are saved in {state}; the same command goes on"
+                )
         log.finish()
 
 

@@ -1,0 +1,101 @@
+"""A real SLURM of two nodes on this machine, thrown away afterwards, and the tiny graph on it."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import TINY, Workplace, finished, spare
+
+__all__ = ["finished", "spare"]
+SCRIPT = Path(__file__).parent / "cluster.sh"
+# As large as slurm/config.yaml asks for, so that it is used as it is: nodes may declare more than there is.
+SIZE = {"NODES": "2", "CPUS": "128", "MEM_MB": "600000", "GPUS": "8"}
+QUICK = ("--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "5", "--jobs", "4")
+"""Ask for the state of jobs soon: here they are over in seconds."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        folder: Its configuration and logs.
+        environment: In which SLURM's commands find it.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+
+    def ask(self, *command: str) -> str:
+        """What one of SLURM's commands prints."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    @property
+    def ended(self) -> str:
+        """SLURM's record of jobs that are over."""
+        return (self.folder / "log/jobcomp.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def started_cluster() -> Iterator[Cluster]:
+    """Two nodes with eight GPUs each that do nothing; everything that it started is stopped, by pid."""
+    path = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
+    if missing := [name for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name, path=path)]:
+        pytest.skip(f"no SLURM on this machine ({', '.join(missing)}); on Debian: apt-get install slurm-wlm munge")
+    folder = Path(tempfile.mkdtemp(prefix="vr", dir="/tmp"))  # short: sockets' paths have 108 bytes at most
+    folder.chmod(0o755)
+    port = str(20000 + os.getpid() % 90 * 400)
+    try:
+        up = subprocess.run(
+            [SCRIPT, "up", folder], env={**os.environ, **SIZE, "PORT_BASE": port}, capture_output=True, text=True
+        )
+        assert up.returncode == 0, up.stdout + up.stderr
+        found = {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "SLURM_CONF": f"{folder}/etc/slurm.conf"}
+        yield Cluster(folder, {**os.environ, **found})
+    finally:
+        subprocess.run([SCRIPT, "down", folder], capture_output=True, check=True)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The cluster, which commands find on the path."""
+    for name in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(name, started_cluster.environment[name])
+    return started_cluster
+
+
+def on_cluster(*arguments: str, grpo: str = "gpu=1") -> tuple[str, ...]:
+    """Arguments of `snakemake --profile slurm`; the tiny batches can be shared by one or two GPUs and not by eight."""
+    return ("--profile", "slurm", *QUICK, "--set-resources", "train_sft:gpu=1", f"train_grpo:{grpo}", "--", *arguments)
+
+
+def start(place: Workplace, *arguments: str, configs: tuple[str, ...] = TINY) -> subprocess.Popen[str]:
+    """Snakemake in the background, in a session of its own."""
+    before, after = arguments[: arguments.index("--")], arguments[arguments.index("--") :]
+    return subprocess.Popen(
+        [shutil.which("snakemake", path=place.environment()["PATH"]) or "", *before, "--configfile", *configs, *after],
+        cwd=place.root,
+        env=place.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(true: Callable[[], object], process: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Wait for something to become true while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

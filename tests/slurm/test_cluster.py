@@ -1,0 +1,160 @@
+"""`snakemake --profile slurm` on a real SLURM, and what a cluster does to running jobs."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.slurm.conftest import Cluster, on_cluster, start, wait_until
+from tests.workflow.conftest import TINY, Workplace
+
+pytestmark = pytest.mark.workflow
+R1 = "results/tiny/train_grpo/r1/seed0/checkpoint"
+WEIGHTS = f"{R1}/language_model/model.safetensors"
+STATE = "results/tiny/state/train_grpo/r1/seed0"
+LONG = "methods: {grpo: {epochs: 60, save_every: 1, validate_every: 1000}}\n"
+"""About 120 steps: time for something to happen in between."""
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{path.parent.name}/{name}": tensor
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def provenance(place: Workplace, artefact: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads((place.root / f"{artefact}.provenance.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_the_whole_graph_gives_the_tables_of_a_local_run(
+    cluster: Cluster, fresh: Workplace, finished: Workplace
+) -> None:
+    fresh.run(*on_cluster())
+    for folder in ("tables", "score"):
+        assert files_of(fresh.results / folder) == files_of(finished.results / folder)
+
+
+def test_a_trained_arm_and_its_answers_are_those_of_a_local_run(cluster: Cluster, spare: Workplace) -> None:
+    answers = spare.results / "predict/r1/seed0/mmvu/shard0.jsonl"
+    weights, told = files_of(spare.root / R1), answers.read_bytes()
+    for path in (spare.root / R1, answers):
+        path.rename(path.with_name("before"))
+    spare.run(*on_cluster(str(answers.relative_to(spare.root))))
+    assert files_of(spare.root / R1) == weights
+    assert answers.read_bytes() == told
+    assert provenance(spare, R1)["nodes"] in ("n1", "n2")
+
+
+def test_a_training_on_two_gpus_is_started_once_with_two_ranks(cluster: Cluster, spare: Workplace) -> None:
+    before = weights_of(spare.root / R1)
+    (spare.root / R1).rename(spare.root / f"{R1}.before")
+    spare.run(*on_cluster(R1, grpo="gpu=2"))
+    told = provenance(spare, R1)
+    assert (told["ranks"], told["devices"]) == (2, "0,1")
+    check_close(weights_of(spare.root / R1), before)
+
+
+def test_a_training_on_two_nodes_is_started_once_on_each(cluster: Cluster, spare: Workplace) -> None:
+    before = weights_of(spare.root / R1)
+    (spare.root / R1).rename(spare.root / f"{R1}.before")
+    sets = ("--set-resources", "train_grpo:nodes=2", "train_grpo:gres='gpu:1'")
+    spare.run(*on_cluster()[:-5], *sets, "--", R1)
+    told = provenance(spare, R1)
+    assert (told["ranks"], told["nodes"]) == (2, "n[1-2]")
+    check_close(weights_of(spare.root / R1), before)
+
+
+def check_close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Sums in another order: Adam's first steps are of the size of the learning rate whatever the gradient's, so where a
+    gradient is nothing but rounding a weight may go the other way, by two learning rates (1e-6 each) a step."""
+    assert found.keys() == wanted.keys()
+    assert all(torch.allclose(found[name], wanted[name], rtol=0, atol=1e-4) for name in wanted)
+
+
+def training(place: Workplace) -> list[int]:
+    """Processes that train in a workplace."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").readlink() == place.root.resolve()
+        except OSError:
+            continue
+        if here and b"workflow/scripts/train_grpo.py" in words[1:2]:
+            found.append(int(process.name))
+    return found
+
+
+def scancel(cluster: Cluster, place: Workplace) -> None:
+    """As its owner or an administrator does."""
+    cluster.ask("scancel", *cluster.ask("squeue", "--noheader", "--format", "%i").split())
+
+
+def kill_rank(cluster: Cluster, place: Workplace) -> None:
+    """As the kernel does where memory is short."""
+    for number in training(place):
+        os.kill(number, signal.SIGKILL)
+
+
+def kill_step(cluster: Cluster, place: Workplace) -> None:
+    """As a node does that breaks down: the daemon of the job's step is gone, and what it ran."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = f"SLURM_CONF={cluster.folder}".encode() in (process / "environ").read_bytes()
+            if ours and (process / "comm").read_text() == "slurmstepd\n":
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue
+    kill_rank(cluster, place)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, dict[str, bytes]]:
+    """A workplace before a longer training, and what that training gives where nothing happens."""
+    before = finished.copy(tmp_path_factory.mktemp("before") / "place")
+    configs = before.overlay("long", LONG)
+    place = before.copy(tmp_path_factory.mktemp("undisturbed") / "place")
+    place.run(R1, configs=configs)
+    return before, files_of(place.root / R1)
+
+
+@pytest.mark.parametrize(
+    "fault", [scancel, pytest.param(kill_rank, marks=pytest.mark.slow), pytest.param(kill_step, marks=pytest.mark.slow)]
+)
+def test_a_training_that_is_struck_is_retried_and_ends_the_same(cluster, undisturbed, tmp_path, fault) -> None:  # type: ignore[no-untyped-def]
+    before, wanted = undisturbed
+    place = before.copy(tmp_path / "place")
+    configs = (*TINY, "long.yaml")
+    process = start(place, *on_cluster(R1), configs=configs)
+    wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
+    fault(cluster, place)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert "Trying to restart job" in printed
+    assert files_of(place.root / R1) == wanted
+    assert not (place.root / STATE).exists()
+
+
+@pytest.mark.slow
+def test_snakemake_that_is_asked_to_end_lets_the_training_finish(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    before, wanted = undisturbed
+    place = before.copy(tmp_path / "place")
+    configs = (*TINY, "long.yaml")
+    process = start(place, *on_cluster(R1), configs=configs)
+    wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    place.run(*on_cluster(R1), configs=configs)
+    assert files_of(place.root / R1) == wanted
