@@ -92,7 +92,7 @@ class Worker:
         seconds = []
         for number in range(SAVES):
             began = time.perf_counter()
-            save_state(states, TrainingState(number, 0, "bench"), work.policy, updater, Ranks())
+            save_state(states, TrainingState(number, 0, {"spec": "bench"}), work.policy, updater, Ranks())
             seconds.append(time.perf_counter() - began)
         held = sum(file.stat().st_size for file in max(states.iterdir()).iterdir())
         shutil.rmtree(states)

@@ -185,11 +185,22 @@ def _visible_files(folder: Path) -> list[Path]:
     ]
 
 
-def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
-    """Digest of everything that defines a training run: its resolved spec, what is in the files it reads, and its code.
+def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:
+    """Everything that defines a run: its resolved spec, what is in the files it reads, and its code.
 
-    A saved training state belongs to one identity; a state of another is not resumed.
+    A saved training state belongs to one origin; a state of another is not resumed, and the refusal lists what differs.
+
+    Returns:
+        `spec`, `inputs` (path -> digest) and `code`, as they come back from JSON.
     """
+    contents = {str(path): content_digest(path) for path in inputs}
+    found = {"spec": spec, "inputs": contents, "code": code_digest(*sorted(modules))}
+    plain: dict[str, Any] = json.loads(json.dumps(_plain(found)))
+    return plain
+
+
+def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
+    """Digest of everything that defines a run; names the journal of its answers. Files may move."""
     contents = [content_digest(path) for path in inputs]
     return sha256_text(json.dumps([spec, contents, code_digest(*sorted(modules))], sort_keys=True, default=str))
 

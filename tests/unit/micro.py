@@ -99,7 +99,7 @@ def shown(model, store, questions, view="ordered", seed=0):
 def sft_spec(**changes):
     """A resolved spec of an SFT arm."""
     return {
-        "answer": "reason", "seed": 0, "identity": "an sft run", "epochs": 2, "batch_size": 2, "learning_rate": 3e-3,
+        "answer": "reason", "seed": 0, "origin": {"spec": "an sft run"}, "epochs": 2, "batch_size": 2, "learning_rate": 3e-3,
         "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": "fp32",
         "gradient_checkpointing": False, "micro_batch": None, "save_every": 0, "deepspeed": None, **changes,
     }  # fmt: skip
@@ -109,7 +109,7 @@ def grpo_spec(**changes):
     """A resolved spec of a GRPO arm."""
     return sft_spec(
         **{
-            "identity": "a grpo run", "protocol": "upstream", "epochs": 1, "rollouts": 4, "temperature": 1.0, "top_k": 50,
+            "origin": {"spec": "a grpo run"}, "protocol": "upstream", "epochs": 1, "rollouts": 4, "temperature": 1.0, "top_k": 50,
             "max_new_tokens": 6, "max_think_length": 20, "length_weight": 0.5, "penalise_wrong": True, "beta": 0.01,
             "kl_clamp": 100.0, "length_norm": "sequence", "advantage_std": "unbiased", "advantage_eps": 1e-4,
             "advantage_noise": 0.02, "validate_every": 0, "validation_limit": 2, **changes,

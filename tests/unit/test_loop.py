@@ -28,9 +28,9 @@ class StoppedError(Exception):
 class Run:
     """A small regression, whose draws depend on the step alone."""
 
-    def __init__(self, folder, settings=SETTINGS, identity="the run"):
+    def __init__(self, folder, settings=SETTINGS, origin="the run"):
         self.metrics, self.state = folder / "out" / "metrics.jsonl", folder / "state"
-        self.settings, self.identity = settings, identity
+        self.settings, self.origin = settings, {"spec": {"name": origin, "seed": 0}}
         self.title = "test"
         self.steps: list[int] = []
         self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
@@ -64,7 +64,7 @@ class Run:
             step_function,
             self.metrics,
             self.state,
-            self.identity,
+            self.origin,
             self.title,
             validate,
         )
@@ -172,7 +172,7 @@ class TestResume:
         assert KEPT == 2
         state = read_json(tmp_path / "state" / "step00000009" / "state.json")
         assert state["step"] == 9
-        assert state["identity"] == "the run"
+        assert state["origin"] == {"spec": {"name": "the run", "seed": 0}}
 
     def test_half_written_states_do_not_count(self, undisturbed, tmp_path):
         with pytest.raises(StoppedError):
@@ -204,8 +204,8 @@ class TestResume:
         with pytest.raises(
             ValueError, match=r"step00000006: saved by a run with other settings, inputs or code .*Remove .*state"
         ) as caught:
-            Run(tmp_path, identity="another run").go()
-        assert "the run" in str(caught.value)
+            Run(tmp_path, origin="another run").go()
+        assert "(spec.name: the run before, another run now)" in str(caught.value)
         assert Run(tmp_path).states == ["step00000003", "step00000006"]
 
     def test_a_state_in_other_parts_is_refused(self, tmp_path):

@@ -8,7 +8,7 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.provenance import run_identity, write_sidecar
+from vidreason.provenance import run_origin, write_sidecar
 from vidreason.training.base import pretrain
 from vidreason.training.checkpoint import discard_states
 
@@ -20,7 +20,7 @@ pretrain(
     out=Path(out.checkpoint),
     metrics=Path(out.metrics),
     state=Path(params.state),
-    identity=run_identity(decisive, [], MODULES),
+    origin=run_origin(decisive, [], MODULES),
     **decisive,
 )
 for artefact in out:

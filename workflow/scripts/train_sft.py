@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vidreason.files import read_json
-from vidreason.provenance import run_identity, write_sidecar
+from vidreason.provenance import run_origin, write_sidecar
 from vidreason.training.checkpoint import discard_states
 from vidreason.training.sft import train_sft
 
@@ -26,7 +26,7 @@ args = parser.parse_args()
 spec = read_json(args.spec)
 inputs = [args.init, args.questions, *args.frames]
 train_sft(
-    spec=spec | args.running | {"identity": run_identity(spec, inputs, MODULES)},
+    spec=spec | args.running | {"origin": run_origin(spec, inputs, MODULES)},
     init=args.init,
     questions=args.questions,
     frames=args.frames,

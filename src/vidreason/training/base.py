@@ -48,7 +48,13 @@ class Stage:
 
 
 def pretrain(
-    out: Path, settings: Mapping[str, Any], image_size: int, seed: int, metrics: Path, state: Path, identity: str
+    out: Path,
+    settings: Mapping[str, Any],
+    image_size: int,
+    seed: int,
+    metrics: Path,
+    state: Path,
+    origin: Mapping[str, Any],
 ) -> None:
     """Train the base model from scratch, on clips and text straight from the generator.
 
@@ -60,7 +66,7 @@ def pretrain(
         seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
         metrics: JSON lines to write.
         state: Folder of the saved training states.
-        identity: Digest of what defines the run.
+        origin: What defines the run (`vidreason.provenance.run_origin`).
     """
     stages = [Stage(**stage) for stage in settings["stages"]]
     tokenizer = build_tokenizer(WORDS, settings["model"]["context"])
@@ -82,7 +88,7 @@ def pretrain(
         return float(loss.detach()), row
 
     steps = sum(stage.steps for stage in stages)
-    run_steps(model, Optimisation.from_settings(settings), steps, step_function, metrics, state, identity, "base")
+    run_steps(model, Optimisation.from_settings(settings), steps, step_function, metrics, state, origin, "base")
     save_checkpoint(model, tokenizer, out)
 
 

@@ -3,9 +3,9 @@
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,8 @@ Item = TypeVar("Item")
 KEPT = 2
 """Number of states kept; the older ones are removed."""
 WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
+MISSING = "nothing"
+"""Stands in `differences` for a key that is not there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +30,13 @@ class TrainingState:
     Attributes:
         step: Number of finished steps.
         metrics_bytes: Size of the metrics file at that step.
-        identity: Digest of what defines the run.
+        origin: What defines the run, as `vidreason.provenance.run_origin` gives it.
         parts: Number of processes that each hold a part of the optimiser's state; 1 where it is in one piece.
     """
 
     step: int
     metrics_bytes: int
-    identity: str
+    origin: Mapping[str, Any]
     parts: int = 1
 
 
@@ -72,12 +74,12 @@ def save_state(folder: Path, state: TrainingState, model: torch.nn.Module, updat
                     part.unlink()
 
 
-def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> TrainingState | None:
+def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks: Ranks) -> TrainingState | None:
     """Give the newest state that can be read back to the run; one that cannot is told of and passed over.
 
     Args:
         folder: Folder of the states; it may not exist.
-        identity: Digest of the present run.
+        origin: That of the present run.
         updater: Receives weights and optimiser's state.
         ranks: The processes.
 
@@ -91,10 +93,11 @@ def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> 
         state = _unless_damaged(ranks, _read_position, path / POSITION)
         if state is None:
             continue
-        if state.identity != identity:
+        if changed := differences(state.origin, origin):
+            listed = "; ".join(changed)
             raise ValueError(
-                f"{path}: saved by a run with other settings, inputs or code (identity {state.identity[:12]}, this run "
-                f"{identity[:12]}). Remove {folder} to start afresh, or restore what was changed to continue"
+                f"{path}: saved by a run with other settings, inputs or code ({listed}). Remove {folder} to start afresh, "
+                "or restore what was changed to continue"
             )
         parts = ranks.count if updater.divided else 1
         if state.parts != parts:
@@ -108,6 +111,20 @@ def load_latest(folder: Path, identity: str, updater: Updater, ranks: Ranks) -> 
             updater.restore(*tensors)
             return state
     return None
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """What is not the same in two plain values, by dotted key.
+
+    Example:
+        >>> differences({"spec": {"beta": 0.04, "seed": 0}}, {"spec": {"beta": 0.0, "seed": 0, "new": True}})
+        ['spec.beta: 0.04 before, 0.0 now', 'spec.new: nothing before, True now']
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        parts = [(f"{name}.{key}" if name else key, before.get(key, MISSING), now.get(key, MISSING)) for key in keys]
+        return [line for key, old, new in parts for line in differences(old, new, key)]
+    return [] if before == now else [f"{name}: {before} before, {now} now"]
 
 
 def _read_position(path: Path) -> TrainingState:

@@ -105,7 +105,7 @@ def train_grpo(
     """Train one GRPO arm from its parent's weights, which also stay as the reference policy.
 
     Args:
-        spec: The resolved spec: `answer`, `seed`, `identity`, `protocol`, `gradient_checkpointing`, the keys of
+        spec: The resolved spec: `answer`, `seed`, `origin`, `protocol`, `gradient_checkpointing`, the keys of
             `GrpoSettings`, of `Optimisation` and of `reward_rules`.
         init: Checkpoint folder of the parent.
         questions: Question records to train on; those whose clip has no frames, and those whose
@@ -165,7 +165,7 @@ def train_grpo(
         step_function,
         metrics,
         state,
-        spec["identity"],
+        spec["origin"],
         "grpo",
         validate if seen and settings.validation_limit else None,
         ranks,

@@ -120,7 +120,7 @@ def run_steps(
     step_function: StepFunction,
     metrics: Path,
     state: Path,
-    identity: str,
+    origin: Mapping[str, Any],
     title: str,
     validate: Callable[[int], tuple[Metrics, int]] | None = None,
     ranks: Ranks = ALONE,
@@ -135,7 +135,7 @@ def run_steps(
         metrics: JSON lines, one row a step (`kind: train`) and one a validation (`kind: validation`); written at the
             end, TensorBoard's files beside it all along.
         state: Folder of the saved states.
-        identity: Digest of everything that defines the run; a state of another run is refused.
+        origin: Everything that defines the run (`vidreason.provenance.run_origin`); a state of another run is refused.
         title: Shown by the progress bar.
         validate: Step number -> what to log, and the number of questions that it is the mean over (0 where this
             process has none); called by `validate_every` and after the last step.
@@ -149,7 +149,7 @@ def run_steps(
     """
     torch.set_num_threads(CPU_THREADS)
     updater = make_updater(model, optimisation, ranks)
-    saved = load_latest(state, identity, updater, ranks) or TrainingState(0, 0, identity)
+    saved = load_latest(state, origin, updater, ranks) or TrainingState(0, 0, origin)
     half = torch.autocast(
         compute_device().type,
         torch.bfloat16,
@@ -199,7 +199,7 @@ def run_steps(
                 log.write("validation", done, ranks.mean(found, questions))
             due = optimisation.save_every and done % optimisation.save_every == 0 and done < steps
             if due or stop:
-                save_state(state, TrainingState(done, log.size(), identity), model, updater, ranks)
+                save_state(state, TrainingState(done, log.size(), origin), model, updater, ranks)
             if stop:
                 asked = f"asked to stop ({request.name})" if request.name else "another process was asked to stop"
                 raise Stopped(

@@ -34,7 +34,7 @@ def train_sft(
     weighted by its taught tokens, so that the mean over processes is the mean over the tokens of the whole step.
 
     Args:
-        spec: The resolved spec: `answer`, `seed`, `identity`, `epochs`, `batch_size`, `micro_batch`, `gradient_checkpointing`
+        spec: The resolved spec: `answer`, `seed`, `origin`, `epochs`, `batch_size`, `micro_batch`, `gradient_checkpointing`
             and the keys of `Optimisation`.
         init: Checkpoint folder to start from.
         questions: Question records; those whose clip has no frames, and those that are longer than the
@@ -84,7 +84,7 @@ def train_sft(
         step_function,
         metrics,
         state,
-        spec["identity"],
+        spec["origin"],
         "sft",
         ranks=ranks,
     )
