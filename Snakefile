@@ -29,6 +29,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/ready.smk"
 include: "workflow/rules/gather.smk"
 include: "workflow/rules/fetch.smk"
@@ -52,6 +53,10 @@ localrules:
     make_tables,
     make_figures,
     report,
+
+
+onstart:
+    refuse_beside_orphans()
 
 
 rule all:

@@ -92,10 +92,10 @@ def start(place: Workplace, *arguments: str, configs: tuple[str, ...] = TINY) ->
     )
 
 
-def wait_until(true: Callable[[], object], process: subprocess.Popen[str], seconds: float = 180) -> None:
-    """Wait for something to become true while a process runs."""
+def wait_until(true: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 180) -> None:
+    """Wait for something to become true, while a process runs if one is given."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert process.poll() is None, process.communicate()[0]
+        assert process is None or process.poll() is None, process and process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -158,3 +158,22 @@ def test_snakemake_that_is_asked_to_end_lets_the_training_finish(cluster, undist
     process.communicate(timeout=300)
     place.run(*on_cluster(R1), configs=configs)
     assert files_of(place.root / R1) == wanted
+
+
+def test_beside_the_orphans_of_a_killed_snakemake_nothing_is_started(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    before, wanted = undisturbed
+    place = before.copy(tmp_path / "place")
+    configs = (*TINY, "long.yaml")
+    process = start(place, *on_cluster(R1), configs=configs)
+    wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
+    process.kill()
+    process.communicate()
+    place.run("--unlock", configs=configs)
+    refused = place.run(*on_cluster(R1), configs=configs, ok=False)
+    (run,) = set(cluster.ask("squeue", "--noheader", "--format", "%j").split())
+    assert "Jobs of an earlier run in this folder are still in SLURM's queue" in refused
+    assert f"scancel --name {run}" in refused
+    cluster.ask("scancel", "--name", run)
+    wait_until(lambda: not cluster.ask("squeue", "--noheader"))
+    place.run(*on_cluster(R1), configs=configs)
+    assert files_of(place.root / R1) == wanted

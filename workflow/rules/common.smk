@@ -177,24 +177,3 @@ def truth_of(wildcards):
 def view_of(wildcards):
     """How an arm is shown the frames."""
     return arm_of(wildcards).get("frames", "ordered")
-
-
-def launch(wildcards, resources):
-    """How a training is started: one process, torchrun once for all GPUs of a node, or once on each of several nodes.
-
-    Depends on the resources, so it is no part of what Snakemake compares: more GPUs retrain nothing. On several nodes the
-    job runs on the first of them, where the others find it; a signal to the job reaches torchrun on all of them.
-    """
-    python = "python" if workflow.deployment_settings.deployment_method else sys.executable
-    nodes = int(resources.get("nodes", 1))
-    spelt = re.search(r"gpu(?::[^:,]+)?:(\d+)", str(resources.get("gres", "")))
-    own = int(spelt.group(1)) if spelt else int(resources.get("gpu", 0)) // nodes  # gres counts a node's GPUs, gpu all
-    torchrun = f"{python} -m torch.distributed.run --nproc_per_node {max(1, own)}"
-    if nodes > 1:
-        cpus = f" --cpus-per-task={resources.cpus_per_task}" if resources.get("cpus_per_task") else ""
-        return (
-            f"srun --overlap --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1{cpus} --kill-on-bad-exit=1 "
-            f"{torchrun} --nnodes {nodes} --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID "
-            "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
-        )
-    return python if own < 2 else f"{torchrun} --standalone"
