@@ -73,16 +73,16 @@ def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluste
     return started_cluster
 
 
-def on_cluster(*arguments: str, grpo: str = "gpu=1") -> tuple[str, ...]:
+def on_cluster(*arguments: str, grpo: tuple[str, ...] = ("gpu=1",)) -> tuple[str, ...]:
     """Arguments of `snakemake --profile slurm`; the tiny batches can be shared by one or two GPUs and not by eight."""
-    return ("--profile", "slurm", *QUICK, "--set-resources", "train_sft:gpu=1", f"train_grpo:{grpo}", "--", *arguments)
+    gpus = ("train_sft:gpu=1", *(f"train_grpo:{word}" for word in grpo))
+    return (*arguments, "--profile", "slurm", *QUICK, "--set-resources", *gpus)
 
 
 def start(place: Workplace, *arguments: str, configs: tuple[str, ...] = TINY) -> subprocess.Popen[str]:
     """Snakemake in the background, in a session of its own."""
-    before, after = arguments[: arguments.index("--")], arguments[arguments.index("--") :]
     return subprocess.Popen(
-        [shutil.which("snakemake", path=place.environment()["PATH"]) or "", *before, "--configfile", *configs, *after],
+        [shutil.which("snakemake", path=place.environment()["PATH"]) or "", *arguments, "--configfile", *configs],
         cwd=place.root,
         env=place.environment(),
         stdout=subprocess.PIPE,

@@ -60,7 +60,7 @@ def test_a_trained_arm_and_its_answers_are_those_of_a_local_run(cluster: Cluster
 def test_a_training_on_two_gpus_is_started_once_with_two_ranks(cluster: Cluster, spare: Workplace) -> None:
     before = weights_of(spare.root / R1)
     (spare.root / R1).rename(spare.root / f"{R1}.before")
-    spare.run(*on_cluster(R1, grpo="gpu=2"))
+    spare.run(*on_cluster(R1, grpo=("gpu=2",)))
     told = provenance(spare, R1)
     assert (told["ranks"], told["devices"]) == (2, "0,1")
     check_close(weights_of(spare.root / R1), before)
@@ -69,8 +69,7 @@ def test_a_training_on_two_gpus_is_started_once_with_two_ranks(cluster: Cluster,
 def test_a_training_on_two_nodes_is_started_once_on_each(cluster: Cluster, spare: Workplace) -> None:
     before = weights_of(spare.root / R1)
     (spare.root / R1).rename(spare.root / f"{R1}.before")
-    sets = ("--set-resources", "train_grpo:nodes=2", "train_grpo:gres='gpu:1'")
-    spare.run(*on_cluster()[:-5], *sets, "--", R1)
+    spare.run(*on_cluster(R1, grpo=("nodes=2", "gres='gpu:1'")))
     told = provenance(spare, R1)
     assert (told["ranks"], told["nodes"]) == (2, "n[1-2]")
     check_close(weights_of(spare.root / R1), before)
