@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -50,6 +51,15 @@ def started_cluster() -> Iterator[Cluster]:
     path = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
     if missing := [name for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name, path=path)]:
         pytest.skip(f"no SLURM on this machine ({', '.join(missing)}); on Debian: apt-get install slurm-wlm munge")
+    name = socket.gethostname().split(".")[0]
+    try:
+        address = socket.gethostbyname(name)
+    except OSError:
+        address = "nothing"
+    if not address.startswith("127."):
+        pytest.skip(
+            f"{name} resolves to {address}: the cluster listens on the loopback; add 127.0.0.1 {name} to /etc/hosts"
+        )
     folder = Path(tempfile.mkdtemp(prefix="vr", dir="/tmp"))  # short: sockets' paths have 108 bytes at most
     folder.chmod(0o755)
     port = str(20000 + os.getpid() % 90 * 400)
