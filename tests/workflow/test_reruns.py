@@ -103,6 +103,16 @@ def test_every_gpu_of_a_training_gets_a_process_however_it_is_asked_for(fresh: W
     assert "--nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
 
 
+def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workplace) -> None:
+    target = "results/tiny/train_grpo/r1/seed0/checkpoint"
+    for gpus in ("gpu=16", "gres=gpu:8"):
+        shown = fresh.run(
+            "--dry-run", "--printshellcmds", target, "--set-resources", "train_grpo:nodes=2", f"train_grpo:{gpus}"
+        )
+        assert " srun --overlap --nodes=2 --ntasks=2 --ntasks-per-node=1 " in shown
+        assert "--nnodes 2 --nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
+
+
 def test_the_papers_graph_grows_with_shards_and_not_with_videos(fresh: Workplace) -> None:
     shutil.rmtree(fresh.root / "config/locks", ignore_errors=True)
     jobs = fresh.jobs(configs=())

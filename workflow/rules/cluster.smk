@@ -14,15 +14,18 @@ def launch(wildcards, resources):
     nodes = int(resources.get("nodes", 1))
     spelt = re.search(r"gpu(?::[^:,]+)?:(\d+)", str(resources.get("gres", "")))
     own = int(spelt.group(1)) if spelt else int(resources.get("gpu", 0)) // nodes  # gres counts a node's GPUs, gpu all
-    torchrun = f"{python} -m torch.distributed.run --nproc_per_node {max(1, own)}"
+    torchrun = f"{python} -m torch.distributed.run"
     if nodes > 1:
         cpus = f" --cpus-per-task={resources.cpus_per_task}" if resources.get("cpus_per_task") else ""
+        # The executor's own step has one task and tells those within it that the job has one node.
+        unset = "-u SLURM_NNODES -u SLURM_NODELIST -u SLURM_JOB_NUM_NODES -u SLURM_JOB_NODELIST"
         return (
-            f"srun --overlap --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1{cpus} --kill-on-bad-exit=1 "
-            f"{torchrun} --nnodes {nodes} --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID "
-            "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
+            f"env {unset} srun --overlap --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1{cpus} --kill-on-bad-exit=1 "
+            f"{torchrun} --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID "
+            "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000)) "
+            f"--nnodes {nodes} --nproc_per_node {max(1, own)}"
         )
-    return python if own < 2 else f"{torchrun} --standalone"
+    return python if own < 2 else f"{torchrun} --standalone --nproc_per_node {own}"
 
 
 def jobs_in_queue(folder):
