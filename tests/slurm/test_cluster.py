@@ -167,6 +167,8 @@ def test_beside_the_orphans_of_a_killed_snakemake_nothing_is_started(cluster, un
     wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
     process.kill()
     process.communicate()
+    for number in training(place):
+        os.kill(number, signal.SIGSTOP)  # so that it is still there when the next run begins
     place.run("--unlock", configs=configs)
     refused = place.run(*on_cluster(R1), configs=configs, ok=False)
     (run,) = set(cluster.ask("squeue", "--noheader", "--format", "%j").split())
