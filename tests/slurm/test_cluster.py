@@ -139,7 +139,7 @@ def test_a_training_that_is_struck_is_retried_and_ends_the_same(cluster, undistu
     process = start(place, *on_cluster(R1), configs=configs)
     wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
     fault(cluster, place)
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
     assert "Trying to restart job" in printed
     assert files_of(place.root / R1) == wanted
@@ -154,7 +154,7 @@ def test_snakemake_that_is_asked_to_end_lets_the_training_finish(cluster, undist
     process = start(place, *on_cluster(R1), configs=configs)
     wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=300)
+    process.communicate(timeout=600)
     place.run(*on_cluster(R1), configs=configs)
     assert files_of(place.root / R1) == wanted
 
