@@ -85,7 +85,7 @@ EOF
     echo "NodeName=n$i Name=gpu File=$DIR/dev/n$i/nvidia[0-$((GPUS-1))]" >>"$DIR/etc/gres.conf"
     names+="${names:+,}n$i"
   done
-  echo "PartitionName=main Nodes=$names Default=YES MaxTime=60 DefaultTime=10 DefMemPerCPU=100 State=UP" >>"$DIR/etc/slurm.conf"
+  echo "PartitionName=main Nodes=$names Default=YES MaxTime=UNLIMITED DefaultTime=10 DefMemPerCPU=100 State=UP" >>"$DIR/etc/slurm.conf"
   # snakemake-executor-plugin-slurm-jobstep drops every SLURM_* variable (SLURM_CONF too) before its inner srun:
   # wrappers on PATH give it back, so /etc/slurm/slurm.conf is never needed nor touched
   mkdir -p "$DIR/bin"; local t real_t
