@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -75,12 +76,23 @@ def started_cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder)
 
 
+STARTED: list[subprocess.Popen[str]] = []
+"""What `start` has started and a test that failed may have left."""
+
+
 @pytest.fixture
-def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """The cluster, which commands find on the path."""
+def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The cluster, which commands find on the path; a test leaves no process and no job behind."""
     for name in ("PATH", "SLURM_CONF"):
         monkeypatch.setenv(name, started_cluster.environment[name])
-    return started_cluster
+    yield started_cluster
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if left := started_cluster.ask("squeue", "--noheader", "--format", "%i").split():
+        started_cluster.ask("scancel", *left)
 
 
 def on_cluster(*arguments: str, grpo: tuple[str, ...] = ("gpu=1",)) -> tuple[str, ...]:
@@ -91,7 +103,7 @@ def on_cluster(*arguments: str, grpo: tuple[str, ...] = ("gpu=1",)) -> tuple[str
 
 def start(place: Workplace, *arguments: str, configs: tuple[str, ...] = TINY) -> subprocess.Popen[str]:
     """Snakemake in the background, in a session of its own."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [shutil.which("snakemake", path=place.environment()["PATH"]) or "", *arguments, "--configfile", *configs],
         cwd=place.root,
         env=place.environment(),
@@ -100,6 +112,8 @@ def start(place: Workplace, *arguments: str, configs: tuple[str, ...] = TINY) ->
         text=True,
         start_new_session=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def wait_until(true: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 180) -> None:

@@ -20,5 +20,7 @@ def test_the_slurm_profile_is_found_as_typed_and_names_rules_that_exist():
 
 def test_no_key_of_the_slurm_profile_is_taken_back_by_the_profile_of_every_call():
     """Snakemake reads both, and where both have a key the workflow's own profile wins."""
-    slurm, always = (yaml.safe_load((ROOT / path / "config.yaml").read_text()) for path in ("slurm", "profiles/default"))
+    slurm, always = (
+        yaml.safe_load((ROOT / path / "config.yaml").read_text()) for path in ("slurm", "profiles/default")
+    )
     assert not set(slurm) & set(always)
