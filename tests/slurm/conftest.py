@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,11 +41,6 @@ class Cluster:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout
 
-    @property
-    def ended(self) -> str:
-        """SLURM's record of jobs that are over."""
-        return (self.folder / "log/jobcomp.txt").read_text()
-
 
 @pytest.fixture(scope="session")
 def started_cluster() -> Iterator[Cluster]:
@@ -63,7 +59,7 @@ def started_cluster() -> Iterator[Cluster]:
         )
     folder = Path(tempfile.mkdtemp(prefix="vr", dir="/tmp"))  # short: sockets' paths have 108 bytes at most
     folder.chmod(0o755)
-    port = str(20000 + os.getpid() % 90 * 400)
+    port = str(22000 + os.getpid() % 26 * 400)  # below those that systems hand out by themselves
     try:
         up = subprocess.run(
             [SCRIPT, "up", folder], env={**os.environ, **SIZE, "PORT_BASE": port}, capture_output=True, text=True
@@ -102,16 +98,8 @@ def on_cluster(*arguments: str, grpo: tuple[str, ...] = ("gpu=1",)) -> tuple[str
 
 
 def start(place: Workplace, *arguments: str, configs: tuple[str, ...] = TINY) -> subprocess.Popen[str]:
-    """Snakemake in the background, in a session of its own."""
-    process = subprocess.Popen(
-        [shutil.which("snakemake", path=place.environment()["PATH"]) or "", *arguments, "--configfile", *configs],
-        cwd=place.root,
-        env=place.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    """Snakemake in the background."""
+    process = place.start(sys.executable, "-m", "snakemake", *arguments, "--configfile", *configs)
     STARTED.append(process)
     return process
 

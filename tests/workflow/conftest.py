@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,6 +44,20 @@ class Workplace:
         )
         assert (done.returncode == 0) == ok, done.stdout
         return done.stdout
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in the background, in a session of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            # A parent that ignores Ctrl-C hands that down; here it must arrive.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def overlay(self, name: str, text: str) -> tuple[str, ...]:
         """Write a further overlay; return the configuration files of the tiny run with it."""

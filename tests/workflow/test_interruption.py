@@ -14,18 +14,8 @@ TARGET = "results/tiny/questions/mlvu.jsonl"
 
 
 def start(place: Workplace) -> subprocess.Popen[str]:
-    """What `make demo` starts, for one small target, as a session of its own."""
-    return subprocess.Popen(
-        ["bash", "workflow/launch.sh", "--cores", "2", TARGET, "--configfile", *TINY],
-        cwd=place.root,
-        env=place.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A parent that ignores Ctrl-C hands that down; here it must arrive.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    """What `make demo` starts, for one small target."""
+    return place.start("bash", "workflow/launch.sh", "--cores", "2", TARGET, "--configfile", *TINY)
 
 
 def wait_for_first_job(place: Workplace, process: subprocess.Popen[str]) -> None:

@@ -29,7 +29,7 @@ def launch(wildcards, resources):
 
 
 def jobs_in_queue(folder):
-    """Jobs that an earlier snakemake has put into SLURM's queue from a folder: lines of job number, run ID and state.
+    """Jobs that an earlier snakemake has put into SLURM's queue from a folder: job number, run ID and state of each.
 
     The executor names jobs by the run ID, a UUID. The job that this process itself may run in is none of them.
     """
