@@ -9,7 +9,8 @@ import torch
 
 from tests.unit import micro
 from tests.unit.answering import ASKED, CLIPS, GREEDY, ROLLOUTS, answers, lines, rollouts, shard_of, world_in
-from vidreason.evaluation.predict import evaluation_batches, evaluation_decoding, predict
+from vidreason.evaluation.batches import evaluation_batches
+from vidreason.evaluation.predict import evaluation_decoding, predict
 from vidreason.files import read_jsonl, sha256_text
 from vidreason.generation import Decoding
 from vidreason.inputs import query_text
