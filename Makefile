@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 # Threads that wait for each other soon leave the core to others (see workflow/launch.sh).
 export GOMP_SPINCOUNT ?= 1000
+# Where this is set, every start compiles all that it imports: ten seconds a job.
+unexport PYTHONDONTWRITEBYTECODE
 
 RUN := $(if $(SEED),demo-seed$(SEED),demo)
 OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")
