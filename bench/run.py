@@ -290,14 +290,17 @@ def throughput_table(found: Row) -> str:
 def checkpoint_note(size: Size, found: Row) -> str:
     """What saving a training state costs."""
     row = found["checkpoint"]
-    once = statistics.median(row["seconds"])
-    text = f"Saving a training state: {once * 1e3:.0f} ms for {row['bytes'] / 2**20:.1f} MiB, flushed to the disk"
+    copied, written = statistics.median(row["copied"]), statistics.median(row["written"])
+    text = (
+        f"Saving a training state of {row['bytes'] / 2**20:.1f} MiB: the training waits {copied * 1e3:.0f} ms for a copy, which "
+        f"a thread writes beside it and flushes to the disk in {written * 1e3:.0f} ms"
+    )
     if "step" not in found:
         return f"{text}."
-    step = median(found, "step", "ours")
-    share = once / (size.save_every * step)
+    training = size.save_every * median(found, "step", "ours")
     return (
-        f"{text}; every {size.save_every} steps, {share:.2%} of the time of training ({once / step:.1%} of one step)."
+        f"{text}; every {size.save_every} steps, {copied / training:.2%} of the time of training, or "
+        f"{(copied + written) / training:.2%} if it had to wait for both."
     )
 
 

@@ -23,7 +23,7 @@ from bench.machine import bandwidth, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import PARTS, SIDES, Measurement, clips_needed, compare, make_updater, step
 from bench.workload import Workload, build
-from vidreason.training.checkpoint import TrainingState, save_state
+from vidreason.training.checkpoint import Saver, TrainingState
 from vidreason.training.loop import CPU_THREADS
 from vidreason.training.ranks import Ranks
 
@@ -85,18 +85,21 @@ class Worker:
         return compare(build(size, self.folder / "compare", size.questions, self.device))
 
     def saved(self) -> dict[str, Any]:
-        """Time the saving of a training state, after one step has filled the optimiser."""
+        """Time the saving of a training state, after one step has filled the optimiser: the copy, and the writing."""
         work, states = self.made(), self.folder / "states"
         updater = make_updater(work)
         step(work, "ours", updater)()
-        seconds = []
-        for number in range(SAVES):
-            began = time.perf_counter()
-            save_state(states, TrainingState(number, 0, {"spec": "bench"}), work.policy, updater, Ranks())
-            seconds.append(time.perf_counter() - began)
+        copied, written = [], []
+        with Saver(states, work.policy, updater, Ranks()) as saver:
+            for number in range(SAVES):
+                began = time.perf_counter()
+                saver.save(TrainingState(number, 0, {"spec": "bench"}))
+                copied.append(time.perf_counter() - began)
+                saver.finish()
+                written.append(time.perf_counter() - began - copied[-1])
         held = sum(file.stat().st_size for file in max(states.iterdir()).iterdir())
         shutil.rmtree(states)
-        return {"seconds": seconds, "bytes": held}
+        return {"copied": copied, "written": written, "bytes": held}
 
 
 def forget_peak(device: torch.device) -> None:

@@ -27,7 +27,15 @@ COMMAND_LINE = "--config"
 TRAINED = ("sft", "grpo")
 OWN_KEYS = ("label", "method", "answer", "parent", "weights", "tokenizer", "processor", "data", "frames")
 """Keys of an arm that are not hyper-parameters."""
-RUNNING_KEYS = ("micro_batch", "rollout_batch", "offload_reference", "gradient_checkpointing", "save_every")
+RUNNING_KEYS = (
+    "micro_batch",
+    "rollout_batch",
+    "offload_reference",
+    "gradient_checkpointing",
+    "save_every",
+    "save_minutes",
+    "keep_states",
+)
 """Keys of a method that say how its training runs on a machine, and not what it is: changing them trains nothing anew."""
 
 NEEDED = {

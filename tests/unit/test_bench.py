@@ -169,11 +169,11 @@ def test_a_section_shows_medians_and_ratios(size):
         "selection": {"ours": [row(4.0)], "naive": [row(32.0)]},
         "evaluation": {"ours": [row(4.0)], "naive": [row(26.0)]},
         "evaluation_shared": {"ours": [row(4.0)], "naive": [row(28.0)]},
-        "checkpoint": {"seconds": [0.1, 0.2, 0.3], "bytes": 2**20},
+        "checkpoint": {"copied": [0.1, 0.2, 0.3], "written": [0.6, 0.4, 0.9], "bytes": 2**20},
     }
     text = run.section(size, found)
     assert "| **step** | 2.000 | 12.000 | 6.0 |" in text
     assert "| 0.500 | 0.062 | 8.0 |" in text
-    assert "200 ms for 1.0 MiB" in text
-    assert "every 20 steps, 0.50% of the time of training" in text
+    assert "of 1.0 MiB: the training waits 200 ms for a copy" in text
+    assert "every 20 steps, 0.50% of the time of training, or 2.00% if it had to wait for both" in text
     assert [run.shown_ratio(found, part) for part in ("step", "selection", "evaluation")] == ["6.0", "8.0", "6.5"]

@@ -259,7 +259,8 @@ def test_what_a_device_holds_at_a_time_is_no_part_of_a_spec() -> None:
     assert resolve_arm(less, "r1", 3) == spec
     changed = {"micro_batch": 2, "save_every": 5, "gradient_checkpointing": False}
     assert running_of(less, "r1") == running | changed
-    assert sorted(running_of(paper(), "sft")) == ["gradient_checkpointing", "micro_batch", "save_every"]
+    running = ["gradient_checkpointing", "keep_states", "micro_batch", "save_every", "save_minutes"]
+    assert sorted(running_of(paper(), "sft")) == running
 
 
 def test_a_control_uses_its_parents_weights() -> None:

@@ -4,7 +4,10 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, read_json_lines
 from vidreason.generation import NotFiniteError
-from vidreason.training.checkpoint import KEPT, discard_states
+from vidreason.training import checkpoint
+from vidreason.training.checkpoint import discard_states
 from vidreason.training.loop import DivergedError, Optimisation, run_steps
 from vidreason.training.metrics import BOARD, LIVE
 from vidreason.training.stop import Stopped
@@ -169,10 +173,64 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path).go(10)
         assert Run(tmp_path).states == ["step00000006", "step00000009"]
-        assert KEPT == 2
         state = read_json(tmp_path / "state" / "step00000009" / "state.json")
         assert state["step"] == 9
         assert state["origin"] == {"spec": {"name": "the run", "seed": 0}}
+
+    def test_more_are_kept_where_it_is_asked_for(self, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path, dataclasses.replace(SETTINGS, save_every=1, keep_states=4)).go(8)
+        assert Run(tmp_path).states == [f"step{number:08d}" for number in (5, 6, 7, 8)]
+
+    def test_the_clock_asks_for_a_state_too(self, undisturbed, tmp_path, monkeypatch):
+        """A step takes a minute here, a state is due after two and a half, so after every third step from the last one."""
+        run = Run(tmp_path, dataclasses.replace(SETTINGS, save_every=4, save_minutes=2.5, keep_states=9))
+        clock = SimpleNamespace(monotonic=lambda: 60.0 * len(run.steps))
+        monkeypatch.setattr(checkpoint, "time", clock)
+        run.go()
+        assert run.states == [f"step{number:08d}" for number in (3, 4, 7, 8)]
+        assert run.weights == undisturbed.weights
+
+    def test_steps_go_on_while_a_state_is_written_and_are_not_in_it(self, undisturbed, tmp_path, monkeypatch):
+        later, write = threading.Event(), checkpoint.save_file
+
+        def slow(tensors, path):
+            assert later.wait(timeout=60)
+            write(tensors, path)
+
+        def go_on(step, loss):
+            if step == 5:
+                assert Run(tmp_path).states == []
+                later.set()
+            return loss
+
+        monkeypatch.setattr(checkpoint, "save_file", slow)
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(6, change=go_on)
+        shutil.rmtree(tmp_path / "state" / "step00000006")
+        again = Run(tmp_path).go()
+        assert again.steps[0] == 3
+        assert again.weights == undisturbed.weights
+
+    def test_a_state_that_cannot_be_written_ends_the_run_at_the_next_one(self, tmp_path, monkeypatch):
+        def full(tensors, path):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoint, "save_file", full)
+        run = Run(tmp_path)
+        with pytest.raises(OSError, match="No space left"):
+            run.go()
+        assert run.steps[-1] == 2 * SAVE - 1
+        assert run.states == []
+
+    def test_a_failed_run_says_that_its_last_state_is_missing(self, tmp_path, monkeypatch, capfd):
+        def full(tensors, path):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(4)
+        assert "the last state could not be written: [Errno 28] No space left" in capfd.readouterr().err
 
     def test_half_written_states_do_not_count(self, undisturbed, tmp_path):
         with pytest.raises(StoppedError):

@@ -3,7 +3,9 @@
 import dataclasses
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, write_aside, write_json
 from vidreason.training.ranks import Ranks
-from vidreason.training.update import Updater, trained_weights, whole_weights
+from vidreason.training.update import Tensors, Updater, trained_weights, whole_weights
 
 Item = TypeVar("Item")
-KEPT = 2
-"""Number of states kept; the older ones are removed."""
 WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
 MISSING = "nothing"
 """Stands in `differences` for a key that is not there."""
@@ -40,38 +40,90 @@ class TrainingState:
     parts: int = 1
 
 
-def save_state(folder: Path, state: TrainingState, model: torch.nn.Module, updater: Updater, ranks: Ranks) -> None:
-    """Write one state as `folder/step<number>` and drop all but the last `KEPT`.
+class Saver:
+    """Saves the states of a run beside its training.
 
-    Parts of the optimiser's state that other processes hold are written first, as `step<number>.part<rank>`, so that
-    the folder is there only when all is.
-
-    Args:
-        folder: Folder of the states.
-        state: The position.
-        model: Its trained weights are saved.
-        updater: Its optimiser's state is saved.
-        ranks: The processes; all of them have to call this.
+    A state is copied into the host's memory, which is all that the training waits for; a thread writes it to
+    `folder/step<number>`. One state is written at a time. Where the optimiser's state is divided, each process writes its
+    part as `step<number>.part<rank>`, and a state without all of its parts counts as damaged.
     """
-    name = f"step{state.step:08d}"
-    moments = {key: tensor.contiguous() for key, tensor in updater.moments().items()}
-    if updater.divided and not ranks.first:
-        with write_aside(folder / f"{name}.part{ranks.rank}", durable=True) as aside:
-            save_file(moments, aside)
-    ranks.wait()
-    with whole_weights(model):
-        if ranks.first:
-            with write_aside(folder / name, durable=True) as aside:
-                aside.mkdir(parents=True)
-                weights = {key: tensor.detach().contiguous() for key, tensor in trained_weights(model).items()}
-                save_file(weights, aside / WEIGHTS)
-                save_file(moments, aside / MOMENTS)
-                parts = ranks.count if updater.divided else 1
-                write_json(aside / POSITION, dataclasses.asdict(dataclasses.replace(state, parts=parts)))
-            for old in _states(folder)[:-KEPT]:
-                shutil.rmtree(old)
-                for part in folder.glob(f"{old.name}.part*"):
-                    part.unlink()
+
+    def __init__(
+        self, folder: Path, model: torch.nn.Module, updater: Updater, ranks: Ranks, minutes: float = 0, keep: int = 2
+    ) -> None:
+        """Begin the count of minutes.
+
+        Args:
+            folder: Folder of the states.
+            model: Its trained weights are saved.
+            updater: Its optimiser's state is saved.
+            ranks: The processes; all of them have to save at the same steps.
+            minutes: A state is overdue after so many; 0 never.
+            keep: Number of whole states kept; older ones are removed.
+        """
+        self.folder, self.model, self.updater, self.ranks = folder, model, updater, ranks
+        self.minutes, self.keep = minutes, keep
+        self._began = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, "saver")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        if self._writing is not None and (error := self._writing.exception()):
+            print(f"{self.folder}: the last state could not be written: {error}", file=sys.stderr, flush=True)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it is time for a state by the first process's clock; the others have to be told."""
+        return self.ranks.first and 0 < 60 * self.minutes <= time.monotonic() - self._began
+
+    def save(self, state: TrainingState) -> None:
+        """Copy a state and have it written; what the last one met is raised here."""
+        self.finish()
+        self._began = time.monotonic()
+        divided, first = self.updater.divided, self.ranks.first
+        moments = _copied(self.updater.moments()) if divided or first else {}
+        with whole_weights(self.model):
+            weights = _copied(trained_weights(self.model)) if first else {}
+        parts = self.ranks.count if divided else 1
+        self._writing = self._thread.submit(self._write, dataclasses.replace(state, parts=parts), weights, moments)
+
+    def finish(self) -> None:
+        """Wait until the state that is being written is whole, in all processes.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+            self.ranks.wait()
+
+    def _write(self, state: TrainingState, weights: Tensors, moments: Tensors) -> None:
+        name = f"step{state.step:08d}"
+        if not self.ranks.first:
+            if moments:
+                with write_aside(self.folder / f"{name}.part{self.ranks.rank}", durable=True) as aside:
+                    save_file(moments, aside)
+            return
+        with write_aside(self.folder / name, durable=True) as aside:
+            aside.mkdir(parents=True)
+            save_file(weights, aside / WEIGHTS)
+            save_file(moments, aside / MOMENTS)
+            write_json(aside / POSITION, dataclasses.asdict(state))
+        kept = self.keep + self.updater.divided  # the parts of this one may not all be there yet
+        for old in _states(self.folder)[:-kept]:
+            shutil.rmtree(old)
+            for part in self.folder.glob(f"{old.name}.part*"):
+                part.unlink()
+
+
+def _copied(tensors: Tensors) -> Tensors:
+    """Copies in the host's memory, which later steps do not change."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks: Ranks) -> TrainingState | None:

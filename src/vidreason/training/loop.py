@@ -27,7 +27,7 @@ from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.phases import phase
 from vidreason.records import Question
-from vidreason.training.checkpoint import TrainingState, load_latest, save_state
+from vidreason.training.checkpoint import Saver, TrainingState, load_latest
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
 from vidreason.training.stop import Stopped, listening
@@ -40,8 +40,8 @@ StepFunction = Callable[[int, Backward], tuple[float, Metrics]]
 """Step number and what to hand the loss to, in one or several parts -> the loss and what to log, both of this process's
 part."""
 ALONE = Ranks()
-STOP = "stop"
-"""Key under which processes tell each other that one was asked to stop."""
+STOP, OVERDUE = "stop", "overdue"
+"""Keys under which processes tell each other that one was asked to stop, and that a state is overdue."""
 CPU_THREADS = 2
 """Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
 of the result and not the machine's to choose."""
@@ -73,6 +73,8 @@ class Optimisation:
         muon: Learning rate of the matrices under Muon, as a multiple of `learning_rate`; None for AdamW alone.
         max_grad_norm: Gradients are scaled down to this norm.
         save_every: Save the state every so many steps; 0 never.
+        save_minutes: Save the state, too, when the last one is so many minutes old; 0 never.
+        keep_states: Number of states kept.
         validate_every: Call the validation every so many steps and at the end; 0 only at the end.
         precision: `fp32`, or `bf16` for activations in bf16 over weights that are updated in float32.
         deepspeed: None, or `zero_stage` (1, 2, 3) and `offload_optimizer`.
@@ -86,6 +88,8 @@ class Optimisation:
     muon: float | None = None
     max_grad_norm: float = 1.0
     save_every: int = 0
+    save_minutes: float = 0
+    keep_states: int = 2
     validate_every: int = 0
     precision: str = "fp32"
     deepspeed: Mapping[str, Any] | None = None
@@ -155,7 +159,11 @@ def run_steps(
         torch.bfloat16,
         enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
     )
-    with listening() as request, MetricsLog(metrics, state, saved.step, saved.metrics_bytes, ranks.first) as log:
+    with (
+        listening() as request,
+        MetricsLog(metrics, state, saved.step, saved.metrics_bytes, ranks.first) as log,
+        Saver(state, model, updater, ranks, optimisation.save_minutes, optimisation.keep_states) as saver,
+    ):
         bar = tqdm(
             range(saved.step, steps),
             initial=saved.step,
@@ -179,9 +187,10 @@ def run_steps(
                     ) from error
                 with phase("update"):
                     norm = updater.step(rate)
-            # A signal reaches processes at different moments: all stop after the same step, or none.
-            means = ranks.mean({"loss": loss, **row, STOP: float(bool(request.name))})
-            stop = means.pop(STOP) > 0 and step + 1 < steps
+            # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
+            signals = {STOP: float(bool(request.name)), OVERDUE: float(saver.overdue)}
+            means = ranks.mean({"loss": loss, **row, **signals})
+            stop, overdue = (means.pop(key) > 0 for key in signals)
             row = {**means, "grad_norm": norm, "lr": rate}
             if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
                 raise DivergedError(
@@ -197,10 +206,12 @@ def run_steps(
                 with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
                     found, questions = validate(done)
                 log.write("validation", done, ranks.mean(found, questions))
-            due = optimisation.save_every and done % optimisation.save_every == 0 and done < steps
-            if due or stop:
-                save_state(state, TrainingState(done, log.size(), origin), model, updater, ranks)
-            if stop:
+            last = done == steps
+            due = optimisation.save_every and done % optimisation.save_every == 0
+            if not last and (due or overdue or stop):
+                saver.save(TrainingState(done, log.size(), origin))
+            if not last and stop:
+                saver.finish()
                 asked = f"asked to stop ({request.name})" if request.name else "another process was asked to stop"
                 raise Stopped(
                     f"{title}: {asked}: {done} of {steps} steps are saved in {state}; the same command goes on"
