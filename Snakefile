@@ -57,6 +57,7 @@ localrules:
 
 onstart:
     refuse_beside_orphans()
+    remove_leftovers("results")
 
 
 rule all:

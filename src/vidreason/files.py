@@ -9,6 +9,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it onto `target` if the block succeeds.
 
     The block may create a file or a folder at the yielded path. On an error the temporary is removed and `target`
-    is left as it was. The temporary name depends on the process, so two writers never share it.
+    is left as it was. The temporary name depends on machine and process, so two writers never share it.
 
     Args:
         target: The file or folder to write. Parents are created.
@@ -41,7 +43,7 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside = target.with_name(f".{target.name}.{platform.node()}.{os.getpid()}.tmp")
     _remove(aside)
     try:
         yield aside
@@ -52,6 +54,34 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
         aside.replace(target)
     finally:
         _remove(aside)
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Remove what writers that were killed on this machine have left unfinished below a folder.
+
+    What a living process writes stays, and so does what another machine wrote, which cannot be asked.
+
+    Returns:
+        What was removed.
+    """
+    ending = re.compile(rf"\.{re.escape(platform.node())}\.(\d+)\.tmp$")
+    removed = []
+    for path in Path(folder).rglob(".*.tmp"):
+        found = ending.search(path.name)
+        if found and not _alive(int(found.group(1))):
+            _remove(path)
+            removed.append(path)
+    return removed
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _sync(path: Path) -> None:

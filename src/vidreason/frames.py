@@ -92,19 +92,27 @@ def extract_frames(
     Raises:
         ValueError: The shard does not exist, or two questions want different frames under the same key.
     """
-    if not 0 <= shard < shards:
-        raise ValueError(f"shard {shard} of {shards}; allowed: 0 <= shard < shards")
     if count < 1 or size < 1:
         raise ValueError(f"count {count}, size {size}; both must be at least 1")
-    asked = sorted(unique_clips(questions).items())[shard::shards]
     clips = []
     with write_aside(frames_path) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
-        for taken in _taken_in_order([question for _, question in asked], Path(root), count, size, threads):
+        for taken in _taken_in_order(asked_clips(questions, shard, shards), Path(root), count, size, threads):
             clips.append(taken.clip)
             if taken.clip.status == OK:
                 writer.write_table(_as_table(taken))
     write_jsonl(clips_path, clips)
     return dict(collections.Counter(clip.status for clip in clips))
+
+
+def asked_clips(questions: Sequence[str | Path], shard: int, shards: int) -> list[Question]:
+    """A question for every clip of a shard.
+
+    Raises:
+        ValueError: The shard does not exist, or `unique_clips` finds fault with a file.
+    """
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard {shard} of {shards}; allowed: 0 <= shard < shards")
+    return [question for _, question in sorted(unique_clips(questions).items())[shard::shards]]
 
 
 def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:

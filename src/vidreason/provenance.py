@@ -115,7 +115,11 @@ def sidecar_of(artefact: str | Path) -> Path:
 
 
 def write_sidecar(
-    artefact: str | Path, inputs: Iterable[str | Path], params: Mapping[str, Any], modules: Iterable[str]
+    artefact: str | Path,
+    inputs: Iterable[str | Path],
+    params: Mapping[str, Any],
+    modules: Iterable[str],
+    made: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write next to an artefact what it was made from, so that it can be traced without Snakemake's own records.
 
@@ -124,11 +128,11 @@ def write_sidecar(
         inputs: Files and folders that were read.
         params: Settings that were used; anything that is not JSON is stored as text.
         modules: Modules whose code made it.
+        made: Where an artefact of a shared cache was made: the `circumstances` of that process instead of this one's.
 
     Returns:
-        The sidecar's path. It holds the artefact's and the inputs' digests, the settings, the code digest, the commit,
-        the versions of the packages that can change a number, the ranks and nodes of a training run, and the GPUs that
-        its first rank sees (null where nothing limits them).
+        The sidecar's path. It holds the artefact's and the inputs' digests, the settings, the code digest, the
+        `circumstances`, and whether the artefact is from a shared cache.
     """
     modules = sorted(modules)
     path = sidecar_of(artefact)
@@ -141,16 +145,29 @@ def write_sidecar(
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
             "code": code_digest(*modules),
-            "commit": commit(),
-            "python": platform.python_version(),
-            "versions": _versions(),
-            "ranks": int(os.environ.get("WORLD_SIZE", "1")),
-            "nodes": os.environ.get("SLURM_JOB_NODELIST", platform.node()),
-            "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **(made or circumstances()),
+            "cached": made is not None,
         },
     )
     return path
+
+
+def circumstances() -> dict[str, Any]:
+    """Where and with what this process makes things.
+
+    Returns:
+        The commit, the versions of Python and of the packages that can change a number, the ranks and nodes of a training
+        run, the GPUs that its first rank sees (null where nothing limits them), and the time.
+    """
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+        "nodes": os.environ.get("SLURM_JOB_NODELIST", platform.node()),
+        "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def content_digest(path: str | Path) -> str:
@@ -200,7 +217,7 @@ def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: I
 
 
 def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
-    """Digest of everything that defines a run; names the journal of its answers. Files may move."""
+    """Digest of everything that defines a run; names the journal of its answers and what is shared. Files may move."""
     contents = [content_digest(path) for path in inputs]
     return sha256_text(json.dumps([spec, contents, code_digest(*sorted(modules))], sort_keys=True, default=str))
 
@@ -213,7 +230,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that can change a number; one that is not there is left out."""
     found = {PACKAGE.name: __version__}
     for name in DISTRIBUTIONS:
         try:

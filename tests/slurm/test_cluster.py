@@ -1,6 +1,5 @@
 """`snakemake --profile slurm` on a real SLURM, and what a cluster does to running jobs."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.slurm.conftest import Cluster, on_cluster, start, wait_until
-from tests.workflow.conftest import TINY, Workplace
+from tests.workflow.conftest import TINY, Workplace, provenance
 
 pytestmark = pytest.mark.workflow
 R1 = "results/tiny/train_grpo/r1/seed0/checkpoint"
@@ -32,11 +31,6 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
         for path in sorted(folder.rglob("*.safetensors"))
         for name, tensor in load_file(path).items()
     }
-
-
-def provenance(place: Workplace, artefact: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads((place.root / f"{artefact}.provenance.json").read_text())
-    return found
 
 
 @pytest.mark.slow
@@ -95,16 +89,7 @@ def check_close(place: Workplace, wanted: dict[str, torch.Tensor]) -> None:
 
 def training(place: Workplace) -> list[int]:
     """Processes that train in a workplace."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").readlink() == place.root.resolve()
-        except OSError:
-            continue
-        if here and b"workflow/scripts/train_grpo.py" in words[1:2]:
-            found.append(int(process.name))
-    return found
+    return place.processes("workflow/scripts/train_grpo.py")
 
 
 def scancel(cluster: Cluster, place: Workplace) -> None:
@@ -160,6 +145,41 @@ def test_a_training_that_is_struck_is_retried_and_ends_the_same(cluster, undistu
     assert "Trying to restart job" in printed
     assert files_of(place.root / R1) == wanted
     assert not (place.root / STATE).exists()
+
+
+HOLD = """
+import os, sys, time
+sync = os.fsync
+def fsync(handle):
+    sync(handle)
+    if sys.argv[0].endswith("train_grpo.py"):
+        time.sleep(1)
+os.fsync = fsync
+"""
+
+
+def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A minute is the shortest time that SLURM knows; a disk that needs a second for each file makes the training last it."""
+    before, wanted = undisturbed
+    place = before.copy(tmp_path / "place")
+    hook = place.root / "src/sitecustomize.py"
+    hook.write_text(HOLD)
+    process = start(
+        place, *on_cluster(R1, grpo=("gpu=1", "runtime=1", "slurm_extra='--comment=no-warning'")), configs=LONGER
+    )
+    wait_until(lambda: "asked to stop (SIGTERM)" in log_of(place), process, seconds=300)
+    hook.unlink()
+    printed, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, printed
+    assert "Trying to restart job" in printed
+    assert "TIMEOUT" in (cluster.folder / "log/jobcomp.txt").read_text()
+    assert files_of(place.root / R1) == wanted
+
+
+def log_of(place: Workplace) -> str:
+    """What the training has said so far."""
+    log = place.root / "logs/tiny/train_grpo/r1/seed0.log"
+    return log.read_text() if log.exists() else ""
 
 
 @pytest.mark.slow

@@ -3,6 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +14,7 @@ from vidreason.files import (
     read_json,
     read_json_lines,
     read_jsonl,
+    remove_leftovers,
     sha256_of,
     sha256_text,
     write_aside,
@@ -86,6 +91,24 @@ class TestWriteAside:
         (aside / "rest").write_text("rest")
         write_text(tmp_path / "file.txt", "whole")
         assert names(tmp_path) == ["file.txt"]
+
+    def test_the_rest_of_dead_writers_of_this_machine_is_removed(self, tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        child.wait()
+        rests = {
+            f".a.parquet.{platform.node()}.{child.pid}.tmp": True,
+            f".b.{platform.node()}.{child.pid}.tmp": True,
+            f".c.parquet.{platform.node()}.{os.getpid()}.tmp": False,
+            f".d.parquet.elsewhere.{child.pid}.tmp": False,
+            ".e.tmp": False,
+            f"f.{platform.node()}.{child.pid}.tmp": False,
+        }
+        deep = tmp_path / "deep"
+        for name in rests:
+            (deep / name).mkdir(parents=True) if name.startswith(".b") else write_text(deep / name, "half")
+        removed = remove_leftovers(tmp_path)
+        assert sorted(path.name for path in removed) == sorted(name for name, goes in rests.items() if goes)
+        assert names(deep) == sorted(name for name, goes in rests.items() if not goes)
 
     def test_nothing_written_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError), write_aside(tmp_path / "file.txt"):

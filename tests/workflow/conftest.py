@@ -1,6 +1,7 @@
 """A copy of the workflow in a folder of its own, and the tiny run of the whole graph in it."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -59,6 +60,19 @@ class Workplace:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
+    def processes(self, script: str) -> list[int]:
+        """Processes in this folder that run a script whose path has this part."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                here = (process / "cwd").readlink() == self.root.resolve()
+            except OSError:
+                continue
+            if here and any(script.encode() in word for word in words[1:2]):
+                found.append(int(process.name))
+        return found
+
     def overlay(self, name: str, text: str) -> tuple[str, ...]:
         """Write a further overlay; return the configuration files of the tiny run with it."""
         (self.root / f"{name}.yaml").write_text(text)
@@ -83,6 +97,12 @@ class Workplace:
 
         shutil.copytree(self.root, root, symlinks=True, ignore=passing)
         return Workplace(root)
+
+
+def provenance(place: Workplace, artefact: str) -> dict[str, object]:
+    """Sidecar of an artefact."""
+    found: dict[str, object] = json.loads((place.root / f"{artefact}.provenance.json").read_text())
+    return found
 
 
 def new_workplace(root: Path) -> Workplace:

@@ -1,6 +1,8 @@
 """A run that is killed leaves nothing that is taken for whole, and the next one goes on."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import time
@@ -8,14 +10,15 @@ import time
 import pytest
 
 from tests.workflow.conftest import TINY, Workplace
+from vidreason.files import sha256_of
 
 pytestmark = pytest.mark.workflow
 TARGET = "results/tiny/questions/mlvu.jsonl"
 
 
-def start(place: Workplace) -> subprocess.Popen[str]:
-    """What `make demo` starts, for one small target."""
-    return place.start("bash", "workflow/launch.sh", "--cores", "2", TARGET, "--configfile", *TINY)
+def start(place: Workplace, *targets: str) -> subprocess.Popen[str]:
+    """What `make demo` starts; for one small target if no other is given."""
+    return place.start("bash", "workflow/launch.sh", "--cores", "2", *(targets or (TARGET,)), "--configfile", *TINY)
 
 
 def wait_for_first_job(place: Workplace, process: subprocess.Popen[str]) -> None:
@@ -99,3 +102,52 @@ def test_answers_that_were_killed_go_on_where_they_were(spare: Workplace) -> Non
     log = (spare.root / "logs/tiny/predict/base/seed0/mvbench/shard0.log").read_text()
     assert "2 of 3 batches are answered already" in log
     assert not state.exists()
+
+
+KILLS, LONGEST = 20, 20.0
+"""Seconds after the first job of a start: about twice what a job needs, so that some get through."""
+COMPARED = {".jsonl", ".parquet", ".safetensors", ".csv", ".mp4", ".md"}
+"""Kinds of files that hold results and neither times nor dates."""
+
+
+def results_of(place: Workplace) -> dict[str, str]:
+    """Digests of the results that are there."""
+    return {
+        str(path.relative_to(place.results)): sha256_of(path)
+        for path in place.results.rglob("*")
+        if path.suffix in COMPARED
+        and path.relative_to(place.results).parts[0] not in ("state", "benchmarks")
+        and not path.name.endswith((".tmp", ".timing.csv"))
+    }
+
+
+def test_twenty_kills_at_random_moments_change_nothing(fresh: Workplace, finished: Workplace) -> None:
+    """Every start goes on from what the killed ones have left, and nothing of that is but a part of a result."""
+    whole = results_of(finished)
+    moments = random.Random("kills")
+    kills = 0
+    while kills < KILLS:
+        process = start(fresh, "all")
+        wait_for_job(fresh, process)
+        try:
+            printed, _ = process.communicate(timeout=moments.uniform(0, LONGEST))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            partial = {name for name, digest in results_of(fresh).items() if digest != whole.get(name)}
+            assert not partial
+            continue
+        assert process.returncode == 0, printed
+        shutil.rmtree(fresh.root / "results")
+    again = start(fresh, "all")
+    printed, _ = again.communicate(timeout=1200)
+    assert again.returncode == 0, printed
+    assert results_of(fresh) == whole
+    assert not list(fresh.results.rglob(".*.tmp"))
+
+
+def wait_for_job(place: Workplace, process: subprocess.Popen[str]) -> None:
+    """Until a job runs, or there is nothing more to do."""
+    while process.poll() is None and not place.processes("scripts/"):
+        time.sleep(0.05)

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import Workplace
+from tests.workflow.conftest import Workplace, provenance
 
 pytestmark = pytest.mark.workflow
 RESULTS = {"make_tables", "make_figures", "report"}
@@ -69,6 +70,35 @@ def test_tables_come_from_cached_predictions_without_weights(spare: Workplace) -
     assert spare.jobs("results/tiny/tables/main.csv") == {"make_tables": 1}
     spare.run("results/tiny/tables/main.csv")
     assert (spare.results / "tables/main.csv").read_bytes() == before
+
+
+def test_frames_are_shared_between_runs(fresh: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDREASON_CACHE", str(tmp_path / "cache"))
+    shard = "extract_frames/mmvu/shard0.parquet"
+    fresh.run(f"results/tiny/{shard}")
+    fresh.run(f"results/other/{shard}", "--config", "run=other")
+    assert "taken from" not in (fresh.root / "logs/tiny/extract_frames/mmvu/shard0.log").read_text()
+    assert "taken from" in (fresh.root / "logs/other/extract_frames/mmvu/shard0.log").read_text()
+    assert (fresh.root / f"results/other/{shard}").read_bytes() == (fresh.results / shard).read_bytes()
+    assert provenance(fresh, f"results/other/{shard}")["cached"] is True
+    assert fresh.jobs(f"results/other/{shard}", "--config", "run=other") == {}
+
+
+def test_answers_are_shared_between_folders(spare: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDREASON_CACHE", str(tmp_path / "cache"))
+    files = (
+        "results/tiny/sample_rollouts/coldstart/seed0/shard0.jsonl",
+        "results/tiny/predict/base/seed0/mmvu/shard0.jsonl",
+    )
+    before = {file: (spare.root / file).read_bytes() for file in files}
+    for file in files:
+        (spare.root / file).unlink()
+    other = spare.copy(tmp_path / "other")
+    spare.run(*files)
+    other.run(*files)
+    for place in (spare, other):
+        assert {file: (place.root / file).read_bytes() for file in files} == before
+        assert [provenance(place, file)["cached"] for file in files] == [place is other] * 2
 
 
 def test_weights_alone_can_be_deleted(spare: Workplace) -> None:

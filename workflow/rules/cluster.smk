@@ -1,7 +1,10 @@
-# Where jobs run: how a training is started on its GPUs and nodes, and what an earlier run may have left in a cluster's queue.
+# Where jobs run: how a training is started on its GPUs and nodes, and what an earlier run may have left: jobs in a cluster's queue,
+# unfinished files.
 
 import shutil
 import subprocess
+
+from vidreason.files import remove_leftovers
 
 
 def launch(wildcards, resources):

@@ -8,18 +8,21 @@ os.dup2(2, 1)
 
 from vidreason.frames import extract_frames
 from vidreason.provenance import write_sidecar
+from vidreason.shared import frames_identity, made_or_found
 
-params, out = snakemake.params, snakemake.output
-extract_frames(
-    questions=list(snakemake.input.questions),
-    root=params.root,
-    frames_path=out.frames,
-    clips_path=out.clips,
-    count=params.frame_count,
-    size=params.frame_size,
-    shard=int(snakemake.wildcards.shard),
-    shards=params.shards,
-    threads=snakemake.threads,
+given, params, out = snakemake.input, snakemake.params, snakemake.output
+shard = {
+    "count": params.frame_count,
+    "size": params.frame_size,
+    "shard": int(snakemake.wildcards.shard),
+    "shards": params.shards,
+    "threads": snakemake.threads,
+}
+made = made_or_found(
+    "extract_frames",
+    lambda: frames_identity(list(given.questions), params.root, **shard),
+    dict(out.items()),
+    lambda: extract_frames(list(given.questions), params.root, out.frames, out.clips, **shard),
 )
 for artefact in out:
-    write_sidecar(artefact, snakemake.input.questions, dict(params.items()), ["vidreason.frames"])
+    write_sidecar(artefact, given.questions, dict(params.items()), ["vidreason.frames"], made)

@@ -12,6 +12,7 @@ from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, sample_rollouts
 from vidreason.model import compute_device
 from vidreason.provenance import run_identity, write_sidecar
+from vidreason.shared import made_or_found
 
 MODULES = ("vidreason.evaluation.predict",)
 
@@ -26,10 +27,15 @@ shard = Shard(
     number=int(wildcards.shard),
     count=params.shards,
     state=Path(params.state),
-    identity=run_identity(decisive | dict(wildcards.items()), inputs, MODULES),
+    identity=run_identity(decisive | {"seed": wildcards.seed, "shard": wildcards.shard}, inputs, MODULES),
     # On a CPU all threads compute.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
-sample_rollouts(shard, params.settings, params.protocol, params.answer, Path(out.rollouts))
-write_sidecar(out.rollouts, inputs, decisive, MODULES)
+made = made_or_found(
+    "sample_rollouts",
+    lambda: shard.identity,
+    dict(out.items()),
+    lambda: sample_rollouts(shard, params.settings, params.protocol, params.answer, Path(out.rollouts)),
+)
+write_sidecar(out.rollouts, inputs, decisive, MODULES, made)
 discard_journals(params.state)

@@ -63,6 +63,9 @@ class Saver:
         """
         self.folder, self.model, self.updater, self.ranks = folder, model, updater, ranks
         self.minutes, self.keep = minutes, keep
+        if ranks.first:
+            for unfinished in folder.glob(".step*.tmp"):  # tens of GB of a process that was killed, on whatever machine
+                shutil.rmtree(unfinished, ignore_errors=True)
         self._began = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "saver")
         self._writing: Future[None] | None = None

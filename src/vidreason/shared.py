@@ -1,0 +1,119 @@
+"""What is made once for several runs, folders and users, and found again by what decides it.
+
+The environment's `VIDREASON_CACHE` names a folder; without it nothing is shared. An entry is a folder named by a digest of
+settings, contents of inputs, code and versions, and says where it was made. Whoever uses it gets a copy, so a cache may be
+emptied at any time.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from vidreason.files import read_json, sha256_of, sha256_text, write_aside, write_json
+from vidreason.frames import asked_clips
+from vidreason.provenance import circumstances, content_digest, run_identity, versions
+
+VARIABLE = "VIDREASON_CACHE"
+ENTRY = "entry.json"
+
+
+class DamagedEntryError(ValueError):
+    """An entry of the cache is not what was put there."""
+
+
+def made_or_found(
+    kind: str, identity: Callable[[], str], files: Mapping[str, str | Path], make: Callable[[], object]
+) -> dict[str, Any] | None:
+    """Have files made, or take them from the cache; what was made is put there.
+
+    A cache that cannot be read or written, or whose entry is damaged, is told of in the log and costs the work again.
+
+    Args:
+        kind: What is made, a rule's name; a folder of the cache.
+        identity: Gives the digest of all that decides the files but the packages' versions; asked only where there is
+            a cache.
+        files: Name in the cache -> path.
+        make: Writes the files.
+
+    Returns:
+        The `circumstances` under which the files were made if they are from the cache, else None.
+    """
+    if not os.environ.get(VARIABLE):
+        make()
+        return None
+    key = sha256_text(f"{identity()} {sorted(versions().items())}")
+    entry = Path(os.environ[VARIABLE]) / kind / key
+    if entry.is_dir():
+        try:
+            made = _take(entry, files)
+        except (OSError, ValueError) as error:
+            print(f"{entry}: cannot be used, so it is made anew: {error}", file=sys.stderr, flush=True)
+        else:
+            print(f"taken from {entry}, made {made['created']} on {made['nodes']}", file=sys.stderr, flush=True)
+            return made
+    make()
+    try:
+        _put(entry, files)
+    except OSError as error:
+        print(f"{entry}: cannot be written, so nothing is shared: {error}", file=sys.stderr, flush=True)
+    return None
+
+
+def frames_identity(
+    questions: Sequence[str | Path],
+    root: str | Path,
+    *,
+    count: int,
+    size: int,
+    shard: int = 0,
+    shards: int = 1,
+    threads: int = 2,
+) -> str:
+    """Digest of all that decides the pixels of a shard: its clips, what is in their videos, and the code.
+
+    Reads every video once, as far as it is there. Arguments as for `vidreason.frames.extract_frames`.
+    """
+    asked = asked_clips(questions, shard, shards)
+    videos = sorted({question.video for question in asked})
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        contents = pool.map(lambda video: _content(Path(root) / video), videos)
+    clips = [(question.clip, question.start, question.end, question.indexing) for question in asked]
+    decisive = {"clips": clips, "videos": list(zip(videos, contents, strict=True)), "count": count, "size": size}
+    return run_identity(decisive, [], ["vidreason.frames"])
+
+
+def _content(video: Path) -> str | None:
+    """Digest of a video file or a folder of frames; None for one that cannot be read."""
+    try:
+        return content_digest(video)
+    except OSError:
+        return None
+
+
+def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
+    """Copy an entry's files, all or none of them."""
+    known = read_json(entry / ENTRY)
+    if not isinstance(known, dict) or known.keys() != {"files", "made"} or known["files"].keys() != files.keys():
+        raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)}")
+    with contextlib.ExitStack() as stack:
+        for name, path in files.items():
+            aside = stack.enter_context(write_aside(path))
+            shutil.copyfile(entry / name, aside)
+            if sha256_of(aside) != known["files"][name]:
+                raise DamagedEntryError(f"{name} does not have the digest {known['files'][name]}")
+    made: dict[str, Any] = known["made"]
+    return made
+
+
+def _put(entry: Path, files: Mapping[str, str | Path]) -> None:
+    with write_aside(entry) as aside:
+        aside.mkdir(parents=True)
+        for name, path in files.items():
+            shutil.copyfile(path, aside / name)
+        digests = {name: sha256_of(aside / name) for name in files}
+        write_json(aside / ENTRY, {"files": digests, "made": circumstances()})

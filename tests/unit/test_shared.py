@@ -1,0 +1,122 @@
+"""The cache that runs, folders and users share."""
+
+import json
+import platform
+import shutil
+
+import pytest
+
+from vidreason import shared
+from vidreason.provenance import write_sidecar
+from vidreason.shared import VARIABLE, frames_identity, made_or_found
+
+
+class Work:
+    """Two files that are made, and how often."""
+
+    def __init__(self, folder, text="pixels"):
+        self.files = {"frames": folder / "out" / "a.parquet", "clips": folder / "out" / "a.jsonl"}
+        self.text, self.times = text, 0
+
+    def make(self):
+        self.times += 1
+        for name, path in self.files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{self.text} {name}")
+
+    def go(self, identity="one"):
+        return made_or_found("extract_frames", lambda: identity, self.files, self.make)
+
+    @property
+    def contents(self):
+        return [path.read_text() for path in self.files.values()]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def entry_of(folder):
+    (entry,) = (folder / "extract_frames").iterdir()
+    return entry
+
+
+def test_the_second_finds_what_the_first_has_made(tmp_path, folder):
+    first, second = Work(tmp_path / "first"), Work(tmp_path / "second", "never made")
+    assert first.go() is None
+    made = second.go()
+    assert (first.times, second.times) == (1, 0)
+    assert second.contents == first.contents == ["pixels frames", "pixels clips"]
+    assert made["nodes"] == platform.node()
+    sidecar = json.loads(write_sidecar(second.files["clips"], [], {}, ["vidreason.shared"], made).read_text())
+    assert sidecar["cached"] is True
+    assert sidecar["created"] == made["created"]
+
+
+def test_another_identity_or_another_version_is_another_entry(tmp_path, folder, monkeypatch):
+    Work(tmp_path / "first").go()
+    assert Work(tmp_path / "second").go("two") is None
+    monkeypatch.setattr(shared, "versions", lambda: {"av": "0"})
+    assert Work(tmp_path / "third").go() is None
+    assert len(list((folder / "extract_frames").iterdir())) == 3
+
+
+def test_without_a_cache_nothing_is_asked(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    work = Work(tmp_path)
+    assert made_or_found("extract_frames", lambda: pytest.fail("asked"), work.files, work.make) is None
+    assert work.times == 1
+
+
+@pytest.mark.parametrize("name", ["clips", "frames", "entry.json"])
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_a_damaged_entry_is_told_of_and_made_anew(tmp_path, folder, capfd, name, damage):
+    Work(tmp_path / "first").go()
+    file = entry_of(folder) / name
+    file.unlink() if damage == "removed" else file.write_bytes(file.read_bytes()[:-3])
+    second = Work(tmp_path / "second")
+    assert second.go() is None
+    assert second.times == 1
+    assert "cannot be used, so it is made anew" in capfd.readouterr().err
+    assert Work(tmp_path / "third").go() is not None, "the entry is whole again"
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_the_sharing(tmp_path, folder, capfd):
+    folder.write_text("a file where a folder should be")
+    work = Work(tmp_path / "first")
+    assert work.go() is None
+    assert work.contents == ["pixels frames", "pixels clips"]
+    assert "cannot be written, so nothing is shared" in capfd.readouterr().err
+
+
+def test_a_failure_leaves_no_entry(tmp_path, folder):
+    def fail():
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        made_or_found("extract_frames", lambda: "one", {}, fail)
+    assert not folder.exists()
+
+
+def test_the_identity_of_frames_is_what_is_in_the_videos(tmp_path):
+    """Where they are does not count, nor how many shards give a shard its clips."""
+    given = {"count": 2, "size": 8}
+    videos = tmp_path / "here"
+    videos.mkdir()
+    for name in "ab":
+        (videos / f"{name}.mp4").write_bytes(name.encode())
+    questions = tmp_path / "questions.jsonl"
+    row = {"dataset": "mlvu", "question": "?", "options": ["x", "y"], "answer": "A"}
+    questions.write_text("".join(json.dumps({"id": n, "video": f"{n}.mp4", **row}) + "\n" for n in "abc"))
+    whole = frames_identity([questions], videos, **given)
+    shutil.copytree(videos, tmp_path / "there")
+    assert frames_identity([questions], tmp_path / "there", **given) == whole
+    (tmp_path / "there" / "b.mp4").write_bytes(b"B")
+    other = frames_identity([questions], tmp_path / "there", **given)
+    (tmp_path / "there" / "b.mp4").unlink()
+    lost = frames_identity([questions], tmp_path / "there", **given)
+    shard = frames_identity([questions], videos, **given, shards=2)
+    sizes = [frames_identity([questions], videos, **{**given, key: 4}) for key in given]
+    assert len({whole, other, lost, shard, *sizes}) == 6
