@@ -6,6 +6,7 @@ graph can be built on a machine that has neither torch nor a video decoder.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -13,7 +14,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,37 @@ def code_digest(*modules: str) -> str:
         >>> code_digest("vidreason.records") == code_digest("vidreason.records")
         True
     """
+    sources, known = _known_digests()
+    asked = " ".join(sorted(modules))
+    if asked not in known:
+        known[asked] = _code_digest(modules)
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):  # an installation that only an administrator may write
+                write_json(_table(), {"sources": sources, "digests": known})
+    return known[asked]
+
+
+def _table() -> Path:
+    return PACKAGE / "__pycache__" / f"code_digests.{sys.implementation.cache_tag}.json"
+
+
+@functools.cache
+def _known_digests() -> tuple[str, dict[str, str]]:
+    """A digest of the package's sources, and what is known of sources just like these: modules -> code digest.
+
+    Every job of a graph asks for all digests, and it takes a second to parse the sources. The table lies beside the compiled
+    files, and is written under the same conditions.
+    """
+    files = sorted(PACKAGE.rglob("*.py"))
+    sources = sha256_text("\n".join(f"{file.relative_to(PACKAGE)} {sha256_of(file)}" for file in files))
+    with contextlib.suppress(OSError, ValueError):
+        table = read_json(_table())
+        if isinstance(table, dict) and table.get("sources") == sources:
+            return sources, dict(table["digests"])
+    return sources, {}
+
+
+def _code_digest(modules: Sequence[str]) -> str:
     found: dict[str, str] = {}
     waiting = list(modules)
     while waiting:

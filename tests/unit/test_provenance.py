@@ -31,6 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _forget() -> None:
     code_digest.cache_clear()
     provenance._module_digest.cache_clear()
+    provenance._known_digests.cache_clear()
 
 
 def digests() -> dict[str, str]:
@@ -54,6 +55,22 @@ def test_an_edit_changes_the_digests_of_its_users_only(package: Path, file: str,
     (package / file).write_text(text)
     after = digests()
     assert {name for name in before if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize("table", ["as it was written", "damaged", "absent"])
+def test_digests_are_known_in_the_next_process(package: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", table == "absent")
+    before = digests()
+    (found,) = (package / "__pycache__").glob("*") if table != "absent" else (None,)
+    if table == "damaged":
+        found.write_text(found.read_text()[:-9])
+    parsed: list[str] = []
+    parse = provenance.ast.parse
+    monkeypatch.setattr(
+        provenance.ast, "parse", lambda *words, **more: parsed.append(words[0]) or parse(*words, **more)
+    )
+    assert digests() == before
+    assert bool(parsed) == (table != "as it was written")
 
 
 def test_an_unknown_module_is_refused(package: Path) -> None:
