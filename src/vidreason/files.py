@@ -44,16 +44,16 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{platform.node()}.{os.getpid()}.tmp")
-    _remove(aside)
+    remove(aside)
     try:
         yield aside
         if durable:
             _sync(aside)
         if aside.is_dir() and target.is_dir():
-            _remove(target)
+            remove(target)
         aside.replace(target)
     finally:
-        _remove(aside)
+        remove(aside)
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:
@@ -69,7 +69,7 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
     for path in Path(folder).rglob(".*.tmp"):
         found = ending.search(path.name)
         if found and not _alive(int(found.group(1))):
-            _remove(path)
+            remove(path)
             removed.append(path)
     return removed
 
@@ -94,7 +94,7 @@ def _sync(path: Path) -> None:
             os.close(handle)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file or a folder if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -25,7 +25,20 @@ from vidreason.files import read_json, sha256_of, sha256_text, write_json
 
 PACKAGE = Path(__file__).parent
 SUFFIX = ".provenance.json"
-DISTRIBUTIONS = ("torch", "transformers", "tokenizers", "numpy", "decord", "av", "pyarrow", "pandas", "math-verify")
+DISTRIBUTIONS = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "deepspeed",
+    "numpy",
+    "pillow",
+    "decord",
+    "av",
+    "pyarrow",
+    "pandas",
+    "math-verify",
+)
 """Packages whose version can change a number; those that are installed are recorded."""
 
 
@@ -52,7 +65,7 @@ def code_digest(*modules: str) -> str:
     asked = " ".join(sorted(modules))
     if asked not in known:
         known[asked] = _code_digest(modules)
-        if not sys.dont_write_bytecode:
+        if not sys.dont_write_bytecode and _sources_digest() == sources:  # nothing was edited meanwhile
             with contextlib.suppress(OSError):  # an installation that only an administrator may write
                 write_json(_table(), {"sources": sources, "digests": known})
     return known[asked]
@@ -69,13 +82,17 @@ def _known_digests() -> tuple[str, dict[str, str]]:
     Every job of a graph asks for all digests, and it takes a second to parse the sources. The table lies beside the compiled
     files, and is written under the same conditions.
     """
-    files = sorted(PACKAGE.rglob("*.py"))
-    sources = sha256_text("\n".join(f"{file.relative_to(PACKAGE)} {sha256_of(file)}" for file in files))
+    sources = _sources_digest()
     with contextlib.suppress(OSError, ValueError):
         table = read_json(_table())
-        if isinstance(table, dict) and table.get("sources") == sources:
-            return sources, dict(table["digests"])
+        if isinstance(table, dict) and table.get("sources") == sources and isinstance(table.get("digests"), dict):
+            return sources, table["digests"]
     return sources, {}
+
+
+def _sources_digest() -> str:
+    files = sorted(PACKAGE.rglob("*.py"))
+    return sha256_text("\n".join(f"{file.relative_to(PACKAGE)} {sha256_of(file)}" for file in files))
 
 
 def _code_digest(modules: Sequence[str]) -> str:

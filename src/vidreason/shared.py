@@ -46,22 +46,31 @@ def made_or_found(
     if not os.environ.get(VARIABLE):
         make()
         return None
-    key = sha256_text(f"{identity()} {sorted(versions().items())}")
-    entry = Path(os.environ[VARIABLE]) / kind / key
-    if entry.is_dir():
+    entry = _entry(kind, identity)
+    if entry is not None:
         try:
-            made = _take(entry, files)
+            if entry.is_dir():
+                made = _take(entry, files)
+                print(f"taken from {entry}, made {made['created']} on {made['nodes']}", file=sys.stderr, flush=True)
+                return made
         except (OSError, ValueError) as error:
             print(f"{entry}: cannot be used, so it is made anew: {error}", file=sys.stderr, flush=True)
-        else:
-            print(f"taken from {entry}, made {made['created']} on {made['nodes']}", file=sys.stderr, flush=True)
-            return made
     make()
-    try:
-        _put(entry, files)
-    except OSError as error:
-        print(f"{entry}: cannot be written, so nothing is shared: {error}", file=sys.stderr, flush=True)
+    if entry is not None and _entry(kind, identity) == entry:  # what it was made from is what it was
+        try:
+            _put(entry, files)
+        except OSError as error:
+            print(f"{entry}: cannot be written, so it is not shared: {error}", file=sys.stderr, flush=True)
     return None
+
+
+def _entry(kind: str, identity: Callable[[], str]) -> Path | None:
+    """Where something is in the cache; None where an input cannot be read to the end."""
+    try:
+        return Path(os.environ[VARIABLE]) / kind / sha256_text(f"{identity()} {sorted(versions().items())}")
+    except OSError as error:
+        print(f"{kind}: not shared, because an input cannot be read: {error}", file=sys.stderr, flush=True)
+        return None
 
 
 def frames_identity(
@@ -88,17 +97,18 @@ def frames_identity(
 
 
 def _content(video: Path) -> str | None:
-    """Digest of a video file or a folder of frames; None for one that cannot be read."""
+    """Digest of a video file or a folder of frames; None for one that is not there."""
     try:
         return content_digest(video)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
     """Copy an entry's files, all or none of them."""
     known = read_json(entry / ENTRY)
-    if not isinstance(known, dict) or known.keys() != {"files", "made"} or known["files"].keys() != files.keys():
+    whole = isinstance(known, dict) and known.keys() == {"files", "made"} and isinstance(known["files"], dict)
+    if not whole or known["files"].keys() != files.keys():
         raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)}")
     with contextlib.ExitStack() as stack:
         for name, path in files.items():

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# cluster.sh up DIR | down DIR | env DIR     -- throw-away one-machine SLURM, loopback only, no systemd, no cgroups
+# cluster.sh up DIR | down DIR     -- throw-away one-machine SLURM, loopback only, no systemd, no cgroups
 # DIR: absolute, short (unix socket limit 108 bytes); every parent o+x (munge socket) and not group/other-writable unless sticky (munge key)
 # Knobs: PORT_BASE (26800) NODES (2) CPUS (2) MEM_MB (4000) GPUS (2) MIN_JOB_AGE (600); more CPUs and memory than there are may be declared
 set -euo pipefail
-CMD=${1:?up|down|env}; DIR=${2:?DIR}
+CMD=${1:?up|down}; DIR=${2:?DIR}
 PATH=$PATH:/usr/sbin:/sbin
 PORT_BASE=${PORT_BASE:-26800} NODES=${NODES:-2} CPUS=${CPUS:-2} MEM_MB=${MEM_MB:-4000} GPUS=${GPUS:-2} MIN_JOB_AGE=${MIN_JOB_AGE:-600}
 HOST=$(hostname -s) USER_=$(id -un)
@@ -124,5 +124,5 @@ down() {
   done
 }
 case $CMD in
-  up) trap 'rc=$?; [ $rc = 0 ] || { echo "up failed, tearing down" >&2; down; }' EXIT; up;; down) down;; env) echo "export SLURM_CONF='$SLURM_CONF' PATH='$DIR/bin':\$PATH";; *) echo "usage: $0 up|down|env DIR" >&2; exit 2;;
+  up) trap 'rc=$?; [ $rc = 0 ] || { echo "up failed, tearing down" >&2; down; }' EXIT; up;; down) down;; *) echo "usage: $0 up|down DIR" >&2; exit 2;;
 esac

@@ -143,11 +143,13 @@ def test_a_training_that_is_struck_is_retried_and_ends_the_same(cluster, undistu
     printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
     assert "Trying to restart job" in printed
+    assert ("asked to stop (SIGTERM)" in printed) == (fault is scancel), "the failed job's log is shown"
+    assert "grpo: goes on after step" in log_of(place)
     assert files_of(place.root / R1) == wanted
     assert not (place.root / STATE).exists()
 
 
-HOLD = """
+SLOW_DISK = """
 import os, sys, time
 sync = os.fsync
 def fsync(handle):
@@ -156,23 +158,32 @@ def fsync(handle):
         time.sleep(1)
 os.fsync = fsync
 """
+BLIND = "os.environ.pop('SLURM_JOB_ID', None)\n"
+"""A training that does not know its job cannot ask for its time."""
 
 
-def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """A minute is the shortest time that SLURM knows; a disk that needs a second for each file makes the training last it."""
+@pytest.mark.parametrize(
+    ("minutes", "hook", "reason"),
+    [
+        (2, SLOW_DISK, "the time of its job is nearly over"),
+        pytest.param(1, SLOW_DISK + BLIND, "SIGTERM", marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(  # type: ignore[no-untyped-def]
+    cluster, undisturbed, tmp_path, minutes, hook, reason
+) -> None:
+    """A disk that needs a second for each file makes the training last longer than its job may."""
     before, wanted = undisturbed
     place = before.copy(tmp_path / "place")
-    hook = place.root / "src/sitecustomize.py"
-    hook.write_text(HOLD)
-    process = start(
-        place, *on_cluster(R1, grpo=("gpu=1", "runtime=1", "slurm_extra='--comment=no-warning'")), configs=LONGER
-    )
-    wait_until(lambda: "asked to stop (SIGTERM)" in log_of(place), process, seconds=300)
-    hook.unlink()
+    file = place.root / "src/sitecustomize.py"
+    file.write_text(hook)
+    process = start(place, *on_cluster(R1, grpo=("gpu=1", f"runtime={minutes}")), configs=LONGER)
+    wait_until(lambda: f"asked to stop ({reason})" in log_of(place), process, seconds=300)
+    file.unlink()
     printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
     assert "Trying to restart job" in printed
-    assert "TIMEOUT" in (cluster.folder / "log/jobcomp.txt").read_text()
+    assert "grpo: goes on after step" in log_of(place)
     assert files_of(place.root / R1) == wanted
 
 
@@ -187,7 +198,8 @@ def test_snakemake_that_is_asked_to_end_lets_the_training_finish(cluster, undist
     before, wanted = undisturbed
     place, process = in_mid_training(before, tmp_path)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=600)
+    printed, _ = process.communicate(timeout=600)
+    assert (place.root / R1).exists(), printed
     place.run(*on_cluster(R1), configs=LONGER)
     assert files_of(place.root / R1) == wanted
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, read_json_lines
 from vidreason.generation import NotFiniteError
-from vidreason.training import checkpoint
+from vidreason.training import checkpoint, stop
 from vidreason.training.checkpoint import discard_states
 from vidreason.training.loop import DivergedError, Optimisation, run_steps
 from vidreason.training.metrics import BOARD, LIVE
@@ -49,7 +49,7 @@ class Run:
         loss = ((self.model(inputs) - inputs.prod(dim=1, keepdim=True)) ** 2).mean()
         return loss, {"double": 2 * float(loss.detach())}
 
-    def go(self, stop_at=None, change=None, steps=STEPS):
+    def go(self, stop_at=None, change=None, steps=STEPS, during_validation=None):
         def step_function(step, backward):
             if step == stop_at:
                 raise StoppedError
@@ -59,6 +59,8 @@ class Run:
             return float(loss.detach()), row
 
         def validate(done):
+            if during_validation:
+                during_validation()
             return {"weight": float(next(self.model.parameters()).detach().sum())}, 5
 
         run_steps(
@@ -132,6 +134,23 @@ class TestResume:
         assert again.steps == list(range(5, STEPS))
         assert again.weights == undisturbed.weights
         assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+    def test_before_the_time_of_its_job_is_over_it_stops_too(self, undisturbed, tmp_path, monkeypatch, capfd):
+        monkeypatch.setattr(stop, "seconds_left", lambda: stop.SPARE)
+        with pytest.raises(Stopped):
+            Run(tmp_path).go()
+        assert "asked to stop (the time of its job is nearly over): 1 of 11 steps are saved" in capfd.readouterr().err
+        monkeypatch.setattr(stop, "seconds_left", lambda: stop.SPARE + 3600)
+        again = Run(tmp_path).go()
+        assert "test: goes on after step 1 of 11" in capfd.readouterr().err
+        assert again.weights == undisturbed.weights
+
+    def test_a_signal_during_the_validation_is_heeded_at_once(self, undisturbed, tmp_path):
+        run = Run(tmp_path)
+        with pytest.raises(Stopped):
+            run.go(during_validation=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run.steps[-1] == 3
+        assert Run(tmp_path).go().weights == undisturbed.weights
 
     def test_a_signal_in_the_last_step_changes_nothing(self, undisturbed, tmp_path):
         def ask(step, loss):
@@ -255,6 +274,40 @@ class TestResume:
         assert run.steps[0] == 3
         assert run.weights == undisturbed.weights
         assert "step00000006 cannot be read and is passed over" in capfd.readouterr().err
+
+    def test_what_is_saved_after_damaged_states_is_kept(self, undisturbed, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(10)
+        run = Run(tmp_path)
+        for name in run.states:
+            (run.state / name / "state.json").write_bytes(b"")
+        with pytest.raises(StoppedError):
+            run.go(5)
+        assert run.states == ["step00000003"]
+        again = Run(tmp_path).go()
+        assert again.steps[0] == 3
+        assert again.weights == undisturbed.weights
+
+    def test_what_is_unfinished_and_parts_of_later_states_are_removed(self, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(4)
+        run = Run(tmp_path)
+        (run.state / ".step00000006.elsewhere.4711.tmp").mkdir()
+        for name in (".step00000006.part1.elsewhere.4711.tmp", "step00000006.part1", "step00000003.part1"):
+            (run.state / name).write_text("a part")
+        with pytest.raises(StoppedError):
+            run.go(4)
+        assert sorted(path.name for path in run.state.glob("*step*")) == ["step00000003", "step00000003.part1"]
+
+    def test_a_state_of_an_earlier_version_is_refused(self, tmp_path):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        position = tmp_path / "state" / "step00000006" / "state.json"
+        position.write_text('{"step": 6, "metrics_bytes": 100, "identity": "0123", "parts": 1}')
+        with pytest.raises(
+            ValueError, match=r"saved by a run with other settings, inputs or code .*spec: nothing before"
+        ):
+            Run(tmp_path).go()
 
     def test_a_state_of_another_run_is_refused(self, tmp_path):
         with pytest.raises(StoppedError):

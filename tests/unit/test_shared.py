@@ -88,7 +88,25 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_the_sharing(tmp_path, 
     work = Work(tmp_path / "first")
     assert work.go() is None
     assert work.contents == ["pixels frames", "pixels clips"]
-    assert "cannot be written, so nothing is shared" in capfd.readouterr().err
+    assert "cannot be written, so it is not shared" in capfd.readouterr().err
+
+
+def test_what_changed_while_it_was_used_is_not_shared(tmp_path, folder):
+    work, identities = Work(tmp_path), iter(("before", "after"))
+    assert made_or_found("extract_frames", lambda: next(identities), work.files, work.make) is None
+    assert work.times == 1
+    assert not folder.exists()
+
+
+def test_an_input_that_cannot_be_read_is_told_of_and_left_to_the_work(tmp_path, folder, capfd):
+    def broken():
+        raise OSError(5, "Input/output error")
+
+    work = Work(tmp_path)
+    assert made_or_found("extract_frames", broken, work.files, work.make) is None
+    assert work.times == 1
+    assert "not shared, because an input cannot be read" in capfd.readouterr().err
+    assert not folder.exists()
 
 
 def test_a_failure_leaves_no_entry(tmp_path, folder):

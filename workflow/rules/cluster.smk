@@ -4,6 +4,8 @@
 import shutil
 import subprocess
 
+from snakemake.logging import logger
+
 from vidreason.files import remove_leftovers
 
 
@@ -11,13 +13,22 @@ def launch(wildcards, resources):
     """How a training is started: one process, torchrun once for all GPUs of a node, or once on each of several nodes.
 
     Depends on the resources, so it is no part of what Snakemake compares: more GPUs retrain nothing. On several nodes the
-    job runs on the first of them, where the others find it; a signal to the job reaches torchrun on all of them.
+    job runs on the first of them, where the others find it.
     """
     python = "python" if workflow.deployment_settings.deployment_method else sys.executable
     nodes = int(resources.get("nodes", 1))
-    spelt = re.search(r"gpu(?::[^:,]+)?:(\d+)", str(resources.get("gres", "")))
-    own = int(spelt.group(1)) if spelt else int(resources.get("gpu", 0)) // nodes  # gres counts a node's GPUs, gpu all
-    torchrun = f"{python} -m torch.distributed.run"
+    spelt = re.search(r"(?:^|,)gpu(?::[^:,]+)?:(\d+)(?=$|[,(])", str(resources.get("gres", "")))
+    asked = int(resources.get("gpu", 0))
+    own = int(spelt.group(1)) if spelt else asked // nodes  # gres counts a node's GPUs, gpu all
+    if not spelt and asked % nodes:
+        raise WorkflowError(
+            f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
+        )
+    # By itself it gives its processes 30 s to stop, and dies of SIGUSR1 without telling them.
+    torchrun = (
+        f"{python} -m torch.distributed.run --shutdown-timeout 300 "
+        "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+    )
     if nodes > 1:
         cpus = f" --cpus-per-task={resources.cpus_per_task}" if resources.get("cpus_per_task") else ""
         # The executor's own step has one task and tells those within it that the job has one node.
@@ -25,38 +36,40 @@ def launch(wildcards, resources):
         return (
             f"env {unset} srun --overlap --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1{cpus} --kill-on-bad-exit=1 "
             f"{torchrun} --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID "
-            "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000)) "
+            "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 12000)) "
             f"--nnodes {nodes} --nproc_per_node {max(1, own)}"
         )
     return python if own < 2 else f"{torchrun} --standalone --nproc_per_node {own}"
 
 
 def jobs_in_queue(folder):
-    """Jobs that an earlier snakemake has put into SLURM's queue from a folder: job number, run ID and state of each.
+    """Jobs that an earlier snakemake has put into SLURM's queue from a folder: job number, name and state of each.
 
-    The executor names jobs by the run ID, a UUID. The job that this process itself may run in is none of them.
+    The executor's names of jobs end with the run ID, a UUID. The job that this process itself may run in is none of them.
     """
     if shutil.which("squeue") is None:
         return []
     command = ["squeue", "--noheader", "--me", "--format", "%i|%j|%T|%Z"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        told = (error.stderr or "").strip() or error
+        logger.warning(f"SLURM could not be asked for jobs that an earlier run of this folder may have left: {told}")
         return []
     rows = [line.split("|", 3) for line in done.stdout.splitlines() if line.count("|") >= 3]
-    uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+    run_id = re.compile(r"(^|_)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     return [
         (number, name, state)
         for number, name, state, where in rows
-        if uuid.fullmatch(name) and os.path.realpath(where) == folder and number != os.environ.get("SLURM_JOB_ID")
+        if run_id.search(name) and os.path.realpath(where) == folder and number != os.environ.get("SLURM_JOB_ID")
     ]
 
 
 def refuse_beside_orphans():
     """A killed snakemake leaves its jobs in the queue; the same jobs started beside them would write the same files."""
-    left = jobs_in_queue(os.path.realpath("."))
+    left = jobs_in_queue(os.path.realpath(workflow.workdir_init))
     if left:
-        listed = "\n".join(f"  job {number}, run {name}, {state}" for number, name, state in left)
+        listed = "\n".join(f"  job {number}, name {name}, {state}" for number, name, state in left)
         cancel = "\n".join(f"  scancel --name {name}" for name in sorted({name for _, name, _ in left}))
         raise WorkflowError(
             f"Jobs of an earlier run in this folder are still in SLURM's queue and would write the same files:\n{listed}\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, predict
+from vidreason.frames import clips_path_of
 from vidreason.model import compute_device
 from vidreason.provenance import run_identity, write_sidecar
 from vidreason.shared import made_or_found
@@ -20,12 +21,13 @@ MODULES = ("vidreason.evaluation.predict",)
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 # Said before a model is loaded, not after a week of answers; the rule score refuses it again.
 refuse_missing(wildcards.benchmark, read_coverage(given.missing), **params.missing)
-inputs = [given.weights, given.questions, *given.frames]
+tables = [Path(table) for table in given.frames]
+inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
 decisive = {key: value for key, value in params.items() if key not in ("missing", "state")}
 shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),
-    frames=[Path(table) for table in given.frames],
+    frames=tables,
     seed=int(wildcards.seed),
     number=int(wildcards.shard),
     count=params.shards,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, sample_rollouts
+from vidreason.frames import clips_path_of
 from vidreason.model import compute_device
 from vidreason.provenance import run_identity, write_sidecar
 from vidreason.shared import made_or_found
@@ -17,12 +18,13 @@ from vidreason.shared import made_or_found
 MODULES = ("vidreason.evaluation.predict",)
 
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
-inputs = [given.weights, given.questions, *given.frames]
+tables = [Path(table) for table in given.frames]
+inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
 decisive = {key: value for key, value in params.items() if key != "state"}
 shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),
-    frames=[Path(table) for table in given.frames],
+    frames=tables,
     seed=int(wildcards.seed),
     number=int(wildcards.shard),
     count=params.shards,

@@ -1,7 +1,6 @@
 """Saved training states: weights, optimiser and position, in safetensors and JSON, written aside and renamed."""
 
 import dataclasses
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from vidreason.files import read_json, write_aside, write_json
+from vidreason.files import read_json, remove, write_aside, write_json
 from vidreason.training.ranks import Ranks
 from vidreason.training.update import Tensors, Updater, trained_weights, whole_weights
 
@@ -59,13 +58,11 @@ class Saver:
             updater: Its optimiser's state is saved.
             ranks: The processes; all of them have to save at the same steps.
             minutes: A state is overdue after so many; 0 never.
-            keep: Number of whole states kept; older ones are removed.
+            keep: Number of states kept, and one more where the optimiser's state is divided: the parts of the newest may not
+                all be there yet. Older ones are removed.
         """
         self.folder, self.model, self.updater, self.ranks = folder, model, updater, ranks
         self.minutes, self.keep = minutes, keep
-        if ranks.first:
-            for unfinished in folder.glob(".step*.tmp"):  # tens of GB of a process that was killed, on whatever machine
-                shutil.rmtree(unfinished, ignore_errors=True)
         self._began = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "saver")
         self._writing: Future[None] | None = None
@@ -117,11 +114,9 @@ class Saver:
             save_file(weights, aside / WEIGHTS)
             save_file(moments, aside / MOMENTS)
             write_json(aside / POSITION, dataclasses.asdict(state))
-        kept = self.keep + self.updater.divided  # the parts of this one may not all be there yet
-        for old in _states(self.folder)[:-kept]:
-            shutil.rmtree(old)
-            for part in self.folder.glob(f"{old.name}.part*"):
-                part.unlink()
+        for old in _states(self.folder)[: -self.keep - (1 if self.updater.divided else 0)]:
+            for path in (*self.folder.glob(f"{old.name}.part*"), old):
+                remove(path)
 
 
 def _copied(tensors: Tensors) -> Tensors:
@@ -144,7 +139,9 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
     Raises:
         ValueError: The state was saved by a run with other settings, or by another number of processes.
     """
-    for path in reversed(_states(folder)):
+    # What one process sees in a shared folder another may not see yet.
+    for name in ranks.gather([path.name for path in reversed(_states(folder))])[0]:
+        path = folder / name
         state = _unless_damaged(ranks, _read_position, path / POSITION)
         if state is None:
             continue
@@ -163,9 +160,24 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
         own = path / MOMENTS if ranks.first or parts == 1 else folder / f"{path.name}.part{ranks.rank}"
         tensors = _unless_damaged(ranks, _read_tensors, path / WEIGHTS, own)
         if tensors is not None:
+            _forget_later(folder, path.name, ranks)
             updater.restore(*tensors)
             return state
+    _forget_later(folder, "", ranks)
     return None
+
+
+def _forget_later(folder: Path, name: str, ranks: Ranks) -> None:
+    """Remove states and parts later than the one that a run goes on from, and what is unfinished.
+
+    They are damaged or not whole. Left there, they would count as the newest, and the parts that two attempts have written
+    of one step could be taken for one state.
+    """
+    if ranks.first and folder.exists():
+        for path in (*folder.glob("step*"), *folder.glob(".step*.tmp")):
+            if path.name.startswith(".") or path.name.split(".")[0] > name:
+                remove(path)
+    ranks.wait()
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
@@ -183,7 +195,12 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 
 def _read_position(path: Path) -> TrainingState:
-    return TrainingState(**read_json(path))
+    found = read_json(path)
+    if not isinstance(found, dict) or "step" not in found:
+        raise ValueError(f"{path.name} tells of no step")
+    known = {field.name for field in dataclasses.fields(TrainingState)}
+    # One that an earlier version of this package has saved lacks `origin`, and is refused for what that says.
+    return TrainingState(**{"origin": {}, **{key: value for key, value in found.items() if key in known}})
 
 
 def _read_tensors(*paths: Path) -> list[dict[str, torch.Tensor]]:
@@ -202,8 +219,7 @@ def _unless_damaged(ranks: Ranks, read: Callable[..., Item], *paths: Path) -> It
 
 def discard_states(folder: Path) -> None:
     """Remove all states, once the final weights stand."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove(folder)
 
 
 def _states(folder: Path) -> list[Path]:

@@ -149,11 +149,13 @@ def run_steps(
         DivergedError: A logit, the loss or the gradient norm is not finite; the last good state is kept.
         MemoryError: Memory ran out; the message names the settings that need less.
         ValueError: The saved state belongs to another run.
-        Stopped: A signal asked for it; the state of the last step is saved.
+        Stopped: A signal asked for it, or the job's time is nearly over; the state of the last step is saved.
     """
     torch.set_num_threads(CPU_THREADS)
     updater = make_updater(model, optimisation, ranks)
     saved = load_latest(state, origin, updater, ranks) or TrainingState(0, 0, origin)
+    if ranks.first and saved.step:
+        print(f"{title}: goes on after step {saved.step} of {steps}, saved in {state}", file=sys.stderr, flush=True)
     half = torch.autocast(
         compute_device().type,
         torch.bfloat16,
@@ -173,6 +175,7 @@ def run_steps(
             mininterval=5,
             disable=not ranks.first,
         )
+        longest = 0.0
         for step in bar:
             began = time.monotonic()
             rate = optimisation.rate(step, steps)
@@ -187,11 +190,7 @@ def run_steps(
                     ) from error
                 with phase("update"):
                     norm = updater.step(rate)
-            # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
-            signals = {STOP: float(bool(request.name)), OVERDUE: float(saver.overdue)}
-            means = ranks.mean({"loss": loss, **row, **signals})
-            stop, overdue = (means.pop(key) > 0 for key in signals)
-            row = {**means, "grad_norm": norm, "lr": rate}
+            row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
             if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
                 raise DivergedError(
                     f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "
@@ -206,17 +205,22 @@ def run_steps(
                 with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
                     found, questions = validate(done)
                 log.write("validation", done, ranks.mean(found, questions))
+            # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
+            longest = max(longest, time.monotonic() - began)
+            signals = ranks.mean({STOP: float(request.look(longest)), OVERDUE: float(saver.overdue)})
+            stop, overdue = signals[STOP] > 0, signals[OVERDUE] > 0
             last = done == steps
             due = optimisation.save_every and done % optimisation.save_every == 0
             if not last and (due or overdue or stop):
                 saver.save(TrainingState(done, log.size(), origin))
             if not last and stop:
                 saver.finish()
-                asked = f"asked to stop ({request.name})" if request.name else "another process was asked to stop"
+                asked = f"asked to stop ({request.reason})" if request.reason else "another process was asked to stop"
                 raise Stopped(
                     f"{title}: {asked}: {done} of {steps} steps are saved in {state}; the same command goes on"
                 )
         log.finish()
+    ranks.wait()  # no process is still writing a state, so that all of them may be removed
 
 
 def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Ranks) -> Updater:
