@@ -1,5 +1,6 @@
 """`snakemake --profile slurm` on a real SLURM, and what a cluster does to running jobs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -33,13 +34,21 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.slow
+TOGETHER = ("read_questions=data", "extract_frames=data", "predict=answers")
+"""Rules whose jobs are so short here that the queue takes several at a time."""
+
+
 def test_the_whole_graph_gives_the_tables_of_a_local_run(
     cluster: Cluster, fresh: Workplace, finished: Workplace
 ) -> None:
-    fresh.run(*on_cluster())
+    fresh.run(*on_cluster("--groups", *TOGETHER, "--group-components", "data=6", "answers=7"))
     for folder in ("tables", "score"):
         assert files_of(fresh.results / folder) == files_of(finished.results / folder)
+    assert {told["nodes"] for told in map(json.loads, sidecars(fresh))} >= {"n1", "n2"}
+
+
+def sidecars(place: Workplace) -> list[str]:
+    return [path.read_text() for path in place.results.rglob("*.provenance.json")]
 
 
 def test_a_trained_arm_and_its_answers_are_those_of_a_local_run(cluster: Cluster, spare: Workplace) -> None:
