@@ -49,8 +49,9 @@ seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 	$(MAKE) demo SEED=2
 	$(VENV)/bin/python docs/show_seeds.py results/demo results/demo-seed1 results/demo-seed2
 
-test: setup  ## Unit, golden and workflow tests, on CORES processes
-	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $(CORES) --dist loadfile
+# One process more than cores: SLURM's tests wait most of the time.
+test: setup  ## Unit, golden and workflow tests, on CORES + 1 processes
+	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $$(($(CORES) + 1)) --dist loadfile
 	$(VENV)/bin/python -m tests.golden.check tests/golden
 
 test-all: setup  ## The slow tests too

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import TINY, Workplace, finished, spare
+from tests.workflow.conftest import TINY, Workplace, finished, fresh, spare
 
-__all__ = ["finished", "spare"]
+__all__ = ["finished", "fresh", "spare"]
 SCRIPT = Path(__file__).parent / "cluster.sh"
 # As large as slurm/config.yaml asks for, so that it is used as it is: nodes may declare more than there is.
 SIZE = {"NODES": "2", "CPUS": "128", "MEM_MB": "600000", "GPUS": "8"}

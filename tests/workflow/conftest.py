@@ -13,9 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from vidreason.files import sha256_of
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "Makefile", "workflow", "config", "profiles", "slurm", "envs", "src")
 TINY = ("config/demo.yaml", "tests/workflow/tiny.yaml")
+
+
+COMPARED = {".jsonl", ".parquet", ".safetensors", ".csv", ".mp4", ".md"}
+"""Kinds of files that hold results and neither times nor dates."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,17 @@ class Workplace:
 
         shutil.copytree(self.root, root, symlinks=True, ignore=passing)
         return Workplace(root)
+
+
+def results_of(place: Workplace) -> dict[str, str]:
+    """Digests of the results that are there. What is hidden is being written, or was when its writer was killed."""
+    found = {}
+    for path in place.results.rglob("*"):
+        name = path.relative_to(place.results)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.suffix in COMPARED and not hidden and name.parts[0] != "state" and not name.match("*.timing.csv"):
+            found[str(name)] = sha256_of(path)
+    return found
 
 
 def provenance(place: Workplace, artefact: str) -> dict[str, object]:

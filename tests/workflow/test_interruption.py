@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from tests.workflow.conftest import TINY, Workplace
-from vidreason.files import sha256_of
+from tests.workflow.conftest import TINY, Workplace, results_of
 
 pytestmark = pytest.mark.workflow
 TARGET = "results/tiny/questions/mlvu.jsonl"
@@ -106,19 +105,6 @@ def test_answers_that_were_killed_go_on_where_they_were(spare: Workplace) -> Non
 
 KILLS, LONGEST = 20, 10.0
 """Seconds after the first job of a start: what a job needs, so that some get through."""
-COMPARED = {".jsonl", ".parquet", ".safetensors", ".csv", ".mp4", ".md"}
-"""Kinds of files that hold results and neither times nor dates."""
-
-
-def results_of(place: Workplace) -> dict[str, str]:
-    """Digests of the results that are there. What is hidden is being written, or was when its writer was killed."""
-    found = {}
-    for path in place.results.rglob("*"):
-        name = path.relative_to(place.results)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if path.suffix in COMPARED and not hidden and name.parts[0] != "state" and not name.match("*.timing.csv"):
-            found[str(name)] = sha256_of(path)
-    return found
 
 
 def test_twenty_kills_at_random_moments_change_nothing(fresh: Workplace, finished: Workplace) -> None:
