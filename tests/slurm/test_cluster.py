@@ -107,16 +107,9 @@ def kill_rank(cluster: Cluster, place: Workplace) -> None:
 
 
 def kill_step(cluster: Cluster, place: Workplace) -> None:
-    """As a node does that breaks down: the daemon of the job's step is gone, and what it ran."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = f"SLURM_CONF={cluster.folder}".encode() in (process / "environ").read_bytes()
-            name = (process / "cmdline").read_bytes().split(b"\0")[0]
-        except OSError:
-            continue
-        if ours and name.startswith(b"slurmstepd: [") and b".batch" not in name and b".extern" not in name:
-            os.kill(int(process.name), signal.SIGKILL)
-    kill_rank(cluster, place)
+    """The step of the job in which the training runs, and not the job."""
+    steps = cluster.ask("squeue", "--steps", "--noheader", "--format", "%i").split()
+    cluster.ask("scancel", "--signal", "KILL", *(step for step in steps if step.split(".")[1].isdigit()))
 
 
 @pytest.fixture(scope="session")
