@@ -163,15 +163,19 @@ shutil.which = blind
 """A node without squeue: the training cannot ask for its time."""
 
 
+def it_has_stopped_by_itself(cluster: Cluster, place: Workplace) -> bool:
+    return "asked to stop (the time of its job is nearly over)" in log_of(place)
+
+
+def slurm_has_ended_it(cluster: Cluster, place: Workplace) -> bool:
+    return "JobState=TIMEOUT" in (cluster.folder / "log/jobcomp.txt").read_text()
+
+
 @pytest.mark.parametrize(
-    ("minutes", "hook", "reason"),
-    [
-        (2, SLOW_DISK, "the time of its job is nearly over"),
-        pytest.param(1, SLOW_DISK + BLIND, "SIGTERM", marks=pytest.mark.slow),
-    ],
+    ("minutes", "hook", "over"), [(2, SLOW_DISK, it_has_stopped_by_itself), (1, SLOW_DISK + BLIND, slurm_has_ended_it)]
 )
 def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(  # type: ignore[no-untyped-def]
-    cluster, undisturbed, tmp_path, minutes, hook, reason
+    cluster, undisturbed, tmp_path, minutes, hook, over
 ) -> None:
     """A disk that needs a second for each file makes the training last longer than its job may."""
     before, wanted = undisturbed
@@ -179,7 +183,7 @@ def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(  # type: i
     file = place.root / "src/sitecustomize.py"
     file.write_text(hook)
     process = start(place, *on_cluster(R1, grpo=("gpu=1", f"runtime={minutes}")), configs=LONGER)
-    wait_until(lambda: f"asked to stop ({reason})" in log_of(place), process, seconds=300)
+    wait_until(lambda: over(cluster, place), process, seconds=300)
     file.unlink()
     printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
