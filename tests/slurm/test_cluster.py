@@ -154,7 +154,7 @@ def fsync(handle):
 os.fsync = fsync
 """
 BLIND = """
-import shutil
+import shutil, sys
 which = shutil.which
 def blind(name, *rest, **more):
     return None if name == "squeue" and sys.argv[0].endswith("train_grpo.py") else which(name, *rest, **more)
@@ -172,19 +172,19 @@ def slurm_has_ended_it(cluster: Cluster, place: Workplace) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "hook", "over"), [(2, SLOW_DISK, it_has_stopped_by_itself), (1, SLOW_DISK + BLIND, slurm_has_ended_it)]
+    ("minutes", "node", "over"), [(2, "", it_has_stopped_by_itself), (1, BLIND, slurm_has_ended_it)]
 )
 def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(  # type: ignore[no-untyped-def]
-    cluster, undisturbed, tmp_path, minutes, hook, over
+    cluster, undisturbed, tmp_path, minutes, node, over
 ) -> None:
     """A disk that needs a second for each file makes the training last longer than its job may."""
     before, wanted = undisturbed
     place = before.copy(tmp_path / "place")
     file = place.root / "src/sitecustomize.py"
-    file.write_text(hook)
+    file.write_text(SLOW_DISK + node)
     process = start(place, *on_cluster(R1, grpo=("gpu=1", f"runtime={minutes}")), configs=LONGER)
     wait_until(lambda: over(cluster, place), process, seconds=300)
-    file.unlink()
+    file.write_text(node)
     printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
     assert "Trying to restart job" in printed
