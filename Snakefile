@@ -56,6 +56,7 @@ localrules:
 
 
 onstart:
+    remember_machine()
     refuse_beside_orphans()
     remove_leftovers("results")
 

@@ -11,6 +11,8 @@ from tests.workflow.conftest import Workplace, provenance
 pytestmark = pytest.mark.workflow
 RESULTS = {"make_tables", "make_figures", "report"}
 ANSWERS = {"predict", "score", *RESULTS}
+LARGE = "methods: {grpo: {batch_size: 16}}"
+"""A batch that many GPUs can share."""
 AFTER_GRPO = {"train_grpo", *ANSWERS}
 AFTER_SELECTION = {"select_by_variance", *AFTER_GRPO}
 AFTER_COLDSTART = {"train_sft", "sample_rollouts", *AFTER_SELECTION}
@@ -129,16 +131,23 @@ def test_a_touched_script_of_a_training_retrains_nothing(spare: Workplace) -> No
 @pytest.mark.parametrize("resource", ["gpu=8", "gres=gpu:8", "gres=gpu:a100:8"])
 def test_every_gpu_of_a_training_gets_a_process_however_it_is_asked_for(fresh: Workplace, resource: str) -> None:
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
-    shown = fresh.run("--dry-run", "--printshellcmds", target, "--set-resources", f"train_grpo:{resource}")
+    configs = fresh.overlay("large", LARGE)
+    asked = ("--set-resources", f"train_grpo:{resource}")
+    shown = fresh.run("--dry-run", "--printshellcmds", target, *asked, configs=configs)
     assert "--nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
+
+
+def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_starts(fresh: Workplace) -> None:
+    target = "results/tiny/train_grpo/r1/seed0/checkpoint"
+    printed = fresh.run("--dry-run", target, "--set-resources", "train_grpo:gpu=3", ok=False)
+    assert "r1 would train on 3 GPUs, which its batch_size of 2 cannot be shared by evenly" in printed
 
 
 def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workplace) -> None:
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
     for gpus in ("gpu=16", "gres=gpu:8"):
-        shown = fresh.run(
-            "--dry-run", "--printshellcmds", target, "--set-resources", "train_grpo:nodes=2", f"train_grpo:{gpus}"
-        )
+        asked = ("--set-resources", "train_grpo:nodes=2", f"train_grpo:{gpus}")
+        shown = fresh.run("--dry-run", "--printshellcmds", target, *asked, configs=fresh.overlay("large", LARGE))
         assert " srun --overlap --nodes=2 --ntasks=2 --ntasks-per-node=1 " in shown
         assert "--nnodes 2 --nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
 

@@ -24,6 +24,7 @@ def launch(wildcards, resources):
         raise WorkflowError(
             f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
         )
+    check_ranks(wildcards, nodes * max(1, own))
     # By itself it gives its processes 30 s to stop, and dies of SIGUSR1 without telling them.
     torchrun = (
         f"{python} -m torch.distributed.run --shutdown-timeout 300 "
@@ -40,6 +41,25 @@ def launch(wildcards, resources):
             f"--nnodes {nodes} --nproc_per_node {max(1, own)}"
         )
     return python if own < 2 else f"{torchrun} --standalone --nproc_per_node {own}"
+
+
+def check_ranks(wildcards, ranks):
+    """A step's questions must be shared evenly; said before anything is submitted."""
+    if "arm" not in wildcards.keys():
+        return
+    batch_size = resolve_arm(run_of(wildcards), wildcards.arm, int(wildcards.seed))["batch_size"]
+    if batch_size % ranks:
+        raise WorkflowError(
+            f"results/{wildcards.run}: {wildcards.arm} would train on {ranks} GPUs, which its batch_size of {batch_size} "
+            "cannot be shared by evenly; ask fewer for this rule (slurm/config.yaml, --set-resources), or make batch_size "
+            "a multiple"
+        )
+
+
+def remember_machine():
+    """Tell workflow/launch.sh on which machine this folder's lock was taken."""
+    with open(".snakemake/launched-on", "w") as record:
+        print(os.uname().nodename, file=record)
 
 
 def jobs_in_queue(folder):
