@@ -17,6 +17,7 @@ import pytest
 from tests.workflow.conftest import TINY, Workplace, finished, fresh, spare
 
 __all__ = ["finished", "fresh", "spare"]
+R1 = "results/tiny/train_grpo/r1/seed0/checkpoint"
 SCRIPT = Path(__file__).parent / "cluster.sh"
 # As large as slurm/config.yaml asks for, so that it is used as it is: nodes may declare more than there is.
 SIZE = {"NODES": "2", "CPUS": "128", "MEM_MB": "600000", "GPUS": "8"}
@@ -59,7 +60,9 @@ def started_cluster() -> Iterator[Cluster]:
         )
     folder = Path(tempfile.mkdtemp(prefix="vr", dir="/tmp"))  # short: sockets' paths have 108 bytes at most
     folder.chmod(0o755)
-    port = str(22000 + os.getpid() % 26 * 400)  # below those that systems hand out by themselves
+    # Below those that systems hand out by themselves, others for each worker of a run and mostly for each run.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    port = str(22000 + (os.getppid() + worker) % 26 * 400)
     try:
         up = subprocess.run(
             [SCRIPT, "up", folder], env={**os.environ, **SIZE, "PORT_BASE": port}, capture_output=True, text=True
@@ -89,6 +92,11 @@ def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterat
             process.communicate()
     if left := started_cluster.ask("squeue", "--noheader", "--format", "%i").split():
         started_cluster.ask("scancel", *left)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Contents of the files below a folder, by their names in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def on_cluster(*arguments: str, grpo: tuple[str, ...] = ("gpu=1",)) -> tuple[str, ...]:

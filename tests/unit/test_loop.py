@@ -283,7 +283,7 @@ class TestResume:
             (run.state / name / "state.json").write_bytes(b"")
         with pytest.raises(StoppedError):
             run.go(5)
-        assert run.states == ["step00000003"]
+        assert run.states == ["step00000003", "step00000006.damaged", "step00000009.damaged"]
         again = Run(tmp_path).go()
         assert again.steps[0] == 3
         assert again.weights == undisturbed.weights

@@ -17,14 +17,14 @@ def launch(wildcards, resources):
     """
     python = "python" if workflow.deployment_settings.deployment_method else sys.executable
     nodes = int(resources.get("nodes", 1))
-    spelt = re.search(r"(?:^|,)gpu(?::[^:,]+)?:(\d+)(?=$|[,(])", str(resources.get("gres", "")))
+    gres = re.search(r"(?:^|,)gpu(?::[^:,]+)?:(\d+)(?=$|[,(])", str(resources.get("gres", "")))
     asked = int(resources.get("gpu", 0))
-    own = int(spelt.group(1)) if spelt else asked // nodes  # gres counts a node's GPUs, gpu all
-    if not spelt and asked % nodes:
+    per_node = int(gres.group(1)) if gres else asked // nodes  # gres counts a node's GPUs, gpu all
+    if not gres and asked % nodes:
         raise WorkflowError(
             f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
         )
-    check_ranks(wildcards, nodes * max(1, own))
+    check_ranks(wildcards, nodes * max(1, per_node))
     # By itself it gives its processes 30 s to stop, and dies of SIGUSR1 without telling them.
     torchrun = (
         f"{python} -m torch.distributed.run --shutdown-timeout 300 "
@@ -38,9 +38,9 @@ def launch(wildcards, resources):
             f"env {unset} srun --overlap --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1{cpus} --kill-on-bad-exit=1 "
             f"{torchrun} --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID "
             "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 12000)) "
-            f"--nnodes {nodes} --nproc_per_node {max(1, own)}"
+            f"--nnodes {nodes} --nproc_per_node {max(1, per_node)}"
         )
-    return python if own < 2 else f"{torchrun} --standalone --nproc_per_node {own}"
+    return python if per_node < 2 else f"{torchrun} --standalone --nproc_per_node {per_node}"
 
 
 def check_ranks(wildcards, ranks):

@@ -18,6 +18,8 @@ from vidreason.training.update import Tensors, Updater, trained_weights, whole_w
 
 Item = TypeVar("Item")
 WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
+DAMAGED = ".damaged"
+"""Ending of a state that could not be read and is no longer taken for one."""
 MISSING = "nothing"
 """Stands in `differences` for a key that is not there."""
 
@@ -168,14 +170,21 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
 
 
 def _forget_later(folder: Path, name: str, ranks: Ranks) -> None:
-    """Remove states and parts later than the one that a run goes on from, and what is unfinished.
+    """Put aside the states later than the one that a run goes on from, and remove what is unfinished.
 
-    They are damaged or not whole. Left there, they would count as the newest, and the parts that two attempts have written
-    of one step could be taken for one state.
+    Left where they are, they would count as the newest, and the parts that two attempts have written of one step could be
+    taken for one state. They are renamed and not removed: what could not be read may have been a file system's bad hour.
     """
     if ranks.first and folder.exists():
+        states = {path.name for path in _states(folder)}
         for path in (*folder.glob("step*"), *folder.glob(".step*.tmp")):
-            if path.name.startswith(".") or path.name.split(".")[0] > name:
+            step = path.name.split(".")[0]
+            if path.name.endswith(DAMAGED) or (not path.name.startswith(".") and step <= name):
+                continue
+            if step in states:
+                remove(path.with_name(path.name + DAMAGED))
+                path.rename(path.with_name(path.name + DAMAGED))
+            else:
                 remove(path)
     ranks.wait()
 
