@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.slurm.conftest import R1, Cluster, files_of, on_cluster
+from tests.slurm.conftest import R1, Cluster, on_cluster
 from tests.workflow.conftest import Workplace, provenance, results_of
 
 pytestmark = pytest.mark.workflow
@@ -31,17 +31,6 @@ def test_the_whole_graph_gives_the_tables_of_a_local_run(
     fresh.run(*on_cluster("--groups", *TOGETHER, "--group-components", "data=6", "answers=7"))
     assert results_of(fresh) == results_of(finished)
     assert provenance(fresh, "results/tiny/predict/r1/seed0/mmvu/shard0.jsonl")["nodes"] in ("n1", "n2")
-
-
-def test_a_trained_arm_and_its_answers_are_those_of_a_local_run(cluster: Cluster, spare: Workplace) -> None:
-    answers = spare.results / "predict/r1/seed0/mmvu/shard0.jsonl"
-    weights, told = files_of(spare.root / R1), answers.read_bytes()
-    for path in (spare.root / R1, answers):
-        path.rename(path.with_name("before"))
-    spare.run(*on_cluster(str(answers.relative_to(spare.root))))
-    assert files_of(spare.root / R1) == weights
-    assert answers.read_bytes() == told
-    assert provenance(spare, R1)["nodes"] in ("n1", "n2")
 
 
 def test_a_training_on_two_gpus_is_started_once_with_two_ranks(cluster: Cluster, spare: Workplace) -> None:

@@ -1,9 +1,9 @@
 """What a cluster does to a running training; whatever it is, the weights end as if nothing had happened."""
 
 import os
+import re
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -22,21 +22,38 @@ def training(place: Workplace) -> list[int]:
     return place.processes("workflow/scripts/train_grpo.py")
 
 
-def scancel(cluster: Cluster, place: Workplace) -> None:
+def saved_step(place: Workplace) -> int:
+    """The step of the newest state; 0 where there is none."""
+    return max((int(path.name[4:]) for path in (place.root / STATE).glob("step????????")), default=0)
+
+
+def scancel(cluster: Cluster, place: Workplace, job: str) -> None:
     """As its owner or an administrator does."""
-    cluster.ask("scancel", *cluster.ask("squeue", "--noheader", "--format", "%i").split())
+    cluster.ask("scancel", job)
 
 
-def kill_rank(cluster: Cluster, place: Workplace) -> None:
+def kill_rank(cluster: Cluster, place: Workplace, job: str) -> None:
     """As the kernel does where memory is short."""
     for number in training(place):
         os.kill(number, signal.SIGKILL)
 
 
-def kill_step(cluster: Cluster, place: Workplace) -> None:
+def kill_step(cluster: Cluster, place: Workplace, job: str) -> None:
     """The step of the job in which the training runs, and not the job."""
     steps = cluster.ask("squeue", "--steps", "--noheader", "--format", "%i").split()
     cluster.ask("scancel", "--signal", "KILL", *(step for step in steps if step.split(".")[1].isdigit()))
+
+
+def hang(cluster: Cluster, place: Workplace, job: str) -> None:
+    """The training does nothing more, and SLURM ends its job at the limit (having woken it)."""
+    for number in training(place):
+        os.kill(number, signal.SIGSTOP)
+    cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    finished = f"JobId={job} .*JobState=TIMEOUT"
+    wait_until(lambda: re.search(finished, (cluster.folder / "log/jobcomp.txt").read_text()))
+
+
+FAULTS = (scancel, kill_rank, kill_step, hang)
 
 
 @pytest.fixture(scope="session")
@@ -49,74 +66,55 @@ def undisturbed(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -
     return before, files_of(place.root / R1)
 
 
-def in_mid_training(before: Workplace, folder: Path) -> tuple[Workplace, subprocess.Popen[str]]:
-    """A copy of a workplace, and snakemake in it whose training has saved a state."""
-    place = before.copy(folder / "place")
+def go_on(place: Workplace) -> subprocess.Popen[str]:
+    """Snakemake in a workplace, whose training has saved a state of its own."""
+    before = saved_step(place)
     process = start(place, *on_cluster(R1), configs=LONGER)
-    wait_until(lambda: list((place.root / STATE).glob("step????????")), process)
-    return place, process
+    wait_until(lambda: saved_step(place) > before, process)
+    return process
 
 
-@pytest.mark.parametrize("fault", [scancel, kill_rank, kill_step])
-def test_a_training_that_is_struck_is_retried_and_ends_the_same(cluster, undisturbed, tmp_path, fault) -> None:  # type: ignore[no-untyped-def]
+def test_a_training_that_is_struck_again_and_again_ends_the_same(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Every fault strikes a retry of the one before.
+
+    All jobs are submitted with a minute, which is what a training keeps for saving: the first stops by itself after a step.
+    The others are given more by their administrator.
+    """
     before, wanted = undisturbed
-    place, process = in_mid_training(before, tmp_path)
-    fault(cluster, place)
+    place = before.copy(tmp_path / "place")
+    retries = ("--retries", str(len(FAULTS) + 1))
+    process = start(place, *on_cluster(R1, *retries, grpo=("gpu=1", "runtime=1")), configs=LONGER)
+    first = next_job(cluster, process)
+    wait_until(lambda: first not in jobs_of(cluster), process)
+    assert saved_step(place) == 1
+    for fault in FAULTS:
+        step = saved_step(place)
+        job = next_job(cluster, process)
+        cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+        wait_until(lambda: saved_step(place) > step, process)  # noqa: B023 (called here)
+        fault(cluster, place, job)
+        wait_until(lambda: job not in jobs_of(cluster), process)  # noqa: B023
+    cluster.ask("scontrol", "update", f"JobId={next_job(cluster, process)}", "TimeLimit=60")
     printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
-    assert "Trying to restart job" in printed
-    assert ("asked to stop (SIGTERM)" in printed) == (fault is scancel), "the failed job's log is shown"
+    assert printed.count("Trying to restart job") == 1 + len(FAULTS)
+    for reason in ("the time of its job is nearly over", "SIGTERM"):
+        assert f"asked to stop ({reason})" in printed, "the failed job's log is shown"
     assert "grpo: goes on after step" in log_of(place)
     assert files_of(place.root / R1) == wanted
     assert not (place.root / STATE).exists()
 
 
-SLOW_DISK = """
-import os, sys, time
-sync = os.fsync
-def fsync(handle):
-    sync(handle)
-    if sys.argv[0].endswith("train_grpo.py"):
-        time.sleep(1)
-os.fsync = fsync
-"""
-BLIND = """
-import shutil, sys
-which = shutil.which
-def blind(name, *rest, **more):
-    return None if name == "squeue" and sys.argv[0].endswith("train_grpo.py") else which(name, *rest, **more)
-shutil.which = blind
-"""
-"""A node without squeue: the training cannot ask for its time."""
+def jobs_of(cluster: Cluster) -> list[str]:
+    """Jobs in the queue."""
+    return cluster.ask("squeue", "--noheader", "--format", "%i").split()
 
 
-def it_has_stopped_by_itself(cluster: Cluster, place: Workplace) -> bool:
-    return "asked to stop (the time of its job is nearly over)" in log_of(place)
-
-
-def slurm_has_ended_it(cluster: Cluster, place: Workplace) -> bool:
-    return "JobState=TIMEOUT" in (cluster.folder / "log/jobcomp.txt").read_text()
-
-
-@pytest.mark.parametrize(
-    ("minutes", "node", "over"), [(2, "", it_has_stopped_by_itself), (1, BLIND, slurm_has_ended_it)]
-)
-def test_a_training_that_is_out_of_time_is_retried_and_ends_the_same(  # type: ignore[no-untyped-def]
-    cluster, undisturbed, tmp_path, minutes, node, over
-) -> None:
-    """A disk that needs a second for each file makes the training last longer than its job may."""
-    before, wanted = undisturbed
-    place = before.copy(tmp_path / "place")
-    file = place.root / "src/sitecustomize.py"
-    file.write_text(SLOW_DISK + node)
-    process = start(place, *on_cluster(R1, grpo=("gpu=1", f"runtime={minutes}")), configs=LONGER)
-    wait_until(lambda: over(cluster, place), process, seconds=300)
-    file.write_text(node)
-    printed, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, printed
-    assert "Trying to restart job" in printed
-    assert "grpo: goes on after step" in log_of(place)
-    assert files_of(place.root / R1) == wanted
+def next_job(cluster: Cluster, process: subprocess.Popen[str]) -> str:
+    """The job in the queue, once there is one."""
+    wait_until(lambda: jobs_of(cluster), process)
+    (job,) = jobs_of(cluster)
+    return job
 
 
 def log_of(place: Workplace) -> str:
@@ -125,19 +123,11 @@ def log_of(place: Workplace) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def test_snakemake_that_is_asked_to_end_lets_the_training_finish(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_when_snakemake_is_struck_nothing_is_done_twice(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Beside the orphans of a killed snakemake nothing starts; one that is asked to end lets the training finish."""
     before, wanted = undisturbed
-    place, process = in_mid_training(before, tmp_path)
-    process.send_signal(signal.SIGTERM)
-    printed, _ = process.communicate(timeout=600)
-    assert (place.root / R1).exists(), printed
-    place.run(*on_cluster(R1), configs=LONGER)
-    assert files_of(place.root / R1) == wanted
-
-
-def test_beside_the_orphans_of_a_killed_snakemake_nothing_is_started(cluster, undisturbed, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    before, wanted = undisturbed
-    place, process = in_mid_training(before, tmp_path)
+    place = before.copy(tmp_path / "place")
+    process = go_on(place)
     process.kill()
     process.communicate()
     for number in training(place):
@@ -148,6 +138,11 @@ def test_beside_the_orphans_of_a_killed_snakemake_nothing_is_started(cluster, un
     assert "Jobs of an earlier run in this folder are still in SLURM's queue" in refused
     assert f"scancel --name {run}" in refused
     cluster.ask("scancel", "--name", run)
-    wait_until(lambda: not cluster.ask("squeue", "--noheader"))
+    wait_until(lambda: not jobs_of(cluster))
+
+    process = go_on(place)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=600)
+    assert (place.root / R1).exists(), printed
     place.run(*on_cluster(R1), configs=LONGER)
     assert files_of(place.root / R1) == wanted

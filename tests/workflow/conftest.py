@@ -61,6 +61,7 @@ class Workplace:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pipesize=2**20,  # nobody reads before the end, and a full pipe would hold it up
             start_new_session=True,
             # A parent that ignores Ctrl-C hands that down; here it must arrive.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
