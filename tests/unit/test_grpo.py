@@ -342,7 +342,8 @@ class TestLearning:
         )
         train_rows = [row for row in rows if row["kind"] == "train"]
         early = {key: np.mean([row[key] for row in train_rows[:4]]) for key in ("reward", "format")}
-        late = {key: np.mean([row[key] for row in train_rows[-4:]]) for key in ("reward", "format")}
+        # Half of the steps: a few dozen answers wander by a tenth, and other threads or processors take another path.
+        late = {key: np.mean([row[key] for row in train_rows[30:]]) for key in ("reward", "format")}
         assert 0.02 < early["format"] < 0.7
         assert late["format"] > 0.8
         assert late["reward"] > early["reward"] + 1.0  # from mostly -2 or +1 towards the 2 of the full form
