@@ -9,6 +9,7 @@ import difflib
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,11 @@ def _allowed(error: jsonschema.ValidationError) -> str:
         case "enum":
             return _unknown(error.instance, map(str, limit))
         case "type":
-            return f"allowed: {limit if isinstance(limit, str) else ' or '.join(limit)}"
+            types = [limit] if isinstance(limit, str) else limit
+            # Snakemake reads YAML 1.1: a number with an exponent has a point and the exponent's sign.
+            parts = "number" in types and re.fullmatch(r"([+-]?\d+)(\.\d+)?[eE]([+-]?\d+)", str(error.instance))
+            hint = f" (for YAML this is text; write {parts[1]}{parts[2] or '.0'}e{int(parts[3]):+})" if parts else ""
+            return f"allowed: {' or '.join(types)}{hint}"
         case "minimum":
             return f"allowed: {limit} or more"
         case "maximum":

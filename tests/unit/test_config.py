@@ -133,6 +133,12 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
             "NaN is not allowed; allowed: number",
         ),
         ({"methods": {"grpo": {"beta": math.inf}}}, "methods.grpo.beta", "allowed: number"),
+        (
+            {"methods": {"grpo": {"learning_rate": "1e-6"}}},
+            "methods.grpo.learning_rate",
+            '"1e-6" is not allowed; allowed: number (for YAML this is text; write 1.0e-6)',
+        ),
+        ({"base": {"model": {"rope_theta": "1.5e6"}}}, "base.model.rope_theta", "write 1.5e+6"),
         ({"seeds": [1.0]}, "seeds.0", "1.0 is not allowed; allowed: integer"),
         ({"arms": {1: {"label": "x"}}}, "arms.1", "the key 1 is not allowed; allowed: a text"),
         ({"data": {"nextqa": {"root": ""}}}, "data.nextqa.root", "a text that is not empty"),
