@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from vidreason.files import read_json, read_json_lines
 from vidreason.generation import NotFiniteError
 from vidreason.training import checkpoint, stop
-from vidreason.training.checkpoint import discard_states
+from vidreason.training.checkpoint import discard_states, write_tensors
 from vidreason.training.loop import DivergedError, Optimisation, run_steps
 from vidreason.training.metrics import BOARD, LIVE
 from vidreason.training.stop import Stopped
@@ -113,7 +113,7 @@ class TestResume:
         lost = Run(tmp_path / "one moment lost", settings)
         moments = lost.state / "step00000006" / "optimizer.safetensors"
         saved = load_file(moments)
-        save_file({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments)
+        write_tensors({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments)
         assert lost.go().weights != undisturbed.weights
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -183,7 +183,7 @@ class TestResume:
             Run(tmp_path).go(7)
         run = Run(tmp_path)
         moments = run.state / "step00000006" / "optimizer.safetensors"
-        save_file(
+        write_tensors(
             {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(moments).items()}, moments
         )
         assert run.go().weights != undisturbed.weights
@@ -213,9 +213,9 @@ class TestResume:
     def test_steps_go_on_while_a_state_is_written_and_are_not_in_it(self, undisturbed, tmp_path, monkeypatch):
         later, write = threading.Event(), checkpoint.save_file
 
-        def slow(tensors, path):
+        def slow(tensors, path, metadata):
             assert later.wait(timeout=60)
-            write(tensors, path)
+            write(tensors, path, metadata)
 
         def go_on(step, loss):
             if step == 5:
@@ -232,7 +232,7 @@ class TestResume:
         assert again.weights == undisturbed.weights
 
     def test_a_state_that_cannot_be_written_ends_the_run_at_the_next_one(self, tmp_path, monkeypatch):
-        def full(tensors, path):
+        def full(tensors, path, metadata):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(checkpoint, "save_file", full)
@@ -243,7 +243,7 @@ class TestResume:
         assert run.states == []
 
     def test_a_failed_run_says_that_its_last_state_is_missing(self, tmp_path, monkeypatch, capfd):
-        def full(tensors, path):
+        def full(tensors, path, metadata):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(checkpoint, "save_file", full)
@@ -270,6 +270,21 @@ class TestResume:
             Run(tmp_path).go(7)
         run = Run(tmp_path)
         (run.state / "step00000006" / file).write_bytes(b"")
+        run.go()
+        assert run.steps[0] == 3
+        assert run.weights == undisturbed.weights
+        assert "step00000006 cannot be read and is passed over" in capfd.readouterr().err
+
+    @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+    def test_a_flipped_bit_counts_as_damage(self, undisturbed, tmp_path, capfd, file):
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        run = Run(tmp_path)
+        path = run.state / "step00000006" / file
+        held = bytearray(path.read_bytes())
+        place = held.index(b'"step": 6') + len('"step": ') if file == "state.json" else len(held) - 2
+        held[place] ^= 1
+        path.write_bytes(held)
         run.go()
         assert run.steps[0] == 3
         assert run.weights == undisturbed.weights

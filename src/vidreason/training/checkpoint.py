@@ -1,6 +1,7 @@
 """Saved training states: weights, optimiser and position, in safetensors and JSON, written aside and renamed."""
 
 import dataclasses
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from vidreason.files import read_json, remove, write_aside, write_json
@@ -20,6 +21,8 @@ Item = TypeVar("Item")
 WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
 DAMAGED = ".damaged"
 """Ending of a state that could not be read and is no longer taken for one."""
+DIGEST = "sha256"
+"""Key in a file's metadata: digest of its tensors. The format itself would give flipped bits back as weights."""
 MISSING = "nothing"
 """Stands in `differences` for a key that is not there."""
 
@@ -109,12 +112,12 @@ class Saver:
         if not self.ranks.first:
             if moments:
                 with write_aside(self.folder / f"{name}.part{self.ranks.rank}", durable=True) as aside:
-                    save_file(moments, aside)
+                    write_tensors(moments, aside)
             return
         with write_aside(self.folder / name, durable=True) as aside:
             aside.mkdir(parents=True)
-            save_file(weights, aside / WEIGHTS)
-            save_file(moments, aside / MOMENTS)
+            write_tensors(weights, aside / WEIGHTS)
+            write_tensors(moments, aside / MOMENTS)
             write_json(aside / POSITION, dataclasses.asdict(state))
         for old in _states(self.folder)[: -self.keep - (1 if self.updater.divided else 0)]:
             for path in (*self.folder.glob(f"{old.name}.part*"), old):
@@ -205,15 +208,36 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 def _read_position(path: Path) -> TrainingState:
     found = read_json(path)
-    if not isinstance(found, dict) or "step" not in found:
-        raise ValueError(f"{path.name} tells of no step")
+    if not isinstance(found, dict) or f"step{found.get('step', ''):08}" != path.parent.name:
+        raise ValueError(f"{path.name} does not tell of this step")
     known = {field.name for field in dataclasses.fields(TrainingState)}
     # One that an earlier version of this package has saved lacks `origin`, and is refused for what that says.
     return TrainingState(**{"origin": {}, **{key: value for key, value in found.items() if key in known}})
 
 
+def write_tensors(tensors: Tensors, path: Path) -> None:
+    """Write tensors with the digest that they are checked against when they are read."""
+    save_file(tensors, path, {DIGEST: _digest(tensors)})
+
+
 def _read_tensors(*paths: Path) -> list[dict[str, torch.Tensor]]:
-    return [load_file(path) for path in paths]
+    found = []
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            wanted = (file.metadata() or {}).get(DIGEST)
+        found.append(load_file(path))
+        if _digest(found[-1]) != wanted:
+            raise ValueError(f"{path.name} does not have the digest {wanted}")
+    return found
+
+
+def _digest(tensors: Tensors) -> str:
+    """Digest of names and contents, whatever their order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _unless_damaged(ranks: Ranks, read: Callable[..., Item], *paths: Path) -> Item | None:
