@@ -107,9 +107,9 @@ def _content(video: Path) -> str | None:
 def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
     """Copy an entry's files, all or none of them."""
     known = read_json(entry / ENTRY)
-    whole = isinstance(known, dict) and known.keys() == {"files", "made"} and isinstance(known["files"], dict)
-    if not whole or known["files"].keys() != files.keys():
-        raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)}")
+    whole = isinstance(known, dict) and all(isinstance(known.get(key), dict) for key in ("files", "made"))
+    if not whole or known["files"].keys() != files.keys() or not {"created", "nodes"} <= known["made"].keys():
+        raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)} and how they were made")
     with contextlib.ExitStack() as stack:
         for name, path in files.items():
             aside = stack.enter_context(write_aside(path))

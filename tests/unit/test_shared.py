@@ -83,6 +83,16 @@ def test_a_damaged_entry_is_told_of_and_made_anew(tmp_path, folder, capfd, name,
     assert Work(tmp_path / "third").go() is not None, "the entry is whole again"
 
 
+@pytest.mark.parametrize("told", ["[]", "{}", '{"files": {"frames": "", "clips": ""}, "made": {}}'])
+def test_an_entry_that_tells_too_little_is_made_anew(tmp_path, folder, capfd, told):
+    Work(tmp_path / "first").go()
+    (entry_of(folder) / "entry.json").write_text(told)
+    second = Work(tmp_path / "second")
+    assert second.go() is None
+    assert second.times == 1
+    assert "does not tell of the files" in capfd.readouterr().err
+
+
 def test_a_cache_that_cannot_be_written_costs_nothing_but_the_sharing(tmp_path, folder, capfd):
     folder.write_text("a file where a folder should be")
     work = Work(tmp_path / "first")

@@ -143,6 +143,20 @@ def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_sta
     assert "r1 would train on 3 GPUs, which its batch_size of 2 cannot be shared by evenly" in printed
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["nodes=0"], "nodes: 0 is not allowed; allowed: 1 or more"),
+        (["gpu=two"], "gpu: two is not allowed; allowed: 0 or more"),
+        (["gpu=2", "gres='gpu:2'"], "gpu: 2 and gres: gpu:2 are both given"),
+    ],
+)
+def test_resources_that_mean_nothing_are_refused(fresh: Workplace, asked: list[str], words: str) -> None:
+    target = "results/tiny/train_grpo/r1/seed0/checkpoint"
+    given = [f"train_grpo:{resource}" for resource in asked]
+    assert words in fresh.run("--dry-run", target, "--set-resources", *given, ok=False)
+
+
 def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workplace) -> None:
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
     for gpus in ("gpu=16", "gres=gpu:8"):

@@ -16,9 +16,11 @@ def launch(wildcards, resources):
     job runs on the first of them, where the others find it.
     """
     python = "python" if workflow.deployment_settings.deployment_method else sys.executable
-    nodes = int(resources.get("nodes", 1))
+    nodes = whole_number(resources, "nodes", least=1)
     gres = re.search(r"(?:^|,)gpu(?::[^:,]+)?:(\d+)(?=$|[,(])", str(resources.get("gres", "")))
-    asked = int(resources.get("gpu", 0))
+    asked = whole_number(resources, "gpu", least=0)
+    if gres and asked:
+        raise WorkflowError(f"gpu: {asked} and gres: {resources.gres} are both given; write one of them (slurm/config.yaml)")
     per_node = int(gres.group(1)) if gres else asked // nodes  # gres counts a node's GPUs, gpu all
     if not gres and asked % nodes:
         raise WorkflowError(
@@ -41,6 +43,14 @@ def launch(wildcards, resources):
             f"--nnodes {nodes} --nproc_per_node {max(1, per_node)}"
         )
     return python if per_node < 2 else f"{torchrun} --standalone --nproc_per_node {per_node}"
+
+
+def whole_number(resources, name, least):
+    """A resource of a training, `least` where it is not given."""
+    value = resources.get(name, least)
+    if not re.fullmatch(r"\d+", str(value)) or int(value) < least:
+        raise WorkflowError(f"{name}: {value} is not allowed; allowed: {least} or more, whole (slurm/config.yaml)")
+    return int(value)
 
 
 def check_ranks(wildcards, ranks):
