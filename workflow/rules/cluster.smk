@@ -20,7 +20,9 @@ def launch(wildcards, resources):
     gres = re.search(r"(?:^|,)gpu(?::[^:,]+)?:(\d+)(?=$|[,(])", str(resources.get("gres", "")))
     asked = whole_number(resources, "gpu", least=0)
     if gres and asked:
-        raise WorkflowError(f"gpu: {asked} and gres: {resources.gres} are both given; write one of them (slurm/config.yaml)")
+        raise WorkflowError(
+            f"gpu: {asked} and gres: {resources.gres} are both given; write one of them (slurm/config.yaml)"
+        )
     per_node = int(gres.group(1)) if gres else asked // nodes  # gres counts a node's GPUs, gpu all
     if not gres and asked % nodes:
         raise WorkflowError(
