@@ -93,7 +93,7 @@ class Worker:
         with Saver(states, work.policy, updater, Ranks()) as saver:
             for number in range(SAVES):
                 began = time.perf_counter()
-                saver.save(TrainingState(number, 0, {"spec": "bench"}))
+                saver.save(TrainingState(number, "", {"spec": "bench"}))
                 copied.append(time.perf_counter() - began)
                 saver.finish()
                 written.append(time.perf_counter() - began - copied[-1])

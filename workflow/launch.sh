@@ -21,7 +21,8 @@ alive() {
 # On a shared file system the living run may be on another machine, which cannot be asked.
 record=.snakemake/launched-on
 if [ -n "$(ls -A .snakemake/locks 2>/dev/null)" ]; then
-    host=$(cat "$record" 2>/dev/null || uname -n)
+    host=$(cat "$record" 2>/dev/null || true)
+    host=${host:-$(uname -n)}
     if [ "$host" != "$(uname -n)" ]; then
         echo "This folder was locked by a run on $host. If it is dead, unlock it there, or here with: snakemake --unlock" >&2
         exit 1

@@ -49,7 +49,7 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
         yield aside
         if durable:
             _sync(aside)
-        if aside.is_dir() and target.is_dir():
+        if aside.is_dir():
             remove(target)
         aside.replace(target)
     finally:

@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vidreason.files import read_json, read_json_lines
+from vidreason.files import read_json, read_json_lines, sha256_text, write_json
 from vidreason.generation import NotFiniteError
 from vidreason.training import checkpoint, stop
-from vidreason.training.checkpoint import discard_states, write_tensors
+from vidreason.training.checkpoint import discard_states, owned, write_tensors
 from vidreason.training.loop import DivergedError, Optimisation, run_steps
 from vidreason.training.metrics import BOARD, LIVE
+from vidreason.training.ranks import Ranks
 from vidreason.training.stop import Stopped
 
 STEPS, SAVE = 11, 3
@@ -113,7 +114,7 @@ class TestResume:
         lost = Run(tmp_path / "one moment lost", settings)
         moments = lost.state / "step00000006" / "optimizer.safetensors"
         saved = load_file(moments)
-        write_tensors({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments)
+        write_tensors({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments, 6)
         assert lost.go().weights != undisturbed.weights
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -184,7 +185,9 @@ class TestResume:
         run = Run(tmp_path)
         moments = run.state / "step00000006" / "optimizer.safetensors"
         write_tensors(
-            {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(moments).items()}, moments
+            {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(moments).items()},
+            moments,
+            6,
         )
         assert run.go().weights != undisturbed.weights
 
@@ -192,7 +195,7 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path).go(10)
         assert Run(tmp_path).states == ["step00000006", "step00000009"]
-        state = read_json(tmp_path / "state" / "step00000009" / "state.json")
+        state = read_json(tmp_path / "state" / "step00000009" / "state.json")["state"]
         assert state["step"] == 9
         assert state["origin"] == {"spec": {"name": "the run", "seed": 0}}
 
@@ -290,6 +293,41 @@ class TestResume:
         assert run.weights == undisturbed.weights
         assert "step00000006 cannot be read and is passed over" in capfd.readouterr().err
 
+    def test_files_of_another_step_count_as_damage(self, undisturbed, tmp_path):
+        """As after a backup that was put back in part."""
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        run = Run(tmp_path)
+        shutil.copy2(run.state / "step00000003/weights.safetensors", run.state / "step00000006/weights.safetensors")
+        run.go()
+        assert run.steps[0] == 3
+        assert run.weights == undisturbed.weights
+
+    @pytest.mark.parametrize("damage", ["removed", "cut", "another digit"])
+    def test_the_growing_metrics_need_not_survive(self, undisturbed, tmp_path, damage):
+        """They may not have reached the disk when a node went down."""
+        with pytest.raises(StoppedError):
+            Run(tmp_path).go(7)
+        run = Run(tmp_path)
+        live = run.state / "metrics.jsonl"
+        held = live.read_bytes()
+        live.unlink() if damage == "removed" else live.write_bytes(
+            held[:100] if damage == "cut" else held.replace(b"1", b"2")
+        )
+        run.go()
+        assert run.steps[0] == 6
+        assert run.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+    def test_two_trainings_do_not_share_a_folder_of_states(self, tmp_path):
+        """Such as the orphan of a killed Snakemake, and the one that the next Snakemake starts."""
+        run = Run(tmp_path)
+        with (
+            owned(run.state, Ranks()),
+            pytest.raises(BlockingIOError, match=rf"process {os.getpid()} on .* writes there"),
+        ):
+            run.go()
+        assert run.go().steps[0] == 0
+
     def test_what_is_saved_after_damaged_states_is_kept(self, undisturbed, tmp_path):
         with pytest.raises(StoppedError):
             Run(tmp_path).go(10)
@@ -338,7 +376,8 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path).go(7)
         position = tmp_path / "state" / "step00000006" / "state.json"
-        position.write_text(position.read_text().replace('"parts": 1', '"parts": 4'))
+        told = read_json(position)["state"] | {"parts": 4}
+        write_json(position, {"state": told, "sha256": sha256_text(json.dumps(told))})
         with pytest.raises(ValueError, match="in 4 parts, this run needs 1; continue with 4 processes"):
             Run(tmp_path).go()
 

@@ -1,10 +1,16 @@
 """Saved training states: weights, optimiser and position, in safetensors and JSON, written aside and renamed."""
 
+import contextlib
 import dataclasses
+import fcntl
+import functools
 import hashlib
+import json
+import os
+import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,16 +19,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from vidreason.files import read_json, remove, write_aside, write_json
+from vidreason.files import read_json, remove, sha256_text, write_aside, write_json
 from vidreason.training.ranks import Ranks
 from vidreason.training.update import Tensors, Updater, trained_weights, whole_weights
 
 Item = TypeVar("Item")
 WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
+OWNER = "owner.lock"
+"""Name of the file that a training locks in its folder of states."""
 DAMAGED = ".damaged"
 """Ending of a state that could not be read and is no longer taken for one."""
 DIGEST = "sha256"
-"""Key in a file's metadata: digest of its tensors. The format itself would give flipped bits back as weights."""
+"""Key of a file's digest. The formats themselves would give flipped bits back as weights and numbers."""
 MISSING = "nothing"
 """Stands in `differences` for a key that is not there."""
 
@@ -33,13 +41,13 @@ class TrainingState:
 
     Attributes:
         step: Number of finished steps.
-        metrics_bytes: Size of the metrics file at that step.
+        metrics: The metrics' rows up to that step, which a growing file beside the states could not be trusted for.
         origin: What defines the run, as `vidreason.provenance.run_origin` gives it.
         parts: Number of processes that each hold a part of the optimiser's state; 1 where it is in one piece.
     """
 
     step: int
-    metrics_bytes: int
+    metrics: str
     origin: Mapping[str, Any]
     parts: int = 1
 
@@ -103,7 +111,13 @@ class Saver:
             OSError: It could not be written.
         """
         if self._writing is not None:
-            self._writing.result()
+            try:
+                self._writing.result()
+            except (OSError, SafetensorError) as error:
+                raise OSError(
+                    f"{self.folder}: a state could not be written ({error}). Make room there, or mend what is wrong; the same "
+                    "command goes on from the state before it"
+                ) from error
             self._writing = None
             self.ranks.wait()
 
@@ -112,13 +126,14 @@ class Saver:
         if not self.ranks.first:
             if moments:
                 with write_aside(self.folder / f"{name}.part{self.ranks.rank}", durable=True) as aside:
-                    write_tensors(moments, aside)
+                    write_tensors(moments, aside, state.step)
             return
         with write_aside(self.folder / name, durable=True) as aside:
             aside.mkdir(parents=True)
-            write_tensors(weights, aside / WEIGHTS)
-            write_tensors(moments, aside / MOMENTS)
-            write_json(aside / POSITION, dataclasses.asdict(state))
+            write_tensors(weights, aside / WEIGHTS, state.step)
+            write_tensors(moments, aside / MOMENTS, state.step)
+            told = dataclasses.asdict(state)
+            write_json(aside / POSITION, {"state": told, DIGEST: sha256_text(json.dumps(told))})
         for old in _states(self.folder)[: -self.keep - (1 if self.updater.divided else 0)]:
             for path in (*self.folder.glob(f"{old.name}.part*"), old):
                 remove(path)
@@ -147,7 +162,7 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
     # What one process sees in a shared folder another may not see yet.
     for name in ranks.gather([path.name for path in reversed(_states(folder))])[0]:
         path = folder / name
-        state = _unless_damaged(ranks, _read_position, path / POSITION)
+        state = _unless_damaged(ranks, path, functools.partial(_read_position, path / POSITION))
         if state is None:
             continue
         if changed := differences(state.origin, origin):
@@ -163,7 +178,8 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
                 f"{state.parts} processes and the same DeepSpeed settings, or remove {folder} to start afresh"
             )
         own = path / MOMENTS if ranks.first or parts == 1 else folder / f"{path.name}.part{ranks.rank}"
-        tensors = _unless_damaged(ranks, _read_tensors, path / WEIGHTS, own)
+        read = functools.partial(_read_tensors, state.step, path / WEIGHTS, own)
+        tensors = _unless_damaged(ranks, path, read)
         if tensors is not None:
             _forget_later(folder, path.name, ranks)
             updater.restore(*tensors)
@@ -208,46 +224,82 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 def _read_position(path: Path) -> TrainingState:
     found = read_json(path)
-    if not isinstance(found, dict) or f"step{found.get('step', ''):08}" != path.parent.name:
-        raise ValueError(f"{path.name} does not tell of this step")
-    known = {field.name for field in dataclasses.fields(TrainingState)}
-    # One that an earlier version of this package has saved lacks `origin`, and is refused for what that says.
-    return TrainingState(**{"origin": {}, **{key: value for key, value in found.items() if key in known}})
+    if isinstance(found, dict) and "origin" in (found.get("state") or ()):
+        told = found["state"]
+        if sha256_text(json.dumps(told)) == found.get(DIGEST) and f"step{told['step']:08d}" == path.parent.name:
+            return TrainingState(**told)
+    elif isinstance(found, dict) and "step" in found:
+        # Saved by an earlier version of this package: refused, for what its origin does not say.
+        return TrainingState(found["step"], "", {})
+    raise ValueError(f"{path.name} does not have its digest, or is another step's")
 
 
-def write_tensors(tensors: Tensors, path: Path) -> None:
-    """Write tensors with the digest that they are checked against when they are read."""
-    save_file(tensors, path, {DIGEST: _digest(tensors)})
+def write_tensors(tensors: Tensors, path: Path, step: int) -> None:
+    """Write a step's tensors with the digest that they are checked against when they are read."""
+    save_file(tensors, path, {DIGEST: _digest(tensors, step)})
 
 
-def _read_tensors(*paths: Path) -> list[dict[str, torch.Tensor]]:
+def _read_tensors(step: int, *paths: Path) -> list[dict[str, torch.Tensor]]:
     found = []
     for path in paths:
         with safe_open(path, framework="pt") as file:
             wanted = (file.metadata() or {}).get(DIGEST)
         found.append(load_file(path))
-        if _digest(found[-1]) != wanted:
-            raise ValueError(f"{path.name} does not have the digest {wanted}")
+        if _digest(found[-1], step) != wanted:
+            raise ValueError(f"{path.name} does not have its digest, or is another step's")
     return found
 
 
-def _digest(tensors: Tensors) -> str:
-    """Digest of names and contents, whatever their order."""
-    digest = hashlib.sha256()
+def _digest(tensors: Tensors, step: int) -> str:
+    """Digest of a step's names and contents, whatever their order."""
+    digest = hashlib.sha256(str(step).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _unless_damaged(ranks: Ranks, read: Callable[..., Item], *paths: Path) -> Item | None:
+def _unless_damaged(ranks: Ranks, state: Path, read: Callable[[], Item]) -> Item | None:
     """What files of a state hold; None where any of the processes finds its own missing or damaged."""
     found = None
     try:
-        found = read(*paths)
+        found = read()
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        print(f"{paths[0].parent} cannot be read and is passed over: {error}", file=sys.stderr, flush=True)
+        print(f"{state} cannot be read and is passed over: {error}", file=sys.stderr, flush=True)
     return found if all(ranks.gather(found is not None)) else None
+
+
+@contextlib.contextmanager
+def owned(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep other trainings away from a folder of states, as far as its file system has locks.
+
+    The lock goes with its process, however that ends.
+
+    Args:
+        folder: Folder of the states; made where it is not there.
+        ranks: The processes, of which the first holds the lock.
+
+    Raises:
+        BlockingIOError: Another training has it, such as one that outlived its killed Snakemake.
+    """
+    if not ranks.first:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / OWNER).open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            raise BlockingIOError(
+                f"{folder}: {stream.read().strip() or 'another training'} writes there. Wait until it is through, or end it; "
+                "then the same command goes on"
+            ) from error
+        except OSError as error:
+            print(f"{folder} cannot be locked: {error}", file=sys.stderr, flush=True)
+        stream.truncate(0)
+        print(f"process {os.getpid()} on {platform.node()}", file=stream, flush=True)
+        yield
 
 
 def discard_states(folder: Path) -> None:

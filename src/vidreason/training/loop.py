@@ -27,7 +27,7 @@ from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.phases import phase
 from vidreason.records import Question
-from vidreason.training.checkpoint import Saver, TrainingState, load_latest
+from vidreason.training.checkpoint import Saver, TrainingState, load_latest, owned
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.ranks import Ranks
 from vidreason.training.stop import Stopped, listening
@@ -149,78 +149,82 @@ def run_steps(
         DivergedError: A logit, the loss or the gradient norm is not finite; the last good state is kept.
         MemoryError: Memory ran out; the message names the settings that need less.
         ValueError: The saved state belongs to another run.
+        BlockingIOError: Another training writes into the same folder of states.
         Stopped: A signal asked for it, or the job's time is nearly over; the state of the last step is saved.
     """
     torch.set_num_threads(CPU_THREADS)
     updater = make_updater(model, optimisation, ranks)
-    saved = load_latest(state, origin, updater, ranks) or TrainingState(0, 0, origin)
-    if ranks.first and saved.step:
-        print(f"{title}: goes on after step {saved.step} of {steps}, saved in {state}", file=sys.stderr, flush=True)
-    half = torch.autocast(
-        compute_device().type,
-        torch.bfloat16,
-        enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
-    )
-    with (
-        listening() as request,
-        MetricsLog(metrics, state, saved.step, saved.metrics_bytes, ranks.first) as log,
-        Saver(state, model, updater, ranks, optimisation.save_minutes, optimisation.keep_states) as saver,
-    ):
-        bar = tqdm(
-            range(saved.step, steps),
-            initial=saved.step,
-            total=steps,
-            desc=title,
-            file=sys.stderr,
-            mininterval=5,
-            disable=not ranks.first,
+    with owned(state, ranks):
+        saved = load_latest(state, origin, updater, ranks) or TrainingState(0, "", origin)
+        if ranks.first and saved.step:
+            print(f"{title}: goes on after step {saved.step} of {steps}, saved in {state}", file=sys.stderr, flush=True)
+        half = torch.autocast(
+            compute_device().type,
+            torch.bfloat16,
+            enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
         )
-        longest = 0.0
-        for step in bar:
-            began = time.monotonic()
-            rate = optimisation.rate(step, steps)
-            with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
-                try:
-                    with half:
-                        loss, row = step_function(step, updater.backward)
-                except NotFiniteError as error:
+        with (
+            listening() as request,
+            MetricsLog(metrics, state, saved.step, saved.metrics, ranks.first) as log,
+            Saver(state, model, updater, ranks, optimisation.save_minutes, optimisation.keep_states) as saver,
+        ):
+            bar = tqdm(
+                range(saved.step, steps),
+                initial=saved.step,
+                total=steps,
+                desc=title,
+                file=sys.stderr,
+                mininterval=5,
+                disable=not ranks.first,
+            )
+            longest = 0.0
+            for step in bar:
+                began = time.monotonic()
+                rate = optimisation.rate(step, steps)
+                with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
+                    try:
+                        with half:
+                            loss, row = step_function(step, updater.backward)
+                    except NotFiniteError as error:
+                        raise DivergedError(
+                            f"{title}: step {step}: {error}; lower learning_rate ({optimisation.learning_rate}). The state of "
+                            f"the last saved step is kept in {state}"
+                        ) from error
+                    with phase("update"):
+                        norm = updater.step(rate)
+                row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
+                if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
                     raise DivergedError(
-                        f"{title}: step {step}: {error}; lower learning_rate ({optimisation.learning_rate}). The state of "
-                        f"the last saved step is kept in {state}"
-                    ) from error
-                with phase("update"):
-                    norm = updater.step(rate)
-            row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
-            if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
-                raise DivergedError(
-                    f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "
-                    f"({optimisation.learning_rate}). The state of the last saved step is kept in {state}"
-                )
-            log.write("train", step, row)
-            bar.set_postfix({key: f"{value:.3g}" for key, value in list(row.items())[:4]}, refresh=False)
-            bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
-            done = step + 1
-            if validate is not None and _due(optimisation.validate_every, done, steps):
-                advice = LESS_MEMORY.get(title, "take less at a time")
-                with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
-                    found, questions = validate(done)
-                log.write("validation", done, ranks.mean(found, questions))
-            # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
-            longest = max(longest, time.monotonic() - began)
-            signals = ranks.mean({STOP: float(request.look(longest)), OVERDUE: float(saver.overdue)})
-            stop, overdue = signals[STOP] > 0, signals[OVERDUE] > 0
-            last = done == steps
-            due = optimisation.save_every and done % optimisation.save_every == 0
-            if not last and (due or overdue or stop):
-                saver.save(TrainingState(done, log.size(), origin))
-            if not last and stop:
-                saver.finish()
-                asked = f"asked to stop ({request.reason})" if request.reason else "another process was asked to stop"
-                raise Stopped(
-                    f"{title}: {asked}: {done} of {steps} steps are saved in {state}; the same command goes on"
-                )
-        log.finish()
-    ranks.wait()  # no process is still writing a state, so that all of them may be removed
+                        f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "
+                        f"({optimisation.learning_rate}). The state of the last saved step is kept in {state}"
+                    )
+                log.write("train", step, row)
+                bar.set_postfix({key: f"{value:.3g}" for key, value in list(row.items())[:4]}, refresh=False)
+                bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
+                done = step + 1
+                if validate is not None and _due(optimisation.validate_every, done, steps):
+                    advice = LESS_MEMORY.get(title, "take less at a time")
+                    with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
+                        found, questions = validate(done)
+                    log.write("validation", done, ranks.mean(found, questions))
+                # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
+                longest = max(longest, time.monotonic() - began)
+                signals = ranks.mean({STOP: float(request.look(longest)), OVERDUE: float(saver.overdue)})
+                stop, overdue = signals[STOP] > 0, signals[OVERDUE] > 0
+                last = done == steps
+                due = optimisation.save_every and done % optimisation.save_every == 0
+                if not last and (due or overdue or stop):
+                    saver.save(TrainingState(done, log.rows(), origin))
+                if not last and stop:
+                    saver.finish()
+                    asked = (
+                        f"asked to stop ({request.reason})" if request.reason else "another process was asked to stop"
+                    )
+                    raise Stopped(
+                        f"{title}: {asked}: {done} of {steps} steps are saved in {state}; the same command goes on"
+                    )
+            log.finish()
+        ranks.wait()  # no process is still writing a state, so that all of them may be removed
 
 
 def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Ranks) -> Updater:

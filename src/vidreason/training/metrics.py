@@ -18,14 +18,14 @@ BOARD = "tensorboard"
 class MetricsLog:
     """Rows of numbers, `{"kind": "train" | "validation", "step": ..., ...}`."""
 
-    def __init__(self, target: Path, state: Path, step: int, size: int, writes: bool = True) -> None:
-        """Open the log and drop what a stopped run wrote after its last saved state.
+    def __init__(self, target: Path, state: Path, step: int, rows: str, writes: bool = True) -> None:
+        """Begin the log with the rows of the saved state that the run goes on from.
 
         Args:
             target: JSON lines, written by `finish`.
             state: Folder of the saved states, where the log grows.
             step: Number of steps already done.
-            size: Bytes of the log at that step.
+            rows: The rows of those steps.
             writes: Whether this process writes; if not, nothing here does anything.
         """
         self.target, self.live, self.writes = target, state / LIVE, writes
@@ -37,9 +37,8 @@ class MetricsLog:
         if not step:
             shutil.rmtree(board, ignore_errors=True)
         self.live.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = self.live.open("r+b" if step else "w+b")
-        self._stream.truncate(size)
-        self._stream.seek(size)
+        self._stream = self.live.open("w+", encoding="utf-8", newline="")
+        self._stream.write(rows)
         self._board = SummaryWriter(str(board), purge_step=step + 1 if step else None)
 
     def write(self, kind: str, step: int, row: Mapping[str, float]) -> None:
@@ -51,17 +50,17 @@ class MetricsLog:
             row: Name -> value.
         """
         if self.writes:
-            self._stream.write((json.dumps({"kind": kind, "step": step, **row}) + "\n").encode())
+            self._stream.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
             for name, value in row.items():
                 # TensorBoard counts steps done, so that both kinds share an axis.
                 self._board.add_scalar(f"{kind}/{name}", value, step + (kind == "train"))
 
-    def size(self) -> int:
-        """Bytes written so far, all of them on disk; 0 in a process that does not write."""
+    def rows(self) -> str:
+        """All rows so far; none in a process that does not write."""
         if not self.writes:
-            return 0
+            return ""
         self._stream.flush()
-        return self._stream.tell()
+        return self.live.read_text(encoding="utf-8")
 
     def finish(self) -> None:
         """Write the target."""
