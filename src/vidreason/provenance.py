@@ -181,7 +181,7 @@ def write_sidecar(
         made: Where an artefact of a shared cache was made: the `circumstances` of that process instead of this one's.
 
     Returns:
-        The sidecar's path. It holds the artefact's and the inputs' digests, the settings, the code digest, the
+        The sidecar's path. It holds the artefact's and the inputs' digests, the state of its files, the settings, the code digest, the
         `circumstances`, and whether the artefact is from a shared cache.
     """
     modules = sorted(modules)
@@ -191,6 +191,7 @@ def write_sidecar(
         {
             "artefact": str(artefact),
             "sha256": content_digest(artefact),
+            "files": _stamp(Path(artefact)),
             "inputs": {str(name): content_digest(name) for name in sorted(str(name) for name in inputs)},
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
@@ -223,24 +224,28 @@ def circumstances() -> dict[str, Any]:
 def content_digest(path: str | Path) -> str:
     """SHA-256 of a file, or of a folder's names and contents (hidden files are not content).
 
-    A file or folder whose sidecar is not older than it is not read again: the sidecar knows the digest. Weights of
-    several gigabytes are then hashed once and not once for every shard that uses them.
+    A file or folder whose files are those that its sidecar tells of, by names, sizes and times, is not read again. Weights
+    of several gigabytes are then hashed once and not once for every shard that uses them.
     """
     path = Path(path)
     sidecar = sidecar_of(path)
-    content = _visible_files(path) if path.is_dir() else [path]
-    if sidecar.is_file() and sidecar.stat().st_mtime_ns >= max(
-        (file.stat().st_mtime_ns for file in content), default=0
-    ):
+    if sidecar.is_file():
         known = read_json(sidecar)
-        if isinstance(known, dict) and isinstance(known.get("sha256"), str):
+        if isinstance(known, dict) and isinstance(known.get("sha256"), str) and known.get("files") == _stamp(path):
             return str(known["sha256"])
     if not path.is_dir():
         return sha256_of(path)
     total = hashlib.sha256()
-    for file in content:
+    for file in _visible_files(path):
         total.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
     return total.hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    """Digest of names, sizes and times of a file, or of the files of a folder: other contents are not to have the same."""
+    files = _visible_files(path) if path.is_dir() else [path]
+    told = [(file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return sha256_text(json.dumps(told))
 
 
 def _visible_files(folder: Path) -> list[Path]:
