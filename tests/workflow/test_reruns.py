@@ -149,12 +149,26 @@ def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_sta
         (["nodes=0"], "nodes: 0 is not allowed; allowed: 1 or more"),
         (["gpu=two"], "gpu: two is not allowed; allowed: 0 or more"),
         (["gpu=2", "gres='gpu:2'"], "gpu: 2 and gres: gpu:2 are both given"),
+        (["gpus=2"], "train_grpo: no cluster is asked for `gpus`; write gpu, or gres"),
     ],
 )
 def test_resources_that_mean_nothing_are_refused(fresh: Workplace, asked: list[str], words: str) -> None:
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
     given = [f"train_grpo:{resource}" for resource in asked]
     assert words in fresh.run("--dry-run", target, "--set-resources", *given, ok=False)
+
+
+def test_without_a_slurm_that_answers_nothing_is_submitted(
+    fresh: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "bin/squeue"
+    silent.parent.mkdir()
+    silent.write_text("#!/bin/sh\necho Unable to contact slurm controller >&2; exit 1\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{silent.parent}{os.pathsep}{os.environ['PATH']}")
+    printed = fresh.run("results/tiny/specs/r1/seed0.json", "--profile", "slurm", ok=False)
+    assert "SLURM does not answer here, so nothing is submitted:\nUnable to contact slurm controller" in printed
+    assert "Execute" not in printed
 
 
 def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workplace) -> None:

@@ -8,6 +8,10 @@ from snakemake.logging import logger
 
 from vidreason.files import remove_leftovers
 
+for name, given in workflow.resource_settings.overwrite_resources.items():
+    if "gpus" in given:
+        raise WorkflowError(f"{name}: no cluster is asked for `gpus`; write gpu, or gres (slurm/config.yaml)")
+
 
 def launch(wildcards, resources):
     """How a training is started: one process, torchrun once for all GPUs of a node, or once on each of several nodes.
@@ -79,13 +83,20 @@ def jobs_in_queue(folder):
 
     The executor's names of jobs end with the run ID, a UUID. The job that this process itself may run in is none of them.
     """
+    needed = workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm"
     if shutil.which("squeue") is None:
+        if needed:
+            raise WorkflowError("--profile slurm: there is no squeue here; start snakemake where SLURM's commands are")
         return []
     command = ["squeue", "--noheader", "--me", "--format", "%i|%j|%T|%Z"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
         told = (error.stderr or "").strip() or error
+        if needed:
+            raise WorkflowError(
+                f"--profile slurm: SLURM does not answer here, so nothing is submitted:\n{told}"
+            ) from error
         logger.warning(f"SLURM could not be asked for jobs that an earlier run of this folder may have left: {told}")
         return []
     rows = [line.split("|", 3) for line in done.stdout.splitlines() if line.count("|") >= 3]
