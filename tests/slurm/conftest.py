@@ -92,6 +92,7 @@ def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterat
             process.communicate()
     if left := started_cluster.ask("squeue", "--noheader", "--format", "%i").split():
         started_cluster.ask("scancel", *left)
+        wait_until(lambda: not started_cluster.ask("squeue", "--noheader"))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -145,6 +146,11 @@ class TestResume:
         again = Run(tmp_path).go()
         assert "test: goes on after step 1 of 11" in capfd.readouterr().err
         assert again.weights == undisturbed.weights
+
+    def test_time_is_left_for_a_state_that_takes_long_to_write(self):
+        request = stop.Request(time.monotonic() + stop.SPARE + 30)
+        assert not request.look(step=5.0, writing=10.0)
+        assert request.look(step=5.0, writing=25.0)
 
     def test_a_signal_during_the_validation_is_heeded_at_once(self, undisturbed, tmp_path):
         run = Run(tmp_path)

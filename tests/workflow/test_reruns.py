@@ -146,9 +146,11 @@ def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_sta
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (["nodes=0"], "nodes: 0 is not allowed; allowed: 1 or more"),
-        (["gpu=two"], "gpu: two is not allowed; allowed: 0 or more"),
+        (["nodes=0"], "nodes: 0 is not allowed; allowed: a whole number, 1 or more"),
+        (["gpu=two"], "gpu: two is not allowed; allowed: a whole number, 0 or more"),
         (["gpu=2", "gres='gpu:2'"], "gpu: 2 and gres: gpu:2 are both given"),
+        (["gpu=2", "gres='gpu'"], "gpu: 2 and gres: gpu are both given"),
+        (["gres='gpu:two:0'"], "gres: gpu:two:0 names no number of GPUs"),
         (["gpus=2"], "train_grpo: no cluster is asked for `gpus`; write gpu, or gres"),
     ],
 )

@@ -21,17 +21,21 @@ def launch(wildcards, resources):
     """
     python = "python" if workflow.deployment_settings.deployment_method else sys.executable
     nodes = whole_number(resources, "nodes", least=1)
-    gres = re.search(r"(?:^|,)gpu(?::[^:,]+)?:(\d+)(?=$|[,(])", str(resources.get("gres", "")))
     asked = whole_number(resources, "gpu", least=0)
-    if gres and asked:
-        raise WorkflowError(
-            f"gpu: {asked} and gres: {resources.gres} are both given; write one of them (slurm/config.yaml)"
-        )
-    per_node = int(gres.group(1)) if gres else asked // nodes  # gres counts a node's GPUs, gpu all
-    if not gres and asked % nodes:
-        raise WorkflowError(
-            f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
-        )
+    gres = str(resources.get("gres", ""))
+    if "gpu" in gres:
+        if asked:
+            raise WorkflowError(f"gpu: {asked} and gres: {gres} are both given; write one of them (slurm/config.yaml)")
+        found = re.search(r"(?:^|,)gpu(?::[^:,\d][^:,]*)?(?::(\d+))?(?=$|[,(])", gres)
+        per_node = int(found.group(1) or 1) if found else 0  # gres counts a node's GPUs, gpu all
+        if not per_node:
+            raise WorkflowError(f"gres: {gres} names no number of GPUs; allowed: gpu:4, gpu:a100:4 (slurm/config.yaml)")
+    else:
+        per_node = asked // nodes
+        if asked % nodes:
+            raise WorkflowError(
+                f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
+            )
     check_ranks(wildcards, nodes * max(1, per_node))
     # By itself it gives its processes 30 s to stop, and dies of SIGUSR1 without telling them.
     torchrun = (
@@ -52,10 +56,12 @@ def launch(wildcards, resources):
 
 
 def whole_number(resources, name, least):
-    """A resource of a training, `least` where it is not given."""
+    """A resource of a training, `least` where it is not given; what is no whole number of at least that is refused."""
     value = resources.get(name, least)
     if not re.fullmatch(r"\d+", str(value)) or int(value) < least:
-        raise WorkflowError(f"{name}: {value} is not allowed; allowed: {least} or more, whole (slurm/config.yaml)")
+        raise WorkflowError(
+            f"{name}: {value} is not allowed; allowed: a whole number, {least} or more (slurm/config.yaml)"
+        )
     return int(value)
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from vidreason.files import read_json, remove, sha256_text, write_aside, write_json
 from vidreason.training.ranks import Ranks
@@ -58,6 +58,9 @@ class Saver:
     A state is copied into the host's memory, which is all that the training waits for; a thread writes it to
     `folder/step<number>`. One state is written at a time. Where the optimiser's state is divided, each process writes its
     part as `step<number>.part<rank>`, and a state without all of its parts counts as damaged.
+
+    Attributes:
+        longest: Most seconds that writing a state has taken.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Saver:
         """
         self.folder, self.model, self.updater, self.ranks = folder, model, updater, ranks
         self.minutes, self.keep = minutes, keep
+        self.longest = 0.0
         self._began = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "saver")
         self._writing: Future[None] | None = None
@@ -102,7 +106,7 @@ class Saver:
         with whole_weights(self.model):
             weights = _copied(trained_weights(self.model)) if first else {}
         parts = self.ranks.count if divided else 1
-        self._writing = self._thread.submit(self._write, dataclasses.replace(state, parts=parts), weights, moments)
+        self._writing = self._thread.submit(self._timed, dataclasses.replace(state, parts=parts), weights, moments)
 
     def finish(self) -> None:
         """Wait until the state that is being written is whole, in all processes.
@@ -120,6 +124,11 @@ class Saver:
                 ) from error
             self._writing = None
             self.ranks.wait()
+
+    def _timed(self, state: TrainingState, weights: Tensors, moments: Tensors) -> None:
+        began = time.monotonic()
+        self._write(state, weights, moments)
+        self.longest = max(self.longest, time.monotonic() - began)
 
     def _write(self, state: TrainingState, weights: Tensors, moments: Tensors) -> None:
         name = f"step{state.step:08d}"
@@ -244,17 +253,17 @@ def _read_tensors(step: int, *paths: Path) -> list[dict[str, torch.Tensor]]:
     for path in paths:
         with safe_open(path, framework="pt") as file:
             wanted = (file.metadata() or {}).get(DIGEST)
-        found.append(load_file(path))
+            found.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no mapping)
         if _digest(found[-1], step) != wanted:
             raise ValueError(f"{path.name} does not have its digest, or is another step's")
     return found
 
 
 def _digest(tensors: Tensors, step: int) -> str:
-    """Digest of a step's names and contents, whatever their order."""
-    digest = hashlib.sha256(str(step).encode())
+    """Digest of a step's names, types, shapes and contents, whatever their order."""
+    digest = hashlib.sha256(f"step {step}".encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

@@ -209,7 +209,7 @@ def run_steps(
                     log.write("validation", done, ranks.mean(found, questions))
                 # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
                 longest = max(longest, time.monotonic() - began)
-                signals = ranks.mean({STOP: float(request.look(longest)), OVERDUE: float(saver.overdue)})
+                signals = ranks.mean({STOP: float(request.look(longest, saver.longest)), OVERDUE: float(saver.overdue)})
                 stop, overdue = signals[STOP] > 0, signals[OVERDUE] > 0
                 last = done == steps
                 due = optimisation.save_every and done % optimisation.save_every == 0

@@ -22,7 +22,7 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """SLURM sends SIGTERM at the end of the time, when a job is pre-empted and by `scancel`; SIGUSR1 is usual with `--signal`."""
 SPARE = 60.0
-"""Seconds of a job's time that are left for writing the state."""
+"""Seconds of a job's time that are left besides what a step and writing the state have taken before."""
 EXIT_STATUS = 75
 """`EX_TEMPFAIL` of sysexits.h: a temporary failure, try again."""
 
@@ -52,9 +52,9 @@ class Request:
         """Remember a signal."""
         self.reason = self.reason or signal.Signals(number).name
 
-    def look(self, step: float) -> bool:
-        """Whether to stop now, given that a step takes so many seconds: twice that and `SPARE` must be left for another."""
-        if not self.reason and self.end - time.monotonic() < 2 * step + SPARE:
+    def look(self, step: float, writing: float = 0) -> bool:
+        """Whether to stop now: for another step, twice its seconds, those of writing a state and `SPARE` must be left."""
+        if not self.reason and self.end - time.monotonic() < 2 * step + writing + SPARE:
             self.reason = "the time of its job is nearly over"
         return bool(self.reason)
 
