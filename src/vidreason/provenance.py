@@ -181,8 +181,8 @@ def write_sidecar(
         made: Where an artefact of a shared cache was made: the `circumstances` of that process instead of this one's.
 
     Returns:
-        The sidecar's path. It holds the artefact's and the inputs' digests, the state of its files, the settings, the code digest, the
-        `circumstances`, and whether the artefact is from a shared cache.
+        The sidecar's path. It holds the artefact's and the inputs' digests, one of its files' names, sizes and times, the
+        settings, the code digest, the `circumstances`, and whether the artefact is from a shared cache.
     """
     modules = sorted(modules)
     path = sidecar_of(artefact)

@@ -31,6 +31,7 @@ from huggingface_hub.utils import build_hf_headers, http_backoff
 from tests.hub import replicas as made
 from tests.hub.repos import Repo, UnknownRevisionError, git_blob_sha1
 from tests.hub.server import BODY_FAULTS, PAGE, SLOW_BYTES, SLOW_SECONDS, STATUS_FAULTS, Fault, Hub
+from vidreason.archives import unpack
 from vidreason.benchmarks import BENCHMARKS, mmvu, mvbench
 from vidreason.datasets import coldstart, nextqa
 from vidreason.files import read_json, read_json_lines, sha256_of
@@ -84,9 +85,7 @@ def unpacked(replicas, tmp_path_factory):
     for name, (repo, archives, into) in places.items():
         shutil.copytree(replicas / "datasets" / repo, base / name)
         for archive in archives:
-            path = base / name / archive
-            with zipfile.ZipFile(path) if path.suffix == ".zip" else tarfile.open(path) as opened:
-                opened.extractall(base / name / into)
+            unpack(base / name / archive, base / name / into)
     return base
 
 

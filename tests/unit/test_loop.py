@@ -147,6 +147,24 @@ class TestResume:
         assert "test: goes on after step 1 of 11" in capfd.readouterr().err
         assert again.weights == undisturbed.weights
 
+    @pytest.mark.parametrize(
+        ("job", "squeue", "seconds"),
+        [
+            ("7", "echo 1:02:03", 3723),
+            ("7", "echo UNLIMITED", math.inf),
+            ("7", "echo no controller >&2; exit 1", math.inf),
+            ("7", None, math.inf),
+            (None, "echo 1:02:03", math.inf),
+        ],
+    )
+    def test_the_time_of_a_job_is_what_squeue_says(self, tmp_path, monkeypatch, job, squeue, seconds):
+        if squeue is not None:
+            (tmp_path / "squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+            (tmp_path / "squeue").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setenv("SLURM_JOB_ID", job) if job else monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        assert stop.seconds_left() == seconds
+
     def test_time_is_left_for_a_state_that_takes_long_to_write(self):
         request = stop.Request(time.monotonic() + stop.SPARE + 30)
         assert not request.look(step=5.0, writing=10.0)

@@ -9,8 +9,8 @@ from types import TracebackType
 from vidreason.files import write_aside
 
 LIVE = "metrics.jsonl"
-"""Name of the growing file in the folder of saved states. The target is written at the end only: a workflow system takes
-away the outputs of a failed job, and a resumed run needs the rows so far."""
+"""Name of the growing file in the folder of saved states, to be looked at while a run goes. The target is written at the end
+only: a workflow system takes away the outputs of a failed job. A resumed run takes its rows from its saved state."""
 BOARD = "tensorboard"
 """Folder of TensorBoard's event files, beside the target. They hold clock times and are no output of the run."""
 
