@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import subprocess
 
 import pytest
 
@@ -11,7 +12,7 @@ from vidreason.datasets import coldstart, nextqa
 from vidreason.files import read_jsonl
 from vidreason.questions import read_questions
 from vidreason.records import OK, Clip, Question
-from vidreason.world.encode import timing
+from vidreason.world.encode import ffmpeg_binary, timing
 from vidreason.world.layouts import Job, encode_all, write_coldstart, write_nextqa
 from vidreason.world.scenes import make_scene
 from vidreason.world.splits import checked_settings, draw_items
@@ -167,8 +168,8 @@ def test_the_filter_keeps_counts_and_explains(published, tmp_path):
     counts, train, validation, dropped, clips = run_filter(root, tmp_path)
     long = [clip for clip in clips if clip.status == nextqa.TOO_LONG]
     assert {clip.status for clip in clips} == {OK, "empty_file", "truncated", "unreadable", nextqa.TOO_LONG}
-    assert all(clip.duration > 30 for clip in long)
-    assert all(0 < clip.duration <= 30 for clip in clips if clip.status == OK)
+    assert all(clip.duration >= 31 for clip in long)
+    assert all(0 < clip.duration < 31 for clip in clips if clip.status == OK)
     assert len(clips) == len(items)
     assert counts.asked == sum(len(item.questions) for item in items) == len(train) + len(validation) + len(dropped)
     assert counts.dropped == {
@@ -176,6 +177,35 @@ def test_the_filter_keeps_counts_and_explains(published, tmp_path):
     }
     assert {row["reason"] for row in dropped} == {"empty_file", "truncated", "unreadable", "too_long"}
     assert all(row["detail"] for row in dropped)
+
+
+@pytest.mark.parametrize(("duration", "kept"), [("whole_seconds", 4), ("exact", 2)])
+def test_a_fraction_of_a_second_is_dropped_or_counts(tmp_path, duration, kept):
+    """900 frames at 30000/1001 a second last 30.03 s: the publisher's whole seconds call that 30."""
+    lengths = {"a": (900, "30"), "b": (749, "25"), "c": (900, "30000/1001"), "d": (772, "25"), "e": (775, "25")}
+    records = []
+    for name, (frames, rate) in lengths.items():
+        path = tmp_path / "NextQA/NExTVideo/1" / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = ["-f", "lavfi", "-i", f"color=size=32x32:rate={rate}", "-frames:v", str(frames)]
+        subprocess.run([ffmpeg_binary(), "-v", "error", *source, str(path)], check=True)
+        records.append({**CONVERSATION, "video": str(path.relative_to(tmp_path))})
+    (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps(records))
+    paths = [tmp_path / name for name in ("train.jsonl", "validation.jsonl", "dropped.csv", "clips.jsonl")]
+    table = tmp_path / "durations.csv"
+    counts = nextqa.filter_nextqa(tmp_path, None, 30, 0, 1, *paths, duration=duration, durations_path=table)
+    assert (counts.train, counts.dropped) == (kept, {nextqa.TOO_LONG: 5 - kept})
+    with table.open() as stream:
+        rows = [
+            [row[key] for key in ("longer_than", "up_to", "videos", "questions_kept")] for row in csv.DictReader(stream)
+        ]
+    beyond = str(int(duration == "whole_seconds"))
+    assert rows == [
+        ["0", "30", "2", "2"],
+        ["30", "30.5", "1", beyond],
+        ["30.5", "31", "2", beyond],
+        ["31", "", "0", "0"],
+    ]
 
 
 def test_validation_is_split_by_video_and_seed(published, tmp_path):

@@ -42,6 +42,8 @@ def tables(tmp_path: Path) -> dict[str, Path]:
     selection = write_selection(tmp_path)
     filtered = tmp_path / "dropped.csv"
     filtered.write_text("question,video,reason\n1,a.mp4,too_long\n2,a.mp4,too_long\n3,c.mp4,missing\n")
+    durations = tmp_path / "durations.csv"
+    durations.write_text("longer_than,up_to,videos\n0,30,5\n30,30.5,3\n30.5,31,0\n31,,2\n")
     published = tmp_path / "published.tsv"
     published.write_text(
         "# the paper\narm\tbenchmark\tvalue\tprotocol\nsft\tmlvu\t49.2\toption\nr1\tmlvu\t52.4\treason\nr1\tother\t1\treason\n"
@@ -52,6 +54,7 @@ def tables(tmp_path: Path) -> dict[str, Path]:
         histograms=[selection["histogram"]],
         dropped=[selection["dropped"]],
         filtered=filtered,
+        durations=durations,
         clips=write_clips(tmp_path),
         published=published,
     )
@@ -199,6 +202,8 @@ def test_selection_and_data(tables: dict[str, Path]) -> None:
         ("filter", "nextqa", "question", "missing"): "1",
         ("filter", "nextqa", "question", "too_long"): "2",
         ("filter", "nextqa", "video", "missing"): "1",
+        ("filter", "nextqa", "video", "lasts 30 to 30.5 s"): "3",
+        ("filter", "nextqa", "video", "lasts 30.5 to 31 s"): "0",
         ("filter", "nextqa", "video", "too_long"): "1",
         ("frames", "mlvu", "clip", "ok"): "1",
         ("frames", "nextqa", "clip", "ok"): "1",

@@ -36,6 +36,7 @@ rule filter_nextqa:
         validation="results/{run}/questions/validation.jsonl",
         dropped="results/{run}/filter_nextqa/dropped.csv",
         clips="results/{run}/filter_nextqa/clips.jsonl",
+        durations="results/{run}/filter_nextqa/durations.csv",
     log:
         "logs/{run}/filter_nextqa.log",
     benchmark:
@@ -47,6 +48,7 @@ rule filter_nextqa:
         annotations=annotations_of,
         expected=questions_expected,
         max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
+        duration=lookup(dpath="{run}/data/nextqa/duration", within=RUNS),
         validation_fraction=lookup(dpath="{run}/data/nextqa/validation_fraction", within=RUNS),
         questions_limit=lookup(dpath="{run}/data/nextqa/questions_limit", within=RUNS),
         seed=lookup(dpath="{run}/seed", within=RUNS),

@@ -8,6 +8,7 @@ rule make_tables:
         histograms=run_histograms,
         dropped=run_dropped,
         filtered="results/{run}/filter_nextqa/dropped.csv",
+        durations="results/{run}/filter_nextqa/durations.csv",
         clips=run_clips,
         published=published_of,
     output:

@@ -23,6 +23,8 @@ filter_nextqa(
     clips_path=out.clips,
     threads=snakemake.threads,
     expected=params.expected,
+    duration=params.duration,
+    durations_path=out.durations,
 )
 for artefact in out:
     write_sidecar(

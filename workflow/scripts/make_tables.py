@@ -18,6 +18,7 @@ make_tables(
     histograms=given.histograms,
     dropped=given.dropped,
     filtered=given.filtered,
+    durations=given.durations,
     clips=given.clips,
     published=given.published or None,
     out=dict(out.items()),

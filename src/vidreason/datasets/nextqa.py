@@ -9,6 +9,8 @@ import collections
 import csv
 import dataclasses
 import hashlib
+import itertools
+import math
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,12 @@ CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arX
 BUCKET = "0_30_s_nextqa"
 ANNOTATIONS = (f"{BUCKET}/{BUCKET}_mc_qa_processed.json", f"{BUCKET}_mc_qa_processed.json", "nextqa_0-30s.jsonl")
 """Where the questions are looked for below the root, in this order."""
+WHOLE_SECONDS, EXACT = "whole_seconds", "exact"
+"""What is compared with `max_seconds`: the duration without its fraction, or the duration itself. The publisher cut the
+bucket of 0 to 30 s by a number of whole seconds and does not say how it was rounded. Dropping the fraction keeps every
+video that rounding down or to the nearest calls 30 s (900 frames at 29.97 a second last 30.03 s)."""
+NEAR_SECONDS = (0.0, 0.5, 1.0)
+"""Bounds beyond `max_seconds` between which the table of durations counts videos."""
 TOO_LONG = "too_long"
 DUPLICATE = "duplicate"
 OVER_THE_LIMIT = "over_the_limit"
@@ -65,6 +73,8 @@ def filter_nextqa(
     limit: int | None = None,
     threads: int = 2,
     expected: int | None = None,
+    duration: str = WHOLE_SECONDS,
+    durations_path: str | Path | None = None,
 ) -> FilterCounts:
     """Keep the questions whose video can be read and lasts 0 < duration <= `max_seconds`; hold some videos out.
 
@@ -83,6 +93,8 @@ def filter_nextqa(
             `over_the_limit`.
         threads: Videos opened at the same time.
         expected: Questions that the annotation file must hold; None for any number.
+        duration: What is compared with `max_seconds`: `whole_seconds` (the fraction is dropped) or `exact`.
+        durations_path: CSV of how many videos last up to `max_seconds` and a little longer; None writes none.
 
     Returns:
         The counts.
@@ -92,9 +104,11 @@ def filter_nextqa(
     """
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction is {validation_fraction}; allowed: 0 <= validation_fraction < 1")
+    if duration not in (WHOLE_SECONDS, EXACT):
+        raise ValueError(f"duration is {duration!r}; allowed: {WHOLE_SECONDS}, {EXACT}")
     questions, repeated = read(root, annotations)
     _check_count(len(questions) + len(repeated), expected, find_annotations(Path(root), annotations, ANNOTATIONS))
-    clips = probe_videos(root, [question.video for question in questions], max_seconds, threads)
+    clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration)
     kept = [question for question in questions if clips[question.video].status == OK]
     ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
     if validation_fraction > 0 and len(ranked) > 1:
@@ -115,6 +129,8 @@ def filter_nextqa(
     write_jsonl(validation_path, validation)
     write_jsonl(clips_path, clips.values())
     _write_dropped(dropped_path, dropped, clips)
+    if durations_path is not None:
+        _write_durations(durations_path, questions, clips, max_seconds)
     return FilterCounts(
         len(questions) + len(repeated),
         len(train),
@@ -253,7 +269,9 @@ def find_annotations(root: Path, annotations: str | Path | None, names: Iterable
     raise ValueError(f"no annotation file; looked for {', '.join(str(place) for place in places)}")
 
 
-def probe_videos(root: str | Path, videos: Iterable[str], max_seconds: float, threads: int) -> dict[str, Clip]:
+def probe_videos(
+    root: str | Path, videos: Iterable[str], max_seconds: float, threads: int, duration: str = WHOLE_SECONDS
+) -> dict[str, Clip]:
     """Open and decode every video once.
 
     Args:
@@ -261,16 +279,18 @@ def probe_videos(root: str | Path, videos: Iterable[str], max_seconds: float, th
         videos: Paths; repeats are opened once.
         max_seconds: A longer video gets the status `too_long`.
         threads: Videos opened at the same time.
+        duration: `whole_seconds` or `exact`.
 
     Returns:
         Path -> clip, sorted by path.
     """
+    measure, unit = (math.floor, "whole s") if duration == WHOLE_SECONDS else (float, "s")
 
     def judge(video: str) -> Clip:
         clip = probe(Path(root) / video, key=video)
-        if clip.status == OK and clip.duration is not None and clip.duration > max_seconds:
+        if clip.status == OK and clip.duration is not None and measure(clip.duration) > max_seconds:
             return dataclasses.replace(
-                clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} s"
+                clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} {unit}"
             )
         return clip if clip.status != OK else probe(Path(root) / video, key=video, decode=True)
 
@@ -310,3 +330,22 @@ def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips:
             duration = "" if clip is None or clip.duration is None else f"{clip.duration:.3f}"
             detail = DETAILS.get(reason, clip.detail if clip else "")
             writer.writerow([question.id, question.video, reason, duration, detail])
+
+
+def _write_durations(path: str | Path, questions: list[Question], clips: dict[str, Clip], max_seconds: float) -> None:
+    """Write how many videos last up to `max_seconds`, a little longer, and clearly longer, and how many were kept."""
+    bounds = [0.0, *(max_seconds + beyond for beyond in NEAR_SECONDS), math.inf]
+    asked = collections.Counter(question.video for question in questions)
+    with write_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["longer_than", "up_to", "videos", "questions", "videos_kept", "questions_kept"])
+        for low, high in itertools.pairwise(bounds):
+            there = [clip for clip in clips.values() if clip.duration is not None and low < clip.duration <= high]
+            kept = [clip for clip in there if clip.status == OK]
+            counts = [len(there), _total(asked, there), len(kept), _total(asked, kept)]
+            writer.writerow([f"{low:g}", "" if high == math.inf else f"{high:g}", *counts])
+
+
+def _total(asked: collections.Counter[str], clips: list[Clip]) -> int:
+    """Questions about these clips."""
+    return sum(asked[clip.clip] for clip in clips)

@@ -43,6 +43,7 @@ def data_table(
     histograms: Sequence[str | Path],
     dropped: Sequence[str | Path],
     runs: Iterable[Run] = (),
+    durations: str | Path | None = None,
 ) -> pd.DataFrame:
     """What every stage that can lose data did lose: one row per stage, data set and reason; `ok` and `kept` included.
 
@@ -52,6 +53,8 @@ def data_table(
         histograms: Histograms of the selections.
         dropped: Tables of the questions that the selections dropped, in folders `.../{arm}/seed{seed}/`.
         runs: Scored answers; questions that an arm was not asked because they are too long for it are counted.
+        durations: How many training videos last how long, as the filter counted them, or None: those close to the limit
+            are shown, since rounding decides about them.
     """
     rows: list[list[str | int]] = []
     if filtered is not None:
@@ -62,6 +65,11 @@ def data_table(
             ("video", [reason for _, reason in videos]),
         ):
             rows += [["filter", "nextqa", "", "", unit, name, count] for name, count in sorted(Counter(names).items())]
+    if durations is not None:
+        counted = read_table(durations, ("longer_than", "up_to", "videos"))
+        for row in counted[1:-1]:
+            name = f"lasts {row['longer_than']} to {row['up_to']} s"
+            rows.append(["filter", "nextqa", "", "", "video", name, int(row["videos"])])
     statuses: dict[str, Counter[str]] = {}
     for path in clips:
         statuses.setdefault(Path(path).parent.name, Counter()).update(clip.status for clip in read_jsonl(path, Clip))

@@ -46,6 +46,7 @@ def make_tables(
     histograms: Sequence[str | Path] = (),
     dropped: Sequence[str | Path] = (),
     filtered: str | Path | None = None,
+    durations: str | Path | None = None,
     clips: Sequence[str | Path] = (),
     published: str | Path | None = None,
 ) -> None:
@@ -63,6 +64,7 @@ def make_tables(
         histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         filtered: Questions that the filter of the training data dropped, or None.
+        durations: How many training videos last a little longer than allowed, or None.
         clips: JSON lines of `Clip`, in folders `.../{data set}/`.
         published: Table of published numbers (arm, benchmark, value), or None.
 
@@ -82,7 +84,7 @@ def make_tables(
         "thinking": lambda: to_csv(thinking_table(runs)),
         "gains": lambda: to_csv(gains_table(runs)),
         "selection": lambda: to_csv(selection_table(histograms)),
-        "data": lambda: to_csv(data_table(filtered, clips, histograms, dropped, runs.by_key.values())),
+        "data": lambda: to_csv(data_table(filtered, clips, histograms, dropped, runs.by_key.values(), durations)),
     }
     for name, path in out.items():
         write_text(path, makers[name]())
