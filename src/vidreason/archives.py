@@ -93,8 +93,8 @@ def unpack(
 ) -> list[Member]:
     """Unpack the files of a .zip, .tar, .tar.gz or .tgz whose names match one of the patterns.
 
-    A file that is there with the declared size is not written again, unless `keep` is False. `__MACOSX` folders and `.DS_Store` files are never
-    unpacked. `into` itself may be a symbolic link; nothing below it is written through one.
+    A file that is there with the declared size is not written again, unless `keep` is False. What macOS leaves behind
+    (`__MACOSX` folders, `._*` and `.DS_Store` files) is never unpacked. `into` itself may be a symbolic link; nothing below it is written through one.
 
     Args:
         archive: The archive.
@@ -290,7 +290,7 @@ def _select(archive: Path, entries: Iterable[_Entry], patterns: Sequence[str]) -
     unmatched = dict.fromkeys(patterns)
     for entry in entries:
         name = _safe_name(archive, entry)
-        if "__MACOSX" in name.split("/") or name.rpartition("/")[2] == ".DS_Store":
+        if _is_junk(name):
             continue
         for folder in _parents(name + "/" * entry.folder):
             if folder in folders:
@@ -344,6 +344,12 @@ def _safe_name(archive: Path, entry: _Entry) -> str:
 def _normal(raw: str) -> str:
     """A path without `.` and empty parts."""
     return "/".join(part for part in raw.split("/") if part not in ("", "."))
+
+
+def _is_junk(name: str) -> bool:
+    """Whether macOS put a member beside the data: `__MACOSX/...`, `._clip.mp4`, `.DS_Store`."""
+    parts = name.split("/")
+    return parts[-1] == ".DS_Store" or any(part == "__MACOSX" or part.startswith("._") for part in parts)
 
 
 def _parents(path: str) -> Iterator[str]:
