@@ -20,11 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vidreason.containers import TOO_SHORT, VideoError
+from vidreason.decode import decode_frames
 from vidreason.files import read_jsonl, write_aside, write_jsonl
 from vidreason.indices import segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
 from vidreason.records import OK, Clip, Question
-from vidreason.video import TOO_SHORT, Scan, VideoError, decode_frames, scan
+from vidreason.video import Scan, scan
 
 SCHEMA = pa.schema(
     [

@@ -7,12 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.unit import micro
+from vidreason.decode import decode_frames
 from vidreason.files import read_jsonl, write_jsonl
 from vidreason.frames import FrameStore, extract_frames, frame_indices, take_frames
 from vidreason.indices import segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
 from vidreason.records import OK, Clip, Question
-from vidreason.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, decode_frames, scan
+from vidreason.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
 from vidreason.world.encode import encode, timing, with_surroundings
 from vidreason.world.scenes import make_scene, render
 

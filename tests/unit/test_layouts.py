@@ -166,7 +166,8 @@ def test_flat_colours_survive(tmp_path, kind):
     scene = make_scene(21)
     path, clip = tmp_path / f"{kind}.{KINDS[kind]['format'].replace('matroska', 'mkv')}", timing(8, kind)
     encode(scene, path, clip, kind)
-    from vidreason.video import decode_frames, scan
+    from vidreason.decode import decode_frames
+    from vidreason.video import scan
 
     scanned = scan(path)
     found = np.array(decode_frames(path, uniform_indices(clip.frames, STEPS).tolist(), scanned), float)

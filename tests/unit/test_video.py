@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidreason import video
+from vidreason import decode, video
 from vidreason.records import OK
 from vidreason.world.encode import KINDS, STEPS, Timing, encode, ffmpeg_binary, picture_sequence, timing
 from vidreason.world.scenes import make_scene
@@ -52,7 +52,7 @@ def test_time_stamps_of_a_variable_rate_are_the_containers(files):
 def test_frames_are_those_that_were_drawn(files, kind):
     path, clip = files[kind]
     scanned = video.scan(path)
-    found = video.decode_frames(path, range(clip.frames), scanned)
+    found = decode.decode_frames(path, range(clip.frames), scanned)
     drawn = picture_sequence(make_scene(7), clip)
     # Halved chroma and quantisation blur edges of things; flat parts stay. A wrong frame is off by 4 or more.
     assert np.abs(np.array(found, float) - drawn).mean(axis=(1, 2, 3)).max() < 3.0
@@ -64,8 +64,8 @@ def test_both_decoders_give_the_same_pixels(files, kind):
     path, clip = files[kind]
     scanned = video.scan(path)
     wanted = [0, 3, 17, clip.frames - 1]
-    one = video._decode_with_decord(path, wanted, clip.frames)
-    other = video._decode_with_av(path, wanted, scanned)
+    one = decode._decode_with_decord(path, wanted, clip.frames)
+    other = decode._decode_with_av(path, wanted, scanned)
     assert one is not None
     for index in wanted:
         np.testing.assert_array_equal(one[index], other[index])
@@ -74,9 +74,9 @@ def test_both_decoders_give_the_same_pixels(files, kind):
 def test_without_decord_pyav_decodes(files, monkeypatch):
     path, _ = files["mp4"]
     scanned = video.scan(path)
-    expected = video.decode_frames(path, [5, 2, 5], scanned)
-    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
-    np.testing.assert_array_equal(video.decode_frames(path, [5, 2, 5], scanned), expected)
+    expected = decode.decode_frames(path, [5, 2, 5], scanned)
+    monkeypatch.setattr(decode.importlib.util, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(decode.decode_frames(path, [5, 2, 5], scanned), expected)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "frames"])
@@ -84,9 +84,9 @@ def test_a_frame_is_the_same_however_it_is_reached(files, kind):
     """From the start or from a key frame, and with or without the frames that no other depends on."""
     path, clip = files[kind]
     scanned = video.scan(path)
-    straight = video._decode_with_av(path, list(range(clip.frames)), dataclasses.replace(scanned, keys=()))
+    straight = decode._decode_with_av(path, list(range(clip.frames)), dataclasses.replace(scanned, keys=()))
     for wanted in [[0], [clip.frames - 1], [1, 2], list(range(3, clip.frames, 7)), list(range(clip.frames))]:
-        found = video._decode_with_av(path, wanted, scanned)
+        found = decode._decode_with_av(path, wanted, scanned)
         assert sorted(found) == wanted
         for index in wanted:
             np.testing.assert_array_equal(found[index], straight[index])
@@ -113,7 +113,7 @@ def test_the_right_frame_comes_out_of_every_container(files, tmp_path, suffix, c
     scanned = video.scan(path)
     assert (scanned.clip.status, len(scanned.times)) == (OK, len(whole))
     for wanted in [*([index] for index in range(len(whole))), [2, 31, 55], [0, 59]]:
-        found = video._decode_with_av(path, wanted, scanned)
+        found = decode._decode_with_av(path, wanted, scanned)
         for index in wanted:
             apart = np.abs(found[index].astype(int) - whole[index]).mean()
             # FFmpeg's MPEG-2 decoder itself differs by a few grey levels in a block after a key frame that it begins with;
@@ -127,7 +127,7 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     encode(make_scene(3), path, clip, "avi")
     scanned = video.scan(path)
     decoded = []
-    opened = video._open
+    opened = decode.open_video
 
     class Counting:
         """A container whose packets tell how many frames came out of them."""
@@ -156,10 +156,10 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
         with opened(path) as container:
             yield Counting(container)
 
-    monkeypatch.setattr(video, "_open", counting)
+    monkeypatch.setattr(decode, "open_video", counting)
     gap = round(float(np.diff([key[0] for key in scanned.keys]).mean() / np.diff(scanned.times).mean()))
     wanted = [1, len(scanned.times) // 2, len(scanned.times) - 2]
-    video._decode_with_av(path, wanted, scanned)
+    decode._decode_with_av(path, wanted, scanned)
     # At most what lies between a key frame and the frame, with two that come out of the decoder behind it.
     assert len(decoded) <= len(wanted) * (gap + 2)
     assert len(decoded) < len(scanned.times) / 2
@@ -168,7 +168,7 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
 def test_an_index_outside_is_an_error(files):
     path, clip = files["mp4"]
     with pytest.raises(IndexError, match=f"the video has 0..{clip.frames - 1}"):
-        video.decode_frames(path, [clip.frames], video.scan(path))
+        decode.decode_frames(path, [clip.frames], video.scan(path))
 
 
 def broken(tmp_path, name, content):
@@ -206,8 +206,8 @@ def test_damage_that_only_decoding_shows(files, tmp_path):
     path = broken(tmp_path, "damaged.mp4", damaged)
     assert video.probe(path).status == OK
     assert video.probe(path, decode=True).status == video.UNREADABLE
-    with pytest.raises(video.VideoError, match="unreadable"):
-        video.decode_frames(path, [0, 20], video.scan(path))
+    with pytest.raises(decode.VideoError, match="unreadable"):
+        decode.decode_frames(path, [0, 20], video.scan(path))
 
 
 def test_a_mislabelled_video_is_read_for_what_it_is(files, tmp_path):

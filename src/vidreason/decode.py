@@ -1,0 +1,174 @@
+"""Frames of a video at given positions.
+
+`decode_frames` decodes the frames asked for and as few others as it can, with PyAV, and with decord where PyAV fails.
+"""
+
+import bisect
+import importlib.util
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidreason.containers import UNREADABLE, VideoError, as_video_error, open_video, read_picture, stamp_of
+from vidreason.video import Scan, folder_frames
+
+SKIPPABLE = ("h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9")
+"""Decoders that skip frames from one packet to the next; that of AV1 decides once for the whole file."""
+_BEGINNING = -(2**62)
+"""A time stamp before any other."""
+_TICK = 1e-5
+"""Smallest difference of time stamps that counts, in seconds."""
+
+
+def decode_frames(path: str | Path, indices: Sequence[int], scanned: Scan) -> list[np.ndarray]:
+    """Decode the frames at the given positions.
+
+    Args:
+        path: Video file or frame folder.
+        indices: Positions in order of presentation, from 0; any order, repeats allowed.
+        scanned: What `scan` found in the same file.
+
+    Returns:
+        One uint8 [height, width, 3] RGB picture per index, in the order asked for.
+
+    Raises:
+        VideoError: A frame cannot be decoded by any of the decoders.
+        IndexError: An index is outside the video.
+    """
+    path = Path(path)
+    wanted = sorted({int(index) for index in indices})
+    count = len(scanned.times)
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < count:
+        raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{count - 1}")
+    if path.is_dir():
+        pictures = folder_frames(path)
+        found = {index: read_picture(pictures[index]) for index in wanted}
+    else:
+        try:
+            found = _decode_with_av(path, wanted, scanned)
+        except VideoError:
+            other = _decode_with_decord(path, wanted, count)
+            if other is None:
+                raise
+            found = other
+    return [found[int(index)] for index in indices]
+
+
+def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int, np.ndarray] | None:
+    """Decode with decord, in order from the start, since what it seeks may be another frame.
+
+    Returns:
+        None where it is not installed, fails, or counts other frames than the packets show.
+    """
+    if importlib.util.find_spec("decord") is None:
+        return None
+    import decord
+
+    found = {}
+    try:
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        if len(reader) != frames:
+            return None
+        for index in range(wanted[-1] + 1):
+            picture = reader.next()
+            if index in wanted:
+                found[index] = picture.asnumpy()
+    # decord raises RuntimeError for files it cannot open, DECORDError, an Exception of its own, for the rest.
+    except (RuntimeError, StopIteration, decord.DECORDError):
+        return None
+    return found
+
+
+def _decode_with_av(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray]:
+    """Decode with PyAV: with shortcuts, and what these do not find in order from the start."""
+    found: dict[int, np.ndarray] = {}
+    for shortcuts in (True, False):
+        missing = [index for index in wanted if index not in found]
+        if missing:
+            found |= _pass_over(path, missing, scanned, shortcuts)
+    missing = [index for index in wanted if index not in found]
+    if missing:
+        raise VideoError(UNREADABLE, f"no frame could be decoded at positions {missing}")
+    return found
+
+
+def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) -> dict[int, np.ndarray]:
+    """One pass over a file.
+
+    Args:
+        path: The file.
+        wanted: Positions, ascending.
+        scanned: What `scan` found in the file.
+        shortcuts: Begin at the last key frame before a frame, and on the way to it decode only what others depend on. What a
+            container finds when it is sought is checked: most go by the time of showing, some (MPEG-TS) by that of decoding,
+            which is earlier. If the first packet is not the key frame's or an earlier one, the other is tried, then the key
+            frames before.
+
+    Returns:
+        Those that were found.
+    """
+    found: dict[int, np.ndarray] = {}
+    times, waiting = scanned.times, list(wanted)
+    half_frame = max(0.5 * float(np.min(np.diff(times))), _TICK) if len(times) > 1 else 1.0
+    key_times = [key[0] for key in scanned.keys] if shortcuts else []
+    with open_video(path) as container, as_video_error(f"frames {wanted}"):
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # videos are decoded side by side
+        skippable = shortcuts and stream.codec_context.name in SKIPPABLE
+        base = float(stream.time_base)
+
+        def pictures(packets: Iterator[Any]) -> Iterator[Any]:
+            stream.codec_context.skip_frame = "DEFAULT"
+            skips = False
+            for packet in packets:
+                # A frame that no other depends on need not be decoded unless it is wanted or comes after.
+                early = skippable and packet.pts is not None and bool(waiting)
+                early = early and (packet.pts - scanned.start) * base < times[waiting[0]] - half_frame
+                if early != skips:
+                    stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+                    skips = early
+                yield from packet.decode()
+
+        def sought(number: int) -> Iterator[Any]:
+            """Pictures from a key frame on, or from one before it."""
+            for _, shown, decoded in reversed(scanned.keys[1 : number + 1]):
+                for stamp in (shown, decoded):
+                    container.seek(stamp, stream=stream, backward=True)
+                    packets = container.demux(stream)
+                    packet = next(packets, None)
+                    if packet is not None and packet.size and stamp_of(packet) <= shown:
+                        return pictures(itertools.chain([packet], packets))
+            container.seek(_BEGINNING, stream=stream, backward=True)
+            return pictures(container.demux(stream))
+
+        position, frames = 0.0, pictures(container.demux(stream))
+        while waiting:
+            target = float(times[waiting[0]])
+            key = bisect.bisect_right(key_times, target + _TICK) - 1
+            if key > 0 and key_times[key] > position + half_frame:
+                position, frames = key_times[key], sought(key)
+            frame = next(frames, None)
+            if frame is None:
+                break
+            if frame.pts is None:
+                continue
+            stamp = (frame.pts - scanned.start) * base
+            position = max(position, stamp)
+            if shortcuts and stamp > target + half_frame:
+                break  # a shortcut has missed it; only in order can a frame that is lacking be told from one that was missed
+            if stamp >= target - half_frame:
+                picture = _upright(frame)
+                # Some streams lack a frame that the packets announced: the next one shown stands for it.
+                while waiting and times[waiting[0]] <= stamp + half_frame:
+                    found[waiting.pop(0)] = picture
+    return found
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """The picture of a PyAV frame, turned as its metadata say (decord does so by itself)."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
