@@ -176,3 +176,83 @@ def test_coverage_of_the_mean_over_benchmarks() -> None:
         estimate = mean_of_estimates(parts)
         inside += estimate.low <= sum(truth) / 4 <= estimate.high
     assert 0.925 <= inside / trials <= 0.975
+
+
+Z2 = 1.959963984540054**2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1.0] * 6, [0.0] * 6, [1.0, 1.0, 0.0, 1.0, 0.0, 0.0], [1.0, 0.0] * 3],
+    ids=["all right", "all wrong", "some of each", "each video half"],
+)
+@pytest.mark.parametrize(
+    "videos", [list("aabbcc"), list("aaaaaa"), list("abcdef")], ids=["pairs", "one video", "single"]
+)
+@pytest.mark.parametrize("strata", [None, list("xxyyyy")], ids=["plain", "macro"])
+def test_the_mean_over_one_benchmark_is_that_benchmarks(values, videos, strata):
+    part = clustered_mean(values, videos, strata)
+    assert mean_of_estimates([part]) == part
+
+
+def test_where_nothing_varies_the_mean_has_as_many_trials_as_the_parts() -> None:
+    # Two benchmarks of 50 videos, equally weighted: 100 trials, none of which fails.
+    part = clustered_mean([1.0] * 50, list(range(50)))
+    mean = mean_of_estimates([part, part])
+    assert mean.low == pytest.approx(1 - Z2 / (100 + Z2))
+    # 10 and 1000 videos: the variance of the mean is p(1-p) (1/10 + 1/1000) / 4, that of 4 / 0.101 = 39.6 trials.
+    uneven = mean_of_estimates([clustered_mean([1.0] * count, list(range(count))) for count in (10, 1000)])
+    assert uneven.low == pytest.approx(1 - Z2 / (4 / 0.101 + Z2))
+
+
+def test_strata_share_videos() -> None:
+    # Both tasks look at the same 20 videos: no more than 20 trials. On 20 videos each: 40.
+    same = clustered_mean([1.0] * 40, [*range(20), *range(20)], ["x"] * 20 + ["y"] * 20)
+    apart = clustered_mean([1.0] * 40, list(range(40)), ["x"] * 20 + ["y"] * 20)
+    assert same.low == pytest.approx(1 - Z2 / (20 + Z2))
+    assert apart.low == pytest.approx(1 - Z2 / (40 + Z2))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(1, 4), min_size=1, max_size=6)), min_size=1, max_size=5))
+def test_both_formulas_agree_where_nothing_varies(benchmarks) -> None:
+    """Benchmarks, each all right or all wrong: the mean of the estimates is the macro mean with a stratum for each."""
+    rows = [
+        (float(right), (number, video), number)
+        for number, (right, videos) in enumerate(benchmarks)
+        for video, count in enumerate(videos)
+        for _ in range(count)
+    ]
+    pooled = clustered_mean(*zip(*rows, strict=True))
+    parts = [
+        clustered_mean([row[0] for row in rows if row[2] == number], [row[1] for row in rows if row[2] == number])
+        for number in range(len(benchmarks))
+    ]
+    mean = mean_of_estimates(parts)
+    for key in ("mean", "se", "low", "high", "trials"):
+        assert getattr(mean, key) == pytest.approx(getattr(pooled, key), rel=1e-9), key
+
+
+def test_a_part_without_variation_widens_the_mean_a_little() -> None:
+    vary = clustered_mean([1.0] * 30 + [0.0] * 70, list(range(100)))
+    still = clustered_mean([1.0] * 100, list(range(100)))
+    mean = mean_of_estimates([vary, still])
+    assert mean.se == pytest.approx(math.hypot(vary.se, math.sqrt(Z2) / (100 + Z2)) / 2)
+    assert vary.se / 2 < mean.se < 1.2 * vary.se / 2
+    # All of the doubt about the standard error comes from the part that varies.
+    freedom = 99 * (mean.se * 2) ** 4 / vary.se**4
+    assert mean.high - mean.mean == pytest.approx(student_quantile(freedom) * mean.se)
+
+
+@pytest.mark.parametrize("videos", [(30, 30, 30), (5, 200, 40)])
+def test_coverage_where_hardly_anything_is_wrong(videos: tuple[int, ...]) -> None:
+    """One answer in 400 is wrong: most samples have no variation, and the interval must still hold the truth."""
+    draw = random.Random(3)
+    trials, inside = 1000, 0
+    for _ in range(trials):
+        parts = [
+            clustered_mean([float(draw.random() >= 1 / 400) for _ in range(count)], list(range(count)))
+            for count in videos
+        ]
+        mean = mean_of_estimates(parts)
+        inside += mean.low <= 1 - 1 / 400 <= mean.high
+    assert inside / trials >= 0.93

@@ -84,6 +84,26 @@ def test_main_numbers(tables: dict[str, Path]) -> None:
         assert 0 <= float(row["ci_low"]) <= float(row["accuracy"]) <= float(row["ci_high"]) <= 100
 
 
+@pytest.mark.parametrize(
+    # Wilson's lower end without an error: four videos; or three and one, equally weighted, 4 / (1/3 + 1/1) = 3.
+    ("benchmark", "low", "cell"),
+    [("video_mme", "51.01", "100.0 ± 24.5"), ("mlvu", "43.85", "100.0 ± 28.1")],
+)
+def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: str, low: str, cell: str) -> None:
+    right = [
+        change(predictions_of("base", benchmark), number, completion="ABCD"[number % 4])[number] for number in range(8)
+    ]
+    some = predictions_of("r1", benchmark)
+    done = [score_one(tmp_path, arm, benchmark, answers) for arm, answers in (("base", right), ("r1", some))]
+    run = {"scores": [one for one, _ in done], "judged": [two for _, two in done], "arms": ARMS}
+    tables = make(tmp_path, run, benchmarks=[benchmark])
+    first, mean = ([row for row in rows_of(tables["main"]) if row["benchmark"] == name] for name in (benchmark, "mean"))
+    assert first == [row | {"benchmark": benchmark} for row in mean]
+    assert first[0]["ci_low"] == low
+    (line,) = (line for line in tables["markdown"].read_text().splitlines() if line.startswith("| Base"))
+    assert line.count(cell) == 2
+
+
 def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     text = tables["markdown"].read_text()
     header = next(line for line in text.splitlines() if line.startswith("| arm"))

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vidreason.evaluation.accounts import read_table
-from vidreason.evaluation.runs import CONTROL, TITLES, arm_and_seed, read_arms
+from vidreason.evaluation.runs import CONTROL, TITLES, arm_and_seed, headline, read_arms
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.files import read_json, read_json_lines, write_aside
 
@@ -123,7 +123,7 @@ def draw_accuracy(
     colour_of = {name: number for number, name in enumerate(dict.fromkeys(name for _, name, _ in series))}
     for number, (_, name, seed) in enumerate(series):
         found = {score["benchmark"]: score for score in loaded if (score["arm"], score["seed"]) == (name, seed)}
-        estimates = [_estimate(found[benchmark]) for benchmark in benchmarks]
+        estimates = [headline(found[benchmark]) for benchmark in benchmarks]
         estimates.append(mean_of_estimates(estimates))
         label = known[name].label + (f", seed {seed}" if len(seeds) > 1 else "")
         _bars(
@@ -146,11 +146,6 @@ def draw_accuracy(
     figure.legend(loc="outside lower center", ncols=min(max(len(series), 1) + 1, 5))
     figure.set_layout_engine("constrained")
     return figure
-
-
-def _estimate(score: Mapping[str, Any]) -> Estimate:
-    """The headline of a score."""
-    return Estimate(score["accuracy"], score["se"], score["ci_low"], score["ci_high"], score["n"], score["clusters"])
 
 
 def _bars(

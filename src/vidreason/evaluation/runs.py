@@ -69,10 +69,13 @@ class Run:
     @property
     def estimate(self) -> Estimate:
         """The headline accuracy with its interval."""
-        score = self.score
-        return Estimate(
-            score["accuracy"], score["se"], score["ci_low"], score["ci_high"], score["n"], score["clusters"]
-        )
+        return headline(self.score)
+
+
+def headline(score: Mapping[str, Any]) -> Estimate:
+    """The headline accuracy of a `score.json` with its interval."""
+    keys = ("accuracy", "se", "ci_low", "ci_high", "n", "clusters")
+    return Estimate(*(score[key] for key in keys), score.get("trials"))
 
 
 @dataclass(frozen=True)

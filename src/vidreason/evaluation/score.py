@@ -303,6 +303,7 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
         "ci_low": _round(estimate.low),
         "ci_high": _round(estimate.high),
         "clusters": estimate.clusters,
+        "trials": None if estimate.trials is None else _round(estimate.trials),
     }
 
 

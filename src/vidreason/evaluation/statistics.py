@@ -6,18 +6,18 @@ intervals too narrow. Everything here is plain Python: no random numbers, so the
 Letters: N questions, C clusters (videos), S strata (tasks).
 """
 
+import dataclasses
 import functools
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 LEVEL = 0.95
 """Confidence level of every interval of the project."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Estimate:
     """A mean with its interval.
 
@@ -28,6 +28,8 @@ class Estimate:
         high: Upper end.
         n: Number of values.
         clusters: Number of clusters.
+        trials: Where nothing varies, the number of trials in Wilson's interval (see `clustered_mean`); None where the
+            interval comes from the standard error.
     """
 
     mean: float
@@ -36,6 +38,7 @@ class Estimate:
     high: float
     n: int
     clusters: int
+    trials: float | None = None
 
     @property
     def half_width(self) -> float:
@@ -61,7 +64,10 @@ def clustered_mean(
 
     Few clusters: the factor $C/(C-1)$ and Student's t with $C-1$ degrees of freedom widen the interval. The formula
     gives 0 where nothing varies between clusters (all right, all wrong, or a single video). There the half-width is
-    the one Wilson's score interval has for 0 of C, $z^2 / (C + z^2)$, so that no interval has zero width.
+    the one Wilson's score interval has for 0 of T trials, $z^2 / (T + z^2)$, so that no interval has zero width.
+    Without strata every cluster is one trial, $T = C$. With strata T is the number of trials whose plain mean varies as
+    much as the mean of the strata: with $w_c = \frac1S \sum_{s \ni c} 1/C_s$, the weight of a cluster if the $C_s$
+    clusters of a stratum weigh the same, $T = 1 / \sum_c w_c^2$ (Kish's effective sample size).
 
     Args:
         values: N values, 0 or 1 for right or wrong (or differences between -1 and 1).
@@ -76,7 +82,8 @@ def clustered_mean(
         ValueError: No values, or lengths that differ.
 
     Source: Liang and Zeger 1986 (the sandwich estimator, here for an intercept only); Miller 2024, "Adding error bars to
-        evals", arXiv 2411.00640, section 2.2; the clustered standard error of EvolvingLMMs-Lab/lmms-eval@75571cf.
+        evals", arXiv 2411.00640, section 2.2; the clustered standard error of EvolvingLMMs-Lab/lmms-eval@75571cf; Wilson
+        1927; Kish 1965, "Survey sampling" (effective sample size).
     Differs from the source: lmms-eval has neither C/(C-1) nor t, and gives zero width where nothing varies.
 
     Example:
@@ -105,12 +112,9 @@ def clustered_mean(
     count = len(residuals)
     spread = math.fsum(math.fsum(members) ** 2 for members in residuals.values())
     se = math.sqrt(spread * count / (count - 1)) if count > 1 else 0.0
-    half = student_quantile(count - 1) * se if count > 1 else 0.0
     if se < 1e-12:  # Rounding noise of sums that cancel counts as "nothing varies".
-        z = normal_quantile()
-        half = z**2 / (count + z**2)
-        se = half / z
-    return _estimate(mean, se, half, bounds, len(values), count)
+        return _wilson(mean, _trials(keys, clusters), bounds, len(values), count)
+    return _estimate(mean, se, student_quantile(count - 1) * se, bounds, len(values), count)
 
 
 def paired_difference(
@@ -152,7 +156,10 @@ def mean_of_estimates(estimates: Iterable[Estimate], bounds: tuple[float, float]
     $$ m = \frac1B \sum_b m_b, \qquad se = \frac1B \sqrt{\sum_b se_b^2}, $$
 
     with Student's t at Welch and Satterthwaite's degrees of freedom
-    $(\sum_b se_b^2)^2 / \sum_b \frac{se_b^4}{C_b - 1}$.
+    $(\sum_b se_b^2)^2 / \sum_b \frac{se_b^4}{C_b - 1}$, where an interval of Wilson's counts as one of endless freedom.
+
+    The mean of one estimate is that estimate. Where no part varies, the interval is Wilson's for
+    $T = B^2 / \sum_b 1/T_b$ trials: the same as `clustered_mean` with a benchmark for each stratum.
 
     Args:
         estimates: One per benchmark.
@@ -167,19 +174,38 @@ def mean_of_estimates(estimates: Iterable[Estimate], bounds: tuple[float, float]
     parts = list(estimates)
     if not parts:
         raise ValueError("no estimates: the mean over zero benchmarks is not defined")
-    variances = [part.se**2 for part in parts]
-    se = math.sqrt(math.fsum(variances)) / len(parts)
-    freedom = math.fsum(variances) ** 2 / math.fsum(
-        variance**2 / max(part.clusters - 1, 1) for variance, part in zip(variances, parts, strict=True)
-    )
-    return _estimate(
-        math.fsum(part.mean for part in parts) / len(parts),
-        se,
-        student_quantile(freedom) * se,
-        bounds,
-        sum(part.n for part in parts),
-        sum(part.clusters for part in parts),
-    )
+    if len(parts) == 1:
+        return parts[0]
+    mean = math.fsum(part.mean for part in parts) / len(parts)
+    n, clusters = sum(part.n for part in parts), sum(part.clusters for part in parts)
+    trials = [part.trials for part in parts if part.trials is not None]
+    if len(trials) == len(parts):
+        return _wilson(mean, len(parts) ** 2 / math.fsum(1 / count for count in trials), bounds, n, clusters)
+    total = math.fsum(part.se**2 for part in parts)
+    doubt = math.fsum(part.se**4 / max(part.clusters - 1, 1) for part in parts if part.trials is None)
+    se = math.sqrt(total) / len(parts)
+    return _estimate(mean, se, student_quantile(total**2 / doubt) * se, bounds, n, clusters)
+
+
+def _trials(strata: Sequence[Hashable], clusters: Sequence[Hashable]) -> float:
+    """Number of equally weighted trials that tell as much as clusters in strata do, see `clustered_mean`."""
+    members: dict[Hashable, set[Hashable]] = defaultdict(set)
+    for stratum, cluster in zip(strata, clusters, strict=True):
+        members[stratum].add(cluster)
+    if len(members) == 1:
+        return len(set(clusters))
+    weights: dict[Hashable, list[float]] = defaultdict(list)
+    for held in members.values():
+        for cluster in held:
+            weights[cluster].append(1 / (len(members) * len(held)))
+    return 1 / math.fsum(math.fsum(shares) ** 2 for shares in weights.values())
+
+
+def _wilson(mean: float, trials: float, bounds: tuple[float, float], n: int, clusters: int) -> Estimate:
+    """An estimate in which nothing varied, with the half-width of Wilson's interval for 0 of `trials`."""
+    z = normal_quantile()
+    half = z**2 / (trials + z**2)
+    return dataclasses.replace(_estimate(mean, half / z, half, bounds, n, clusters), trials=trials)
 
 
 def _estimate(mean: float, se: float, half: float, bounds: tuple[float, float], n: int, clusters: int) -> Estimate:
