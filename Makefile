@@ -21,7 +21,7 @@ OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")
 CONFIG ?=
 BENCH ?=
 
-.PHONY: help setup demo plan seeds test test-all bench golden lint format graph lock clean
+.PHONY: help setup check_seed demo plan seeds test test-all bench golden lint format graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -35,7 +35,12 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup  ## Videos to results table on two CPU cores (SEED=7: all of it from another seed)
+# Before anything is installed or made: SEED also names the folder of the run.
+check_seed: export SEED := $(SEED)
+check_seed:
+	@[[ -z "$$SEED" || "$$SEED" =~ ^(0|[1-9][0-9]{0,17})$$ ]] || { echo "SEED=$$SEED is not allowed; allowed: a whole number of at most 18 digits without zeros in front, such as SEED=7" >&2; exit 1; }
+
+demo: check_seed setup  ## Videos to results table on two CPU cores (SEED=7: all of it from another seed)
 	@workflow/launch.sh --cores $(CORES) --configfile config/demo.yaml $(OVERRIDE)
 	@cat results/$(RUN)/tables/main.md
 	@echo "Report: results/$(RUN)/report/index.html"

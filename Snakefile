@@ -24,11 +24,14 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+# Reads the configuration itself, so that a mistake in these files is told in its words and not in Snakemake's.
+include: "workflow/rules/common.smk"
+
+
 configfile: "config/sources.yaml"
 configfile: "config/config.yaml"
 
 
-include: "workflow/rules/common.smk"
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/ready.smk"
 include: "workflow/rules/gather.smk"
@@ -64,6 +67,6 @@ onstart:
 rule all:
     default_target: True
     input:
-        expand("results/{run}/tables/{table}", run=config["run"], table=TABLES),
-        expand("results/{run}/figures/{figure}.png", run=config["run"], figure=FIGURES),
-        expand("results/{run}/report/index.html", run=config["run"]),
+        expand("results/{run}/tables/{table}", run=RUN, table=TABLES),
+        expand("results/{run}/figures/{figure}.png", run=RUN, figure=FIGURES),
+        expand("results/{run}/report/index.html", run=RUN),

@@ -11,7 +11,8 @@ from typing import Any
 
 from transformers import Qwen2Tokenizer
 
-from vidreason.config import merge, read_layer, resolve_arm, running_of
+from vidreason.config import resolve_arm, running_of
+from vidreason.layers import merge, read_layer
 from vidreason.model import TinyLlavaConfig
 from vidreason.training.base import model_config
 from vidreason.world.corpus import WORDS

@@ -10,7 +10,7 @@ import pytest
 
 from vidreason.benchmarks import BENCHMARKS, mlvu, mmvu, mvbench, video_mme
 from vidreason.choices import check_questions, question_prompt
-from vidreason.config import read_layer
+from vidreason.layers import read_layer
 from vidreason.questions import read_questions
 from vidreason.records import NO_OPTION, Question
 

@@ -12,17 +12,15 @@ import pytest
 
 from vidreason.config import (
     RUNNING_KEYS,
-    ConfigError,
     annotations_at,
     load_run,
     load_runs,
-    merge,
     path_at,
-    read_layer,
     resolve_arm,
     running_of,
     weights_arm,
 )
+from vidreason.layers import ConfigError, merge, read_layer
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -226,16 +224,172 @@ def test_merging_leaves_its_arguments_alone() -> None:
 
 def test_the_configured_run_is_the_same_however_it_is_given() -> None:
     shipped = [(str(SOURCES), str(PAPER)), (str(SOURCES), str(PAPER), str(DEMO))]
-    plain = merge(read_layer(SOURCES)[1], read_layer(PAPER)[1])
-    merged = merge(plain, read_layer(DEMO)[1])
-    by_name, _ = load_runs(shipped, plain, [], SCHEMA)
-    by_file, _ = load_runs(shipped, merged, [DEMO], SCHEMA)
+    by_name, _ = load_runs(shipped, [], [], SCHEMA)
+    by_file, _ = load_runs(shipped, [], [DEMO], SCHEMA)
     assert repr(by_name["demo"]) == repr(by_file["demo"])
-    # Snakemake hands numbers inside a list on its command line over as text.
-    other, layers = load_runs(shipped, merge(merged, {"run": "demo-seed7", "seed": 7, "seeds": ["7"]}), [DEMO], SCHEMA)
+    assert list(by_name) == ["demo", "paper"], "the one configured now is the last"
+    assert list(by_file) == ["paper", "demo"]
+    other, layers = load_runs(shipped, ["run=demo-seed7", "seed=7", "seeds=[7]"], [DEMO], SCHEMA)
     assert other["demo-seed7"]["seeds"] == [7]
     assert layers["demo-seed7"][-1] == ("--config", {"run": "demo-seed7", "seed": 7, "seeds": [7]})
     assert repr(other["demo"]) == repr(by_name["demo"])
+
+
+@pytest.mark.parametrize("scalar", ["010", "0_1", "1_0", "0x1F", "0b11", "0o17", "1:30", "00", "-010", '"7"'])
+def test_what_is_no_decimal_number_is_refused_as_a_number(tmp_path: Path, scalar: str) -> None:
+    """YAML 1.1 and Snakemake's command line take 010 for 8 or 10, 1:30 for 90 and 1_0 for 10."""
+    mine = tmp_path / "mine.yaml"
+    for name, text, key in (("seed", scalar, "seed"), ("seeds", f"[{scalar}]", "seeds.0")):
+        mine.write_text(f"{name}: {text}")
+        for entries, given, where in (([f"{name}={text}"], [], "--config"), ([], [mine], str(mine))):
+            with pytest.raises(ConfigError) as caught:
+                load_runs([(str(SOURCES), str(PAPER))], entries, given, SCHEMA)
+            shown = scalar.strip('"')
+            assert f'{where}: {key}: "{shown}" is not allowed; allowed: integer (this is text: ' in str(caught.value)
+
+
+def test_a_name_of_digits_is_a_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("run: 007")
+    for entries, given in (([], [tmp_path / "mine.yaml"]), (["run=007"], []), (['run="7"'], [])):
+        runs, _ = load_runs([(str(SOURCES), str(PAPER))], entries, given, SCHEMA)
+        assert list(runs)[-1] in ("007", "7")
+    with pytest.raises(
+        ConfigError, match=r"--config: run: 7 is not allowed; allowed: string \(in quotes it is a text\)"
+    ):
+        load_runs([(str(SOURCES), str(PAPER))], ["run=7"], [], SCHEMA)
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "Y", "2024-01-01", "1:30", "007"])
+def test_words_that_yaml_1_1_takes_for_something_else_are_words(tmp_path: Path, word: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"arms: {{base: {{label: {word}}}}}")
+    run = load_run([*papers_layers(), read_layer(mine)], schema())
+    assert run["arms"]["base"]["label"] == word
+    mine.write_text(f"delete_archives: {word}")
+    with pytest.raises(ConfigError, match=r"delete_archives: .* is not allowed; allowed: boolean \(true or false\)"):
+        load_run([*papers_layers(), read_layer(mine)], schema())
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-6", 1e-6), ("2.5E-7", 2.5e-7), (".5", 0.5), ("+1", 1), ("1.", 1.0)])
+def test_numbers_as_people_write_them(tmp_path: Path, text: str, value: float) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"methods: {{grpo: {{learning_rate: {text}}}}}")
+    assert load_run([*papers_layers(), read_layer(mine)], schema())["methods"]["grpo"]["learning_rate"] == value
+
+
+@pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", ".NaN", "1e999"])
+def test_what_is_not_finite_is_blamed_on_its_own_file(tmp_path: Path, text: str) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(f"data: {{nextqa: {{max_seconds: {text}}}}}")
+    second.write_text("seed: 1")
+    with pytest.raises(ConfigError, match=rf"^{first}: data.nextqa.max_seconds: .*allowed: number"):
+        load_runs([(str(SOURCES), str(PAPER))], ["run=x"], [first, second], SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("arms: &a {base: *a}", "holds itself through an alias"),
+        ("seeds: &a [*a]", "holds itself through an alias"),
+        ("a: &a {<<: *a}", "holds itself through an alias"),
+        ("a: &a [{b: [*a]}]", "holds itself through an alias"),
+        ("\n".join(["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]), "multiply to"),
+        (
+            "\n".join(["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 60)]),
+            "multiply",
+        ),
+        ("a: " + "[" * 900 + "]" * 900, "nested"),
+        ("seed: " + "9" * 5000, "a value cannot be read"),
+        ("seed: !!int 0x1F", "no number in decimal digits"),
+        ("seed: !!timestamp x", "could not determine a constructor"),
+        ("seed: !!bool maybe", "a value cannot be read"),
+        ("run: a\x00b", "not YAML"),
+        ("? [a]\n: 1", "unhashable"),
+    ],
+)
+def test_yaml_that_means_harm_is_refused_in_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_layer(mine)
+    assert str(caught.value).startswith(f"{mine}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_alias_that_is_used_as_it_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}")
+    assert read_layer(tmp_path / "mine.yaml")[1] == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+
+
+def test_every_number_of_the_schema_has_an_upper_bound() -> None:
+    for path, node in nodes(schema()):
+        types = node.get("type", "")
+        if {"integer", "number"}.intersection([types] if isinstance(types, str) else types):
+            assert {"maximum", "exclusiveMaximum"}.intersection(node), f"{path}: no upper bound"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"seed": 2**63}, "seed", "9223372036854775807 or less"),
+        ({"seeds": [0, 2**64]}, "seeds.1", "9223372036854775807 or less"),
+        ({"frames": {"shards": {"mlvu": 10**7}}}, "frames.shards.mlvu", "10000 or less"),
+        ({"evaluation": {"shards": {"mlvu": 10**7}}}, "evaluation.shards.mlvu", "10000 or less"),
+        ({"frames": {"size": 10**6}}, "frames.size", "4096 or less"),
+        ({"methods": {"sft": {"epochs": 1e30}}}, "methods.sft.epochs", "10000 or less"),
+        ({"methods": {"grpo": {"rollouts": 10**9}}}, "methods.grpo.rollouts", "1024 or less"),
+        ({"arms": {"r1": {"batch_size": 10**12}}}, "arms.r1.batch_size", "65536 or less"),
+        ({"evaluation": {"generation": {"max_new_tokens": 10**6}}}, "evaluation.generation.max_new_tokens", "131072"),
+    ],
+)
+def test_numbers_that_nobody_can_mean_are_refused(changes: dict[str, Any], key: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"change.yaml: {re.escape(key)}: .*{words}"):
+        paper(**changes)
+
+
+def test_the_largest_seed_is_a_seed() -> None:
+    assert paper(seed=2**63 - 1)["seed"] == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"methods": {"grpo": {"max_new_tokens": 480}}}, "methods.grpo.max_new_tokens"),
+        ({"arms": {"r1": {"max_new_tokens": 512}}}, "arms.r1.max_new_tokens"),
+        ({"selection": {"generation": {"max_new_tokens": 5000}}}, "selection.generation.max_new_tokens"),
+        ({"evaluation": {"generation": {"max_new_tokens": 480}}}, "evaluation.generation.max_new_tokens"),
+    ],
+)
+def test_answers_longer_than_the_base_models_context(changes: dict[str, Any], key: str) -> None:
+    """The demo's model has 512 positions, of which a clip takes 32."""
+    layers = [*papers_layers(), read_layer(DEMO), ("mine.yaml", changes)]
+    with pytest.raises(ConfigError, match=rf"mine.yaml: {re.escape(key)}: .*allowed: less than 480"):
+        load_run(layers, schema())
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"data": {"nextqa": {"root": "results/{run}/../../elsewhere"}}}, "data.nextqa.root"),
+        ({"data": {"nextqa": {"root": "data/NextQA/../../../etc"}}}, "data.nextqa.root"),
+        ({"data": {"coldstart": {"annotations": "data/X/../../secret.json"}}}, "data.coldstart.annotations"),
+        ({"data": {"coldstart": {"annotations": "../../secret.json"}}}, "data.coldstart.annotations"),
+        ({"benchmarks": {"mlvu": {"root": "./data/MVLU/.."}}}, "benchmarks.mlvu.root"),
+        ({"arms": {"base": {"weights": "results/{run}/../other/checkpoint"}}}, "arms.base.weights"),
+        ({"arms": {"base": {"tokenizer": "data/../data/x"}}}, "arms.base.tokenizer"),
+    ],
+)
+def test_a_path_does_not_leave_what_the_graph_makes(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"change.yaml: {re.escape(key)}: .* is not allowed; allowed: "):
+        paper(**changes)
+
+
+def test_a_path_of_ones_own_may_begin_with_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    layers = [*papers_layers(), ("mine.yaml", {"data": {"nextqa": {"root": "../videos"}}})]
+    assert path_at(load_run(layers, schema()), "data.nextqa.root", layers) == "../videos"
 
 
 def test_a_spec_holds_what_decides_the_weights_and_nothing_else() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vidreason.config import load_run, read_layer, value_at
+from vidreason.config import load_run, value_at
+from vidreason.layers import read_layer
 
 ROOT = Path(__file__).parents[2]
 DEVIATIONS = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")

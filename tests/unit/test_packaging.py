@@ -52,6 +52,20 @@ def test_ci_calls_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize("seed", ["010", "abc", "-1", "1 2", "1e3", "0x1F", "9" * 20, "7'; false '"])
+def test_make_refuses_a_seed_that_is_no_whole_number(seed: str) -> None:
+    """It names the folder of the run, and is said before anything is installed."""
+    done = subprocess.run(["make", "demo", f"SEED={seed}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"SEED={seed} is not allowed; allowed: a whole number" in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("seed", ["", "0", "7", "9" * 18])
+def test_make_takes_a_whole_number_as_seed(seed: str) -> None:
+    assert subprocess.run(["make", "check_seed", f"SEED={seed}"], cwd=ROOT, capture_output=True).returncode == 0
+
+
 @pytest.mark.workflow
 def test_the_picture_in_the_readme_is_the_graph() -> None:
     done = subprocess.run([sys.executable, "docs/draw_graph.py", "--check"], cwd=ROOT, capture_output=True, text=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vidreason.config import load_run, read_layer, sources_of
+from vidreason.config import load_run, sources_of
+from vidreason.layers import read_layer
 from vidreason.plan import COSTS, describe, plan_sources, plan_steps
 
 ROOT = Path(__file__).parents[2]

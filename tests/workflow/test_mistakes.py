@@ -20,6 +20,8 @@ pytestmark = pytest.mark.workflow
             r"mistake.yaml: benchmarks.tempcompass: unknown key .*allowed: video_mme, ",
         ),
         ("seed: -1", r"mistake.yaml: seed: -1 is not allowed; allowed: 0 or more"),
+        ("seeds: [010]", r'mistake.yaml: seeds.0: "010" is not allowed; allowed: integer \(this is text: '),
+        ("seeds: &a [*a]", r"mistake.yaml: not YAML: a value holds itself"),
     ],
 )
 def test_a_mistake_in_the_configuration(fresh: Workplace, change: str, words: str) -> None:
@@ -42,3 +44,16 @@ def test_an_unknown_arm_in_a_path(fresh: Workplace) -> None:
     assert "results/tiny/specs/r9/seed0.json" in printed
     printed = fresh.run("--dry-run", "results/paper/specs/r1_blind/seed0.json", ok=False)
     assert "r1_blind is no arm of this run; allowed: base, sft, coldstart, r1" in printed
+
+
+@pytest.mark.parametrize(("entry", "shown"), [("seed=010", "010"), ("seed=1_0", "1_0"), ("seeds=[010]", "010")])
+def test_a_number_that_snakemake_would_read_otherwise(fresh: Workplace, entry: str, shown: str) -> None:
+    printed = fresh.run("--dry-run", "--config", entry, ok=False)
+    assert re.search(rf'--config: seed[s.0]*: "{shown}" is not allowed; allowed: integer', printed), printed
+
+
+def test_a_run_may_be_called_by_digits(fresh: Workplace) -> None:
+    """Snakemake's own reading of the command line makes 7 of it."""
+    spec = "results/007/specs/r1/seed7.json"
+    fresh.run(spec, "--cores", "1", "--config", "run=007", "seed=7", "seeds=[7]")
+    assert (fresh.root / spec).exists()

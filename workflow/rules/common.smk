@@ -8,7 +8,6 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from vidreason.config import (
-    ConfigError,
     annotations_at,
     load_runs,
     path_at,
@@ -18,6 +17,7 @@ from vidreason.config import (
     sources_of,
     weights_arm,
 )
+from vidreason.layers import ConfigError
 from vidreason.provenance import code_digest, file_digest
 from vidreason.sources import Lock, Source, SourceError
 
@@ -41,13 +41,16 @@ FIGURES = ("accuracy", "selection", "grpo", "sft", "temporal")
 
 
 try:
-    RUNS, LAYERS = load_runs(SHIPPED, config, workflow.overwrite_configfiles or [], SCHEMA)
+    given = workflow.overwrite_configfiles or []
+    RUNS, LAYERS = load_runs(SHIPPED, workflow.config_settings.config_args, given, SCHEMA)
 except ConfigError as error:
     raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
+# Snakemake takes `run=007` for a number.
+RUN = list(RUNS)[-1]
 
 WORLDS = [run for run, settings in RUNS.items() if "world" in settings]
 # What is fetched is shared by all runs, so it is described by the configuration of this call alone.
-SOURCES = RUNS[config["run"]]["sources"]
+SOURCES = RUNS[RUN]["sources"]
 # A lock that is there is a file like any other, which nothing makes again: a source is asked for once.
 UNLOCKED = [source for source in SOURCES if not os.path.exists(f"config/locks/{source}.json")]
 

@@ -6,7 +6,7 @@
 
 rule fetch_sources:
     input:
-        expand("data/{source}/fetched.json", source=sources_of(RUNS[config["run"]])),
+        expand("data/{source}/fetched.json", source=sources_of(RUNS[RUN])),
 
 
 rule lock_source:
@@ -96,6 +96,6 @@ rule plan:
     conda:
         "../../envs/tables.yaml"
     params:
-        settings=RUNS[config["run"]],
+        settings=RUNS[RUN],
     script:
         "../scripts/plan.py"

@@ -55,7 +55,7 @@ def unpacked_by(wildcards):
 
 def delete_archives(wildcards, resources):
     """Whether archives go once they are unpacked, as JSON. Changing one's mind makes nothing again."""
-    return json.dumps(RUNS[config["run"]]["delete_archives"])
+    return json.dumps(RUNS[RUN]["delete_archives"])
 
 
 def lock_of(wildcards):
