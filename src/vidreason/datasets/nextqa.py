@@ -11,12 +11,12 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vidreason.answers import CLOSING, OPENING, between
 from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
 from vidreason.files import read_json, read_json_lines, write_aside, write_jsonl
 from vidreason.records import OK, Clip, Question
@@ -39,7 +39,6 @@ OVER_THE_LIMIT = "over_the_limit"
 DETAILS = {DUPLICATE: "repeats an earlier question", OVER_THE_LIMIT: "more questions were not asked for"}
 """Reasons that are not the video's, in words."""
 
-_SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 prompt = PROMPTS["nextqa"]
 
 
@@ -226,8 +225,7 @@ def parse_record(record: Any, where: str = "record") -> Question:
         need(record, ("problem", "solution", "video_filename"), where)
         question, options = split_choices(plain_text(record["problem"], "problem", where))
         solved = plain_text(record["solution"], "solution", where)
-        solution = _SOLUTION.search(solved)
-        letter = answer_letter(solution.group(1) if solution else solved, options)
+        letter = answer_letter(between(solved, OPENING, CLOSING) or solved, options)
         video = plain_text(record["video_filename"], "video_filename", where).removeprefix("./")
     else:
         need(record, ("conversations", "video"), where)
