@@ -1,7 +1,8 @@
-"""Reading and writing files so that nothing partial is ever taken for whole.
+"""Reading and writing files so that nothing partial, and nothing that was changed afterwards, is taken for a result.
 
 Every writer of the project goes through `write_aside`: the bytes are written next to the target under a temporary
-name and renamed at the end, so a reader sees either the old file, the new file or no file.
+name and renamed at the end, so a reader sees either the old file, the new file or no file. Every reader of a result goes
+through `check_unchanged`, which compares it with the sidecar beside it (`vidreason.provenance.write_sidecar`).
 """
 
 import contextlib
@@ -16,7 +17,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vidreason.typed import record_of
+
 Record = TypeVar("Record")
+SIDECAR = ".provenance.json"
+LARGE = 64 * 2**20
+"""Bytes above which an artefact is read wholly once a run, and not once a process."""
+RUN = "VIDREASON_RUN"
+"""Environment variable that names a run of the workflow; without it, every process is a run of its own."""
+_checked: set[tuple[str, str]] = set()
+"""Path and state of the artefacts that this process has found to be what was made."""
+
+
+class ChangedError(ValueError):
+    """An artefact is not what was made."""
 
 
 @contextlib.contextmanager
@@ -49,6 +63,7 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
         yield aside
         if durable:
             _sync(aside)
+        sidecar_of(target).unlink(missing_ok=True)  # it tells of what is replaced
         if aside.is_dir():
             remove(target)
         aside.replace(target)
@@ -102,6 +117,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes. The file system is asked to share them until one of the two is changed, where it can."""
+    with source.open("rb") as given, target.open("wb") as copy, contextlib.suppress(OSError, AttributeError):
+        while os.copy_file_range(given.fileno(), copy.fileno(), 2**30):
+            pass
+    if target.stat().st_size != source.stat().st_size:  # another file system, or a system without this call
+        shutil.copyfile(source, target)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` in one step."""
     with write_aside(path) as aside:
@@ -117,8 +141,10 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
+        ChangedError: The file is not what its sidecar tells of.
         ValueError: The file is not JSON; the message names the file, the line and the column.
     """
+    check_unchanged(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -152,34 +178,26 @@ def read_jsonl(path: str | Path, record_type: type[Record]) -> list[Record]:
         The records in file order. Empty lines are skipped.
 
     Raises:
-        ValueError: A line is not JSON, or its fields are not those of `record_type`; the message names the line.
+        ChangedError: The file is not what its sidecar tells of.
+        ValueError: A line is not JSON, or its fields are not those of `record_type` by name and type; the message names
+            the line.
     """
-    names = {field.name: str(field.type) for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
-    records = []
-    for number, row in enumerate(read_json_lines(path), start=1):
-        unknown = sorted(set(row) - set(names))
-        if unknown:
-            raise ValueError(
-                f"{path}: record {number}: unknown fields {unknown}; {record_type.__name__} has {sorted(names)}"
-            )
-        fields = {
-            key: tuple(value) if isinstance(value, list) and "tuple" in names[key] else value
-            for key, value in row.items()
-        }
-        try:
-            records.append(record_type(**fields))
-        except TypeError as error:
-            raise ValueError(f"{path}: record {number}: {error}") from error
-    return records
+    return [record_of(record_type, row, f"{path}:{number}") for number, row in _numbered_rows(path)]
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """Read a JSON-lines file as plain objects.
 
     Raises:
+        ChangedError: The file is not what its sidecar tells of.
         ValueError: A line is not a JSON object; the message names the file and the line.
     """
-    rows = []
+    return [row for _, row in _numbered_rows(path)]
+
+
+def _numbered_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number of the line, from 1, and its object."""
+    check_unchanged(path)
     # A byte that is no UTF-8 becomes a mark that no JSON text may hold, so its line can be named.
     with Path(path).open(encoding="utf-8", errors="surrogateescape") as stream:
         for number, line in enumerate(stream, start=1):
@@ -191,8 +209,7 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
                 raise ValueError(f"{path}:{number}: not JSON ({error}); the line begins {line[:60]!r}") from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
-            rows.append(row)
-    return rows
+            yield number, row
 
 
 def is_inside(path: str) -> bool:
@@ -229,3 +246,117 @@ def sha256_of(path: str | Path) -> str:
 def sha256_text(text: str) -> str:
     """SHA-256 of a text in UTF-8, in hex."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def sidecar_of(artefact: str | Path) -> Path:
+    """Path of the sidecar of an artefact: next to it, its whole name and `.provenance.json`."""
+    artefact = Path(artefact)
+    return artefact.with_name(artefact.name + SIDECAR)
+
+
+def check_unchanged(artefact: str | Path) -> None:
+    """Compare an artefact with the digest in its sidecar; what has no sidecar is a user's own and may be anything.
+
+    Every process reads a small artefact wholly. One of more than `LARGE` bytes is read wholly once a run; a hidden file
+    beside it notes the run and its files' sizes, times and inodes, by which it is compared after that.
+
+    Args:
+        artefact: A file or folder.
+
+    Raises:
+        ChangedError: It has another digest.
+        ValueError: The sidecar holds no digest.
+    """
+    path, sidecar = Path(artefact), sidecar_of(artefact)
+    if not sidecar.is_file() or not path.exists():
+        return
+    if _is_checked(path):
+        return
+    known = read_json(sidecar)
+    wanted = known.get("sha256") if isinstance(known, dict) else None
+    if not isinstance(wanted, str):
+        raise ValueError(f"{sidecar}: no sha256 of {path.name} in it; remove it to use {path} as it is")
+    state = _state(path)
+    found = _whole_digest(path)
+    if found != wanted:
+        raise ChangedError(
+            f"{path}: changed since it was made ({known.get('created', 'at an unknown time')}): its sha256 was "
+            f"{wanted[:16]}... and is {found[:16]}... now. Remove it to have it made again, or remove {sidecar} to use it "
+            "as it is"
+        )
+    _checked.add((str(path), state))
+    if _size_of(path) > LARGE:
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            write_json(_note_of(path), {"run": _run(), "state": state})
+
+
+def content_digest(path: str | Path) -> str:
+    """SHA-256 of a file, or of a folder's names and contents (hidden files are not content).
+
+    A file or folder that `check_unchanged` has passed, or whose files are those that its sidecar tells of by names, sizes
+    and times, is not read again. Weights of several gigabytes are then hashed once and not for every shard.
+    """
+    path, sidecar = Path(path), sidecar_of(path)
+    if sidecar.is_file():
+        known = read_json(sidecar)
+        told = isinstance(known, dict) and isinstance(known.get("sha256"), str)
+        if told and (known.get("files") == stamp_of(path) or _is_checked(path)):
+            return str(known["sha256"])
+    return _whole_digest(path)
+
+
+def stamp_of(path: Path) -> str:
+    """Digest of names, sizes and times of a file, or of the files of a folder: other contents are not to have the same."""
+    told = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(path)]
+    return sha256_text(json.dumps(told))
+
+
+def _is_checked(path: Path) -> bool:
+    """Whether an artefact was read wholly in this process or, where it is large, in this run, and is the same since."""
+    state = _state(path)
+    if (str(path), state) in _checked:
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        return _size_of(path) > LARGE and bool(read_json(_note_of(path)) == {"run": _run(), "state": state})
+    return False
+
+
+def _run() -> str:
+    return os.environ.get(RUN) or f"{platform.node()}:{os.getpid()}"
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.checked.json")
+
+
+def _state(path: Path) -> str:
+    """As `stamp_of`, with what no ordinary command sets back: inode and time of the last change of it."""
+    told = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in _stats(path)]
+    return sha256_text(json.dumps(told))
+
+
+def _size_of(path: Path) -> int:
+    return sum(stat.st_size for _, stat in _stats(path))
+
+
+def _stats(path: Path) -> list[tuple[str, os.stat_result]]:
+    files = _visible_files(path) if path.is_dir() else [path]
+    return [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+
+
+def _whole_digest(path: Path) -> str:
+    if not path.is_dir():
+        return sha256_of(path)
+    total = hashlib.sha256()
+    for file in _visible_files(path):
+        total.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    """Files below a folder in order of their names, without hidden ones: Snakemake leaves its time stamps there."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]

@@ -8,7 +8,6 @@ graph can be built on a machine that has neither torch nor a video decoder.
 import ast
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -21,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from vidreason import __version__
-from vidreason.files import read_json, sha256_of, sha256_text, write_json
+from vidreason.files import content_digest, read_json, sha256_of, sha256_text, sidecar_of, stamp_of, write_json
 
 PACKAGE = Path(__file__).parent
-SUFFIX = ".provenance.json"
 DISTRIBUTIONS = (
     "torch",
     "transformers",
@@ -158,12 +156,6 @@ def file_digest(path: str | Path) -> str:
     return sha256_of(path)[:16]
 
 
-def sidecar_of(artefact: str | Path) -> Path:
-    """Path of the sidecar of an artefact: next to it, its whole name and `.provenance.json`."""
-    artefact = Path(artefact)
-    return artefact.with_name(artefact.name + SUFFIX)
-
-
 def write_sidecar(
     artefact: str | Path,
     inputs: Iterable[str | Path],
@@ -191,7 +183,7 @@ def write_sidecar(
         {
             "artefact": str(artefact),
             "sha256": content_digest(artefact),
-            "files": _stamp(Path(artefact)),
+            "files": stamp_of(Path(artefact)),
             "inputs": {str(name): content_digest(name) for name in sorted(str(name) for name in inputs)},
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
@@ -219,42 +211,6 @@ def circumstances() -> dict[str, Any]:
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def content_digest(path: str | Path) -> str:
-    """SHA-256 of a file, or of a folder's names and contents (hidden files are not content).
-
-    A file or folder whose files are those that its sidecar tells of, by names, sizes and times, is not read again. Weights
-    of several gigabytes are then hashed once and not once for every shard that uses them.
-    """
-    path = Path(path)
-    sidecar = sidecar_of(path)
-    if sidecar.is_file():
-        known = read_json(sidecar)
-        if isinstance(known, dict) and isinstance(known.get("sha256"), str) and known.get("files") == _stamp(path):
-            return str(known["sha256"])
-    if not path.is_dir():
-        return sha256_of(path)
-    total = hashlib.sha256()
-    for file in _visible_files(path):
-        total.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
-    return total.hexdigest()
-
-
-def _stamp(path: Path) -> str:
-    """Digest of names, sizes and times of a file, or of the files of a folder: other contents are not to have the same."""
-    files = _visible_files(path) if path.is_dir() else [path]
-    told = [(file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return sha256_text(json.dumps(told))
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    """Files below a folder in order of their names, without hidden ones: Snakemake leaves its time stamps there."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
 
 
 def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:

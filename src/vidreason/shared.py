@@ -7,16 +7,15 @@ emptied at any time.
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from vidreason.files import read_json, sha256_of, sha256_text, write_aside, write_json
+from vidreason.files import content_digest, copy_file, read_json, sha256_of, sha256_text, write_aside, write_json
 from vidreason.frames import asked_clips
-from vidreason.provenance import circumstances, content_digest, run_identity, versions
+from vidreason.provenance import circumstances, run_identity, versions
 
 VARIABLE = "VIDREASON_CACHE"
 ENTRY = "entry.json"
@@ -113,7 +112,7 @@ def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         for name, path in files.items():
             aside = stack.enter_context(write_aside(path))
-            shutil.copyfile(entry / name, aside)
+            copy_file(entry / name, aside)
             if sha256_of(aside) != known["files"][name]:
                 raise DamagedEntryError(f"{name} does not have the digest {known['files'][name]}")
     made: dict[str, Any] = known["made"]
@@ -124,6 +123,6 @@ def _put(entry: Path, files: Mapping[str, str | Path]) -> None:
     with write_aside(entry) as aside:
         aside.mkdir(parents=True)
         for name, path in files.items():
-            shutil.copyfile(path, aside / name)
+            copy_file(Path(path), aside / name)
         digests = {name: sha256_of(aside / name) for name in files}
         write_json(aside / ENTRY, {"files": digests, "made": circumstances()})

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from vidreason.evaluation.judged import Judged
 from vidreason.files import (
     read_json,
     read_json_lines,
@@ -22,7 +23,7 @@ from vidreason.files import (
     write_jsonl,
     write_text,
 )
-from vidreason.records import Clip, Question
+from vidreason.records import Clip, Prediction, Question, Rollout
 
 ASK = Question("1", "nextqa", "a.mp4", "Was ist das – ein Ball?", ("ja", "nein"), "A")
 
@@ -130,6 +131,65 @@ class TestJson:
             read_json(tmp_path / "bad.json")
 
 
+ROLLOUT = {"question": "q", "index": 0, "completion": "A", "tokens": 3, "finished": True, "correct": True}
+ROLLOUT |= {"well_formed": False, "status": "ok"}
+
+
+class TestTypes:
+    """JSON that a program would add up or compare without a word."""
+
+    @pytest.mark.parametrize(
+        ("key", "value", "words"),
+        [
+            ("correct", 7, "correct is 7; Rollout needs true or false there"),
+            ("correct", "false", "correct is 'false'; Rollout needs true or false there"),
+            ("finished", None, "finished is null; Rollout needs true or false there"),
+            ("index", True, "index is True; Rollout needs a whole number there"),
+            ("index", 1.0, "index is 1.0; Rollout needs a whole number there"),
+            ("tokens", "3", "tokens is '3'; Rollout needs a whole number there"),
+            ("question", 7, "question is 7; Rollout needs a text there"),
+            ("completion", None, "completion is null; Rollout needs a text there"),
+            ("status", ["ok"], r"status is \['ok'\]; Rollout needs a text there"),
+        ],
+    )
+    def test_a_field_of_another_type_is_named_with_its_line(self, tmp_path, key, value, words):
+        path = tmp_path / "rollouts.jsonl"
+        path.write_text(f"{json.dumps(ROLLOUT)}\n\n{json.dumps(ROLLOUT | {key: value})}\n")
+        with pytest.raises(ValueError, match=rf"^{path}:3: {words}$"):
+            read_jsonl(path, Rollout)
+
+    @pytest.mark.parametrize(
+        ("record_type", "record", "words"),
+        [
+            (Clip, '{"clip": "a", "status": "ok", "duration": NaN}', "duration is nan; Clip needs a number or null"),
+            (Clip, '{"clip": "a", "status": "ok", "fps": Infinity}', "fps is inf; Clip needs a number or null"),
+            (Clip, '{"clip": "a", "status": "ok", "frames": 2.5}', "frames is 2.5; Clip needs a whole number or null"),
+            (Question, json.dumps(dataclasses.asdict(ASK) | {"options": ["ja", 1]}), "needs a list, each item a text"),
+            (Question, json.dumps(dataclasses.asdict(ASK) | {"options": "ja"}), "options is 'ja'"),
+            (Question, json.dumps(dataclasses.asdict(ASK) | {"options": None}), "options is null"),
+            (Question, json.dumps(dataclasses.asdict(ASK) | {"start": "0"}), "start is '0'"),
+        ],
+    )
+    def test_numbers_and_lists(self, tmp_path, record_type, record, words):
+        path = tmp_path / "records.jsonl"
+        path.write_text(f"{record}\n")
+        with pytest.raises(ValueError, match=rf"^{path}:1: .*{words}"):
+            read_jsonl(path, record_type)
+
+    def test_what_a_field_allows_is_read(self, tmp_path):
+        path = tmp_path / "clips.jsonl"
+        path.write_text('{"clip": "a", "status": "ok", "duration": 30, "fps": null}\n')
+        assert read_jsonl(path, Clip) == [Clip("a", "ok", duration=30)]
+
+    def test_every_record_of_the_project_is_read_as_it_was_written(self, tmp_path):
+        answered = ("q", "v", "t", "g", "A", 4, "ok", "0" * 64, "text", 3, "stop")
+        judged = Judged(*answered, "A", None, None, True, False, True, "x", None, True, "k")
+        prediction = Prediction(*answered)
+        for record in (ASK, dataclasses.replace(ASK, start=0.0, end=1.5), Rollout(**ROLLOUT), prediction, judged):
+            write_jsonl(tmp_path / "one.jsonl", [record])
+            assert read_jsonl(tmp_path / "one.jsonl", type(record)) == [record]
+
+
 class TestJsonLines:
     def test_records_come_back_as_they_were(self, tmp_path):
         records = [ASK, dataclasses.replace(ASK, id="2", start=1.5, end=2.0)]
@@ -145,8 +205,8 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            ('{"clip": "a", "state": "ok"}', r"record 2: unknown fields \['state'\]; Clip has \['clip', 'codec'"),
-            ('{"clip": "a"}', r"record 2: .*status"),
+            ('{"clip": "a", "state": "ok"}', r":2: unknown fields \['state'\]; Clip has \['clip', 'codec'"),
+            ('{"clip": "a"}', r":2: .*status"),
             ('{"clip": "a", ', r":2: not JSON .* begins '\{\"clip\": \"a\", "),
             ("[1]", r":2: expected a JSON object, found list"),
         ],

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vidreason import provenance
-from vidreason.files import read_json, write_json
-from vidreason.provenance import code_digest, content_digest, file_digest, run_identity, sidecar_of, write_sidecar
+from vidreason import files, provenance
+from vidreason.files import ChangedError, check_unchanged, content_digest, read_json, sidecar_of, write_json, write_text
+from vidreason.provenance import code_digest, file_digest, run_identity, write_sidecar
 
 
 @pytest.fixture
@@ -133,6 +133,106 @@ def test_a_stale_sidecar_is_not_believed(tmp_path: Path) -> None:
         os.utime(file, (10**9, 10**9))  # as `cp -p` puts there what is old
     assert content_digest(made) == second
     assert content_digest(folder) != "known"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """An artefact with its sidecar."""
+    path = tmp_path / "made.jsonl"
+    path.write_text("1")
+    write_sidecar(path, [], {}, ["vidreason.files"])
+    return path
+
+
+def test_what_was_changed_since_it_was_made_is_refused(made: Path) -> None:
+    check_unchanged(made)
+    before = made.stat()
+    made.write_text("2")
+    os.utime(made, ns=(before.st_atime_ns, before.st_mtime_ns))  # neither size nor time tells
+    with pytest.raises(ChangedError) as caught:
+        check_unchanged(made)
+    told = str(caught.value)
+    created = read_json(sidecar_of(made))["created"]
+    assert told.startswith(f"{made}: changed since it was made ({created})")
+    assert f"Remove it to have it made again, or remove {sidecar_of(made)} to use it as it is" in told
+
+
+def test_what_has_no_sidecar_may_be_anything(made: Path, tmp_path: Path) -> None:
+    made.write_text("2")
+    sidecar_of(made).unlink()
+    check_unchanged(made)
+    check_unchanged(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("told", [[], {}, {"sha256": None}, {"sha256": 7}])
+def test_a_sidecar_without_a_digest_is_named(made: Path, told: object) -> None:
+    write_json(sidecar_of(made), told)
+    with pytest.raises(ValueError, match=rf"{sidecar_of(made).name}: no sha256 of made.jsonl in it; remove it to use"):
+        check_unchanged(made)
+
+
+def test_a_copy_with_other_times_is_what_was_made(made: Path, tmp_path: Path) -> None:
+    os.utime(made, (1, 1))
+    check_unchanged(made)
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "removed", "renamed"])
+def test_a_folder_is_compared_file_by_file(tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text(name)
+    write_sidecar(folder, [], {}, ["vidreason.files"])
+    (folder / ".snakemake_timestamp").touch()
+    check_unchanged(folder)
+    if change == "edited":
+        (folder / "a").write_text("x")
+    elif change == "added":
+        (folder / "c").touch()
+    elif change == "removed":
+        (folder / "a").unlink()
+    else:
+        (folder / "a").rename(folder / "c")
+    with pytest.raises(ChangedError, match="checkpoint: changed since it was made"):
+        check_unchanged(folder)
+
+
+def test_who_replaces_an_artefact_removes_what_told_of_the_old_one(made: Path) -> None:
+    write_text(made, "new")
+    assert not sidecar_of(made).exists()
+
+
+def test_large_artefacts_are_read_wholly_once_a_run(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGE", 0)
+    read: list[Path] = []
+    digest = files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda path: read.append(Path(path)) or digest(path))
+
+    def reads(run: str) -> int:
+        read.clear()
+        monkeypatch.setenv(files.RUN, run)
+        monkeypatch.setattr(files, "_checked", set())  # another process
+        check_unchanged(made)
+        check_unchanged(made)
+        assert content_digest(made) == read_json(sidecar_of(made))["sha256"]
+        return read.count(made)
+
+    assert [reads(run) for run in ("one", "one", "two", "two")] == [1, 0, 1, 0]
+    os.utime(made, (1, 1))
+    assert [reads("two"), reads("two")] == [1, 0]
+    before = made.stat()
+    made.write_text("2")
+    os.utime(made, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ChangedError):
+        reads("two")
+
+
+def test_small_ones_are_read_wholly_by_every_process(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_unchanged(made)
+    assert [path.name for path in made.parent.iterdir() if path.name.startswith(".")] == []
+    made.write_text("2")
+    with pytest.raises(ChangedError):
+        check_unchanged(made)
 
 
 def test_identity_and_scripts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit import micro
+from vidreason.files import ChangedError
 from vidreason.model import (
     CheckpointError,
     checkpoint,
@@ -23,6 +25,7 @@ from vidreason.model import (
 )
 from vidreason.model.checkpoint import EMBEDDING, FAULTS_LISTED, INDEX, TIED, WEIGHTS
 from vidreason.model.published import import_weights
+from vidreason.provenance import write_sidecar
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIZE = 56
@@ -271,34 +274,43 @@ class TestImport:
             load_checkpoint(published)
 
 
-class TestLinks:
-    def test_weights_share_their_bytes_and_outlive_the_original(self, published, given):
+class TestCopies:
+    def test_nothing_done_to_the_originals_reaches_what_was_imported(self, published, given):
         source = logits(load_checkpoint(published)[0], given)
         in_shards(published)
         out = run(published)
-        shards = sorted(path.name for path in published.glob("*.safetensors"))
-        for name in shards:
-            assert not (out / name).is_symlink()
-            assert (out / name).stat().st_ino == (published / name).stat().st_ino
-        for name in ("config.json", INDEX, "vocab.json"):
-            assert (out / name).stat().st_ino != (published / name).stat().st_ino
+        for path in published.iterdir():
+            if path.name in {copy.name for copy in out.iterdir()}:
+                assert (out / path.name).stat().st_ino != path.stat().st_ino
+                assert not (out / path.name).is_symlink()
+        for path in published.glob("*.safetensors"):  # in place, as `cp` over a file does it
+            with path.open("r+b") as stream:
+                stream.truncate(9)
+        assert torch.equal(logits(load_checkpoint(out)[0], given), source)
         shutil.rmtree(published)
         assert torch.equal(logits(load_checkpoint(out)[0], given), source)
 
-    def test_elsewhere_they_are_links_to_the_absolute_path(self, published, monkeypatch):
-        def refuse(self, target):
+    def test_a_system_that_cannot_share_bytes_copies_them(self, published, monkeypatch):
+        def refuse(*_):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        monkeypatch.setattr(os, "copy_file_range", refuse)
         monkeypatch.chdir(published.parent)
-        out = run(Path(published.name)).resolve()
-        assert (out / WEIGHTS).is_symlink()
-        assert (out / WEIGHTS).readlink() == published.resolve() / WEIGHTS
-        assert not (out / "config.json").is_symlink()
+        out = run(Path(published.name))
+        assert (out / WEIGHTS).read_bytes() == (published / WEIGHTS).read_bytes()
+
+    def test_weights_that_were_changed_since_they_were_made_are_refused(self, published):
+        write_sidecar(published, [], {}, ["vidreason.files"])
+        out = run(published)
+        write_sidecar(out, [], {}, ["vidreason.files"])
         load_checkpoint(out)
-        (published / WEIGHTS).unlink()
-        with pytest.raises(CheckpointError, match=r"a link to .*which is not there; was the original moved or deleted"):
+        for folder in (published, out):
+            content = (folder / WEIGHTS).read_bytes()
+            (folder / WEIGHTS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(ChangedError, match="changed since it was made"):
             load_checkpoint(out)
+        with pytest.raises(ChangedError, match="changed since it was made"):
+            run(published)
 
     def test_a_hub_cache_of_links_is_seen_through(self, published):
         blobs, snapshot = published.parent / "blobs", published.parent / "snapshot"
@@ -309,7 +321,7 @@ class TestLinks:
             (snapshot / path.name).symlink_to(Path("..") / "blobs" / str(number))
         out = run(snapshot)
         assert not any(path.is_symlink() for path in out.iterdir())
-        assert (out / WEIGHTS).stat().st_ino == (snapshot / WEIGHTS).resolve().stat().st_ino
+        assert (out / WEIGHTS).read_bytes() == (snapshot / WEIGHTS).read_bytes()
         load_checkpoint(out)
 
     def test_a_read_only_source_is_left_as_it_is(self, published):
@@ -319,7 +331,7 @@ class TestLinks:
         before = {path.name: (path.stat().st_mode, path.read_bytes()) for path in published.iterdir()}
         out = run(published)
         assert {path.name: (path.stat().st_mode, path.read_bytes()) for path in published.iterdir()} == before
-        assert all(path.stat().st_mode & stat.S_IWUSR for path in out.iterdir() if path.name != WEIGHTS)
+        assert all(path.stat().st_mode & stat.S_IWUSR for path in out.iterdir())
         load_checkpoint(out)
         published.chmod(0o755)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from vidreason.evaluation.report import make_report
 from vidreason.evaluation.tables import TABLES
-from vidreason.provenance import sidecar_of, write_sidecar
+from vidreason.files import sidecar_of
+from vidreason.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 traced = [*given.questions, *given.frames, *given.scores, given.main]

@@ -12,16 +12,20 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
-from vidreason.files import read_json, write_aside, write_json
+from vidreason.checkpoint_files import (
+    CONFIG,
+    GENERATION,
+    INDEX,
+    PROCESSOR,
+    TOKENIZER_CONFIG,
+    TOKENIZER_FILES,
+    WEIGHTS,
+)
+from vidreason.files import check_unchanged, read_json, write_aside, write_json
 from vidreason.model.configuration import TinyLlavaConfig
 from vidreason.model.modeling import TinyLlavaVideo
 from vidreason.model.processing import MEAN, RESAMPLE, RESCALE, STD
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-GENERATION = "generation_config.json"
-PROCESSOR = "preprocessor_config.json"
 TIED = "language_model.lm_head.weight"
 EMBEDDING = "language_model.model.embed_tokens.weight"
 SHARD_BYTES = 5_000_000_000
@@ -47,12 +51,6 @@ FAULTS_LISTED = 20
 QWEN_CLASSES = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 """Files that make a tokenizer, one way or the other."""
-
-TOKENIZER_CONFIG = "tokenizer_config.json"
-TOKENIZER_FILES = (
-    "tokenizer.json", "vocab.json", "merges.txt", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json",
-)  # fmt: skip
-"""All files of a tokenizer that may be there."""
 
 
 class CheckpointError(ValueError):
@@ -90,6 +88,7 @@ def load_checkpoint(
         The model in evaluation mode on the CPU, and the tokenizer.
 
     Raises:
+        ChangedError: The folder is not what its sidecar tells of.
         CheckpointError: A file is missing or is not what its name says, or weights are missing, unexpected or of
             another shape; the message lists them. Nothing is loaded before all of it has been checked.
 
@@ -98,6 +97,7 @@ def load_checkpoint(
         original folders of tower, language model and tokenizer are not needed.
     """
     folder = Path(folder)
+    check_unchanged(folder)
     config = read_config(folder)
     model = empty_model(config, attention)
     faults = weight_faults(folder, model)

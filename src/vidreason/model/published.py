@@ -6,18 +6,12 @@ waited for, or not at all.
 """
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
-from vidreason.files import read_json, write_aside, write_json
+from vidreason.checkpoint_files import CONFIG, GENERATION, INDEX, PROCESSOR, TOKENIZER_CONFIG, TOKENIZER_FILES
+from vidreason.files import check_unchanged, copy_file, read_json, write_aside, write_json
 from vidreason.model.checkpoint import (
-    CONFIG,
-    GENERATION,
-    INDEX,
-    PROCESSOR,
-    TOKENIZER_CONFIG,
-    TOKENIZER_FILES,
     CheckpointError,
     empty_model,
     foreign_content,
@@ -51,12 +45,8 @@ def import_weights(
     Of the weights, headers alone are read: names, shapes, types and the index of shards, a second for any size. (A tied
     output embedding that is stored beside the input embedding is loaded, to be compared with it.)
 
-    Weights are many GB and are never copied. They become hard links where `out` is on the same file system: the bytes
-    are shared, and stay after the original is deleted. That is safe because safetensors are not changed in place: this
-    package and download tools write a new file and put it in the old one's place. Elsewhere, or where hard links are not
-    allowed, they become symbolic links to the original's absolute path, and `out` lives only as long as the original:
-    `load_checkpoint` says so when it is gone. A change of permissions reaches a hard-linked original too. All other
-    files are small and are copied.
+    Everything is copied, so that nothing done to the originals afterwards reaches `out`. File systems that let two files
+    share their bytes until one of them is changed (btrfs, XFS, NFS 4.2) do so; elsewhere the weights take their room twice.
 
     Args:
         weights: Folder in the published layout: config.json; model.safetensors, or shards with their index; perhaps
@@ -88,6 +78,8 @@ def import_weights(
     for source in (weights, tokenizer, processor):
         if source is not None and Path(source).resolve().is_relative_to(out.resolve()):
             raise CheckpointError(f"{out}: writing it would remove {source}; name another folder")
+        if source is not None:
+            check_unchanged(source)
     config, model, faults = _build(weights)
     if config is not None and config.image_size != frame_size:
         faults.append(
@@ -109,14 +101,14 @@ def import_weights(
         aside.mkdir()
         for name in (CONFIG, GENERATION, INDEX):
             if (weights / name).is_file():
-                shutil.copyfile(weights / name, aside / name)
+                copy_file(weights / name, aside / name)
         for name in sorted({weight.file for weight in read_headers(weights)[0].values()}):
-            _link((weights / name).resolve(), aside / name)
+            copy_file(weights / name, aside / name)
         _copy_tokenizer(words, aside, config)
         if settings is None:
             write_json(aside / PROCESSOR, processor_settings(frame_size))
         else:
-            shutil.copyfile(settings, aside / PROCESSOR)
+            copy_file(settings, aside / PROCESSOR)
 
 
 def _build(weights: Path) -> tuple[TinyLlavaConfig | None, TinyLlavaVideo | None, list[str]]:
@@ -260,19 +252,11 @@ def _read_object(path: Path, faults: list[str]) -> dict[str, Any] | None:
     return None
 
 
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the file `source` without copying it; `source` is absolute and no link itself."""
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, one without hard links, or another owner's file
-        target.symlink_to(source)
-
-
 def _copy_tokenizer(source: Path, target: Path, config: TinyLlavaConfig) -> None:
     """Copy a tokenizer's files, with the two settings that upstream takes from the model's configuration."""
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            copy_file(source / name, target / name)
     path = target / TOKENIZER_CONFIG
     settings = read_json(path) if path.is_file() else {}
     imposed = {"model_max_length": config.tokenizer_model_max_length, "padding_side": config.tokenizer_padding_side}
