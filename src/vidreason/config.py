@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidreason.annotations import find_annotations
 from vidreason.checks import OPTIONAL, key_problems, listing, meaning_problems, schema_problems
 from vidreason.layers import Config, ConfigError, Layer, merge, problem_at, read_command_line, read_layer
 
@@ -109,7 +110,7 @@ def _path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
     for name, entry in config["data"].items():
         outside = ".." in Path(entry["annotations"]).parts and not Path(entry["annotations"]).is_file()
         root = entry["root"].replace("{run}", config["run"])
-        if outside and _is_made(config, root):
+        if outside and is_made(config, root):
             text = f"{entry['annotations']} is not allowed; allowed: a file in {root}, or a path of its own that exists"
             yield problem_at(layers, ["data", name, "annotations"], text)
 
@@ -128,7 +129,7 @@ def path_at(config: Config, key: str, layers: Sequence[Layer]) -> str:
         ConfigError: The path must exist and does not.
     """
     path = str(value_at(config, key)).replace("{run}", config["run"])
-    if not _is_made(config, path) and not Path(path).exists():
+    if not is_made(config, path) and not Path(path).exists():
         text = (
             f"{path} does not exist; allowed: a file or folder on this machine (relative to {Path.cwd()}), or "
             f"{SOURCES}/<name> for a source that is fetched; sources: {listing(config['sources'])}"
@@ -147,15 +148,13 @@ def annotations_at(config: Config, dataset: str, layers: Sequence[Layer]) -> str
         return None
     name = str(config["data"][dataset]["annotations"])
     root = path_at(config, f"data.{dataset}.root", layers)
-    if not _is_made(config, root) and not _is_made(config, name) and not _annotations_exist(root, name):
-        text = f"{Path(root) / name} does not exist; allowed: a file in {root}, or a path of its own"
-        raise ConfigError(problem_at(layers, ["data", dataset, "annotations"], text))
+    if not is_made(config, root) and not is_made(config, name):
+        try:
+            find_annotations(root, name, dataset)
+        except ValueError as error:
+            text = f"{Path(root) / name} does not exist; allowed: a file in {root}, or a path of its own ({error})"
+            raise ConfigError(problem_at(layers, ["data", dataset, "annotations"], text)) from error
     return name
-
-
-def _annotations_exist(root: str, name: str) -> bool:
-    """Whether an annotation file is in its root, or stands elsewhere by itself."""
-    return (Path(root) / name).is_file() or Path(name).is_file()
 
 
 def source_at(config: Config, path: str) -> str | None:
@@ -183,8 +182,8 @@ def ready_at(config: Config, path: str) -> str:
     return f"{SOURCES}/{source}/{'unpacked' if config['sources'][source]['archives'] else 'fetched'}.json"
 
 
-def _is_made(config: Config, path: str) -> bool:
-    """Whether the graph makes a path."""
+def is_made(config: Config, path: str) -> bool:
+    """Whether the graph makes a path, in the run's own results or in a source's folder."""
     return Path(path).is_relative_to(RESULTS / config["run"]) or source_at(config, path) is not None
 
 

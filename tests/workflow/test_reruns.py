@@ -111,6 +111,88 @@ def test_weights_alone_can_be_deleted(spare: Workplace) -> None:
     assert set(spare.jobs(configs=configs)) == {"score", *RESULTS}
 
 
+OWN = """
+run: own
+data:
+  nextqa: {root: mine/nextqa}
+  coldstart: {root: mine/coldstart, annotations: mine/conversations.json}
+benchmarks:
+  mvbench: {root: mine/mvbench}
+arms: {base: {weights: mine/weights}}
+"""
+
+
+@pytest.fixture
+def own(fresh: Workplace) -> tuple[Workplace, tuple[str, ...]]:
+    """A workplace where questions were read from folders of the user's own, and weights imported."""
+    fresh.run("results/tiny/make_world/world.json", "results/tiny/pretrain_base/checkpoint")
+    shutil.copytree(fresh.results / "make_world", fresh.root / "mine")
+    shutil.copytree(fresh.results / "pretrain_base/checkpoint", fresh.root / "mine/weights")
+    (fresh.root / "mine/coldstart/nextqa-coldstart-16.json").rename(fresh.root / "mine/conversations.json")
+    configs = fresh.overlay("own", OWN)
+    fresh.run(*OWN_TARGETS, configs=configs)
+    assert fresh.jobs(*OWN_TARGETS, configs=configs) == {}
+    return fresh, configs
+
+
+OWN_TARGETS = (
+    *(f"results/own/questions/{dataset}.jsonl" for dataset in ("nextqa", "coldstart", "mvbench", "mmvu")),
+    "results/own/import_weights/base/checkpoint",
+)
+
+
+def _edit(path: Path, keep_time: bool = True) -> None:
+    """Change a file in place without changing its size, and where asked for without a newer time."""
+    before, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_files_of_ones_own_are_inputs(own: tuple[Workplace, tuple[str, ...]]) -> None:
+    place, configs = own
+    mine = place.root / "mine"
+
+    def jobs() -> dict[str, int]:
+        return place.jobs(*OWN_TARGETS, configs=configs)
+
+    copy = place.results.parent / "own/import_weights/base/checkpoint/model.safetensors"
+    before = copy.read_bytes()
+    for file, wanted in (
+        ("nextqa/0_30_s_nextqa/0_30_s_nextqa_mc_qa_processed.json", {"filter_nextqa": 1}),
+        ("mvbench/json/action_antonym.json", {"read_questions": 1}),
+        ("conversations.json", {"read_questions": 1}),
+        ("weights/config.json", {"import_weights": 1}),
+        ("weights/model.safetensors", {"import_weights": 1}),
+    ):
+        path = mine / file
+        content, stat = path.read_bytes(), path.stat()
+        for keep_time in (True, False):
+            _edit(path, keep_time)
+            assert jobs() == wanted, file
+            path.write_bytes(content)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert jobs() == {}
+    assert copy.read_bytes() == before
+    older = mine / "older"
+    shutil.copy(mine / "weights/model.safetensors", older)
+    _edit(older)
+    os.utime(older, (1, 1))
+    older.rename(mine / "weights/model.safetensors")
+    assert jobs() == {"import_weights": 1}
+    place.run("--touch", *OWN_TARGETS, configs=configs)
+    assert jobs() == {}
+
+
+def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[str, ...]]) -> None:
+    place, configs = own
+    video = next((place.root / "mine/nextqa").rglob("*.mp4"))
+    os.utime(video, (1, 1))
+    assert place.jobs(*OWN_TARGETS, configs=configs) == {}
+    video.write_bytes(video.read_bytes() + b"more")
+    assert place.jobs(*OWN_TARGETS, configs=configs) == {"filter_nextqa": 1}
+
+
 def test_runs_live_side_by_side(finished: Workplace) -> None:
     other = ["--config", "run=tiny2", "seed=7", "seeds=[7]"]
     assert finished.jobs(*other)["make_world"] == 1

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from vidreason.config import (
     annotations_at,
+    is_made,
     load_runs,
     path_at,
     ready_at,
@@ -18,6 +19,7 @@ from vidreason.config import (
     weights_arm,
 )
 from vidreason.layers import ConfigError
+from vidreason.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
 from vidreason.provenance import code_digest, file_digest
 from vidreason.sources import Lock, Source, SourceError
 

@@ -46,6 +46,8 @@ rule filter_nextqa:
     params:
         root=data_root,
         annotations=annotations_of,
+        own_annotations=own_annotations,
+        own_videos=own_videos,
         expected=questions_expected,
         max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
         duration=lookup(dpath="{run}/data/nextqa/duration", within=RUNS),
@@ -73,6 +75,8 @@ rule read_questions:
     params:
         root=data_root,
         annotations=annotations_of,
+        own_annotations=own_annotations,
+        own_videos=own_videos,
         expected=questions_expected,
         protocol=reader_protocol,
         code=code_digest("vidreason.questions"),
@@ -82,7 +86,7 @@ rule read_questions:
 
 rule extract_frames:
     input:
-        ready=data_ready,
+        ready=root_ready,
         questions=questions_asked_about,
     output:
         frames="results/{run}/extract_frames/{dataset}/shard{shard}.parquet",
@@ -95,6 +99,7 @@ rule extract_frames:
         "../../envs/video.yaml"
     params:
         root=data_root,
+        own_videos=own_videos,
         frame_count=lookup(dpath="{run}/frames/count", within=RUNS),
         frame_size=lookup(dpath="{run}/frames/size", within=RUNS),
         shards=lookup(dpath="{run}/frames/shards/{dataset}", within=RUNS),

@@ -84,6 +84,7 @@ rule import_weights:
         weights=given_weights,
         tokenizer=given_tokenizer,
         processor=given_processor,
+        own=own_weights_files,
         frame_size=lookup(dpath="{run}/frames/size", within=RUNS),
         code=code_digest("vidreason.model.published"),
     script:

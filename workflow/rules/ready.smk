@@ -12,9 +12,15 @@ def data_root(wildcards):
     return path_of(wildcards, f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.root")
 
 
+def root_ready(wildcards):
+    """The last step that makes the folder of a data set; nothing for a folder of the user's own."""
+    root = data_root(wildcards)
+    return [ready(wildcards, root)] if is_made(run_of(wildcards), root) else []
+
+
 def data_ready(wildcards):
-    """What must be there before a data set can be read: its folder, or the last step of fetching it."""
-    return [ready(wildcards, data_root(wildcards)), *annotations_ready(wildcards)]
+    """What a data set's questions are read from: what makes its folder, and annotation files of the user's own."""
+    return [*root_ready(wildcards), *annotations_ready(wildcards)]
 
 
 def annotations_of(wildcards):
@@ -26,10 +32,25 @@ def annotations_of(wildcards):
 
 
 def annotations_ready(wildcards):
-    """The source of an annotation file that is not in the data set's own folder."""
-    name = annotations_of(wildcards)
-    elsewhere = ready(wildcards, name) if name else name
-    return [elsewhere] if elsewhere != name else []
+    """Annotation files of the user's own, or the source that one comes from which is not in the data set's folder."""
+    run, root, name = run_of(wildcards), data_root(wildcards), annotations_of(wildcards)
+    if name and is_made(run, name):
+        return [ready(wildcards, name)]
+    if is_made(run, root):
+        return [name] if name and os.path.isfile(name) else []
+    return [str(path) for path in annotation_files(wildcards.get("dataset", "nextqa"), root, name)]
+
+
+def own_annotations(wildcards):
+    """Fingerprint of annotation files of the user's own; None where there are none."""
+    files = [file for file in annotations_ready(wildcards) if not is_made(run_of(wildcards), file)]
+    return fingerprint(files) if files else None
+
+
+def own_videos(wildcards):
+    """Names and sizes of the videos in a folder of the user's own, as a digest; None for what the graph makes."""
+    root = data_root(wildcards)
+    return None if is_made(run_of(wildcards), root) else video_digest(root)
 
 
 def questions_expected(wildcards, resources):
@@ -75,9 +96,21 @@ def given(wildcards, key):
 
 
 def given_ready(wildcards):
-    """What must be there before given weights can be imported."""
-    folders = [given(wildcards, key) for key in ("weights", "tokenizer", "processor")]
-    return [ready(wildcards, folder) for folder in folders if folder]
+    """What given weights are imported from: files of the user's own, or the last step that makes their folder."""
+    found = []
+    for key in ("weights", "tokenizer", "processor"):
+        folder = given(wildcards, key)
+        if folder and is_made(run_of(wildcards), folder):
+            found.append(ready(wildcards, folder))
+        elif folder:
+            found += map(str, checkpoint_files(folder, key))
+    return list(dict.fromkeys(found))
+
+
+def own_weights_files(wildcards):
+    """Fingerprint of the files of given weights that are the user's own; None where there are none."""
+    files = [file for file in given_ready(wildcards) if not is_made(run_of(wildcards), file)]
+    return fingerprint(files) if files else None
 
 
 def given_weights(wildcards):

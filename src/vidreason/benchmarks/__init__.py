@@ -1,4 +1,4 @@
-"""The four benchmarks: one module each, with `TITLE`, `CITATION`, `parse_record`, `read` and `prompt`.
+"""The four benchmarks, a module each: `TITLE`, `CITATION`, `annotation_files`, `parse_record`, `read` and `prompt`.
 
 A video that is not there does not keep its question out: the question is listed, and the frames say what is wrong.
 """

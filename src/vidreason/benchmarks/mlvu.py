@@ -41,10 +41,9 @@ def read(root: str | Path) -> list[Question]:
         ValueError: No task's file is there, or a record is malformed.
     """
     root = Path(root)
-    prefix = f"{FOLDER}/" if (root / FOLDER / "json").is_dir() else ""
+    prefix = prefix_of(root)
     questions = []
-    for task, name in TASKS.items():
-        source = root / f"{prefix}json" / f"{name}.json"
+    for task, source in zip(TASKS, annotation_files(root), strict=True):
         if not source.is_file():
             continue
         records = read_json(source)
@@ -55,6 +54,16 @@ def read(root: str | Path) -> list[Question]:
             for index, record in enumerate(records)
         ]
     return check_questions(questions, root / f"{prefix}json")
+
+
+def prefix_of(root: Path) -> str:
+    """Folder between the root and `json/` and `video/`, with a slash at its end; empty where there is none."""
+    return f"{FOLDER}/" if (root / FOLDER / "json").is_dir() else ""
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The files that questions are read from, in the order of `TASKS`; some may not exist."""
+    return [root / f"{prefix_of(root)}json" / f"{name}.json" for name in TASKS.values()]
 
 
 def parse_record(

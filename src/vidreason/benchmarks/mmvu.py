@@ -35,7 +35,7 @@ def read(root: str | Path) -> list[Question]:
     Raises:
         ValueError: The file is absent or a record is malformed.
     """
-    source = Path(root) / TABLE
+    (source,) = annotation_files(Path(root))
     if not source.is_file():
         raise ValueError(f"{source}: no such file. The root must be the folder that holds {TABLE} and videos/")
     records = read_json(source)
@@ -43,6 +43,11 @@ def read(root: str | Path) -> list[Question]:
         raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
     parsed = (parse_record(record, index, f"{source}: record {index + 1}") for index, record in enumerate(records))
     return check_questions([question for question in parsed if question is not None], source)
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The file that questions are read from; it may not exist."""
+    return [root / TABLE]
 
 
 def parse_record(record: Mapping[str, Any], index: int = 0, where: str = "record") -> Question | None:

@@ -78,8 +78,7 @@ def read(root: str | Path, protocol: str = "paper") -> list[Question]:
     """
     root = Path(root)
     questions = []
-    for task in TASKS:
-        source = root / "json" / f"{task}.json"
+    for task, source in zip(TASKS, annotation_files(root), strict=True):
         if not source.is_file():
             continue
         records = read_json(source)
@@ -89,6 +88,11 @@ def read(root: str | Path, protocol: str = "paper") -> list[Question]:
             question = parse_record(record, task, index, protocol, f"{source}: record {index + 1}")
             questions.append(dataclasses.replace(question, video=_located(root, question.video)))
     return check_questions(questions, root / "json")
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The files that questions are read from, in the order of `TASKS`; some may not exist."""
+    return [root / "json" / f"{task}.json" for task in TASKS]
 
 
 def parse_record(

@@ -34,7 +34,7 @@ def read(root: str | Path) -> list[Question]:
     """
     import pyarrow.parquet as pq
 
-    table = Path(root) / TABLE
+    (table,) = annotation_files(Path(root))
     if not table.is_file():
         raise ValueError(f"{table}: no such file. The root must be the folder that holds {TABLE} and data/")
     try:
@@ -45,6 +45,11 @@ def read(root: str | Path) -> list[Question]:
         parse_record(record, root, f"{table}: record {number}") for number, record in enumerate(records, start=1)
     )
     return check_questions(questions, table)
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The file that questions are read from; it may not exist."""
+    return [root / TABLE]
 
 
 def parse_record(record: Mapping[str, Any], root: str | Path = ".", where: str = "record") -> Question:

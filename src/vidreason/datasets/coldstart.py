@@ -5,14 +5,14 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vidreason.annotations import find_annotations
 from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
-from vidreason.datasets.nextqa import find_annotations, located, turns
+from vidreason.datasets.nextqa import located, turns
 from vidreason.files import read_json
 from vidreason.records import Question
 
 TITLE = "Cold start (16 annotated NextQA conversations)"
 CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
-ANNOTATIONS = ("nextqa-coldstart-16.json",)
 
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -33,7 +33,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
     Raises:
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
-    source = find_annotations(Path(root), annotations, ANNOTATIONS)
+    source = find_annotations(root, annotations, "coldstart")
     records = read_json(source)
     if not isinstance(records, list):
         raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")

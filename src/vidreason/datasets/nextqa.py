@@ -11,12 +11,13 @@ import dataclasses
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidreason.answers import CLOSING, OPENING, between
+from vidreason.annotations import BUCKET, find_annotations
 from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
 from vidreason.files import read_json, read_json_lines, write_aside, write_jsonl
 from vidreason.records import OK, Clip, Question
@@ -24,9 +25,6 @@ from vidreason.video import probe
 
 TITLE = "NextQA (0-30 s, multiple choice)"
 CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713"
-BUCKET = "0_30_s_nextqa"
-ANNOTATIONS = (f"{BUCKET}/{BUCKET}_mc_qa_processed.json", f"{BUCKET}_mc_qa_processed.json", "nextqa_0-30s.jsonl")
-"""Where the questions are looked for below the root, in this order."""
 WHOLE_SECONDS, EXACT = "whole_seconds", "exact"
 """What is compared with `max_seconds`: the duration without its fraction, or the duration itself. The publisher cut the
 bucket of 0 to 30 s by a number of whole seconds and does not say how it was rounded. Dropping the fraction keeps every
@@ -39,6 +37,7 @@ OVER_THE_LIMIT = "over_the_limit"
 DETAILS = {DUPLICATE: "repeats an earlier question", OVER_THE_LIMIT: "more questions were not asked for"}
 """Reasons that are not the video's, in words."""
 
+_SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 prompt = PROMPTS["nextqa"]
 
 
@@ -79,7 +78,7 @@ def filter_nextqa(
 
     Args:
         root: Folder of the data set.
-        annotations: The questions, absolute or relative to `root`; None looks for `ANNOTATIONS`.
+        annotations: The questions, absolute or relative to `root`; None looks for the published names.
         max_seconds: Longest video kept, in seconds.
         validation_fraction: Fraction of the kept videos, 0..1, whose questions go to validation. All questions of a
             video go the same way.
@@ -106,7 +105,7 @@ def filter_nextqa(
     if duration not in (WHOLE_SECONDS, EXACT):
         raise ValueError(f"duration is {duration!r}; allowed: {WHOLE_SECONDS}, {EXACT}")
     questions, repeated = read(root, annotations)
-    _check_count(len(questions) + len(repeated), expected, find_annotations(Path(root), annotations, ANNOTATIONS))
+    _check_count(len(questions) + len(repeated), expected, find_annotations(root, annotations, "nextqa"))
     clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration)
     kept = [question for question in questions if clips[question.video].status == OK]
     ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
@@ -143,7 +142,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
 
     Args:
         root: Folder of the data set.
-        annotations: The questions, absolute or relative to `root`; None looks for `ANNOTATIONS`.
+        annotations: The questions, absolute or relative to `root`; None looks for the published names.
 
     Returns:
         The questions in file order, and those that repeat an earlier one word for word.
@@ -152,7 +151,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
     root = Path(root)
-    source = find_annotations(root, annotations, ANNOTATIONS)
+    source = find_annotations(root, annotations, "nextqa")
     records: list[Any] = list(read_json_lines(source)) if source.suffix == ".jsonl" else read_json(source)
     if not isinstance(records, list):
         raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
@@ -225,7 +224,8 @@ def parse_record(record: Any, where: str = "record") -> Question:
         need(record, ("problem", "solution", "video_filename"), where)
         question, options = split_choices(plain_text(record["problem"], "problem", where))
         solved = plain_text(record["solution"], "solution", where)
-        letter = answer_letter(between(solved, OPENING, CLOSING) or solved, options)
+        solution = _SOLUTION.search(solved)
+        letter = answer_letter(solution.group(1) if solution else solved, options)
         video = plain_text(record["video_filename"], "video_filename", where).removeprefix("./")
     else:
         need(record, ("conversations", "video"), where)
@@ -249,22 +249,6 @@ def turns(conversations: Any) -> tuple[str, str]:
         raise ValueError(f"expected one turn of 'human' and one of 'gpt', found {speakers}")
     asked, answered = (plain_text(turn.get("value"), "value", f"the turn of {turn['from']}") for turn in conversations)
     return asked, answered
-
-
-def find_annotations(root: Path, annotations: str | Path | None, names: Iterable[str]) -> Path:
-    """The annotation file: the one given (absolute, below the root, or as it stands), else the first that exists.
-
-    Raises:
-        ValueError: There is none; the message lists where it was looked for.
-    """
-    if annotations is None:
-        places = [root / name for name in names]
-    else:
-        places = [root / annotations, root / BUCKET / annotations, Path(annotations)]
-    for place in places:
-        if place.is_file():
-            return place
-    raise ValueError(f"no annotation file; looked for {', '.join(str(place) for place in places)}")
 
 
 def probe_videos(

@@ -74,15 +74,8 @@ class Run:
 
 def headline(score: Mapping[str, Any]) -> Estimate:
     """The headline accuracy of a `score.json` with its interval."""
-    return Estimate(
-        score["accuracy"],
-        score["se"],
-        score["ci_low"],
-        score["ci_high"],
-        score["n"],
-        score["clusters"],
-        score.get("trials"),
-    )
+    keys = ("accuracy", "se", "ci_low", "ci_high", "n", "clusters")
+    return Estimate(*(score[key] for key in keys), score.get("trials"))
 
 
 @dataclass(frozen=True)

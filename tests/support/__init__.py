@@ -1,1 +1,0 @@
-"""Instruments that several tests use."""
