@@ -2,7 +2,8 @@
 
 `extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the frames taken, index in
 the video, time stamp, SHA-256 of the pixels, height, width, the pixels) and a `Clip` row for every clip asked for,
-readable or not. Each clip is a row group of its own, so `FrameStore` reads one clip without touching the others.
+readable or not. Each clip is a row group of its own, so `FrameStore` reads one clip without touching the others. The table
+itself says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
 """
@@ -11,7 +12,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from vidreason.containers import TOO_SHORT, VideoError
 from vidreason.decode import decode_frames
-from vidreason.files import read_jsonl, write_aside, write_jsonl
+from vidreason.files import check_unchanged, read_jsonl, write_aside, write_jsonl
 from vidreason.indices import segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
 from vidreason.records import OK, Clip, Question
@@ -40,6 +41,8 @@ SCHEMA = pa.schema(
         ("pixels", pa.binary()),
     ]
 )
+FRAMES = b"frames"
+"""Key of the number of frames a clip has, F, in a table's own metadata."""
 _VARIABLE = 1.25
 """A video whose longest frame is so many times its shortest has a variable frame rate."""
 
@@ -97,7 +100,8 @@ def extract_frames(
     if count < 1 or size < 1:
         raise ValueError(f"count {count}, size {size}; both must be at least 1")
     clips = []
-    with write_aside(frames_path) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
+    schema = SCHEMA.with_metadata({FRAMES: str(count)})
+    with write_aside(frames_path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         for taken in _taken_in_order(asked_clips(questions, shard, shards), Path(root), count, size, threads):
             clips.append(taken.clip)
             if taken.clip.status == OK:
@@ -242,9 +246,13 @@ class FrameStore:
             paths: Parquet files; beside each lies its `.clips.jsonl`.
 
         Raises:
-            ValueError: A shard lacks a clip that its list calls readable, or two shards hold the same clip.
+            ChangedError: A shard or its list is not what its sidecar tells of.
+            ValueError: A shard is no frame table, lacks a clip that its list calls readable or frames of one, or two shards
+                hold the same clip or another number of frames.
         """
         self.clips: dict[str, Clip] = {}
+        self.count: int | None = None
+        """Frames of a clip, F; None as long as no clip has any."""
         self._place: dict[str, tuple[Path, int]] = {}
         self._open: dict[Path, Any] = {}
         for path in map(Path, paths):
@@ -252,13 +260,25 @@ class FrameStore:
 
     def _add(self, path: Path) -> None:
         """Take one shard into the index."""
+        check_unchanged(path)
         listed = read_jsonl(clips_path_of(path), Clip)
-        held = {}
+        held: dict[str, int] = {}
         with _as_damaged(path):
             file = pq.ParquetFile(path)
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ValueError(
+                    f"{path}: not a frame table: its columns are {dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))}"
+                )
             self._open[path] = file
+            told = (file.schema_arrow.metadata or {}).get(FRAMES)
             for group in range(file.num_row_groups):
-                held[file.read_row_group(group, columns=["clip"])["clip"][0].as_py()] = group
+                rows = file.read_row_group(group, columns=["clip", "position"]).to_pydict()
+                clip = self._checked_clip(path, rows, int(told) if told else None)
+                if clip in held:
+                    raise ValueError(
+                        f"{path}: clip {clip!r} is in it twice; remove the table to have it extracted again"
+                    )
+                held[clip] = group
         readable = {clip.clip for clip in listed if clip.status == OK}
         if readable != set(held):
             odd = sorted(readable ^ set(held))[:5]
@@ -273,6 +293,20 @@ class FrameStore:
             self.clips[clip.clip] = clip
             if clip.clip in held:
                 self._place[clip.clip] = (path, held[clip.clip])
+
+    def _checked_clip(self, path: Path, rows: Mapping[str, Sequence[Any]], told: int | None) -> str:
+        """Name of the clip of a row group, whose frames must be F, in order."""
+        names, positions = sorted(set(map(str, rows["clip"]))), list(rows["position"])
+        if self.count is None:
+            self.count = told or len(positions)
+        wanted = self.count
+        if len(names) != 1 or positions != list(range(wanted)) or told not in (None, wanted):
+            raise ValueError(
+                f"{path}: the frames of clip {', '.join(map(repr, names[:3]))} are numbered {_abridged(positions)}; needed are "
+                f"{_abridged(range(wanted))}, all of one clip{f', and the table tells of {told}' if told else ''}. Remove the "
+                "table to have it extracted again"
+            )
+        return names[0]
 
     def status(self, clip: str) -> str:
         """Status of a clip: `ok` or why it has no frames.
@@ -295,10 +329,13 @@ class FrameStore:
         path, group = self._place[clip]
         with _as_damaged(path):
             columns = self._open[path].read_row_group(group).to_pydict()
-        for position, (pixels, digest) in enumerate(zip(columns["pixels"], columns["sha256"], strict=True)):
-            if hashlib.sha256(pixels).hexdigest() != digest:
-                raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
         shape = (len(columns["pixels"]), columns["height"][0], columns["width"][0], 3)
+        for position in range(shape[0]):
+            own = {name: column[position] for name, column in columns.items()}
+            sound = None not in own.values() and (own["height"], own["width"]) == shape[1:3]
+            sound = sound and len(own["pixels"]) == shape[1] * shape[2] * shape[3]
+            if not sound or hashlib.sha256(own["pixels"]).hexdigest() != own["sha256"]:
+                raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
         pixels = np.frombuffer(b"".join(columns["pixels"]), dtype=np.uint8).reshape(shape)
         return ClipFrames(known, np.array(columns["index"]), np.array(columns["timestamp"]), pixels)
 
@@ -311,6 +348,17 @@ class FrameStore:
         if clip not in self.clips:
             raise KeyError(f"clip {clip!r} is in none of the {len(self._open)} shards; extract its frames first")
         return self.clips[clip]
+
+
+def _abridged(numbers: Sequence[Any]) -> str:
+    """A few numbers of a row: the first three and the last.
+
+    Example:
+        >>> _abridged([0, 1, 2, 3]), _abridged(range(16))
+        ('0, 1, 2, 3', '0, 1, 2 ... 15')
+    """
+    shown = ", ".join(map(str, numbers if len(numbers) < 5 else numbers[:3]))
+    return shown if len(numbers) < 5 else f"{shown} ... {numbers[-1]}"
 
 
 @contextlib.contextmanager

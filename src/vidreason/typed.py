@@ -34,7 +34,8 @@ def record_of(record_type: type[Record], row: Mapping[str, Any], where: str) -> 
     Raises:
         ValueError: A field is unknown, absent, or of another type.
     """
-    kinds = _kinds(record_type)
+    dataclass: Any = record_type  # which mypy does not take for hashable
+    kinds = _kinds(dataclass)
     unknown = sorted(set(row) - set(kinds))
     if unknown:
         raise ValueError(f"{where}: unknown fields {unknown}; {record_type.__name__} has {sorted(kinds)}")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from vidreason.files import write_jsonl
+from vidreason.frames import FRAMES as KEY
 from vidreason.frames import SCHEMA, ClipFrames, _as_table, clips_path_of
 from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.model import TinyLlavaConfig, initialise, save_checkpoint
@@ -67,7 +68,7 @@ def picture(seed) -> np.ndarray:
 def write_frames(path: Path, clips: Mapping[str, str]) -> Path:
     """A frame table: clip -> status; readable clips show noise of their own."""
     rows = [Clip(f"{name}.mp4", status) for name, status in clips.items()]
-    with pq.ParquetWriter(path, SCHEMA) as writer:
+    with pq.ParquetWriter(path, SCHEMA.with_metadata({KEY: str(FRAMES)})) as writer:
         for number, clip in enumerate(rows):
             if clip.status == OK:
                 times = np.arange(FRAMES, dtype=np.float64)

@@ -3,15 +3,17 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.unit import micro
 from vidreason.decode import decode_frames
-from vidreason.files import read_jsonl, write_jsonl
-from vidreason.frames import FrameStore, extract_frames, frame_indices, take_frames
+from vidreason.files import ChangedError, read_jsonl, write_jsonl
+from vidreason.frames import FrameStore, clips_path_of, extract_frames, frame_indices, take_frames
 from vidreason.indices import segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
+from vidreason.provenance import write_sidecar
 from vidreason.records import OK, Clip, Question
 from vidreason.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
 from vidreason.world.encode import encode, timing, with_surroundings
@@ -181,6 +183,97 @@ def test_a_store_refuses_what_was_changed(root, tmp_path):
     listed = read_jsonl(tmp_path / "shard0.clips.jsonl", Clip)
     write_jsonl(tmp_path / "shard0.clips.jsonl", [*listed, Clip("more", OK)])
     with pytest.raises(ValueError, match=r"disagree, for example on \['more'\]"):
+        FrameStore([path])
+
+
+def rewritten(path, change):
+    """The table of two clips with other rows, as a program that knows no better would write it; `change` gets its columns."""
+    table = pq.read_table(path)
+    columns = table.to_pydict()
+    change(columns)
+    first = columns["clip"].index("b.mp4")
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for rows in (slice(None, first), slice(first, None)):
+            writer.write_table(pa.Table.from_pydict({k: v[rows] for k, v in columns.items()}, schema=table.schema))
+
+
+def drop_last(columns):
+    for column in columns.values():
+        column.pop()
+
+
+def repeat_first(columns):
+    for column in columns.values():
+        column.insert(0, column[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda columns: columns["position"].__setitem__(1, 0),
+            r"clip 'a.mp4' are numbered 0, 0, 2, 3; needed are 0, 1, 2, 3",
+        ),
+        (lambda columns: columns["position"].__setitem__(1, None), "are numbered 0, None, 2, 3"),
+        (lambda columns: columns["position"].reverse(), "are numbered 3, 2, 1, 0"),
+        (
+            drop_last,
+            r"clip 'b.mp4' are numbered 0, 1, 2; needed are 0, 1, 2, 3, all of one clip, and the table tells of 4",
+        ),
+        (repeat_first, r"are numbered 0, 0, 1 \.\.\. 3"),
+        (lambda columns: columns["clip"].__setitem__(1, "c.mp4"), "clip 'a.mp4', 'c.mp4' are numbered"),
+    ],
+)
+def test_a_table_knows_how_many_frames_a_clip_has_and_their_order(tmp_path, change, words):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK, "b": OK})
+    assert FrameStore([path]).count == micro.FRAMES == 4
+    rewritten(path, change)
+    with pytest.raises(ValueError, match=rf"{words}.*Remove the table to have it extracted again"):
+        FrameStore([path])
+
+
+def test_a_clip_twice_and_shards_of_other_lengths_are_refused(root, tmp_path, monkeypatch):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK, "b": OK})
+    extract(root, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"needed are 0, 1, 2, 3, all of one clip, and the table tells of 16"):
+        FrameStore([path, tmp_path / "other/shard0.parquet"])
+    table = pq.read_table(path)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for begin in (0, 4, 0):
+            writer.write_table(table.slice(begin, 4))
+    with pytest.raises(ValueError, match=r"clip 'a.mp4' is in it twice"):
+        FrameStore([path])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("height", SIZE), ("width", None), ("index", None), ("timestamp", None), ("pixels", b""), ("sha256", None)],
+)
+def test_a_frame_of_another_size_and_missing_values_are_no_frames(tmp_path, column, value):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK, "b": OK})
+    rewritten(path, lambda columns: columns[column].__setitem__(1, value))
+    store = FrameStore([path])
+    with pytest.raises(ValueError, match=r"shard0.parquet: frame 1 of clip 'a.mp4' is not what was stored"):
+        store.pixels("a.mp4")
+    assert store.pixels("b.mp4").shape == (4, micro.SIZE, micro.SIZE, 3)
+
+
+def test_another_table_is_no_frame_table(tmp_path):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK})
+    pq.write_table(pq.read_table(path).drop_columns("position"), path)
+    with pytest.raises(ValueError, match=r"shard0.parquet: not a frame table: its columns are"):
+        FrameStore([path])
+
+
+@pytest.mark.parametrize("name", ["shard0.parquet", "shard0.clips.jsonl"])
+def test_a_table_or_list_that_was_changed_since_it_was_made_is_refused(tmp_path, name):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK})
+    for file in (path, clips_path_of(path)):
+        write_sidecar(file, [], {}, ["vidreason.files"])
+    FrameStore([path])
+    with (tmp_path / name).open("ab") as stream:
+        stream.write(b"\n")
+    with pytest.raises(ChangedError, match=rf"{name}: changed since it was made"):
         FrameStore([path])
 
 

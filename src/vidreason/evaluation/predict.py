@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 from vidreason.context import fits, most_positions, prompt_positions
 from vidreason.evaluation.batches import evaluation_batches
 from vidreason.evaluation.journal import Journal
-from vidreason.files import read_jsonl, sha256_text, write_aside, write_jsonl
+from vidreason.files import check_unchanged, read_jsonl, sha256_text, write_aside, write_jsonl
 from vidreason.frames import FrameStore, clips_path_of
 from vidreason.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
 from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
@@ -222,11 +222,14 @@ def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[st
         `rows`, the records as plain objects.
 
     Raises:
+        ChangedError: Weights, questions or frame tables are not what their sidecars tell of.
         KeyError: A clip is in none of the frame tables.
         NotFiniteError: The weights give no numbers.
         MemoryError: A batch does not fit into memory; the message names it and what makes it smaller.
         ValueError: The journal holds other questions than this shard.
     """
+    for table in shard.frames:  # before the weights are read, and before processes that load ahead open the tables
+        check_unchanged(table)
     model, tokenizer = load_checkpoint(shard.weights, PRECISIONS[asking.precision])
     model.to(compute_device()).eval()
     plan = _plan(shard, asking, model.config, tokenizer)
