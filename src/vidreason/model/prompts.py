@@ -6,18 +6,13 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from vidreason.marks import ASSISTANT, END, IMAGE, SEPARATOR, USER
 from vidreason.model.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "
 )
-USER = "USER: "
-ASSISTANT = "ASSISTANT:"
-END = "<|endoftext|>"
-IMAGE = "<image>"
-SEPARATOR = f" {ASSISTANT} "
-"""What label masks are cut at; a text that holds it itself cannot be masked."""
 
 REASON_SUFFIX = "Output the thinking process in <think> </think> and final answer (option) in <answer> </answer> tags."
 OPTION_SUFFIX = "Answer with the option's letter from the given choices directly."

@@ -11,6 +11,7 @@ from typing import Any
 
 from vidreason.checkpoint_files import CONFIG, GENERATION, INDEX, PROCESSOR, TOKENIZER_CONFIG, TOKENIZER_FILES
 from vidreason.files import check_unchanged, copy_file, read_json, write_aside, write_json
+from vidreason.marks import END
 from vidreason.model.checkpoint import (
     CheckpointError,
     empty_model,
@@ -25,7 +26,6 @@ from vidreason.model.checkpoint import (
 )
 from vidreason.model.configuration import TinyLlavaConfig
 from vidreason.model.modeling import TinyLlavaVideo
-from vidreason.model.prompts import END
 
 TOWER_PROCESSOR = "SiglipImageProcessor"
 CROPPING = ("do_center_crop", "do_pad")

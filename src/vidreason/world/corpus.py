@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vidreason.choices import bracketed, dotted
-from vidreason.model.prompts import IMAGE, OPTION_SUFFIX, REASON_SUFFIX
+from vidreason.marks import IMAGE
+from vidreason.model.prompts import OPTION_SUFFIX, REASON_SUFFIX
 from vidreason.pixels import resize_frames
 from vidreason.records import LETTERS
 from vidreason.world.questions import NUMBERS, TASKS, WorldQuestion, ask, ask_some, conclusion, think_text
