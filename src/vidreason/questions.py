@@ -1,5 +1,6 @@
 """Reading any data set of the project into `Question` records."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from vidreason.benchmarks import BENCHMARKS
 from vidreason.datasets import coldstart, nextqa
 from vidreason.files import write_jsonl
-from vidreason.records import Question
+from vidreason.records import NO_OPTION, Question
 
 DATASETS = ("nextqa", "coldstart", *BENCHMARKS)
 
@@ -50,6 +51,8 @@ def write_questions(
 ) -> int:
     """Read the questions of a data set, see that there are as many as expected, and write them as JSON lines.
 
+    How many of them are odd (`oddities`) goes to the log.
+
     Args:
         dataset: See `read_questions`.
         root: See `read_questions`.
@@ -66,7 +69,25 @@ def write_questions(
     """
     questions = read_questions(dataset, root, annotations, protocol)
     check_counts(dataset, questions, expected)
+    found = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
+    print(f"{dataset}: {len(questions)} questions{f'; {found}' if found else ''}", file=sys.stderr)
     return write_jsonl(out, questions)
+
+
+def oddities(questions: Sequence[Question]) -> dict[str, int]:
+    """How many questions have a published defect. Each of them is asked, and counts, like any other.
+
+    Example:
+        >>> oddities([Question("1", "mlvu", "v.mp4", "", ("", ""), "B")])["without a text"]
+        1
+    """
+    return {
+        "without a text": sum(not question.question.strip() for question in questions),
+        "with one option": sum(len(question.options) == 1 for question in questions),
+        "with an empty option": sum(not all(map(str.strip, question.options)) for question in questions),
+        "with an option twice": sum(len(set(question.options)) < len(question.options) for question in questions),
+        "whose answer is none of the options": sum(question.answer == NO_OPTION for question in questions),
+    }
 
 
 def check_counts(dataset: str, questions: Sequence[Question], expected: int | Mapping[str, int] | None) -> None:

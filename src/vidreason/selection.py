@@ -5,7 +5,8 @@ dropped=, histogram=, clips=(), group_size=None)`.
 
 With N repeated answers of which k are right, p = k/N and the variance of the correctness is p(1-p). A group that is
 always right or always wrong has no variance: every advantage in it is 0, so GRPO learns nothing from it and pays for
-its rollouts.
+its rollouts. Nor does a question with one option tell whether the model knows something: it can only be missed by an answer
+that names no letter, so it is dropped whatever its variance.
 """
 
 import csv
@@ -24,6 +25,7 @@ TOO_HARD = "too_hard"
 TOO_EASY = "too_easy"
 OVER_THE_LIMIT = "over_the_limit"
 NO_ROLLOUTS = "no_rollouts"
+ONE_OPTION = "one_option"
 
 
 def variance(correct: int, group_size: int) -> float:
@@ -91,8 +93,11 @@ def select_by_variance(
 
     correct = {name: sum(rollout.correct for rollout in group) for name, group in groups.items()}
     reasons = _reasons_without_rollouts(asked, {*groups, *unasked}, clips) | unasked
+    lone = {question.id for question in asked if len(question.options) == 1}
     for name, right in correct.items():
-        if right < keep_min:
+        if name in lone:
+            reasons[name] = ONE_OPTION
+        elif right < keep_min:
             reasons[name] = ALWAYS_WRONG if right == 0 else TOO_HARD
         elif right > keep_max:
             reasons[name] = ALWAYS_RIGHT if right == size else TOO_EASY

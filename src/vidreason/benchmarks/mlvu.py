@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, letter_of, need, plain_text, plain_texts
-from vidreason.files import read_json
+from vidreason.choices import PROMPTS, letter_of
+from vidreason.fields import need, option_texts, plain_text, questions_of, read_records, video_path
 from vidreason.records import Question
 
 TITLE = "MLVU (multiple choice, dev)"
@@ -41,19 +41,14 @@ def read(root: str | Path) -> list[Question]:
         ValueError: No task's file is there, or a record is malformed.
     """
     root = Path(root)
+    questions: list[Question] = []
     prefix = prefix_of(root)
-    questions = []
     for task, source in zip(TASKS, annotation_files(root), strict=True):
-        if not source.is_file():
-            continue
-        records = read_json(source)
-        if not isinstance(records, list):
-            raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
-        questions += [
-            parse_record(record, task, index, prefix, f"{source}: record {index + 1}")
-            for index, record in enumerate(records)
-        ]
-    return check_questions(questions, root / f"{prefix}json")
+        if source.is_file():
+            questions += _read_task(source, task, prefix)
+    if not questions:
+        raise ValueError(f"{root / prefix}json: none of the tasks' files is there: {', '.join(TASKS.values())}")
+    return questions
 
 
 def prefix_of(root: Path) -> str:
@@ -66,9 +61,16 @@ def annotation_files(root: Path) -> list[Path]:
     return [root / f"{prefix_of(root)}json" / f"{name}.json" for name in TASKS.values()]
 
 
-def parse_record(
-    record: Mapping[str, Any], task: str, index: int = 0, prefix: str = "", where: str = "record"
-) -> Question:
+def _read_task(source: Path, task: str, prefix: str) -> list[Question]:
+    """The questions of one file."""
+
+    def parse(record: Any, index: int) -> Question:
+        return parse_record(record, task, index, prefix)
+
+    return questions_of(source, read_records(source), parse)
+
+
+def parse_record(record: Any, task: str, index: int = 0, prefix: str = "") -> Question:
     """Turn one record into a question.
 
     Args:
@@ -76,24 +78,25 @@ def parse_record(
         task: Key of `TASKS`.
         index: Place in the task's file, from 0; makes the id.
         prefix: Folder between the root and `video/`, with a slash at its end.
-        where: File and number, for the message.
 
     Returns:
-        The question; the answer is `NO_OPTION` when it is not among the candidates (two published records).
+        The question as published, even where its text, candidates and answer are all empty (one record of
+        `topic_reasoning`): the answer is the last candidate equal to it, or `NO_OPTION` when there is none (two
+        records of `needle`).
 
     Raises:
         ValueError: Unknown task, or a key is absent.
     """
     if task not in TASKS:
-        raise ValueError(f"{where}: unknown task {task!r}; allowed: {', '.join(TASKS)}")
-    need(record, ("video", "question", "candidates", "answer"), where)
-    candidates = plain_texts(record["candidates"], "candidates", where)
+        raise ValueError(f"unknown task {task!r}; allowed: {', '.join(TASKS)}")
+    need(record, ("video", "question", "candidates", "answer"))
+    candidates = option_texts(record["candidates"], "candidates")
     return Question(
         id=f"{task}-{index}",
         dataset="mlvu",
-        video=f"{prefix}video/{TASKS[task]}/{plain_text(record['video'], 'video', where)}",
-        question=plain_text(record["question"], "question", where),
-        options=tuple(candidates),
-        answer=letter_of(plain_text(record["answer"], "answer", where), candidates),
+        video=f"{prefix}video/{TASKS[task]}/{video_path(record['video'])}",
+        question=plain_text(record["question"], "question"),
+        options=candidates,
+        answer=letter_of(plain_text(record["answer"], "answer"), candidates),
         task=task,
     )

@@ -5,12 +5,19 @@ the file on the hub.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, need, plain_text, plain_texts
-from vidreason.files import read_json
+from vidreason.choices import PROMPTS
+from vidreason.fields import (
+    need,
+    option_texts,
+    optional_text,
+    plain_text,
+    questions_of,
+    read_records,
+    video_path,
+)
 from vidreason.records import LETTERS, Question
 
 TITLE = "MMVU (multiple choice, validation)"
@@ -38,11 +45,7 @@ def read(root: str | Path) -> list[Question]:
     (source,) = annotation_files(Path(root))
     if not source.is_file():
         raise ValueError(f"{source}: no such file. The root must be the folder that holds {TABLE} and videos/")
-    records = read_json(source)
-    if not isinstance(records, list):
-        raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
-    parsed = (parse_record(record, index, f"{source}: record {index + 1}") for index, record in enumerate(records))
-    return check_questions([question for question in parsed if question is not None], source)
+    return questions_of(source, read_records(source), parse_record)
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -50,13 +53,12 @@ def annotation_files(root: Path) -> list[Path]:
     return [root / TABLE]
 
 
-def parse_record(record: Mapping[str, Any], index: int = 0, where: str = "record") -> Question | None:
+def parse_record(record: Any, index: int = 0) -> Question | None:
     """Turn one record into a question.
 
     Args:
         record: `{id, video, question_type, metadata, question, choices, answer}`; choices are `{"A": text, ...}`.
         index: Place in the file, from 0; the id where the record has none.
-        where: File and number, for the message.
 
     Returns:
         The question, every published choice kept, also an empty one; None for an open-ended record.
@@ -64,31 +66,33 @@ def parse_record(record: Mapping[str, Any], index: int = 0, where: str = "record
     Raises:
         ValueError: A key is absent, the choices are not lettered from A on, or the answer is no letter of theirs.
     """
-    need(record, ("video", "question_type", "question", "choices", "answer"), where)
+    need(record, ("video", "question_type", "question", "choices", "answer"))
     kind = record["question_type"]
     if kind == OPEN_ENDED:
         return None
     if kind != MULTIPLE_CHOICE:
-        raise ValueError(f"{where}: question_type {kind!r}; allowed: {MULTIPLE_CHOICE}, {OPEN_ENDED}")
+        raise ValueError(f"question_type {kind!r}; allowed: {MULTIPLE_CHOICE}, {OPEN_ENDED}")
     choices = record["choices"]
-    letters = "".join(choices) if isinstance(choices, dict) else ""
-    if not letters or letters != LETTERS[: len(letters)]:
-        raise ValueError(f"{where}: choices must be lettered A, B, ..., found {choices!r}")
-    answer = str(record["answer"]).strip()
-    if len(answer) != 1 or answer not in letters:
-        raise ValueError(f"{where}: the answer {answer!r} is not one of the letters {letters!r}")
-    video = _PREFIX.sub("", plain_text(record["video"], "video", where))
+    letters = list(choices) if isinstance(choices, dict) else []
+    if not letters or letters != list(LETTERS[: len(letters)]):
+        raise ValueError(
+            f"choices must be an object with the keys A, B, ... in this order, at most {LETTERS[-1]}; found {choices!r}"
+        )
+    answer = plain_text(record["answer"], "answer").strip()
+    if answer not in letters:
+        raise ValueError(f"the answer {answer!r} is not one of the letters {''.join(letters)!r}")
+    video = _PREFIX.sub("", plain_text(record["video"], "video"))
     if "://" in video:
-        raise ValueError(f"{where}: video {video!r} is neither a path nor a URL of yale-nlp/MMVU")
+        raise ValueError(f"video {video!r} is neither a path nor a URL of yale-nlp/MMVU")
     metadata = record.get("metadata") or {}
     if not isinstance(metadata, dict):
-        raise ValueError(f"{where}: metadata is {str(metadata)[:80]!a}; expected an object")
+        raise ValueError(f"metadata is {str(metadata)[:80]!a}; expected an object")
     return Question(
-        id=str(record.get("id") or f"validation_{index}"),
+        id=optional_text(record.get("id"), "id") or f"validation_{index}",
         dataset="mmvu",
-        video=video,
-        question=plain_text(record["question"], "question", where),
-        options=tuple(plain_texts(list(choices.values()), "choices", where)),
+        video=video_path(video),
+        question=plain_text(record["question"], "question"),
+        options=option_texts(list(choices.values()), "choices"),
         answer=answer,
-        group=str(metadata.get("subject", "")),
+        group=optional_text(metadata.get("subject"), "metadata.subject"),
     )

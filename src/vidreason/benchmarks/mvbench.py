@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, letter_of, need, plain_text, plain_texts
-from vidreason.files import read_json
+from vidreason.choices import PROMPTS, letter_of
+from vidreason.fields import need, option_texts, plain_text, questions_of, read_records, video_path
 from vidreason.records import Question
 
 TITLE = "MVBench"
@@ -77,17 +77,13 @@ def read(root: str | Path, protocol: str = "paper") -> list[Question]:
         ValueError: No task's file is there, or a record is malformed.
     """
     root = Path(root)
-    questions = []
+    questions: list[Question] = []
     for task, source in zip(TASKS, annotation_files(root), strict=True):
-        if not source.is_file():
-            continue
-        records = read_json(source)
-        if not isinstance(records, list):
-            raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
-        for index, record in enumerate(records):
-            question = parse_record(record, task, index, protocol, f"{source}: record {index + 1}")
-            questions.append(dataclasses.replace(question, video=_located(root, question.video)))
-    return check_questions(questions, root / "json")
+        if source.is_file():
+            questions += _read_task(root, source, task, protocol)
+    if not questions:
+        raise ValueError(f"{root / 'json'}: none of the tasks' files is there: {', '.join(TASKS)}")
+    return questions
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -95,9 +91,17 @@ def annotation_files(root: Path) -> list[Path]:
     return [root / "json" / f"{task}.json" for task in TASKS]
 
 
-def parse_record(
-    record: Mapping[str, Any], task: str, index: int = 0, protocol: str = "paper", where: str = "record"
-) -> Question:
+def _read_task(root: Path, source: Path, task: str, protocol: str) -> list[Question]:
+    """The questions of one file."""
+
+    def parse(record: Any, index: int) -> Question:
+        question = parse_record(record, task, index, protocol)
+        return dataclasses.replace(question, video=_located(root, question.video))
+
+    return questions_of(source, read_records(source), parse)
+
+
+def parse_record(record: Any, task: str, index: int = 0, protocol: str = "paper") -> Question:
     """Turn one record into a question.
 
     Args:
@@ -106,10 +110,10 @@ def parse_record(
         index: Place in the task's file, from 0; makes the id.
         protocol: `paper` looks between start and end wherever the task has them, as MVBench's own reader does;
             `upstream` ignores them for video files, as TinyLLaVA-Video-R1's reader does.
-        where: File and number, for the message.
 
     Returns:
-        The question; the answer is `NO_OPTION` when it is not among the candidates.
+        The question; the answer is `NO_OPTION` when it is not among the candidates. Five published records of
+        `counterfactual_inference` have one candidate alone, the answer.
 
     Raises:
         ValueError: Unknown task or protocol, a key is absent, or the bounds are not numbers in order.
@@ -118,23 +122,23 @@ def parse_record(
     TinyLLaVA-Video-R1@efe76a1 tinyllava/eval/eval_mvbench.py.
     """
     if task not in TASKS:
-        raise ValueError(f"{where}: unknown task {task!r}; allowed: {', '.join(TASKS)}")
+        raise ValueError(f"unknown task {task!r}; allowed: {', '.join(TASKS)}")
     if protocol not in ("paper", "upstream"):
-        raise ValueError(f"{where}: unknown protocol {protocol!r}; allowed: paper, upstream")
+        raise ValueError(f"unknown protocol {protocol!r}; allowed: paper, upstream")
     kind = TASKS[task]
     bounded = kind.bounded and (protocol == "paper" or kind.reader == "frames")
-    need(record, ("video", "question", "candidates", "answer", *(("start", "end") if bounded else ())), where)
-    start, end = (_seconds(record["start"], where), _seconds(record["end"], where)) if bounded else (None, None)
+    need(record, ("video", "question", "candidates", "answer", *(("start", "end") if bounded else ())))
+    start, end = (_seconds(record["start"]), _seconds(record["end"])) if bounded else (None, None)
     if start is not None and end is not None and end < start:
-        raise ValueError(f"{where}: the part to look at ends at {end:g} s, before its start at {start:g} s")
-    candidates = plain_texts(record["candidates"], "candidates", where)
+        raise ValueError(f"the part to look at ends at {end:g} s, before its start at {start:g} s")
+    candidates = option_texts(record["candidates"], "candidates")
     return Question(
         id=f"{task}-{index}",
         dataset="mvbench",
-        video=f"video/{kind.folder}/{plain_text(record['video'], 'video', where)}",
-        question=plain_text(record["question"], "question", where),
-        options=tuple(candidates),
-        answer=letter_of(plain_text(record["answer"], "answer", where), candidates),
+        video=f"video/{kind.folder}/{video_path(record['video'])}",
+        question=plain_text(record["question"], "question"),
+        options=candidates,
+        answer=letter_of(plain_text(record["answer"], "answer"), candidates),
         task=task,
         start=start,
         end=end,
@@ -142,14 +146,14 @@ def parse_record(
     )
 
 
-def _seconds(value: Any, where: str) -> float:
+def _seconds(value: Any) -> float:
     """A bound in seconds."""
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{where}: a bound must be a number of seconds, found {value!r}")
+        raise ValueError(f"a bound must be a number of seconds, found {value!r}")
     return seconds
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.choices import PROMPTS, check_questions, need, plain_text, plain_texts
+from vidreason.choices import PROMPTS
+from vidreason.fields import need, option_texts, optional_text, plain_text, questions_of, video_path
 from vidreason.records import LETTERS, Question
 
 TITLE = "Video-MME (without subtitles)"
@@ -41,10 +42,11 @@ def read(root: str | Path) -> list[Question]:
         records = pq.read_table(table).to_pylist()
     except (OSError, ValueError) as error:
         raise ValueError(f"{table}: not a parquet file ({error}). Was it cut short, or is it a web page?") from error
-    questions = (
-        parse_record(record, root, f"{table}: record {number}") for number, record in enumerate(records, start=1)
-    )
-    return check_questions(questions, table)
+
+    def parse(record: Any, index: int) -> Question:
+        return parse_record(record, root, index)
+
+    return questions_of(table, records, parse)
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -52,13 +54,13 @@ def annotation_files(root: Path) -> list[Path]:
     return [root / TABLE]
 
 
-def parse_record(record: Mapping[str, Any], root: str | Path = ".", where: str = "record") -> Question:
+def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int = 0) -> Question:
     """Turn one row into a question.
 
     Args:
         record: A row; `options` is a list or a NumPy array of `A. text` strings.
         root: Folder of the benchmark, to find the video's suffix.
-        where: File and number, for the message.
+        index: Place in the table, from 0; the id where the row has none.
 
     Returns:
         The question; its options are what stands after `A. `, spacing and final full stop as published.
@@ -66,30 +68,26 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", where: str =
     Raises:
         ValueError: A key is absent, an option does not begin with its letter, or the answer is no letter.
     """
-    need(dict(record), ("videoID", "question", "options", "answer", "duration"), where)
+    need(dict(record), ("videoID", "question", "options", "answer", "duration"))
     options = []
-    published = plain_texts(record["options"], "options", where)
-    if len(published) > len(LETTERS):
-        raise ValueError(f"{where}: {len(published)} options; allowed: 2 to {len(LETTERS)}")
-    for letter, option in zip(LETTERS, published, strict=False):
+    for letter, option in zip(LETTERS, option_texts(record["options"], "options"), strict=False):
         if not option.startswith(f"{letter}."):
-            raise ValueError(f"{where}: expected an option that begins with '{letter}. ', found {option!r}")
+            raise ValueError(f"expected an option that begins with '{letter}. ', found {option!r}")
         options.append(option[2:].removeprefix(" "))
-    duration = str(record["duration"])
+    duration = record["duration"]
     if duration not in DURATIONS:
-        raise ValueError(f"{where}: duration {duration!r}; allowed: {', '.join(DURATIONS)}")
-    answer = str(record["answer"]).strip()
+        raise ValueError(f"duration {duration!r}; allowed: {', '.join(DURATIONS)}")
+    answer = plain_text(record["answer"], "answer").strip()
     if answer not in tuple(LETTERS[: len(options)]):
-        raise ValueError(f"{where}: the answer {answer!r} is not one of the letters {LETTERS[: len(options)]!r}")
-    video = plain_text(record["videoID"], "videoID", where)
+        raise ValueError(f"the answer {answer!r} is not one of the letters {LETTERS[: len(options)]!r}")
     return Question(
-        id=str(record.get("question_id") or f"{video}-{record['question']}"),
+        id=optional_text(record.get("question_id"), "question_id") or f"row_{index}",
         dataset="video_mme",
-        video=find_video(Path(root), video),
-        question=plain_text(record["question"], "question", where),
+        video=find_video(Path(root), video_path(record["videoID"], "videoID")),
+        question=plain_text(record["question"], "question"),
         options=tuple(options),
         answer=answer,
-        task=str(record.get("task_type") or ""),
+        task=optional_text(record.get("task_type"), "task_type"),
         group=duration,
     )
 

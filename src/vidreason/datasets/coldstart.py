@@ -2,14 +2,14 @@
 
 import dataclasses
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from vidreason.annotations import find_annotations
-from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
-from vidreason.datasets.nextqa import located, turns
-from vidreason.files import read_json
-from vidreason.records import Question
+from vidreason.choices import PROMPTS, answer_letter, split_choices
+from vidreason.datasets.nextqa import located, turns, video_name
+from vidreason.fields import need, questions_of, read_records, video_path
+from vidreason.records import NO_OPTION, Question
 
 TITLE = "Cold start (16 annotated NextQA conversations)"
 CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
@@ -34,27 +34,20 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
     source = find_annotations(root, annotations, "coldstart")
-    records = read_json(source)
-    if not isinstance(records, list):
-        raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
-    questions = []
-    for number, record in enumerate(records, start=1):
-        where = f"{source}: record {number}"
-        try:
-            question = parse_record(record, number - 1, where)
-        except ValueError as error:
-            raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
-        questions.append(dataclasses.replace(question, video=located(Path(root), question.video)))
-    return check_questions(questions, source)
+
+    def parse(record: Any, index: int) -> Question:
+        question = parse_record(record, index)
+        return dataclasses.replace(question, video=located(Path(root), question.video))
+
+    return questions_of(source, read_records(source), parse, learnt=True)
 
 
-def parse_record(record: Any, index: int, where: str = "record") -> Question:
+def parse_record(record: Any, index: int) -> Question:
     """Turn one conversation into a question with a target.
 
     Args:
         record: `{"video": ..., "conversations": [human, gpt]}`.
         index: Place in the file, from 0; makes the id unique.
-        where: File and number, for the message.
 
     Returns:
         The question.
@@ -62,14 +55,17 @@ def parse_record(record: Any, index: int, where: str = "record") -> Question:
     Raises:
         ValueError: The completion has not exactly one think and one answer block, or the answer is no option.
     """
-    need(record, ("conversations", "video"), where)
+    need(record, ("conversations", "video"))
     asked, completion = turns(record["conversations"])
     question, options = split_choices(asked)
-    letter = answer_letter(checked_answer(completion), options)
-    video = plain_text(record["video"], "video", where).removeprefix("./")
-    path = PurePosixPath(video)
-    identity = f"{path.parent.name}-{path.stem}-{index}"
-    return Question(identity, "coldstart", video, question, options, letter, target=completion.strip())
+    answer = checked_answer(completion)
+    letter = answer_letter(answer, options)
+    if letter == NO_OPTION:  # A wrong text would be imitated.
+        raise ValueError(f"the words of the answer {answer[:80]!r} are none of the options {list(options)}")
+    video = video_path(record["video"])
+    return Question(
+        f"{video_name(video)}-{index}", "coldstart", video, question, options, letter, target=completion.strip()
+    )
 
 
 def checked_answer(completion: str) -> str:

@@ -11,16 +11,17 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidreason.annotations import BUCKET, find_annotations
-from vidreason.choices import PROMPTS, answer_letter, check_questions, need, plain_text, split_choices
-from vidreason.files import read_json, read_json_lines, write_aside, write_jsonl
-from vidreason.records import OK, Clip, Question
+from vidreason.answers import CLOSING, OPENING, between
+from vidreason.choices import PROMPTS, answer_letter, split_choices
+from vidreason.fields import need, plain_text, questions_of, read_records, video_path
+from vidreason.files import write_aside, write_jsonl
+from vidreason.records import NO_OPTION, OK, Clip, Question
 from vidreason.video import probe
 
 TITLE = "NextQA (0-30 s, multiple choice)"
@@ -33,11 +34,15 @@ NEAR_SECONDS = (0.0, 0.5, 1.0)
 """Bounds beyond `max_seconds` between which the table of durations counts videos."""
 TOO_LONG = "too_long"
 DUPLICATE = "duplicate"
+NO_GOLD = "no_gold"
 OVER_THE_LIMIT = "over_the_limit"
-DETAILS = {DUPLICATE: "repeats an earlier question", OVER_THE_LIMIT: "more questions were not asked for"}
+DETAILS = {
+    DUPLICATE: "repeats an earlier question",
+    NO_GOLD: "the words of the answer are none of the options",
+    OVER_THE_LIMIT: "more questions were not asked for",
+}
 """Reasons that are not the video's, in words."""
 
-_SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 prompt = PROMPTS["nextqa"]
 
 
@@ -104,8 +109,8 @@ def filter_nextqa(
         raise ValueError(f"validation_fraction is {validation_fraction}; allowed: 0 <= validation_fraction < 1")
     if duration not in (WHOLE_SECONDS, EXACT):
         raise ValueError(f"duration is {duration!r}; allowed: {WHOLE_SECONDS}, {EXACT}")
-    questions, repeated = read(root, annotations)
-    _check_count(len(questions) + len(repeated), expected, find_annotations(root, annotations, "nextqa"))
+    questions, set_aside = read(root, annotations)
+    _check_count(len(questions) + len(set_aside), expected, find_annotations(root, annotations, "nextqa"))
     clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration)
     kept = [question for question in questions if clips[question.video].status == OK]
     ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
@@ -117,7 +122,7 @@ def filter_nextqa(
     train = _first_videos(trainable, ranked, limit)
     validation = [question for question in kept if question.video in held_out]
     dropped = [(question, clips[question.video].status) for question in questions if clips[question.video].status != OK]
-    dropped += [(question, DUPLICATE) for question in repeated]
+    dropped += set_aside
     chosen = {question.id for question in train}
     dropped += [(question, OVER_THE_LIMIT) for question in trainable if question.id not in chosen]
     if not train:
@@ -130,14 +135,14 @@ def filter_nextqa(
     if durations_path is not None:
         _write_durations(durations_path, questions, clips, max_seconds)
     return FilterCounts(
-        len(questions) + len(repeated),
+        len(questions) + len(set_aside),
         len(train),
         len(validation),
         dict(collections.Counter(reason for _, reason in dropped)),
     )
 
 
-def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[Question], list[Question]]:
+def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[Question], list[tuple[Question, str]]]:
     """Read all questions, whatever their videos are like.
 
     Args:
@@ -145,42 +150,50 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
         annotations: The questions, absolute or relative to `root`; None looks for the published names.
 
     Returns:
-        The questions in file order, and those that repeat an earlier one word for word.
+        The questions in file order, and those that cannot be used whatever their videos are like, each with its reason: one
+        that repeats an earlier question word for word, or whose answer has words that are none of the options.
 
     Raises:
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
     root = Path(root)
     source = find_annotations(root, annotations, "nextqa")
-    records: list[Any] = list(read_json_lines(source)) if source.suffix == ".jsonl" else read_json(source)
-    if not isinstance(records, list):
-        raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
-    of_video: collections.Counter[str] = collections.Counter()
+    numbers: collections.Counter[str] = collections.Counter()
     problem_ids: dict[object, int] = {}
+
+    def parse(record: Any, index: int) -> Question:
+        question = parse_record(record)
+        _check_problem_id(record.get("problem_id"), index + 1, problem_ids)
+        # The published `id` names the video, not the question, and two videos in folders or formats of their own can have
+        # the same: the questions of one name are numbered.
+        number = numbers[question.id]
+        numbers[question.id] += 1
+        return dataclasses.replace(question, id=f"{question.id}-{number}", video=located(root, question.video))
+
     questions: list[Question] = []
-    repeated: list[Question] = []
+    set_aside: list[tuple[Question, str]] = []
     known: set[object] = set()
-    for number, record in enumerate(records, start=1):
-        where = f"{source}: record {number}"
-        try:
-            question = parse_record(record, where)
-        except ValueError as error:
-            raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
-        identity = record.get("problem_id")
-        if not isinstance(identity, str | int | None):
-            raise ValueError(f"{where}: problem_id is {str(identity)[:80]!a}; expected a number or a text")
-        if identity is not None and identity in problem_ids:
-            raise ValueError(f"{where}: problem_id {identity!r} was already used by record {problem_ids[identity]}")
-        problem_ids[identity] = number
-        # The published `id` names the video, not the question; numbering the questions of a video makes it unique.
-        question = dataclasses.replace(question, id=f"{question.id}-{of_video[question.video]}")
-        of_video[question.video] += 1
+    for question in questions_of(source, read_records(source), parse, learnt=True):
         content = (question.video, question.question, question.options, question.answer)
-        (repeated if content in known else questions).append(
-            dataclasses.replace(question, video=located(root, question.video))
-        )
+        if question.answer == NO_OPTION:
+            set_aside.append((question, NO_GOLD))
+        elif content in known:
+            set_aside.append((question, DUPLICATE))
+        else:
+            questions.append(question)
         known.add(content)
-    return check_questions(questions, source), repeated
+    return questions, set_aside
+
+
+def _check_problem_id(identity: Any, number: int, known: dict[object, int]) -> None:
+    """See that a problem's number is not another's; not every problem has one."""
+    if identity is None:
+        return
+    if not isinstance(identity, str | int):
+        raise ValueError(f"problem_id is {str(identity)[:80]!a}; expected a number or a text")
+    if identity in known:
+        raise ValueError(f"problem_id {identity!r} was already used by record {known[identity]}")
+    known[identity] = number
 
 
 def _check_count(found: int, expected: int | None, source: Path) -> None:
@@ -207,34 +220,37 @@ def _check_count(found: int, expected: int | None, source: Path) -> None:
     )
 
 
-def parse_record(record: Any, where: str = "record") -> Question:
+def parse_record(record: Any) -> Question:
     """Turn one published record of either form into a question.
 
     Args:
         record: A conversation (`conversations`, `video`) or a problem (`problem`, `solution`, `video_filename`).
-        where: File and number, for the message.
 
     Returns:
-        The question; its id is that of the video.
+        The question; its id is that of the video, its answer `NO_OPTION` where the answer's words are none of the options.
 
     Raises:
         ValueError: Something is absent, empty, or the answer names no option.
     """
     if isinstance(record, dict) and "problem" in record:
-        need(record, ("problem", "solution", "video_filename"), where)
-        question, options = split_choices(plain_text(record["problem"], "problem", where))
-        solved = plain_text(record["solution"], "solution", where)
-        solution = _SOLUTION.search(solved)
-        letter = answer_letter(solution.group(1) if solution else solved, options)
-        video = plain_text(record["video_filename"], "video_filename", where).removeprefix("./")
+        need(record, ("problem", "solution", "video_filename"))
+        question, options = split_choices(plain_text(record["problem"], "problem"))
+        solved = plain_text(record["solution"], "solution")
+        letter = answer_letter(between(solved, OPENING, CLOSING) or solved, options)
+        video = video_path(record["video_filename"], "video_filename")
     else:
-        need(record, ("conversations", "video"), where)
+        need(record, ("conversations", "video"))
         asked, answered = turns(record["conversations"])
         question, options = split_choices(asked)
         letter = answer_letter(answered, options)
-        video = plain_text(record["video"], "video", where).removeprefix("./")
+        video = video_path(record["video"])
+    return Question(video_name(video), "nextqa", video, question, options, letter)
+
+
+def video_name(video: str) -> str:
+    """A video's name as the published ids have it: its folder and its file without the suffix."""
     path = PurePosixPath(video)
-    return Question(f"{path.parent.name}-{path.stem}", "nextqa", video, question, options, letter)
+    return f"{path.parent.name}-{path.stem}"
 
 
 def turns(conversations: Any) -> tuple[str, str]:
@@ -247,7 +263,7 @@ def turns(conversations: Any) -> tuple[str, str]:
     speakers = [turn.get("from") for turn in conversations] if plain else None
     if speakers != ["human", "gpt"]:
         raise ValueError(f"expected one turn of 'human' and one of 'gpt', found {speakers}")
-    asked, answered = (plain_text(turn.get("value"), "value", f"the turn of {turn['from']}") for turn in conversations)
+    asked, answered = (plain_text(turn.get("value"), f"the value of {turn['from']}") for turn in conversations)
     return asked, answered
 
 

@@ -14,7 +14,7 @@ from vidreason.selection import variance
 
 SELECTION_COLUMNS = ["arm", "seed", "correct", "rollouts", "variance", "questions", "kept"]
 DATA_COLUMNS = ["stage", "data", "arm", "seed", "unit", "reason", "count"]
-NOT_BROKEN = frozenset({"too_long", "duplicate", "over_the_limit"})
+NOT_BROKEN = frozenset({"too_long", "duplicate", "no_gold", "over_the_limit"})
 """Reasons of the filter that say nothing against the video itself."""
 BROKEN_COLUMNS = ["data", "clip", "status", "detail"]
 
