@@ -8,6 +8,7 @@ seed writes the same bytes.
 """
 
 import argparse
+import codecs
 import dataclasses
 import gzip
 import hashlib
@@ -72,7 +73,7 @@ TOO_LONG = {3: 33.0, 8: 40.0}
 ASKED_TWICE = (1, 4, 7, 10)
 """NextQA's videos with two questions; in the older commit all have two."""
 REPEATED = 2
-"""NextQA's record that the last one repeats."""
+"""NextQA's record that the one before the last repeats; the last has an answer whose words are none of the options."""
 COLDSTART_FROM = 100
 """Number of the first cold-start video: those of NextQA lie in the same archive and must keep names of their own."""
 CHUNKS = 3
@@ -117,6 +118,14 @@ OUTSIDE = (1, 3)
 """Needle records whose answer is none of the candidates."""
 REPEATING = {"1_plotQA": False, "4_count": True}
 """File of MLVU whose first record has a candidate twice -> whether that is the answer."""
+EMPTY_CANDIDATE = {"1_plotQA": False, "3_ego": True}
+"""File of MLVU whose last record has an empty candidate -> whether that is the answer."""
+EMPTY_RECORD = "7_topic_reasoning"
+"""File of MLVU whose last record has no question, no words in its candidates and no answer."""
+ONE_CANDIDATE = "counterfactual_inference"
+"""Task of MVBench whose first record has no candidate but the answer."""
+MARKED = "action_antonym"
+"""Task of MVBench whose file begins with a byte-order mark."""
 OPEN_ONLY = 2
 """Videos of MMVU that only open-ended questions ask about: the last ones."""
 
@@ -209,9 +218,9 @@ class _Writer:
         write_nextqa(work, items, self.seed, broken=("zero_byte",), size=SIZE)
         name = f"{BUCKET}/{BUCKET}_mc_qa_processed.json"
         records = read_json(work / name)
-        records.append(records[REPEATED])
+        records += [records[REPEATED], _without_gold(records[REPEATED])]
         older = self._nextqa_records(drawn)
-        older.append(older[REPEATED])
+        older += [older[REPEATED], _without_gold(older[REPEATED])]
 
         folder = self.repo("dataset", LLAVA)
         write_json(folder / name, records)
@@ -237,12 +246,13 @@ class _Writer:
         junk = {f"__MACOSX/{path}": _JUNK for path in ("._NextQA", video.with_name(f"._{video.name}").as_posix())}
         write_zip(folder / "NextQA.zip", work, ("NextQA",), junk)
 
-        asked = Counter(record["video"] for record in records[:-1])
+        asked = Counter(record["video"] for record in records[:-2])
         return {
             "nextqa": {
                 "records": len(records),
-                "questions": len(records) - 1,
+                "questions": len(records) - 2,
                 "repeated": 1,
+                "without_gold": 1,
                 "videos": len(items),
                 "empty_files": 1,
                 "too_long": len(TOO_LONG),
@@ -311,8 +321,15 @@ class _Writer:
             elsewhere.parent.mkdir(parents=True, exist_ok=True)
             (work / "video" / clip).rename(elsewhere)
 
+        lone = work / "json" / f"{ONE_CANDIDATE}.json"
+        records = read_json(lone)
+        records[0]["candidates"] = [records[0]["answer"]]
+        write_json(lone, records)
+
         folder = self.repo("dataset", MVBENCH, gated=True)
         shutil.copytree(work / "json", folder / "json")
+        marked = folder / "json" / f"{MARKED}.json"
+        marked.write_bytes(codecs.BOM_UTF8 + marked.read_bytes())
         for name in MVBENCH_ARCHIVES:
             write_zip(folder / "video" / f"{name}.zip", work / "video", (name,))
         (folder / "video" / "MVBench_videos_ntu.txt").write_text("".join(f"{name}\n" for name in ntu))
@@ -324,6 +341,7 @@ class _Writer:
             "videos": len(items),
             "missing": len(ntu),
             "replaced": len(REPLACED_TASKS),
+            "one_option": 1,
             "tasks": {task: tasks[task] for task in mvbench.TASKS},
         }
 
@@ -383,6 +401,16 @@ class _Writer:
             wrong = [place for place, text in enumerate(candidates) if text != answer]
             candidates[wrong[-1]] = answer if of_the_answer else candidates[wrong[0]]
             write_json(annotations / f"{name}.json", records)
+        for name, of_the_answer in EMPTY_CANDIDATE.items():
+            records = read_json(annotations / f"{name}.json")
+            candidates, answer = records[-1]["candidates"], records[-1]["answer"]
+            place = next(place for place, text in enumerate(candidates) if (text == answer) == of_the_answer)
+            candidates[place] = ""
+            records[-1]["answer"] = "" if of_the_answer else answer
+            write_json(annotations / f"{name}.json", records)
+        records = read_json(annotations / f"{EMPTY_RECORD}.json")
+        records[-1] |= {"question": "", "candidates": [""] * 4, "answer": ""}
+        write_json(annotations / f"{EMPTY_RECORD}.json", records)
         plots = read_json(annotations / "1_plotQA.json")
         lent = work / mlvu.FOLDER / "video" / "1_plotQA" / plots[0]["video"]
         for name, kind in (("8_sub_scene", "subPlot"), ("9_summary", "summary")):
@@ -399,6 +427,8 @@ class _Writer:
             "videos": len(items),
             "no_option": len(OUTSIDE),
             "duplicate_candidates": len(REPEATING),
+            "empty_candidates": len(EMPTY_CANDIDATE),
+            "empty_records": 1,
             "tasks": wanted,
         }
 
@@ -637,6 +667,12 @@ def _open_ended(record: Mapping[str, Any], item: WorldItem) -> dict[str, Any]:
     return {**record, "conversations": [{"from": speaker, "value": text} for speaker, text in turns]}
 
 
+def _without_gold(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with an answer whose words are none of the options."""
+    asked, told = record["conversations"]
+    return {**record, "conversations": [asked, {**told, "value": f"{told['value'][0]}. something else"}]}
+
+
 def _problem(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
     """A conversation as upstream's training data words it."""
     asked, told = (turn["value"] for turn in record["conversations"])
@@ -646,7 +682,7 @@ def _problem(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
         "problem": "\n".join([lines[0], "Options:", *lines[1:-1]]),
         "data_type": "video",
         "problem_type": "multiple choice",
-        "solution": f"<answer>{told[0]}</answer>",
+        "solution": f"<answer>{told[0] if told in lines else told}</answer>",
         "video_filename": f"./{record['video']}",
     }
 

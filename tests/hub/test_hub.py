@@ -1,5 +1,6 @@
 """The miniature hub answers huggingface-hub as the real one does, and its replicas are what the readers expect."""
 
+import codecs
 import collections
 import json
 import os
@@ -486,11 +487,12 @@ def test_archives_hold_as_many_files_as_was_counted(replicas, counts):
 
 def test_nextqa_is_the_same_in_its_two_forms(unpacked, counts):
     told = counts["nextqa"]
-    one, repeated = nextqa.read(unpacked / "nextqa")
+    one, set_aside = nextqa.read(unpacked / "nextqa")
     other, again = nextqa.read(unpacked / "coldstart", TABLE)
     assert one == other
-    assert repeated == again
-    assert (len(one), len(repeated)) == (told["questions"], told["repeated"]) == (16, 1)
+    assert set_aside == again
+    assert [reason for _, reason in set_aside] == [nextqa.DUPLICATE, nextqa.NO_GOLD]
+    assert (len(one), len(set_aside)) == (told["questions"], told["repeated"] + told["without_gold"]) == (16, 2)
     clips = {video: probe(unpacked / "nextqa" / video) for video in {question.video for question in one}}
     assert len(clips) == told["videos"]
     assert collections.Counter(clip.status for clip in clips.values()) == {OK: 11, "empty_file": told["empty_files"]}
@@ -505,7 +507,7 @@ def test_nextqa_is_filtered_as_was_counted(unpacked, counts, tmp_path, form):
     told = counts["nextqa"]
     assert kept.asked == told["records"]
     assert kept.train + kept.validation == told["usable_questions"]
-    assert set(kept.dropped) == {"empty_file", "too_long", "duplicate"}
+    assert set(kept.dropped) == {"empty_file", "too_long", "duplicate", "no_gold"}
     assert kept.train > kept.validation > 0
 
 
@@ -513,8 +515,8 @@ def test_traps_of_nextqa(unpacked, replicas, counts):
     with pytest.raises(ValueError, match=r"no line begins with 'A\. '"):
         nextqa.read(unpacked / "nextqa", "0_30_s_nextqa_oe_qa_processed.json")
     older = replicas / "commits" / made.commit_of(made.LLAVA, made.OLDER)
-    questions, repeated = nextqa.read(older)
-    assert len(questions) + len(repeated) == counts["nextqa"]["older_records"] > counts["nextqa"]["records"]
+    questions, set_aside = nextqa.read(older)
+    assert len(questions) + len(set_aside) == counts["nextqa"]["older_records"] > counts["nextqa"]["records"]
 
 
 def test_the_cold_start_is_read(unpacked, counts):
@@ -544,6 +546,9 @@ def test_benchmarks_are_read_and_their_clips_decoded(unpacked, counts, name):
 def test_mvbench_has_all_tasks_replaced_clips_and_missing_ones(unpacked, counts):
     questions = read_questions("mvbench", unpacked / "mvbench")
     assert tuple(counts["mvbench"]["tasks"]) == tuple(mvbench.TASKS)
+    lone = [question for question in questions if len(question.options) == 1]
+    assert [(question.task, question.answer) for question in lone] == [(made.ONE_CANDIDATE, "A")]
+    assert (unpacked / f"mvbench/json/{made.MARKED}.json").read_bytes().startswith(codecs.BOM_UTF8)
     replaced = [question for question in questions if question.video.startswith("video/data0613/")]
     assert len(replaced) == counts["mvbench"]["replaced"]
     assert {question.task for question in replaced} == set(made.REPLACED_TASKS)
@@ -568,7 +573,15 @@ def test_mlvu_has_the_published_defects(unpacked, counts):
     outside = [question for question in questions if question.answer == NO_OPTION]
     assert [question.task for question in outside] == ["needle"] * counts["mlvu"]["no_option"]
     assert {len(question.options) for question in questions} == {4}
-    twice = [question for question in questions if len(set(question.options)) < 4]
+    empty = [question for question in questions if not question.question]
+    assert [(question.task, question.options, question.answer) for question in empty] == [
+        ("topic_reasoning", ("", "", "", ""), "D")
+    ]
+    holed = [question for question in questions if question.question and "" in question.options]
+    assert [question.task for question in holed] == ["plotQA", "ego"]
+    assert [question.options["ABCD".index(question.answer)] == "" for question in holed] == [False, True]
+    assert counts["mlvu"]["empty_candidates"] == 2
+    twice = [question for question in questions if question.question and len(set(question.options)) < 4]
     assert len(twice) == counts["mlvu"]["duplicate_candidates"]
     golds = [question.options.count(question.options["ABCD".index(question.answer)]) for question in twice]
     assert golds == [1, 2]

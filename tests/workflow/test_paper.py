@@ -183,15 +183,32 @@ def test_every_task_of_every_benchmark_is_there(paper: tuple[HubWorkplace, Told]
     assert [row["reasons"] for row in missing if row["task"] == "fine_grained_pose"] == ["missing 2"]
 
 
+def test_published_defects_are_asked_and_counted(paper: tuple[HubWorkplace, Told]) -> None:
+    """One candidate alone, and a record that is empty throughout: rows like any other, to the last table."""
+    place, _ = paper
+    lone = [row for row in questions(place, "mvbench") if len(row["options"]) == 1]
+    assert [(row["id"], row["answer"]) for row in lone] == [("counterfactual_inference-0", "A")]
+    empty = [row for row in questions(place, "mlvu") if not row["question"]]
+    assert [(row["id"], row["options"], row["answer"]) for row in empty] == [("topic_reasoning-1", [""] * 4, "D")]
+    for arm in ("base", "r1"):
+        for benchmark, name, options in (("mvbench", lone[0]["id"], 1), ("mlvu", empty[0]["id"], 4)):
+            file = place.root / f"results/paper/score/{arm}/seed0/{benchmark}.judged.jsonl"
+            (row,) = [row for row in map(json.loads, file.read_text().splitlines()) if row["question"] == name]
+            assert (row["status"], row["options"]) == ("ok", options)
+    told = (place.root / "logs/paper/read_questions/mlvu.log").read_text()
+    assert "mlvu: 16 questions; 1 without a text, 3 with an empty option" in told
+
+
 def test_what_the_filter_dropped_is_counted(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
     data = rows(place.root / "results/paper/tables/data.csv")
     lost = {row["reason"]: int(row["count"]) for row in data if (row["stage"], row["unit"]) == ("filter", "question")}
     assert lost["duplicate"] == 1
+    assert lost["no_gold"] == 1
     assert lost["empty_file"] >= 1
     assert lost["too_long"] >= 2
     kept = sum(len(questions(place, name)) for name in ("nextqa", "validation"))
-    assert kept + sum(lost.values()) == 17
+    assert kept + sum(lost.values()) == 18
 
 
 def questions(place: Workplace, name: str, run: str = "paper") -> list[dict[str, Any]]:
