@@ -15,13 +15,16 @@ export GOMP_SPINCOUNT ?= 1000
 # Where this is set, every start compiles all that it imports: ten seconds a job.
 unexport PYTHONDONTWRITEBYTECODE
 
-RUN := $(if $(SEED),demo-seed$(SEED),demo)
-OVERRIDE := $(if $(SEED),--config run=$(RUN) seed=$(SEED) seeds="[$(SEED)]")
+# Another seed has a base model of its own; BASE=scratch pre-trains that of seed 0 too.
+BASE ?=
+SCRATCH := $(if $(SEED)$(filter scratch,$(BASE)),config/scratch.yaml)
+RUN := demo$(if $(SEED),-seed$(SEED),$(if $(SCRATCH),-scratch))
+OVERRIDE := $(if $(SCRATCH),--config run=$(RUN) $(if $(SEED),seed=$(SEED) seeds="[$(SEED)]"))
 
 CONFIG ?=
 BENCH ?=
 
-.PHONY: help setup check_seed demo plan seeds test test-all bench golden lint format graph lock clean
+.PHONY: help setup check_demo demo plan seeds test test-all bench golden lint format graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -36,12 +39,15 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	touch $@
 
 # Before anything is installed or made: SEED also names the folder of the run.
-check_seed: export SEED := $(SEED)
-check_seed:
+check_demo: export SEED := $(SEED)
+check_demo: export BASE := $(BASE)
+check_demo:
 	@[[ -z "$$SEED" || "$$SEED" =~ ^(0|[1-9][0-9]{0,17})$$ ]] || { echo "SEED=$$SEED is not allowed; allowed: a whole number of at most 18 digits without zeros in front, such as SEED=7" >&2; exit 1; }
+	@[[ -z "$$BASE" || "$$BASE" = scratch ]] || { echo "BASE=$$BASE is not allowed; allowed: BASE=scratch, which pre-trains the base model" >&2; exit 1; }
 
-demo: check_seed setup  ## Videos to results table on two CPU cores (SEED=7: all of it from another seed)
-	@workflow/launch.sh --cores $(CORES) --configfile config/demo.yaml $(OVERRIDE)
+demo: check_demo setup  ## Videos to results table on two CPU cores (SEED=7: all of it from another seed; BASE=scratch: pre-train the base too)
+	@workflow/launch.sh --cores $(CORES) --configfile config/demo.yaml $(SCRATCH) $(OVERRIDE) 2>&1 \
+		| $(VENV)/bin/python workflow/progress.py logs/$(RUN)/snakemake.log
 	@cat results/$(RUN)/tables/main.md
 	@echo "Report: results/$(RUN)/report/index.html"
 
@@ -49,10 +55,10 @@ plan: setup  ## What the paper's run will download and cost (CONFIG="mine.yaml .
 	@$(VENV)/bin/snakemake plan --cores 1 --quiet progress rules host reason $(if $(CONFIG),--configfile $(CONFIG))
 
 seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
-	$(MAKE) demo
+	$(MAKE) demo BASE=scratch
 	$(MAKE) demo SEED=1
 	$(MAKE) demo SEED=2
-	$(VENV)/bin/python docs/show_seeds.py results/demo results/demo-seed1 results/demo-seed2
+	$(VENV)/bin/python docs/show_seeds.py results/demo-scratch results/demo-seed1 results/demo-seed2
 
 # One process more than cores: SLURM's tests wait most of the time.
 test: setup  ## Unit, golden and workflow tests, on CORES + 1 processes

@@ -1,35 +1,53 @@
-"""Where a completion says its answer: the strict reading of an option's letter."""
+"""Where a completion says its answer: the strict reading of an option's letter, and blocks between tags.
+
+Every function takes time in proportion to the length of the text, whatever the text is.
+"""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
-TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
-"""An answer block that holds no further opening tag."""
+OPENING, CLOSING = "<answer>", "</answer>"
 
-LETTER = re.compile(
-    r"""
-    [\s*_"'`]*                          # emphasis or quotes
-    (?:\(\s*(?P<round>[A-Z])\s*\)       # (B)
-      |\[\s*(?P<square>[A-Z])\s*\]      # [B]
-      |(?P<bare>[A-Z])(?=[\s*_"'`]*(?:$|[.:,;)]))  # B, or B followed by a full stop, colon, comma, bracket
+_OPEN = r"""(?:[*_"'`“‘«„$(\[{]|\\[(\[]|\\[a-z]++\s*+\{)"""
+_CLOSE = r"""(?:[*_"'`”’»$)\]}]|\\[)\]])"""
+_MARK = r"[.:,;!?。、]"
+_WRAPPING = re.compile(rf"(?:\s|{_OPEN})*+", re.ASCII)
+"""White space, brackets, quotes, emphasis and LaTeX commands (`boxed`) before a letter."""
+_ENCLOSED = re.compile(
+    rf"([A-Z])\s*+{_CLOSE}(?:{_CLOSE}|{_MARK})*+(?:(?<=[)\]}}])|(?![A-Z0-9-]))", re.IGNORECASE | re.ASCII
+)
+"""After an opening one: a letter and its closing bracket, quote or emphasis."""
+_SET_OFF = re.compile(
+    rf"""
+    ([A-Z])(?:(?![)\]}}]){_CLOSE})*+
+    (?: \s*\Z                                                       # nothing follows,
+      | [^\S\n]*\n                                                  # at least not on this line
+      | [^\S\n]*{_MARK}(?:{_MARK}|{_CLOSE})*+(?=\s|\Z|[\u3000-\U0010FFFF])  # `B.`; East Asian text needs no blank
+      | [^\S\n]*[)\]}}](?:{_MARK}|{_CLOSE})*+                       # `B)`
+      | [^\S\n]+[-‐‑–—−](?=\s)                                      # `B - he runs`
     )
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+_JOINED = re.compile(r"(?:[\s,;/&+|‐‑–—−-]|(?:and|or|nor)\b)*+", re.IGNORECASE | re.ASCII)
+_GOES_ON = re.compile(r"([A-Z])\s*(?:[,;/&+|]|(?:and|or|nor|are)\b)", re.IGNORECASE | re.ASCII)
+"""A letter in the middle of a list: `B, C`, `B and C`."""
 
 
 def strict(completion: str, choices: Sequence[str]) -> str | None:
-    r"""The letter that the last answer block begins with.
+    r"""The option's letter that the last answer block begins with, if it stands alone.
 
-    A letter counts if it stands alone, in brackets, or before a full stop, colon or comma: `B`, `(b)`, `B. he runs`.
-    A word that happens to begin with an option's letter does not.
+    A letter stands alone if it is enclosed (`(B)`, `**B**`, `\boxed{B}`), or if its line ends after it, or a mark and
+    white space follow (`B. he runs`, `B - he runs`). It does not count if another option's letter that stands alone
+    comes next: that is a list. `docs/answers.md` has the rule as a table.
 
     Args:
         completion: Raw text of the model.
         choices: Letters of the options.
 
     Returns:
-        One of `choices`, or None if there is no complete answer block or no letter of an option in it.
+        One of `choices`, or None if there is no complete answer block or no letter of an option at its beginning.
 
     Differs from the source: upstream takes the first block, and its first character whatever follows; its own parser is
         `vidreason.evaluation.parse.upstream`.
@@ -40,11 +58,91 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
         >>> strict("<answer>a dog</answer>", "ABCD") is None
         True
     """
-    blocks = TAGGED.findall(completion)
-    if not blocks:
+    block = last_block(completion)
+    if block is None:
         return None
-    found = LETTER.match(blocks[-1])
+    # Full-width and other forms of a letter become the letter; what has no width goes.
+    text = unicodedata.normalize("NFKC", block)
+    text = "\n".join("".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip().splitlines())
+    found = _alone(text, 0)
     if found is None:
         return None
-    letter = next(part for part in found.groups() if part is not None).upper()
-    return letter if letter in choices else None
+    letter = found[1]
+    place = _end(_JOINED.match(text, found.end()))
+    following = _alone(text, place) or _GOES_ON.match(text, _end(_WRAPPING.match(text, place)))
+    if following is not None:
+        other = following[1]
+        if other != letter and other.isupper() == letter.isupper() and other.upper() in choices:
+            return None
+    return letter.upper() if letter.upper() in choices else None
+
+
+def _alone(text: str, place: int) -> re.Match[str] | None:
+    """The letter that stands alone at a place of a text, as group 1."""
+    start = _end(_WRAPPING.match(text, place))
+    enclosed = _ENCLOSED.match(text, start) if text[place:start].strip() else None
+    return enclosed or _SET_OFF.match(text, start)
+
+
+def _end(found: re.Match[str] | None) -> int:
+    """Where a match that may be empty ends."""
+    return found.end() if found else 0
+
+
+def between(text: str, opening: str, closing: str) -> str | None:
+    """Text between the first opening tag and the first closing tag after it, stripped; None without such a pair.
+
+    Example:
+        >>> between("<a> x </a>", "<a>", "</a>")
+        'x'
+    """
+    start = text.find(opening)
+    end = text.find(closing, start + len(opening)) if start >= 0 else -1
+    return text[start + len(opening) : end].strip() if end >= 0 else None
+
+
+def last_block(text: str) -> str | None:
+    """Content of the last complete answer block, without an opening tag in it; None if there is none.
+
+    Example:
+        >>> last_block("<answer>A</answer> no, <answer>B</answer> <answer>C")
+        'B'
+    """
+    start = text.rfind(OPENING, 0, max(0, text.rfind(CLOSING)))
+    return None if start < 0 else text[start + len(OPENING) : text.find(CLOSING, start)]
+
+
+def first_line_block(text: str, breaks_around: bool) -> str | None:
+    r"""Content of the first answer block that holds no line break, stripped; None if there is none.
+
+    Args:
+        text: Raw text of the model.
+        breaks_around: Whether line breaks between the tags and the content are allowed.
+
+    Returns:
+        The first group, stripped, of `<answer>(.*?)</answer>`, or with `breaks_around` of `<answer>\s*(.*?)\s*</answer>`.
+
+    Source: tinyllava/train/train.py and tinyllava/eval/eval_mvbench.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
+    Differs from the source: those patterns take time in the square or cube of the text's length.
+
+    Example:
+        >>> first_line_block("<answer>a dog\nruns</answer> <answer>\nB</answer>", True)
+        'B'
+    """
+    start = text.find(OPENING)
+    while start >= 0:
+        end = text.find(CLOSING, start)
+        if end < 0:
+            return None
+        inside = text[start + len(OPENING) : end]
+        # The content has to begin after the last line break in it.
+        first = (inside.rstrip() if breaks_around else inside).rfind("\n") + 1
+        if breaks_around:
+            first = len(inside[:first].rstrip())
+        if first == 0:
+            return inside.strip()
+        inner = inside.find(OPENING, max(0, first - len(OPENING)))
+        if inner >= 0:
+            return inside[inner + len(OPENING) :].strip()
+        start = text.find(OPENING, end)
+    return None

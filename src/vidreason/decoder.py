@@ -19,6 +19,9 @@ from vidreason.model import TinyLlavaVideo, at_once
 GRAIN = 256
 """Positions are rounded up to a multiple of this on a CUDA device, and rows to powers of two."""
 
+RECORDS = "cuda"
+"""Type of the devices on which steps are recorded."""
+
 
 class Decoder:
     """Rows of rollouts and where each of them stands."""
@@ -172,11 +175,12 @@ def decoder_for(model: TinyLlavaVideo, rows: int, positions: int) -> Decoder:
         rows: Rows, N.
         positions: Positions of a row, prompt and completion together.
     """
-    if model.device.type != "cuda":
+    device = model.device.type
+    if device != RECORDS:
         return Decoder(model, rows, positions, recorded=False)
     # Weights that DeepSpeed deals out (ZeRO-3) stand elsewhere every time they are gathered, and so do the copies in half
     # precision that autocast makes of float32 matrices.
-    cast = torch.is_autocast_enabled("cuda") and next(model.head.parameters()).dtype == torch.float32
+    cast = torch.is_autocast_enabled(device) and next(model.head.parameters()).dtype == torch.float32
     recorded = not cast and not any(hasattr(parameter, "ds_id") for parameter in model.parameters())
     if not recorded:
         return Decoder(model, rows, positions, recorded=False)

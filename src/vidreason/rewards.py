@@ -24,7 +24,6 @@ PROTOCOLS = ("upstream", "paper")
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 FORM = re.compile(r"<think>(.*?)</think>\s*<answer>.*?</answer>", re.DOTALL)
-ANSWER_ONE_LINE = re.compile(r"<answer>(.*?)</answer>")
 UNFORMATTED = -2.0
 """Reward of a completion that breaks the format (and, in the upstream protocol, is wrong too)."""
 
@@ -105,10 +104,10 @@ def think_text(completion: str) -> str | None:
         >>> think_text("<think> it falls </think>\n<answer>B</answer>")
         'it falls'
     """
-    found = FORM.fullmatch(completion)
-    if found is None or any(completion.count(tag) != 1 for tag in TAGS):
+    if any(completion.count(tag) != 1 for tag in TAGS):
         return None
-    return found.group(1).strip()
+    found = FORM.fullmatch(completion)
+    return None if found is None else found.group(1).strip()
 
 
 def format_reward(completion: str, rules: RewardRules) -> float:
@@ -169,14 +168,12 @@ def reward(completion: str, solution: str, rules: RewardRules) -> Reward:
 
 def _tagged_correct(completion: str, solution: str) -> bool:
     """Compare the letter, or failing a letter in the solution the text, of the last answer block."""
-    wanted = answers.TAGGED.findall(solution)
-    gold = (wanted[-1] if wanted else solution).strip()
+    block = answers.last_block(solution)
+    gold = (solution if block is None else block).strip()
     if len(gold) == 1 and gold in LETTERS:
         return answers.strict(completion, LETTERS) == gold
-    given = answers.TAGGED.findall(completion)
-    if not given or not gold:
-        return False
-    return given[-1].strip() == gold or _verified(given[-1].strip(), gold)
+    given = (answers.last_block(completion) or "").strip()
+    return bool(given and gold) and (given == gold or _verified(given, gold))
 
 
 def _anywhere_correct(completion: str, solution: str) -> bool:
@@ -189,8 +186,8 @@ def _anywhere_correct(completion: str, solution: str) -> bool:
 
 def _one_line(text: str) -> str:
     """Content of the first answer block on one line, or the whole text, stripped."""
-    found = ANSWER_ONE_LINE.search(text)
-    return (found.group(1) if found else text).strip()
+    block = answers.first_line_block(text, breaks_around=False)
+    return text.strip() if block is None else block
 
 
 def _verified(completion: str, solution: str) -> bool:

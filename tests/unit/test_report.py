@@ -3,6 +3,7 @@
 import re
 import sys
 import types
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.scored_run import write_clips, write_run, write_selection
+from tests.unit.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
 from vidreason.evaluation.figures import make_figures
 from vidreason.evaluation.page import from_markdown, plain_caption
 from vidreason.evaluation.report import make_report
@@ -112,6 +113,37 @@ def test_page_holds_everything(inputs: dict[str, Any]) -> None:
     assert text.count('class="card"') == 4, "two questions of each of two benchmarks"
     assert "kite &amp; string" in text
     assert "so the answer is &lt;b&gt;it&lt;/b&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("completion", "settings", "cell"),
+    [
+        ("<answer>The first is (B)</answer>", {}, "none"),
+        ("<answer>C++, then (B)</answer>", {"parser": "upstream"}, "C"),
+        ("<answer>C++, then (B)</answer>", {"parser": "strict"}, "none"),
+        ("<answer>(D) he runs</answer>", {"unparsed": "random"}, "D"),
+        ("no letter at all", {"parser": "upstream", "unparsed": "random"}, "[ABCD] \\(drawn at random\\)"),
+    ],
+)
+def test_the_letter_that_decided_is_shown(inputs: dict[str, Any], completion, settings, cell) -> None:
+    """Whatever the run's parser and its rule for unparsable answers are, the cell explains the verdict beside it."""
+    root = Path(inputs["out"]).parents[1]
+    inputs["scores"], inputs["judged"] = [], []
+    for arm in ("base", "r1"):
+        for benchmark in inputs["benchmarks"]:
+            answers = [replace(one, completion=completion) for one in predictions_of(arm, benchmark)]
+            one, two = score_one(root, arm, benchmark, answers, settings=SETTINGS | settings)
+            inputs["scores"].append(one)
+            inputs["judged"].append(two)
+    text = written(inputs)
+    read = re.findall(r"<td>([^<]*)</td><td><span class=\"(right|wrong)\">", text)
+    assert len(read) == 8
+    assert all(re.fullmatch(cell, letter) for letter, _ in read), read
+    rights = re.findall(r"Right is (\w)", text)
+    assert [verdict for _, verdict in read] == [
+        "right" if letter[0] == right else "wrong"
+        for (letter, _), right in zip(read, (right for right in rights for _ in range(2)), strict=True)
+    ]
 
 
 def test_broken_videos_are_named_with_their_reason(inputs: dict[str, Any]) -> None:

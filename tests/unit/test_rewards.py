@@ -41,6 +41,9 @@ def test_formula_of_the_paper():
         ("<think>a</think><answer>B. he</answer>", "<answer>B</answer>", 1, 1),
         ("<think>a</think><answer>$\\frac{1}{2}$</answer>", "<answer>$0.5$</answer>", 1, 1),
         ("<think>a</think><answer>stood up</answer>", "<answer>stood up</answer>", 1, 1),
+        ("<think>a</think><answer>B, C and E</answer>", "<answer>B</answer>", 1, 0),  # a list is no answer
+        ("<think>a</think><answer>B.A., a degree</answer>", "<answer>B</answer>", 1, 0),  # nor is an abbreviation
+        ("<think>a</think><answer>B\nas it falls</answer>", "<answer>B</answer>", 0, 1),
         ("<think>a</think><answer></answer>", "<answer>B</answer>", 0, 0),
         ("", "", 0, 0),
     ],

@@ -3,7 +3,7 @@
 Entry point (keyword-only): `make_figures(scores=, controls=, histograms=, grpo=, sft=, arms=, benchmarks=, keep_min=,
 keep_max=, out=)`, where `out` maps names of `FIGURES` to paths ending in `.png` or `.svg`; only those are drawn.
 
-Colours are Okabe and Ito's, told apart with any colour vision; arms also differ by hatch or marker.
+Colours are Okabe and Ito's, told apart with any colour vision. Legends stand below the panels, where they cover nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,6 @@ from vidreason.files import read_json, read_json_lines, write_aside
 
 FIGURES = ("accuracy", "selection", "grpo", "sft", "temporal")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-HATCHES = ("", "//", "..", "xx", "\\\\", "--", "oo", "++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -35,7 +34,6 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.3,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "hatch.linewidth": 0.5,
     "svg.hashsalt": "vidreason",  # Otherwise the ids in an SVG are random.
     "svg.fonttype": "none",
 }
@@ -143,8 +141,8 @@ def draw_accuracy(
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, 100)
     axes.grid(False, axis="x")
-    figure.legend(loc="outside lower center", ncols=min(max(len(series), 1) + 1, 5))
     figure.set_layout_engine("constrained")
+    _legend(figure)
     return figure
 
 
@@ -161,8 +159,6 @@ def _bars(
         width * 0.92,
         yerr=[below, above],
         color=COLOURS[number % len(COLOURS)],
-        hatch=HATCHES[number % len(HATCHES)],
-        edgecolor="white",
         error_kw={"lw": 1, "ecolor": "#333333", "capsize": 2},
         label=label,
     )
@@ -201,15 +197,13 @@ def draw_selection(histograms: Sequence[str | Path], keep_min: int, keep_max: in
             0.8,
             kept,
             color="#999999",
-            hatch="//",
-            edgecolor="white",
             label="dropped",
         )
         axes.set_xticks(places)
         axes.set_xlabel(f"right answers out of {size}")
         axes.set_title(f"{arm}, seed {seed}: {sum(kept)} of {sum(questions)} kept", fontsize=9)
     panels[0].set_ylabel("questions")
-    panels[0].legend()
+    _legend(figure)
     return figure
 
 
@@ -228,8 +222,7 @@ def draw_grpo(metrics: Sequence[str | Path]) -> Figure:
         axes.set_ylabel(label)
     for axes in figure.axes[3:]:
         axes.set_xlabel("step")
-    figure.axes[0].legend(fontsize=7)
-    figure.axes[1].legend(fontsize=7)
+    _legend(figure)
     return figure
 
 
@@ -326,8 +319,7 @@ def draw_temporal(controls: str | Path | None, arms: Mapping[str, Mapping[str, A
         _views(axes, members)
         axes.set_title(f"{known[family].label}, seed {seed}", fontsize=9)
     figure.axes[0].set_ylabel("accuracy (%)")
-    shown = {text: bar for axes in figure.axes for bar, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.axes[0].legend(shown.values(), shown.keys(), fontsize=8)
+    _legend(figure)
     return figure
 
 
@@ -352,6 +344,12 @@ def _views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
     axes.set_xticks(range(len(kinds)), list(kinds.values()))
     axes.set_xlabel("questions that ...")
     axes.set_ylim(0, 100)
+
+
+def _legend(figure: Figure) -> None:
+    """One legend below all panels, every label once."""
+    shown = {text: mark for axes in figure.axes for mark, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(len(shown), 5) or 1)
 
 
 def _nothing(figure: Figure, words: str) -> Figure:

@@ -68,6 +68,10 @@ class Judged:
         """Whether the model was shown the clip: it has frames, and the prompt fits into the context."""
         return self.status == OK
 
+    def letter(self, parser: str) -> str | None:
+        """What a parser (`strict` or `upstream`) read; None for nothing."""
+        return self.parsed_strict if parser == "strict" else self.parsed_upstream
+
     @property
     def chance(self) -> float:
         """Probability that a blind guess is right: 1/options, 0 if no option is right."""

@@ -1,15 +1,11 @@
 """From a completion to an option's letter: a strict parser and upstream's, side by side."""
 
-import re
 from collections.abc import Sequence
 from random import Random
 
-from vidreason.answers import strict
+from vidreason.answers import first_line_block, strict
 
 __all__ = ["strict", "upstream", "upstream_guesses"]
-
-UPSTREAM_TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>")
-"""Upstream's pattern: the first block, and no line break within the answer."""
 
 
 def upstream(completion: str, choices: Sequence[str], rng: Random | None = None) -> str | None:
@@ -42,19 +38,13 @@ def upstream(completion: str, choices: Sequence[str], rng: Random | None = None)
 
 def upstream_guesses(completion: str, choices: Sequence[str]) -> bool:
     """Whether upstream would draw a random letter: it finds none, and the answer block is not there or not empty."""
-    answer = _upstream_answer(completion)
+    answer = first_line_block(completion, breaks_around=True)
     return answer != "" and _upstream_letter(completion, choices) is None
-
-
-def _upstream_answer(completion: str) -> str | None:
-    """Content of upstream's answer block; None if there is no block."""
-    found = UPSTREAM_TAGGED.search(completion)
-    return None if found is None else found.group(1).strip()
 
 
 def _upstream_letter(completion: str, choices: Sequence[str]) -> str | None:
     """The letter upstream reads without guessing."""
-    answer = _upstream_answer(completion)
+    answer = first_line_block(completion, breaks_around=True)
     if not answer:
         return None
     if any(answer[0] in (choice, choice.lower()) for choice in choices):

@@ -160,17 +160,18 @@ def _examples(runs: Runs, questions: Sequence[str | Path], frames: Sequence[str 
             for arm in runs.arms
         }
         names = sorted(next(iter(answers.values())))
+        parser = runs.by_key[runs.arms[0].name, runs.seeds[0], benchmark].score["settings"]["parser"]
         for name in sorted(draw.sample(names, min(count, len(names)))):
             question = asked.get((benchmark, name))
             if question is None:
                 raise ValueError(
                     f"report: question {name!r} of {benchmark} was judged but is in none of the question files"
                 )
-            cards.append(_card(question, [(arm.label, answers[arm.name][name]) for arm in runs.arms], store))
+            cards.append(_card(question, [(arm.label, answers[arm.name][name]) for arm in runs.arms], parser, store))
     return "\n".join(cards)
 
 
-def _card(question: Question, answers: Sequence[tuple[str, Judged]], store: "FrameStore | None") -> str:
+def _card(question: Question, answers: Sequence[tuple[str, Judged]], parser: str, store: "FrameStore | None") -> str:
     """One question, its frames, and what each arm made of it."""
     options = "".join(
         f"<li{' class=' + chr(34) + 'right' + chr(34) if letter == question.answer else ''}>{letter}. {escape(text)}</li>"
@@ -179,7 +180,7 @@ def _card(question: Question, answers: Sequence[tuple[str, Judged]], store: "Fra
     rows = []
     for label, row in answers:
         verdict = '<span class="right">right</span>' if row.correct else '<span class="wrong">wrong</span>'
-        letter = row.parsed_strict or "none"
+        letter = row.letter(parser) or (f"{row.guess} (drawn at random)" if row.guess else "none")
         truth = "" if row.think_true is None or not row.think else ("true" if row.think_true else "not true")
         words = row.think or row.completion
         shown = words[:LONGEST] + (" ..." if len(words) > LONGEST else "")

@@ -74,8 +74,15 @@ class Run:
 
 def headline(score: Mapping[str, Any]) -> Estimate:
     """The headline accuracy of a `score.json` with its interval."""
-    keys = ("accuracy", "se", "ci_low", "ci_high", "n", "clusters")
-    return Estimate(*(score[key] for key in keys), score.get("trials"))
+    return Estimate(
+        score["accuracy"],
+        score["se"],
+        score["ci_low"],
+        score["ci_high"],
+        score["n"],
+        score["clusters"],
+        score.get("trials"),
+    )
 
 
 @dataclass(frozen=True)

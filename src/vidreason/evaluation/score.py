@@ -10,13 +10,13 @@ question without a prediction is an error.
 """
 
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidreason.answers import between
 from vidreason.evaluation import parse
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.judged import Judged, chance_level, majority_letter
@@ -34,8 +34,6 @@ SETTINGS: dict[str, tuple[str, ...] | str] = {
 
 STYLES = ("option", "reason")
 """Answer styles: the letter alone, or a think block and an answer block."""
-
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 MACRO = frozenset({"mlvu"})
 """Benchmarks whose published number is the unweighted mean over tasks. (Video-MME: total correct / questions.)"""
@@ -232,8 +230,7 @@ def _judge(
 
 def _think_text(completion: str) -> str:
     """Text between the first pair of think tags, stripped, whether or not the rest is well formed; `""` without one."""
-    found = _THINK.search(completion)
-    return found.group(1).strip() if found else ""
+    return between(completion, "<think>", "</think>") or ""
 
 
 def summarise(rows: Sequence[Judged], benchmark: str, parser: str) -> dict[str, Any]:
@@ -252,7 +249,7 @@ def summarise(rows: Sequence[Judged], benchmark: str, parser: str) -> dict[str, 
     known = [row for row in rows if row.think_true is not None]
     micro, macro = accuracy_of(rows), accuracy_of(rows, macro=True)
     letter, majority = majority_letter(rows)
-    letters = {"strict": [row.parsed_strict for row in rows], "upstream": [row.parsed_upstream for row in rows]}
+    letters = {name: [row.letter(name) for row in rows] for name in ("strict", "upstream")}
     read = [parsed for row, parsed in zip(rows, letters[parser], strict=True) if row.has_frames]
     headline = macro if benchmark in MACRO else micro
     return {
@@ -319,10 +316,7 @@ def _parts(rows: Sequence[Judged], key: Callable[[Judged], str], parser: str) ->
             "name": name,
             "n": len(members),
             "with_frames": sum(row.has_frames for row in members),
-            "unparsed": sum(
-                row.has_frames and (row.parsed_strict if parser == "strict" else row.parsed_upstream) is None
-                for row in members
-            ),
+            "unparsed": sum(row.has_frames and row.letter(parser) is None for row in members),
             **_numbers(accuracy_of(members)),
             "chance": _round(chance_level(members)),
         }

@@ -151,7 +151,7 @@ def by_task_table(runs: Runs) -> pd.DataFrame:
         for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1:])):
             answers = groups[key]
             estimate = clustered_mean([float(row.correct) for row in answers], [videos[id(row)] for row in answers])
-            unparsed = sum(row.has_frames and _letter(row, parser) is None for row in answers)
+            unparsed = sum(row.has_frames and row.letter(parser) is None for row in answers)
             numbers = [*_interval(estimate), percent(chance_level(answers)), unparsed, seed]
             rows.append([arm.name, arm.label, *key, len(answers), _covered(answers), *numbers])
     columns = [
@@ -190,11 +190,6 @@ def by_group_table(runs: Runs) -> pd.DataFrame:
 def _covered(answers: Sequence[Judged]) -> str:
     """Share of the questions that had frames."""
     return _share(sum(row.has_frames for row in answers) / len(answers))
-
-
-def _letter(row: Judged, parser: str) -> str | None:
-    """What the run's parser read."""
-    return row.parsed_strict if parser == "strict" else row.parsed_upstream
 
 
 def controls_table(runs: Runs) -> pd.DataFrame:

@@ -1,0 +1,146 @@
+"""Show what snakemake prints as one line of progress: `snakemake ... 2>&1 | python workflow/progress.py LOG`.
+
+Everything goes into LOG as it is. The screen shows how many jobs are done, which ones run, and about how long it will
+take; anything else that snakemake says appears above that line: errors whole, with the logs of failed jobs.
+"""
+
+import os
+import queue
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+SECONDS = {
+    "make_world": 20, "pretrain_base": 200, "filter_nextqa": 8, "import_weights": 6, "extract_frames": 8,
+    "train_sft": 35, "predict": 9, "sample_rollouts": 20, "train_grpo": 100, "score": 2, "make_tables": 4,
+    "make_figures": 5, "report": 6,
+}  # fmt: skip
+"""What a job of a rule takes in the demo on two cores; only the proportions matter. Others take one second."""
+CHATTER = re.compile(
+    r"^(Using (workflow|shell|profile)|Config file|Assuming|Building DAG|Provided|Rules claiming|Conda|Job stats|job  |---|"
+    r"Select jobs|Execute |\[\w{3} \w{3} |(local)?rule \w+:|    \w[\w ]*: |Finished jobid|\d+ of \d+ steps|total  |Complete log|Elapsed time|\w+ +\d+$|$)"
+)
+"""Lines that only say what the line of progress says."""
+COUNT = re.compile(r"^(\w+) +(\d+)$")
+STARTED = re.compile(r"^(?:local)?rule (\w+):$")
+FIELD = re.compile(r"^    (jobid|wildcards): (.*)$")
+FINISHED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)$")
+BROKEN = re.compile(r"^(Error in|\w*(Error|Exception)\b|Traceback|Exiting because)")
+
+
+class Progress:
+    """What has been done, what runs, and what is left."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self.began = time.monotonic()
+        self.planned: dict[str, int] = {}
+        self.finished: dict[str, int] = {}
+        self.running: dict[str, tuple[str, float]] = {}  # job -> its name and when it began
+        self.broken = False
+        self._rule, self._job = "", ""
+
+    def take(self, line: str) -> bool:
+        """Take note of a line of snakemake's; whether it is worth showing."""
+        if found := STARTED.match(line):
+            self._rule, self._job = found[1], ""
+        elif found := FIELD.match(line):
+            self._field(found[1], found[2])
+        elif found := FINISHED.match(line):
+            self.running.pop(found[1], None)
+            self.finished[found[2]] = self.finished.get(found[2], 0) + 1
+        elif (found := COUNT.match(line)) and not self.finished and found[1] not in ("total", "job"):
+            self.planned[found[1]] = int(found[2])
+        self.broken = self.broken or bool(BROKEN.match(line))
+        return self.broken or not CHATTER.match(line)
+
+    def _field(self, key: str, value: str) -> None:
+        """A line of what a job is; its number comes before its wildcards."""
+        if key == "jobid":
+            self._job = value
+            self.running[value] = (self._rule, time.monotonic())
+        elif self._job in self.running:
+            names = [
+                part.split("=", 1)[1]
+                for part in value.split(", ")
+                if part.startswith(("arm=", "benchmark=", "dataset="))
+            ]
+            self.running[self._job] = (" ".join([self._rule, *names]), self.running[self._job][1])
+
+    def text(self, width: int) -> str:
+        """The line of progress, at most so many letters; empty before anything is planned."""
+        jobs, done = sum(self.planned.values()), sum(self.finished.values())
+        if not jobs:
+            return ""
+        elapsed, share = time.monotonic() - self.began, self.share()
+        left = f", about {_duration(elapsed / share - elapsed)} left" if share > 0.05 and done < jobs else ""
+        now = f": {', '.join(name for name, _ in self.running.values())}" if self.running else ""
+        filled = round(20 * share)
+        return f"[{'#' * filled}{'.' * (20 - filled)}] {done} of {jobs} jobs{left}{now}"[:width]
+
+    def share(self) -> float:
+        """Share of the work that is done, by what jobs usually take."""
+        total = sum(count * _seconds(rule) for rule, count in self.planned.items())
+        done = sum(count * _seconds(rule) for rule, count in self.finished.items())
+        now = time.monotonic()
+        parts = sum(min(0.9 * _seconds(name.split()[0]), now - began) for name, began in self.running.values())
+        return min(1.0, (done + parts) / total) if total else 0.0
+
+
+def _seconds(rule: str) -> float:
+    return SECONDS.get(rule, 1)
+
+
+def _duration(seconds: float) -> str:
+    """Example: `_duration(200)` is `3 min`."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def follow(stream: TextIO, log: TextIO, screen: TextIO) -> None:
+    """Show a stream of lines until it ends."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    progress, shown, terminal = Progress(), "", screen.isatty()
+    while True:
+        try:
+            line = lines.get(timeout=1.0)
+        except queue.Empty:
+            line = ""
+        if line is None:
+            break
+        if line:
+            log.write(line)
+            log.flush()
+            if progress.take(line.rstrip("\n")):
+                print(f"\r\033[K{line}" if terminal and shown else line, end="", file=screen)
+                shown = ""
+        width = os.get_terminal_size(screen.fileno()).columns - 1 if terminal else 200
+        text = progress.text(width)
+        # Where nothing can be written over, a line for every tenth of the work.
+        if terminal and text != shown:
+            print(f"\r\033[K{text}", end="", file=screen, flush=True)
+            shown = text
+        elif not terminal and text and text[:22].count("#") // 2 > shown.count("#") // 2:
+            print(text, file=screen, flush=True)
+            shown = text[:22]
+    if terminal and shown:
+        print(file=screen)
+
+
+if __name__ == "__main__":
+    # Ctrl-C is for snakemake, which says what it then does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    path = Path(sys.argv[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as stream:
+        follow(sys.stdin, stream, sys.stdout)
