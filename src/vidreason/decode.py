@@ -6,14 +6,25 @@
 import bisect
 import importlib.util
 import itertools
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidreason.containers import UNREADABLE, VideoError, as_video_error, open_video, read_picture, stamp_of
-from vidreason.video import Scan, folder_frames
+from vidreason.containers import (
+    UNREADABLE,
+    Deadline,
+    VideoError,
+    as_video_error,
+    decoded,
+    is_folder,
+    open_video,
+    read_picture,
+    stamp_of,
+)
+from vidreason.video import Scan, folder_frames, frame_name
 
 SKIPPABLE = ("h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9")
 """Decoders that skip frames from one packet to the next; that of AV1 decides once for the whole file."""
@@ -23,13 +34,18 @@ _TICK = 1e-5
 """Smallest difference of time stamps that counts, in seconds."""
 
 
-def decode_frames(path: str | Path, indices: Sequence[int], scanned: Scan) -> list[np.ndarray]:
+def decode_frames(
+    path: str | Path, indices: Sequence[int], scanned: Scan, damage: list[str] | None = None
+) -> list[np.ndarray]:
     """Decode the frames at the given positions.
+
+    Damage between them does no harm as long as the frames asked for come out of the decoder.
 
     Args:
         path: Video file or frame folder.
         indices: Positions in order of presentation, from 0; any order, repeats allowed.
         scanned: What `scan` found in the same file.
+        damage: Where to tell of every packet on the way that could not be decoded.
 
     Returns:
         One uint8 [height, width, 3] RGB picture per index, in the order asked for.
@@ -43,21 +59,22 @@ def decode_frames(path: str | Path, indices: Sequence[int], scanned: Scan) -> li
     count = len(scanned.times)
     if wanted and not 0 <= wanted[0] <= wanted[-1] < count:
         raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{count - 1}")
-    if path.is_dir():
+    if is_folder(path):
         pictures = folder_frames(path)
         found = {index: read_picture(pictures[index]) for index in wanted}
     else:
         try:
-            found = _decode_with_av(path, wanted, scanned)
+            found = _decode_with_av(path, wanted, scanned, damage)
         except VideoError:
-            other = _decode_with_decord(path, wanted, count)
+            # Among several streams decord may choose another one.
+            other = _decode_with_decord(path, wanted, scanned) if scanned.alone else None
             if other is None:
                 raise
             found = other
     return [found[int(index)] for index in indices]
 
 
-def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int, np.ndarray] | None:
+def _decode_with_decord(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray] | None:
     """Decode with decord, in order from the start, since what it seeks may be another frame.
 
     Returns:
@@ -68,11 +85,13 @@ def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int,
     import decord
 
     found = {}
+    deadline = Deadline(scanned.clip.duration)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        if len(reader) != frames:
+        if len(reader) != len(scanned.times):
             return None
         for index in range(wanted[-1] + 1):
+            deadline.check()
             picture = reader.next()
             if index in wanted:
                 found[index] = picture.asnumpy()
@@ -82,20 +101,30 @@ def _decode_with_decord(path: Path, wanted: list[int], frames: int) -> dict[int,
     return found
 
 
-def _decode_with_av(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray]:
+def _decode_with_av(
+    path: Path, wanted: list[int], scanned: Scan, damage: list[str] | None = None
+) -> dict[int, np.ndarray]:
     """Decode with PyAV: with shortcuts, and what these do not find in order from the start."""
     found: dict[int, np.ndarray] = {}
+    complaints: dict[str, str] = {}
     for shortcuts in (True, False):
         missing = [index for index in wanted if index not in found]
         if missing:
-            found |= _pass_over(path, missing, scanned, shortcuts)
+            found |= _pass_over(path, missing, scanned, shortcuts, complaints)
+    if damage is not None:
+        damage += [f"{frame}: {words}" for frame, words in complaints.items()]
     missing = [index for index in wanted if index not in found]
     if missing:
-        raise VideoError(UNREADABLE, f"no frame could be decoded at positions {missing}")
+        told = "; ".join(f"{frame}: {words}" for frame, words in list(complaints.items())[:3])
+        raise VideoError(
+            UNREADABLE, f"no frame could be decoded at positions {missing}" + (f" ({told})" if told else "")
+        )
     return found
 
 
-def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) -> dict[int, np.ndarray]:
+def _pass_over(
+    path: Path, wanted: list[int], scanned: Scan, shortcuts: bool, complaints: dict[str, str]
+) -> dict[int, np.ndarray]:
     """One pass over a file.
 
     Args:
@@ -106,6 +135,7 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
             container finds when it is sought is checked: most go by the time of showing, some (MPEG-TS) by that of decoding,
             which is earlier. If the first packet is not the key frame's or an earlier one, the other is tried, then the key
             frames before.
+        complaints: Frame -> what the decoder said of its packet; added to.
 
     Returns:
         Those that were found.
@@ -114,8 +144,10 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
     times, waiting = scanned.times, list(wanted)
     half_frame = max(0.5 * float(np.min(np.diff(times))), _TICK) if len(times) > 1 else 1.0
     key_times = [key[0] for key in scanned.keys] if shortcuts else []
+    damaged: list[float] = []
+    deadline = Deadline(scanned.clip.duration)
     with open_video(path) as container, as_video_error(f"frames {wanted}"):
-        stream = container.streams.video[0]
+        stream = container.streams[scanned.stream]
         stream.codec_context.thread_count = 1  # videos are decoded side by side
         skippable = shortcuts and stream.codec_context.name in SKIPPABLE
         base = float(stream.time_base)
@@ -124,13 +156,20 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
             stream.codec_context.skip_frame = "DEFAULT"
             skips = False
             for packet in packets:
+                deadline.check()
                 # A frame that no other depends on need not be decoded unless it is wanted or comes after.
                 early = skippable and packet.pts is not None and bool(waiting)
                 early = early and (packet.pts - scanned.start) * base < times[waiting[0]] - half_frame
                 if early != skips:
                     stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
                     skips = early
-                yield from packet.decode()
+                frames, complaint = decoded(packet)
+                if complaint:
+                    stamp = stamp_of(packet)
+                    complaints.setdefault(frame_name(scanned, stamp, stream.time_base), complaint)
+                    if stamp is not None:
+                        damaged.append((stamp - scanned.start) * base)
+                yield from frames
 
         def sought(number: int) -> Iterator[Any]:
             """Pictures from a key frame on, or from one before it."""
@@ -161,14 +200,28 @@ def _pass_over(path: Path, wanted: list[int], scanned: Scan, shortcuts: bool) ->
                 break  # a shortcut has missed it; only in order can a frame that is lacking be told from one that was missed
             if stamp >= target - half_frame:
                 picture = _upright(frame)
-                # Some streams lack a frame that the packets announced: the next one shown stands for it.
+                # Some streams lack a frame that the packets announced: the next one shown stands for it, but not for one
+                # whose packet is damaged.
                 while waiting and times[waiting[0]] <= stamp + half_frame:
-                    found[waiting.pop(0)] = picture
+                    index = waiting.pop(0)
+                    if times[index] >= stamp - half_frame or not _is_near(times[index], damaged, half_frame):
+                        found[index] = picture
     return found
 
 
+def _is_near(time: float, others: Sequence[float], distance: float) -> bool:
+    """Whether a time is one of several, up to a distance."""
+    return any(abs(time - other) <= distance for other in others)
+
+
 def _upright(frame: Any) -> np.ndarray:
-    """The picture of a PyAV frame, turned as its metadata say (decord does so by itself)."""
+    """The picture of a PyAV frame, turned and mirrored by right angles as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24")
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return picture
+    # A pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift.
+    a, b, _, c, d = struct.unpack("<5i", bytes(matrix)[:20])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -277,6 +277,14 @@ def is_inside(path: str) -> bool:
     return bool(path) and short and not path.startswith("/") and ".." not in parts and "\0" not in path
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is at a path; not where one may not look (`Path.exists` raises there)."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def looks_like_text(head: bytes) -> bool:
     r"""Whether the first bytes of a file are text: a web page, an error message, a Git LFS pointer.
 

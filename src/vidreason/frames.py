@@ -12,6 +12,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,10 +25,10 @@ import pyarrow.parquet as pq
 from vidreason.containers import TOO_SHORT, VideoError
 from vidreason.decode import decode_frames
 from vidreason.files import check_unchanged, read_jsonl, write_aside, write_jsonl
-from vidreason.indices import segment_indices, uniform_indices
+from vidreason.indices import FOREVER, segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
 from vidreason.records import OK, Clip, Question
-from vidreason.video import Scan, scan
+from vidreason.video import Scan, count_decodable, scan
 
 SCHEMA = pa.schema(
     [
@@ -160,19 +161,33 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
         The frames; none, and the reason in `clip.status`, when the video cannot be used.
     """
     path = Path(root) / question.video
-    scanned = scan(path, question.clip)
-    if scanned.clip.status != OK:
-        return _nothing(scanned.clip)
-    if question.start is not None and question.start > scanned.times[-1]:
-        detail = f"the part to look at starts at {question.start:g} s, the last frame is at {scanned.times[-1]:.2f} s"
-        return _nothing(dataclasses.replace(scanned.clip, status=TOO_SHORT, detail=detail))
-    indices = frame_indices(question, scanned, count)
-    try:
-        pictures = decode_frames(path, indices.tolist(), scanned)
-    except VideoError as error:
-        return _nothing(dataclasses.replace(scanned.clip, status=error.status, detail=error.detail))
+    clip, scanned, indices, pictures = _decode(question, path, count)
+    if clip.status != OK:
+        return ClipFrames(clip, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0, 0, 3), np.uint8))
     pixels = np.concatenate([resize_frames(picture[None], size) for picture in pictures])
-    return ClipFrames(scanned.clip, indices, scanned.times[indices], pixels)
+    return ClipFrames(clip, indices, scanned.times[indices], pixels)
+
+
+def judge_clip(question: Question, root: str | Path, count: int) -> Clip:
+    """What `take_frames` says of a clip, without keeping its frames."""
+    return _decode(question, Path(root) / question.video, count)[0]
+
+
+def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.ndarray, list[np.ndarray]]:
+    """The clip and, if its status is `ok`, the positions of the frames to take and the decoded pictures."""
+    scanned = scan(path, question.clip)
+    clip, nothing = scanned.clip, np.zeros(0, np.int64)
+    if clip.status != OK:
+        return clip, scanned, nothing, []
+    try:
+        indices = frame_indices(question, scanned, count)
+        damage: list[str] = []
+        pictures = decode_frames(path, indices.tolist(), scanned, damage)
+        if damage:
+            clip = dataclasses.replace(clip, detail=count_decodable(path, scanned)[1])
+    except VideoError as error:
+        return dataclasses.replace(clip, status=error.status, detail=error.detail), scanned, nothing, []
+    return clip, scanned, indices, pictures
 
 
 def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
@@ -182,13 +197,16 @@ def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
     rate varies.
 
     Differs from the source: positions beyond the ends are moved to the nearest frame instead of failing.
+
+    Raises:
+        VideoError: The part that the question looks at begins when the last frame is over.
     """
     times, clip = scanned.times, scanned.clip
-    bound = None if question.start is None or question.end is None else (question.start, question.end)
+    bound = _bounds(question, clip.duration or float(times[-1]))
     if question.indexing == "uniform":
         if bound is None:
             return uniform_indices(len(times), count)
-        first = int(np.searchsorted(times, bound[0], side="left"))
+        first = min(int(np.searchsorted(times, bound[0], side="left")), len(times) - 1)
         last = max(first, int(np.searchsorted(times, bound[1], side="right")) - 1)
         return uniform_indices(last - first + 1, count) + first
     if question.indexing != "segments":
@@ -202,15 +220,28 @@ def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
     return np.clip(found - one_based, 0, len(times) - 1)
 
 
+def _bounds(question: Question, duration: float) -> tuple[float, float] | None:
+    """Start and end of the part that a question looks at, in seconds; None for the whole clip.
+
+    Raises:
+        VideoError: They are not numbers, or the part begins when the last frame is over.
+    """
+    if question.start is None or question.end is None:
+        return None
+    start, end = question.start, question.end
+    if math.isnan(start) or math.isnan(end):
+        raise VideoError(TOO_SHORT, f"the part to look at goes from {start:g} s to {end:g} s, which are not numbers")
+    if start >= duration:
+        raise VideoError(
+            TOO_SHORT, f"the part to look at starts at {start:g} s, the last frame ends at {duration:.2f} s"
+        )
+    return max(start, -FOREVER), min(end, FOREVER)
+
+
 def is_variable(times: np.ndarray) -> bool:
     """Whether frames are shown for clearly different times."""
     gaps = np.diff(times)
     return len(gaps) > 1 and float(gaps.max()) > _VARIABLE * float(gaps.min())
-
-
-def _nothing(clip: Clip) -> ClipFrames:
-    """No frames, and why."""
-    return ClipFrames(clip, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0, 0, 3), np.uint8))
 
 
 def _as_table(taken: ClipFrames) -> pa.Table:

@@ -9,7 +9,7 @@ A folder of pictures `00001.jpg`, `00002.jpg`, ... is a video too, at `FOLDER_FP
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,40 @@ from vidreason.containers import (
     EMPTY_FILE,
     MISSING,
     NOT_A_VIDEO,
+    TIMED_OUT,
     TOO_SHORT,
     TRUNCATED,
     UNREADABLE,
+    Deadline,
     VideoError,
     as_video_error,
+    decoded,
+    file_size,
+    film,
+    is_folder,
     open_video,
     read_picture,
+    refuse_text,
     stamp_of,
 )
-from vidreason.files import looks_like_text
 from vidreason.records import OK, Clip
 
-STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT)
+STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
 
 FOLDER_FPS = 3.0
 """Frame rate of a folder of pictures. Source: MVBench's tvqa folder `frames_fps3_hq`."""
-PICTURE_FORMATS = ("image2", "gif")
-"""FFmpeg's names of the formats of pictures, beside those that end in `_pipe`."""
 SLACK_SECONDS = 0.5
 """A stream may end this much before its container says so: audio is often a little longer than the pictures."""
 SLACK_FRACTION = 0.02
 """A stream may hold this fraction fewer frames than its header says: edit lists hide some at the start."""
+FILE_DURATIONS = ("asf", "wtv")
+"""Containers whose streams give the duration of the file as their own: sound may go on after the last picture."""
+PROGRESSIVE = 1
+"""FFmpeg's field order of pictures that are not interlaced; 0 is not known."""
+HALVES = (1.5, 2.2)
+"""Whole packets for each frame, at least and at most, where packets hold half a frame."""
+SHOWN = 0x10
+"""Bit in the first byte of a VP8 packet: its frame is shown, not only referred to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +66,16 @@ class Scan:
         start: Time stamp of the first frame, in units of the stream's clock.
         keys: Of every key frame, from which decoding can begin, its time in seconds and its stamps of showing and of
             decoding; ascending.
+        stream: Number of the film's stream among all streams of the container.
+        alone: Whether it is the only stream of pictures.
     """
 
     clip: Clip
     times: np.ndarray
     start: int = 0
     keys: Sequence[tuple[float, int, int]] = ()
+    stream: int = 0
+    alone: bool = True
 
 
 def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Clip:
@@ -77,17 +93,19 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
     if not decode or scanned.clip.status != OK:
         return scanned.clip
     try:
-        decoded = sum(1 for _ in _frames_in_order(Path(path)))
+        decoded, damage = count_decodable(Path(path), scanned)
     except VideoError as error:
         return dataclasses.replace(scanned.clip, status=error.status, detail=error.detail)
     if _clearly_fewer(decoded, len(scanned.times)):
-        detail = f"only {decoded} of {len(scanned.times)} frames can be decoded"
+        detail = f"only {decoded} of {len(scanned.times)} frames can be decoded" + (f"; {damage}" if damage else "")
         return dataclasses.replace(scanned.clip, status=UNREADABLE, detail=detail)
-    return scanned.clip
+    return dataclasses.replace(scanned.clip, detail=damage)
 
 
 def scan(path: str | Path, key: str | None = None) -> Scan:
     """Read the packets of a video, or list a frame folder, without decoding.
+
+    Frames of interlaced H.264 are the exception: a packet may hold half of one, so they are decoded to be counted.
 
     Args:
         path: The file or folder.
@@ -99,7 +117,7 @@ def scan(path: str | Path, key: str | None = None) -> Scan:
     path = Path(path)
     key = str(path) if key is None else key
     try:
-        if path.is_dir():
+        if is_folder(path):
             return _scan_folder(path, key)
         _refuse_impostors(path)
         return _scan_file(path, key)
@@ -109,15 +127,10 @@ def scan(path: str | Path, key: str | None = None) -> Scan:
 
 def _refuse_impostors(path: Path) -> None:
     """Raise `VideoError` for a file that is absent, empty, plain text, or an MP4 or AVI cut short."""
-    if not path.exists():
-        raise VideoError(MISSING, "no such file")
-    size = path.stat().st_size
-    if size == 0:
-        raise VideoError(EMPTY_FILE, "the file has 0 bytes")
-    with path.open("rb") as stream:
+    size = file_size(path)
+    with as_video_error("cannot be read", path), path.open("rb") as stream:
         head = stream.read(512)
-        if looks_like_text(head):
-            raise VideoError(NOT_A_VIDEO, f"the file is text and begins {head[:60].decode('utf-8', 'replace')!r}")
+        refuse_text(head)
         if head[4:8] == b"ftyp":
             _refuse_cut_mp4(stream, size)
     if head[:4] == b"RIFF":
@@ -147,69 +160,137 @@ def _refuse_cut_mp4(stream: Any, size: int) -> None:
         raise VideoError(TRUNCATED, f"the file has {size} of the {offset} bytes its MP4 boxes need")
 
 
+@dataclasses.dataclass
+class _Packets:
+    """What the packets of a container tell, in units of the film's clock where nothing else is said.
+
+    Attributes:
+        stamps: When each frame is shown.
+        keys: Stamps of showing and of decoding of the key frames.
+        end: When the last frame ends.
+        whole_count: Packets of the film with those that edit lists hide, which headers count.
+        unstamped: Packets of the film without any time stamp.
+        container_end: When the last stream ends, in seconds.
+    """
+
+    stamps: list[int] = dataclasses.field(default_factory=list)
+    keys: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    end: int = 0
+    whole_count: int = 0
+    unstamped: int = 0
+    container_end: float = 0.0
+
+
 def _scan_file(path: Path, key: str) -> Scan:
     """Scan a container with PyAV."""
     with open_video(path) as container:
-        if not container.streams.video:
-            raise VideoError(NOT_A_VIDEO, f"no video stream in this {container.format.name} file")
-        stream = container.streams.video[0]
-        if container.format.name.endswith("_pipe") or container.format.name in PICTURE_FORMATS:
-            raise VideoError(NOT_A_VIDEO, f"a picture ({container.format.name})")
-        if stream.codec_context is None:
-            raise VideoError(UNREADABLE, "no decoder for its codec")
-        base = stream.time_base
-        stamps: list[int] = []
-        keys: list[tuple[int, int]] = []
-        whole_count = 0
-        last, ends = 0, {0: 0}  # end of the pictures, and of every stream
-        with as_video_error("while reading packets"):
-            # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
-            own = stream.index
-            for packet in container.demux():
-                stamp = stamp_of(packet)
-                if stamp is None or not packet.size:
-                    continue
-                number, end = packet.stream_index, stamp + (packet.duration or 0)
-                ends[number] = max(end, ends.get(number, end))
-                whole_count += number == own  # edit lists hide some, which the header counts
-                if number == own and not packet.is_discard:
-                    last = max(last, end) if stamps else end
-                    stamps.append(stamp)
-                    if packet.is_keyframe:
-                        keys.append((stamp, stamp if packet.dts is None else packet.dts))
-        container_end = max(float(end * container.streams[number].time_base) for number, end in ends.items())
+        stream = film(container)
+        codec, container_name = stream.codec_context.name, container.format.name
+        read = _read_packets(container, stream)
         rate = float(stream.average_rate or 0)
-        codec = stream.codec_context.name
-        declared = float(stream.duration * base) if stream.duration and base else None
+        if codec == "h264" and stream.codec_context.field_order != PROGRESSIVE and read.stamps:
+            rate = 0.0 if _count_by_decoding(path, stream.index, read) else rate
+        clip = Clip(key, OK, frames=len(read.stamps), codec=codec)
+        if not read.stamps:
+            raise _no_frames(read, stream.frames)
+        read.stamps.sort()
+        start = read.stamps[0]
+        duration = float((read.end - start) * stream.time_base)
+        counted = len(read.stamps) / duration if duration > 0 else None
+        clip = dataclasses.replace(clip, duration=duration, fps=rate or counted)
+        declared = stream.duration and container_name not in FILE_DURATIONS
+        said = float(stream.duration * stream.time_base) if declared else None
         whole = container.duration / 1_000_000 if container.duration else None
-        clip = Clip(key, OK, fps=rate or None, frames=len(stamps), codec=codec)
-        if not stamps:
-            raise VideoError(TOO_SHORT, "the video stream has no frames")
-        stamps.sort()
-        start = stamps[0]
-        duration = float((last - start) * base)
-        clip = dataclasses.replace(
-            clip, duration=duration, fps=rate or (len(stamps) / duration if duration > 0 else None)
-        )
-        problem = _shortfall(whole_count, stream.frames, duration, declared, container_end, whole)
+        # The header of an AVI counts the steps of its clock, also those without a frame.
+        promised = 0 if container_name == "avi" else stream.frames
+        problem = _shortfall(read, promised, duration, said, whole)
+        base, index, alone = float(stream.time_base), stream.index, len(container.streams.video) == 1
     if duration <= 0:
         return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
     if problem:
         return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
-    times = (np.array(stamps, dtype=np.int64) - start) * float(base)
-    return Scan(
-        clip, times, start, [(float((shown - start) * base), shown, decoded) for shown, decoded in sorted(keys)]
-    )
+    times = (np.array(read.stamps, dtype=np.int64) - start) * base
+    keys = [((shown - start) * base, shown, decoded) for shown, decoded in sorted(read.keys)]
+    return Scan(clip, times, start, keys, index, alone)
 
 
-def _shortfall(
-    frames: int, promised: int, duration: float, declared: float | None, container_end: float, whole: float | None
-) -> str:
+def _read_packets(container: Any, stream: Any) -> _Packets:
+    """Read all packets of a container."""
+    read, deadline = _Packets(), Deadline()
+    ends = {0: 0}  # of every stream, in units of its own clock
+    hides = stream.codec_context.name == "vp8"
+    with as_video_error("while reading packets"):
+        # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
+        own = stream.index
+        for packet in container.demux():
+            if not packet.size:
+                continue
+            deadline.check()
+            stamp, number = stamp_of(packet), packet.stream_index
+            if stamp is None:
+                read.unstamped += number == own
+                continue
+            end = stamp + (packet.duration or 0)
+            ends[number] = max(end, ends.get(number, end))
+            if number != own:
+                continue
+            read.whole_count += 1
+            if packet.is_discard or (hides and not memoryview(packet)[0] & SHOWN):
+                continue
+            read.end = max(read.end, end) if read.stamps else end
+            read.stamps.append(stamp)
+            if packet.is_keyframe:
+                read.keys.append((stamp, stamp if packet.dts is None else packet.dts))
+    read.container_end = max(float(end * container.streams[number].time_base) for number, end in ends.items())
+    return read
+
+
+def _count_by_decoding(path: Path, index: int, read: _Packets) -> bool:
+    """Replace the stamps of packets by those of the frames that are decoded, if some packets hold half a frame.
+
+    Returns:
+        Whether they were replaced.
+    """
+    stamps: list[int] = []
+    damaged: list[int] = []
+    end, whole, deadline = 0, 0, Deadline()
+    with open_video(path) as container, as_video_error("while decoding"):
+        for packet in container.demux(container.streams[index]):
+            deadline.check()
+            frames, complaint = decoded(packet)
+            if complaint and stamp_of(packet) is not None:
+                damaged.append(stamp_of(packet))
+            whole += bool(packet.size and not complaint)
+            for frame in frames:
+                if frame.pts is not None:
+                    stamps.append(frame.pts)
+                    end = max(end, frame.pts + (frame.duration or 0))
+    count = len(stamps)
+    # Of damaged pictures some never come out of the decoder; that alone does not make halves of the others.
+    if count < 2 or (damaged and not HALVES[0] <= whole / count <= HALVES[1]):
+        return False
+    gap = float(np.median(np.diff(sorted(stamps))))
+    known = np.array(stamps)
+    read.stamps = stamps + [stamp for stamp in damaged if np.abs(known - stamp).min() > 0.75 * gap]
+    read.end = max(end, max(read.stamps) + round(gap))  # the container's duration of a frame may be that of a field
+    return True
+
+
+def _no_frames(read: _Packets, promised: int) -> VideoError:
+    """What is wrong with a film of whose frames none can be found."""
+    if read.unstamped:
+        return VideoError(UNREADABLE, f"no time stamps: {read.unstamped} packets do not say when they are shown")
+    if promised:
+        return VideoError(TRUNCATED, f"0 of {promised} frames")
+    return VideoError(TOO_SHORT, "the video stream has no frames")
+
+
+def _shortfall(read: _Packets, promised: int, duration: float, declared: float | None, whole: float | None) -> str:
     """Say by how much a stream ends before its header says it does; `""` when it does not."""
-    if promised and _clearly_fewer(frames, promised):
-        return f"{frames} of {promised} frames"
+    if promised and _clearly_fewer(read.whole_count, promised):
+        return f"{read.whole_count} of {promised} frames"
     # Without a duration of its own (webm, mkv) the stream is judged by the container, whose longest stream counts.
-    there, said = (duration, declared) if declared else (container_end, whole)
+    there, said = (duration, declared) if declared else (read.container_end, whole)
     if said and said - there > max(SLACK_SECONDS, SLACK_FRACTION * said):
         return f"{there:.2f} of {said:.2f} seconds"
     return ""
@@ -220,13 +301,48 @@ def _clearly_fewer(frames: int, promised: int) -> bool:
     return promised - frames > max(2, SLACK_FRACTION * promised)
 
 
+def count_decodable(path: Path, scanned: Scan) -> tuple[int, str]:
+    """Decode all of a video once, in order.
+
+    Returns:
+        The number of frames that came out, and of how many packets nothing came, and where; `""` when all is well.
+
+    Raises:
+        VideoError: It cannot be opened, or takes too long.
+    """
+    if is_folder(path):
+        return sum(1 for _ in map(read_picture, folder_frames(path))), ""
+    count = packets = 0
+    damaged: list[str] = []
+    deadline = Deadline(scanned.clip.duration)
+    with open_video(path) as container, as_video_error("while decoding"):
+        stream = container.streams[scanned.stream]
+        for packet in container.demux(stream):
+            deadline.check()
+            frames, complaint = decoded(packet)
+            count += len(frames)
+            packets += bool(packet.size)
+            if complaint:
+                damaged.append(f"{frame_name(scanned, stamp_of(packet), stream.time_base)}: {complaint}")
+    return count, f"{len(damaged)} of {packets} packets cannot be decoded, the first at {damaged[0]}" if damaged else ""
+
+
+def frame_name(scanned: Scan, stamp: int | None, base: Any) -> str:
+    """The frame at a time stamp, in words: `frame 25 (1.00 s)`."""
+    if stamp is None:
+        return "the end"
+    second = float((stamp - scanned.start) * base)
+    return f"frame {int(np.abs(scanned.times - second).argmin())} ({second:.2f} s)"
+
+
 def folder_frames(path: Path) -> list[Path]:
-    """The pictures of a frame folder, in order.
+    """The pictures of a frame folder, in order; hidden files are none.
 
     Raises:
         VideoError: The folder has no pictures, or their names are not 00001.jpg, 00002.jpg, ... without a gap.
     """
-    pictures = sorted(path.glob("*.jpg"))
+    with as_video_error("cannot be listed", path):
+        pictures = sorted(picture for picture in path.glob("*.jpg") if not picture.name.startswith("."))
     if not pictures:
         raise VideoError(NOT_A_VIDEO, "a folder without .jpg pictures")
     for number, picture in enumerate(pictures, start=1):
@@ -241,17 +357,12 @@ def _scan_folder(path: Path, key: str) -> Scan:
     """Scan a folder of pictures: every one must be there and have bytes."""
     pictures = folder_frames(path)
     for picture in pictures:
-        if picture.stat().st_size == 0:
-            raise VideoError(EMPTY_FILE, f"{picture.name} has 0 bytes")
+        try:
+            file_size(picture)
+        except VideoError as error:
+            # A picture that is listed and not there is a link to nothing: the folder is short of it.
+            status = TRUNCATED if error.status == MISSING else error.status
+            raise VideoError(status, f"{picture.name}: {error.detail}") from error
     count = len(pictures)
     clip = Clip(key, OK, duration=count / FOLDER_FPS, fps=FOLDER_FPS, frames=count, codec="frames")
     return Scan(clip, np.arange(count) / FOLDER_FPS)
-
-
-def _frames_in_order(path: Path) -> Iterator[Any]:
-    """Every frame of a video file or folder, decoded once."""
-    if path.is_dir():
-        yield from map(read_picture, folder_frames(path))
-        return
-    with open_video(path) as container, as_video_error("while decoding"):
-        yield from container.decode(container.streams.video[0])

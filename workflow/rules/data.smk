@@ -51,6 +51,7 @@ rule filter_nextqa:
         expected=questions_expected,
         max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
         duration=lookup(dpath="{run}/data/nextqa/duration", within=RUNS),
+        frame_count=lookup(dpath="{run}/frames/count", within=RUNS),
         validation_fraction=lookup(dpath="{run}/data/nextqa/validation_fraction", within=RUNS),
         questions_limit=lookup(dpath="{run}/data/nextqa/questions_limit", within=RUNS),
         seed=lookup(dpath="{run}/seed", within=RUNS),

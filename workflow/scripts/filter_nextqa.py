@@ -24,6 +24,7 @@ filter_nextqa(
     threads=snakemake.threads,
     expected=params.expected,
     duration=params.duration,
+    frame_count=params.frame_count,
     durations_path=out.durations,
 )
 for artefact in out:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vidreason.choices import PROMPTS, letter_of
 from vidreason.fields import need, option_texts, plain_text, questions_of, read_records, video_path
+from vidreason.files import is_there
 from vidreason.records import Question
 
 TITLE = "MVBench"
@@ -160,4 +161,4 @@ def _seconds(value: Any) -> float:
 def _located(root: Path, video: str) -> str:
     """The path of a clip below the root: where its task says, else among the replaced ones."""
     replaced = f"video/{REPLACED}/{video.removeprefix('video/')}"
-    return replaced if not (root / video).exists() and (root / replaced).exists() else video
+    return replaced if not is_there(root / video) and is_there(root / replaced) else video

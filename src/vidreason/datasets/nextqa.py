@@ -20,9 +20,10 @@ from vidreason.annotations import BUCKET, find_annotations
 from vidreason.answers import CLOSING, OPENING, between
 from vidreason.choices import PROMPTS, answer_letter, split_choices
 from vidreason.fields import need, plain_text, questions_of, read_records, video_path
-from vidreason.files import write_aside, write_jsonl
+from vidreason.files import is_there, write_aside, write_jsonl
+from vidreason.frames import judge_clip
 from vidreason.records import NO_OPTION, OK, Clip, Question
-from vidreason.video import probe
+from vidreason.video import scan
 
 TITLE = "NextQA (0-30 s, multiple choice)"
 CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713"
@@ -77,6 +78,7 @@ def filter_nextqa(
     threads: int = 2,
     expected: int | None = None,
     duration: str = WHOLE_SECONDS,
+    frame_count: int = 16,
     durations_path: str | Path | None = None,
 ) -> FilterCounts:
     """Keep the questions whose video can be read and lasts 0 < duration <= `max_seconds`; hold some videos out.
@@ -97,6 +99,7 @@ def filter_nextqa(
         threads: Videos opened at the same time.
         expected: Questions that the annotation file must hold; None for any number.
         duration: What is compared with `max_seconds`: `whole_seconds` (the fraction is dropped) or `exact`.
+        frame_count: Frames that the model sees of a video; it is kept if these can be decoded.
         durations_path: CSV of how many videos last up to `max_seconds` and a little longer; None writes none.
 
     Returns:
@@ -111,7 +114,7 @@ def filter_nextqa(
         raise ValueError(f"duration is {duration!r}; allowed: {WHOLE_SECONDS}, {EXACT}")
     questions, set_aside = read(root, annotations)
     _check_count(len(questions) + len(set_aside), expected, find_annotations(root, annotations, "nextqa"))
-    clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration)
+    clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration, frame_count)
     kept = [question for question in questions if clips[question.video].status == OK]
     ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
     if validation_fraction > 0 and len(ranked) > 1:
@@ -268,9 +271,14 @@ def turns(conversations: Any) -> tuple[str, str]:
 
 
 def probe_videos(
-    root: str | Path, videos: Iterable[str], max_seconds: float, threads: int, duration: str = WHOLE_SECONDS
+    root: str | Path,
+    videos: Iterable[str],
+    max_seconds: float,
+    threads: int,
+    duration: str = WHOLE_SECONDS,
+    frame_count: int = 16,
 ) -> dict[str, Clip]:
-    """Open and decode every video once.
+    """Open every video, read it to its end, and decode the frames that the model will see.
 
     Args:
         root: Folder the paths are relative to.
@@ -278,6 +286,7 @@ def probe_videos(
         max_seconds: A longer video gets the status `too_long`.
         threads: Videos opened at the same time.
         duration: `whole_seconds` or `exact`.
+        frame_count: Frames to decode.
 
     Returns:
         Path -> clip, sorted by path.
@@ -285,12 +294,15 @@ def probe_videos(
     measure, unit = (math.floor, "whole s") if duration == WHOLE_SECONDS else (float, "s")
 
     def judge(video: str) -> Clip:
-        clip = probe(Path(root) / video, key=video)
+        clip = scan(Path(root) / video, key=video).clip
         if clip.status == OK and clip.duration is not None and measure(clip.duration) > max_seconds:
             return dataclasses.replace(
                 clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} {unit}"
             )
-        return clip if clip.status != OK else probe(Path(root) / video, key=video, decode=True)
+        # What extraction will say of it.
+        return (
+            clip if clip.status != OK else judge_clip(Question(video, "nextqa", video, "", (), ""), root, frame_count)
+        )
 
     unique = sorted(set(videos))
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
@@ -300,7 +312,7 @@ def probe_videos(
 def located(root: Path, video: str) -> str:
     """The path below the root: some releases name videos from the bucket's folder, some from the data set's."""
     inside = f"{BUCKET}/{video}"
-    return inside if not (root / video).exists() and (root / inside).exists() else video
+    return inside if not is_there(root / video) and is_there(root / inside) else video
 
 
 def _rank(seed: int, video: str) -> str:
