@@ -1,8 +1,9 @@
 """Getting files from a Hugging Face hub: what a repository holds at a commit, and its bytes, verified and resumable.
 
 Everything goes through huggingface-hub, so `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
-everywhere. Two things are added: a download that was interrupted, even by SIGKILL, goes on where it stopped (the library
-throws its partial file away), and a file counts as there only if its bytes have the digest that the hub names.
+everywhere. Three things are added: a download that was interrupted, even by SIGKILL, goes on where it stopped (the library
+throws its partial file away), a file counts as there only if its bytes have the digest that the hub names, and an answer
+that no hub gives is refused (`vidreason.web`).
 """
 
 import contextlib
@@ -10,25 +11,28 @@ import dataclasses
 import errno
 import fcntl
 import hashlib
+import json
 import os
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
+from urllib.parse import quote
 
+from vidreason import web
 from vidreason.files import is_inside, sha256_of, sha256_text
 
-WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between tries where the hub is unwell; a longer Retry-After of its own is obeyed up to `LONGEST_WAIT`."""
-LONGEST_WAIT = 120.0
-TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that may be gone at the next try."""
 PARTIAL = ".partial"
 """Folder, below a source's own, where files lie until they are whole."""
 RESERVED = (PARTIAL, ".unpacked", "fetched.json", "unpacked.json")
 """Names in a source's folder that no file of a repository may take."""
 
-Result = TypeVar("Result")
+_MOST_SIZE = 10**15
+"""Bytes of a file; no repository holds a larger one."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ODD = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\\]")
+"""What no path may hold: control characters, line ends, halves of characters, backslashes."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubError(Exception):
@@ -50,11 +54,14 @@ class HubRepo:
     type: str
 
     @property
+    def api(self) -> str:
+        """Address that programs ask."""
+        return f"{_endpoint()}/api/{self.type}s/{self.repo}"
+
+    @property
     def page(self) -> str:
         """Address of the page that a person visits."""
-        from huggingface_hub import constants
-
-        return f"{constants.ENDPOINT}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
+        return f"{_endpoint()}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
 
     def __str__(self) -> str:
         return f"source {self.name} ({self.type} {self.repo})"
@@ -77,11 +84,20 @@ class HubFile:
     git_sha1: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a path that would be written elsewhere."""
-        if not is_inside(self.path) or "\\" in self.path or self.path.split("/")[0] in RESERVED:
+        """Refuse a path that would be written elsewhere, and a size or a digest that is none."""
+        path = self.path
+        inside = isinstance(path, str) and is_inside(path) and not _ODD.search(path)
+        if not inside or not {"", "."}.isdisjoint(path.split("/")) or path.split("/")[0] in RESERVED:
             raise ValueError(
-                f"a file of a repository is called {self.path!r}; allowed are relative paths without '..' and backslashes, "
-                f"and not {', '.join(RESERVED)}"
+                f"a file of a repository is called {str(path)[:200]!r}; allowed are relative paths without '..', backslashes "
+                f"and control characters, and not {', '.join(RESERVED)}"
+            )
+        if not isinstance(self.size, int) or isinstance(self.size, bool) or not 0 <= self.size <= _MOST_SIZE:
+            raise ValueError(f"{path!r} has a size of {str(self.size)[:40]}; allowed: 0 to {_MOST_SIZE} bytes")
+        known, digest = (_SHA256, self.sha256) if self.sha256 else (_COMMIT, self.git_sha1)
+        if not isinstance(digest, str) or not known.fullmatch(digest):
+            raise ValueError(
+                f"{path!r} has the digest {str(digest)[:80]!r}; allowed: 64 (sha256) or 40 hex digits (git)"
             )
 
     @property
@@ -114,6 +130,11 @@ def git_sha1_of(path: str | Path) -> str:
     return total.hexdigest()
 
 
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit, which never moves."""
+    return _COMMIT.fullmatch(revision) is not None
+
+
 def resolve_revision(repo: HubRepo, revision: str) -> str:
     """The full commit that a branch, a tag or the beginning of a commit means now.
 
@@ -125,46 +146,53 @@ def resolve_revision(repo: HubRepo, revision: str) -> str:
         40 hexadecimal digits.
 
     Raises:
-        HubError: The repository or the revision does not exist, or the hub cannot be reached.
+        HubError: The repository or the revision does not exist, or the hub cannot be reached or answers nonsense.
     """
-    from huggingface_hub import HfApi
-
+    url = f"{repo.api}/revision/{quote(revision, safe='')}"
     with _explained(repo, revision):
-        found = _patiently(lambda: HfApi().repo_info(repo.repo, revision=revision, repo_type=repo.type))
-    if not found.sha:
-        raise HubError(f"{repo}: the hub names no commit for revision {revision!r}")
-    return str(found.sha)
+        commit = str(web.ask(url, dict).get("sha"))
+        if not is_commit(commit):
+            raise web.AnswerError(f"{url}: the commit is {commit[:80]!r}, which is not 40 hex digits")
+        if is_commit(revision) and commit != revision:
+            raise web.AnswerError(f"{url}: the answer is about another commit, {commit}")
+    return commit
 
 
 def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
     """All files of a repository at a commit, in order of their paths.
 
     Raises:
-        HubError: The repository or the commit does not exist, or the hub cannot be reached.
+        HubError: The repository or the commit does not exist, or the hub cannot be reached or answers nonsense.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
+    found: dict[str, HubFile] = {}
     with _explained(repo, commit):
-        listed = _patiently(
-            lambda: list(HfApi().list_repo_tree(repo.repo, recursive=True, revision=commit, repo_type=repo.type))
-        )
-        found = [
-            HubFile(file.path, file.lfs.size, sha256=file.lfs.sha256)
-            if file.lfs
-            else HubFile(file.path, file.size, git_sha1=file.blob_id)
-            for file in listed
-            if isinstance(file, RepoFile)
-        ]
-    return sorted(found, key=lambda file: file.path)
+        for url, entries in web.ask_pages(f"{repo.api}/tree/{quote(commit, safe='')}?recursive=true"):
+            for file in filter(None, (_listed(url, entry) for entry in entries)):
+                if file.path in found:
+                    raise web.AnswerError(f"{url}: {file.path!r} is listed twice")
+                found[file.path] = file
+    return [found[path] for path in sorted(found)]
+
+
+def _listed(url: str, entry: Any) -> HubFile | None:
+    """A file as a page of a repository's tree describes it; None for a folder."""
+    try:
+        if entry["type"] == "directory":
+            return None
+        large = entry.get("lfs")
+        if large is not None:
+            return HubFile(entry["path"], large["size"], sha256=large["oid"])
+        return HubFile(entry["path"], entry["size"], git_sha1=entry["oid"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        shown = json.dumps(entry)[:200]
+        raise web.AnswerError(f"{url}: an entry that describes no file ({error}): {shown}") from error
 
 
 def bytes_left(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> int:
     """Bytes of a file that would have to be downloaded: none where the hub cache has it, the rest of a partial one."""
     if _cached(repo, commit, file) is not None:
         return 0
-    partial = _partial(file, folder)
-    return max(0, file.size - (partial.stat().st_size if partial.exists() else 0))
+    return max(0, file.size - _bytes_of(_partial(file, folder)))
 
 
 def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
@@ -197,7 +225,7 @@ def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
             )
         partial = _partial(file, folder)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        _patiently(lambda: _go_on(repo, commit, file, partial))
+        web.with_retries(lambda: _go_on(repo, commit, file, partial), lambda: _bytes_of(partial))
         if not file.describes(partial):
             raise _refused(repo, file, partial)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -219,31 +247,17 @@ def _cached(repo: HubRepo, commit: str, file: HubFile) -> Path | None:
 
 def _go_on(repo: HubRepo, commit: str, file: HubFile, partial: Path) -> None:
     """Download what a partial file lacks."""
-    from huggingface_hub import errors, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub import hf_hub_url
 
-    there = partial.stat().st_size if partial.exists() else 0
-    if there > file.size:
+    if _bytes_of(partial) > file.size:
         partial.unlink()
-        there = 0
     with partial.open("ab") as stream:
         _claim(stream, repo, file)
-        try:
-            http_get(
-                hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit),
-                stream,
-                resume_size=there,
-                headers=build_hf_headers(),
-                expected_size=file.size,
-                displayed_filename=f"{repo.name}/{file.path}",
-            )
-        except OSError as error:
-            # The library's own complaint about a length has no number; its other errors are HTTP's or the system's.
-            if error.errno is None and not isinstance(error, errors.HfHubHTTPError):
-                stream.flush()
-                raise _refused(repo, file, partial) from error
-            raise
+        web.fetch(hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit), stream, file.size)
+
+
+def _bytes_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _refused(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
@@ -253,8 +267,9 @@ def _refused(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
     size = partial.stat().st_size
     partial.unlink()
     text = f"; it begins with {head!r}: a web page?" if head.lstrip().startswith(b"<") else ""
+    came = f"more than the {file.size} bytes" if size > file.size else f"{size} of {file.size} bytes"
     return HubError(
-        f"{repo}: {file.path} was refused: what came is not what the hub promises ({size} of {file.size} bytes, "
+        f"{repo}: {file.path} was refused: what came is not what the hub promises ({came}, "
         f"{'sha256' if file.sha256 else 'git sha1'} {file.digest}){text}. Run again to download it anew; if it happens "
         f"again, a proxy or {_endpoint()} changes the file"
     )
@@ -279,25 +294,6 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         target.symlink_to(source)
-
-
-def _patiently(call: Callable[[], Result]) -> Result:
-    """Call again, a few times, where the hub is busy, unwell or out of reach for a moment."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
-
-    for wait in (*WAITS, None):
-        try:
-            return call()
-        except HfHubHTTPError as error:
-            if wait is None or error.response.status_code not in TRANSIENT:
-                raise
-            asked = error.response.headers.get("Retry-After", "")
-            wait = min(max(wait, float(asked) if asked.isdigit() else 0.0), LONGEST_WAIT)
-        except HTTPError:
-            if wait is None:
-                raise
-        time.sleep(wait)
-    raise AssertionError("the last try returns or raises")
 
 
 def _endpoint() -> str:
@@ -335,8 +331,8 @@ def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Ite
             advice = f"{_token_state()}. A token that is mistyped or expired is refused even where none is needed"
         elif status == 403:
             advice = f"it refuses access; {_token_state()}. See {repo.page}"
-        elif status in TRANSIENT:
-            advice = f"also at the last of {len(WAITS) + 1} tries. Run again later: what is complete is kept"
+        elif status in web.TRANSIENT:
+            advice = f"also at the last of {len(web.WAITS) + 1} tries. Run again later: what is complete is kept"
         else:
             advice = f"which is not expected. Is {_endpoint()} a hub?"
         raise HubError(f"{about}: the hub answered {status}; {advice}") from error
@@ -367,11 +363,11 @@ def _token_state() -> str:
 
 def _what_exists(repo: HubRepo) -> str:
     """Branches, tags and latest commits of a repository, for the message about one that is not there."""
-    from huggingface_hub import HfApi, errors
+    from huggingface_hub import errors
 
     try:
-        refs: Any = HfApi().list_repo_refs(repo.repo, repo_type=repo.type)
-    except (errors.HTTPError, OSError):  # type: ignore[attr-defined]
+        refs = web.ask(f"{repo.api}/refs", dict)
+        named = [f"{ref['name']} ({ref['targetCommit'][:12]})" for kind in ("branches", "tags") for ref in refs[kind]]
+    except (errors.HTTPError, OSError, ValueError, TypeError, KeyError):  # type: ignore[attr-defined]
         return f"See {repo.page}/commits/main"
-    named = [f"{ref.name} ({ref.target_commit[:12]})" for ref in (*refs.branches, *refs.tags)]
     return f"Existing: {', '.join(named) or 'nothing'}; all commits: {repo.page}/commits/main"

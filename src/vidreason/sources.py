@@ -13,7 +13,6 @@ With `VIDREASON_MIRROR` set nothing is asked of a hub: the files are taken, with
 import dataclasses
 import fnmatch
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from vidreason import hub
 from vidreason.archives import ArchiveError, looks_like_archive, unpack
 from vidreason.config import SOURCES
 from vidreason.files import is_inside, read_json, sha256_of, write_json
-from vidreason.hub import PARTIAL, RESERVED, HubError, HubFile, HubRepo
+from vidreason.hub import PARTIAL, RESERVED, HubError, HubFile, HubRepo, is_commit
 from vidreason.questions import read_questions
 
 MIRROR = "VIDREASON_MIRROR"
@@ -33,7 +32,6 @@ MIRROR = "VIDREASON_MIRROR"
 FROM_HUB, FROM_MIRROR = "hub", "mirror"
 UNPACKED = RESERVED[1]
 """Folder, below a source's own, with a list of what came out of each archive."""
-_HEX = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 DOWNLOADS = 4
 """Files downloaded at a time."""
 
@@ -138,8 +136,8 @@ class Lock:
         paths = [file.path for file in self.files]
         if len(set(paths)) != len(paths):
             raise ValueError("a file stands in it twice")
-        if any(not isinstance(file.size, int) or not _HEX.fullmatch(file.digest) for file in self.files):
-            raise ValueError("a file without a size or a digest")
+        if self.origin == FROM_HUB and not is_commit(self.revision):
+            raise ValueError(f"the revision {self.revision!r} is not 40 hex digits")
         empty = [pattern for pattern in self.patterns if not fnmatch.filter(paths, pattern)]
         odd = [path for path in paths if not any(fnmatch.fnmatchcase(path, pattern) for pattern in self.patterns)]
         if empty or odd:
@@ -208,11 +206,6 @@ def lock_source(source: Source, path: str | Path) -> Lock:
     elif not is_commit(source.revision):
         print(f"{source.name}: {source.revision!r} is {revision} from now on; commit {path} to keep it so", flush=True)
     return lock
-
-
-def is_commit(revision: str) -> bool:
-    """Whether a revision is a full commit, which never moves."""
-    return len(revision) == 40 and all(digit in "0123456789abcdef" for digit in revision)
 
 
 def mirror_of(source: Source) -> Path | None:

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import dataclasses
 import fnmatch
+import gzip
 import hashlib
 import hmac
 import json
@@ -23,7 +24,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -81,8 +82,8 @@ STATUS_FAULTS: Mapping[str, Reply] = {
     "server_error": refusal(500, "Internal error, something broke on the miniature hub."),
 }
 """Fault -> what is answered to any request, HEAD included."""
-BODY_FAULTS = ("cut_short", "wrong_checksum", "slow", "web_page")
-"""Faults of the body of a file, whose headers are right."""
+BODY_FAULTS = ("cut_short", "wrong_checksum", "slow", "web_page", "too_long", "endless", "compressed")
+"""Faults of the body of a file, whose headers are right; `compressed` is gzip for whoever asks for the bytes as they are."""
 
 
 @dataclasses.dataclass
@@ -115,6 +116,7 @@ class Request:
         status: HTTP status that was answered.
         authorized: Whether there was an Authorization header; never what was in it.
         range: The Range header, `""` for none.
+        encoding: The Accept-Encoding header.
     """
 
     method: str
@@ -122,6 +124,7 @@ class Request:
     status: int
     authorized: bool
     range: str = ""
+    encoding: str = ""
 
 
 class Hub:
@@ -137,6 +140,8 @@ class Hub:
         token: The one token that opens gated repositories.
         repos: `datasets/owner/name` or `models/owner/name` -> repository.
         faults: What goes wrong from now on; append to it at any time. The first that fits a request befalls it.
+        forged: Pattern of a decoded path -> what answers in place of the hub, given the query.
+        poured: Bytes of endless bodies that were sent.
         log: Requests in the order of their answers.
     """
 
@@ -145,7 +150,9 @@ class Hub:
         self.token = token
         self.repos: dict[str, Repo] = read_repos(self.root)
         self.faults: list[Fault] = []
+        self.forged: dict[str, Callable[[Mapping[str, str]], Reply]] = {}
         self.log: list[Request] = []
+        self.poured = 0
         self.verbose = verbose
         self.stopping = threading.Event()
         self._secret = secrets.token_bytes(16)
@@ -273,7 +280,11 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(address.path)
         struck = hub.strike(path, STATUS_FAULTS)
         try:
-            reply = STATUS_FAULTS[struck] if struck else self._route(address.path, path, query, posted)
+            forger = next((make for glob, make in hub.forged.items() if fnmatch.fnmatchcase(path, glob)), None)
+            if forger:
+                reply = forger(query)
+            else:
+                reply = STATUS_FAULTS[struck] if struck else self._route(address.path, path, query, posted)
         except _Refused as refused:
             reply = refused.reply
         self._send(path, reply)
@@ -433,15 +444,20 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.file is not None:
             if self.command == "GET":
                 fault = self.server.hub.strike(path, BODY_FAULTS)
-            reply = _with_body(reply, reply.file, self.headers.get("Range", "") if self.command == "GET" else "")
-            reply = _spoilt(reply, fault)
+            file = reply.file
+            reply = _with_body(reply, file, self.headers.get("Range", "") if self.command == "GET" else "")
+            reply = _spoilt(reply, file, fault)
         content = reply.content
         authorized, asked = "Authorization" in self.headers, self.headers.get("Range", "")
-        self.server.hub.note(Request(self.command, path, reply.status, authorized, asked))
+        encoding = self.headers.get("Accept-Encoding", "")
+        self.server.hub.note(Request(self.command, path, reply.status, authorized, asked, encoding))
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if fault == "endless":
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -450,8 +466,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "slow":
             self._trickle(content)
+        elif fault == "endless":
+            self._pour(content)
         else:
             self.wfile.write(content)
+
+    def _pour(self, content: bytes) -> None:
+        """Send the content, and then zeros until the other side hangs up."""
+        self.close_connection = True
+        piece = content
+        with contextlib.suppress(ConnectionError):
+            while not self.server.hub.stopping.is_set():
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self.server.hub.poured += len(piece)
+                piece = bytes(1 << 16)
 
     def _trickle(self, content: bytes) -> None:
         for begin in range(0, len(content), SLOW_BYTES):
@@ -477,8 +505,8 @@ def _with_body(reply: Reply, file: RepoFile, asked: str) -> Reply:
     return Reply(206, headers, content[begin : end + 1])
 
 
-def _spoilt(reply: Reply, fault: str | None) -> Reply:
-    """The reply under a fault that changes its bytes."""
+def _spoilt(reply: Reply, file: RepoFile, fault: str | None) -> Reply:
+    """The reply, a file or a part of it, under a fault that changes its bytes."""
     if fault == "web_page":
         kept = {name: value for name, value in reply.headers.items() if name != "Content-Range"}
         return Reply(200, {**kept, "Content-Type": "text/html; charset=utf-8"}, WEB_PAGE)
@@ -487,6 +515,13 @@ def _spoilt(reply: Reply, fault: str | None) -> Reply:
         middle = len(content) // 2
         content[middle : middle + 8] = bytes(byte ^ 0xFF for byte in content[middle : middle + 8])
         return dataclasses.replace(reply, content=bytes(content))
+    if fault == "too_long":
+        return dataclasses.replace(reply, content=reply.content + b"more" * 100_000)
+    if fault == "compressed":
+        # Of a part, what servers with a cache of compressed files send: that part of the compressed whole.
+        first = int(reply.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0])
+        content = gzip.compress(file.source.read_bytes())[first:]
+        return dataclasses.replace(reply, headers={**reply.headers, "Content-Encoding": "gzip"}, content=content)
     return reply
 
 

@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from huggingface_hub import constants
-
-from vidreason import hub, sources
+from vidreason import sources, web
 from vidreason.sources import EXPECTED, Source, fetch_source, lock_source, unpack_source
 
 NAME = "Things"
@@ -21,8 +19,7 @@ NAME = "Things"
 
 def main() -> None:
     """Do what is not done yet, as the rules would."""
-    hub.WAITS = () if "impatient" in sys.argv else (0.05, 0.05)
-    constants.DOWNLOAD_CHUNK_SIZE = 1 << 12  # the library writes nothing before it has so much, by default 10 MB
+    web.WAITS = () if "impatient" in sys.argv else (0.05, 0.05)
     if "unchecked" in sys.argv:
         sources.shutil = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=1 << 60), rmtree=shutil.rmtree)
     source = Source.of(NAME, json.loads(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -12,14 +13,14 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hub.repos import Repo, write_repos
-from tests.hub.server import Fault, Hub
+from tests.hub.server import Fault, Hub, Reply
 from tests.hub.steps import NAME
 from vidreason.hub import HubFile
 
@@ -316,6 +317,195 @@ def test_files_of_the_same_bytes_do_not_get_in_each_others_way(place: Place) -> 
         (place.hub.root / "datasets/owner/things" / name).write_bytes(noise(5, 50_000))
     place.run(files=["*.mp4", "table.json", "*.zip"], expected_files=5)
     assert {(place.folder / name).read_bytes() for name in ("one.mp4", "two.mp4", "three.mp4")} == {noise(5, 50_000)}
+
+
+@pytest.mark.parametrize("kind", ["too_long", "endless"])
+def test_a_download_stops_one_byte_after_what_is_promised(place: Place, kind: str) -> None:
+    place.hub.faults.append(Fault(kind, "*/videos.zip", None))
+    size = (place.hub.root / "datasets/owner/things/videos.zip").stat().st_size
+    process = place.start("impatient")
+    assert "videos.zip was refused: " in (printed := process.communicate(timeout=60)[0])
+    assert f"more than the {size} bytes" in printed
+    assert place.hub.poured < size + (32 << 20), "the rest fills no more than what networks buffer"
+    place.check_nothing_is_taken_for_whole()
+    assert not list((place.folder / ".partial").iterdir())
+
+
+def test_bytes_are_asked_for_as_they_are(place: Place) -> None:
+    place.run()
+    bodies = [request for request in place.hub.log if request.method == "GET" and "/api/" not in request.path]
+    assert {request.encoding for request in bodies} == {"identity"}
+
+
+def test_a_server_that_compresses_nevertheless(place: Place) -> None:
+    place.hub.faults += [Fault("compressed", "*/videos.zip", None), Fault("compressed", "*/table.json", None)]
+    place.run()
+    place.check_whole()
+
+
+def test_a_part_of_a_compressed_whole_is_begun_anew(place: Place) -> None:
+    """The first try is cut short, the second asks for the rest and gets compressed bytes from the middle."""
+    place.hub.faults += [Fault("cut_short", "*/videos.zip", 1), Fault("compressed", "*/videos.zip", None)]
+    place.run()
+    place.check_whole()
+
+
+def json_reply(value: Any, **headers: str) -> Reply:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Reply(200, {"Content-Type": "application/json", **headers}, content)
+
+
+LISTED = {"type": "file", "path": "table.json", "oid": 40 * "a", "size": 8}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"<html>Sign in</html>", "the answer is not JSON; it begins with b'<html>"),
+        (b"", "the answer is not JSON"),
+        (b"[" * 100_000, "the answer is not JSON"),
+        ([], "the answer is of type list, expected dict"),
+        (None, "the answer is of type NoneType, expected dict"),
+        ({}, "the commit is 'None', which is not 40 hex digits"),
+        ({"sha": "main"}, "the commit is 'main', which is not 40 hex digits"),
+        ({"sha": "../../../../etc"}, "which is not 40 hex digits"),
+        ({"sha": 39 * "a"}, "which is not 40 hex digits"),
+        ({"sha": 40 * "A"}, "which is not 40 hex digits"),
+        ({"sha": 40 * "a" + "\n"}, "which is not 40 hex digits"),
+        ({"sha": {"a": 1}}, "which is not 40 hex digits"),
+    ],
+)
+def test_a_commit_that_is_none(place: Place, answer: Any, words: str) -> None:
+    place.hub.forged["/api/datasets/owner/things/revision/*"] = lambda _: json_reply(answer)
+    printed = place.run("impatient", ok=False)
+    assert f"source Things (dataset owner/things): {place.hub.url}/api/datasets/owner/things/revision/main: " in printed
+    assert words in printed
+    assert "Traceback" not in printed
+    assert not (place.root / "config/locks/Things.json").exists()
+
+
+def test_a_commit_that_is_named_is_the_one_that_is_locked(place: Place) -> None:
+    place.hub.forged["/api/datasets/owner/things/revision/*"] = lambda _: json_reply({"sha": 40 * "b"})
+    assert f"the answer is about another commit, {40 * 'b'}" in place.run("impatient", ok=False, revision=MAIN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"error": "busy"}, "the answer is of type dict, expected list"),
+        (["table.json"], "an entry that describes no file"),
+        ([None], "an entry that describes no file"),
+        ([{"type": "file", "path": "a"}], "an entry that describes no file ('size')"),
+        ([{**LISTED, "size": -1}], "has a size of -1; allowed: 0 to"),
+        ([{**LISTED, "size": 10**30}], "has a size of 1000000000000000000000000000000; allowed"),
+        ([{**LISTED, "size": "8"}], "has a size of 8; allowed"),
+        ([{**LISTED, "size": 8.5}], "has a size of 8.5; allowed"),
+        ([{**LISTED, "size": True}], "has a size of True; allowed"),
+        ([{**LISTED, "oid": "main"}], "has the digest 'main'; allowed: 64"),
+        ([{**LISTED, "oid": None}], "has the digest 'None'; allowed"),
+        ([{**LISTED, "lfs": {"oid": 40 * "a", "size": 8}}], "; allowed: 64"),
+        ([{**LISTED, "lfs": []}], "an entry that describes no file"),
+        ([{**LISTED, "path": "../../table.json"}], "is called '../../table.json'; allowed are relative paths"),
+        ([{**LISTED, "path": "/etc/passwd"}], "is called '/etc/passwd'"),
+        ([{**LISTED, "path": "a/./b.zip"}], "is called 'a/./b.zip'"),
+        ([{**LISTED, "path": "a//b.zip"}], "is called 'a//b.zip'"),
+        ([{**LISTED, "path": "a\rb.zip"}], "is called 'a\\rb.zip'"),
+        ([{**LISTED, "path": "a\ud800.zip"}], "is called 'a\\ud800.zip'"),
+        ([{**LISTED, "path": ".partial/x"}], "is called '.partial/x'"),
+        ([{**LISTED, "path": 7}], "is called '7'"),
+        ([LISTED, LISTED], "'table.json' is listed twice"),
+    ],
+)
+def test_a_list_that_is_none(place: Place, answer: Any, words: str) -> None:
+    place.hub.forged["/api/datasets/owner/things/tree/*"] = lambda _: json_reply(answer)
+    printed = place.run("impatient", ok=False)
+    assert f"source Things (dataset owner/things): {place.hub.url}/api/datasets/owner/things/tree/{MAIN}" in printed
+    assert words in printed
+    assert "Traceback" not in printed
+    assert not (place.root / "config/locks/Things.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("following", "fresh", "words"),
+    [
+        ("?recursive=true", True, "a page leads back to one before it"),
+        ("?recursive=true&cursor={}", False, "'table.json' is listed twice"),
+        ("?recursive=true&cursor={}", None, "an empty page with another one after it"),
+        ("?recursive=true&cursor={}", True, "a list of more than 2000 pages"),
+    ],
+)
+def test_pages_without_end(place: Place, following: str, fresh: bool | None, words: str) -> None:
+    pages = itertools.count(1)
+
+    def page(_: Mapping[str, str]) -> Reply:
+        number = next(pages)
+        entries = [] if fresh is None else [{**LISTED, "path": f"{number}.zip" if fresh else "table.json"}]
+        url = f"{place.hub.url}/api/datasets/owner/things/tree/{MAIN}{following.format(number)}"
+        return json_reply(entries, Link=f'<{url}>; rel="next"')
+
+    place.hub.forged["/api/datasets/owner/things/tree/*"] = page
+    printed = place.run("impatient", ok=False)
+    assert words in printed
+    assert f"{place.hub.url}/api/datasets/owner/things/tree/" in printed
+    assert next(pages) <= 2002
+
+
+@pytest.mark.parametrize(
+    "address", ["{cdn}/elsewhere", "http://localhost:1/elsewhere", "//127.0.0.1:1/x", "file:///etc/x"]
+)
+def test_no_page_of_another_host_is_asked_for(place: Place, address: str) -> None:
+    place.environment["HF_TOKEN"] = place.hub.token
+    url = address.format(cdn=place.hub.cdn_url)
+    forged = json_reply([LISTED], Link=f'<{url}>; rel="next"')
+    place.hub.forged["/api/datasets/owner/things/tree/*"] = lambda _: forged
+    printed = place.run("impatient", ok=False)
+    assert "the next page would be on another host" in printed
+    assert not any("elsewhere" in request.path for request in place.hub.log)
+    assert place.hub.token not in printed
+
+
+def test_a_page_by_its_path_alone_is_of_the_same_host(place: Place) -> None:
+    path = f"/api/datasets/owner/things/tree/{MAIN}"
+
+    def page(query: Mapping[str, str]) -> Reply:
+        if query.get("cursor"):
+            return json_reply([{**LISTED, "path": "second.json"}])
+        return json_reply([LISTED], Link=f'<{path}?cursor=2>; rel="next"')
+
+    place.hub.forged[f"{path}*"] = page
+    place.run("impatient", ok=False, files=["*.json"], archives={}, expected_members=None)
+    lock = json.loads((place.root / "config/locks/Things.json").read_text())
+    assert [file["path"] for file in lock["files"]] == ["second.json", "table.json"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/datasets/owner/things/revision/*", "/datasets/owner/things/resolve/*/table.json"]
+)
+def test_a_redirect_to_another_host_does_not_carry_the_token(place: Place, path: str) -> None:
+    place.environment["HF_TOKEN"] = place.hub.token
+    place.hub.forged["/elsewhere"] = lambda _: json_reply({"sha": MAIN})
+    place.hub.forged[path] = lambda _: Reply(302, {"Location": f"{place.hub.cdn_url}/elsewhere"})
+    place.run("impatient", ok="revision" in path)
+    followed = [request for request in place.hub.log if request.path == "/elsewhere"]
+    assert followed
+    assert not any(request.authorized for request in followed)
+
+
+def test_an_error_whose_body_is_of_another_shape(place: Place) -> None:
+    place.hub.forged["/api/datasets/owner/things/revision/*"] = lambda _: Reply(
+        500, {"Content-Type": "application/json"}, b"[]"
+    )
+    printed = place.run("impatient", ok=False)
+    assert "the hub answered 500" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_lock_without_a_commit_is_refused(place: Place) -> None:
+    place.run()
+    path = place.root / "config/locks/Things.json"
+    path.write_text(path.read_text().replace(MAIN, "main"))
+    printed = place.run(ok=False)
+    assert "config/locks/Things.json: not a lock (the revision 'main' is not 40 hex digits)" in printed
 
 
 @pytest.mark.parametrize(

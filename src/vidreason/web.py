@@ -1,0 +1,174 @@
+"""Requests to a hub, whose answers are not trusted: bounded in size and number, and followed to no other host.
+
+They go through huggingface-hub's own session: its settings and its token hold, and a redirect to another host does not get
+the token. What a hub answers besides is decided here, because the library reads whatever comes.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds between tries where the hub is unwell; a longer Retry-After of its own is obeyed up to `LONGEST_WAIT`."""
+LONGEST_WAIT = 120.0
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that may be gone at the next try."""
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as lost."""
+MOST_BYTES = 64 << 20
+"""Bytes of one answer in JSON; a page of a thousand files has about 300,000."""
+MOST_PAGES = 2_000
+"""Pages of one list; the hub puts a thousand files on each."""
+
+Result = TypeVar("Result")
+
+
+class AnswerError(ValueError):
+    """What a hub answered is not what hubs answer; the text names the address."""
+
+
+def with_retries(call: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
+    """Call again, a few times, where the hub is busy, unwell or out of reach for a moment.
+
+    Args:
+        call: What may fail.
+        progress: Bytes that are there; the tries begin anew when a failed call has added some.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
+    tries, before = 0, progress()
+    while True:
+        asked = ""
+        try:
+            return call()
+        except HfHubHTTPError as error:
+            if tries == len(WAITS) or error.response.status_code not in TRANSIENT:
+                raise
+            asked = error.response.headers.get("Retry-After", "")
+        except HTTPError:
+            now = progress()
+            tries, before = (0 if now > before else tries), now
+            if tries == len(WAITS):
+                raise
+        wanted = float(asked) if asked.isascii() and asked.isdigit() else 0.0
+        time.sleep(min(max(WAITS[tries], wanted), LONGEST_WAIT))
+        tries += 1
+
+
+def ask(url: str, expected: type[Result]) -> Result:
+    """Ask a hub for JSON.
+
+    Raises:
+        AnswerError: The answer is no JSON, is of another type than `expected`, or does not end.
+        HTTPError: The hub cannot be reached, or refuses.
+    """
+    return with_retries(lambda: _ask(url, expected))[0]
+
+
+def ask_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
+    """Ask a hub for a list that comes in pages; yield the address and the entries of each.
+
+    Raises:
+        AnswerError: A page is no list of JSON, the next one is on another host or was asked for before, or they do not end.
+        HTTPError: The hub cannot be reached, or refuses.
+    """
+    asked: set[str] = set()
+    while url:
+        if url in asked or len(asked) == MOST_PAGES:
+            fault = "a page leads back to one before it" if url in asked else f"a list of more than {MOST_PAGES} pages"
+            raise AnswerError(f"{url}: {fault}")
+        asked.add(url)
+        entries, following = with_retries(functools.partial(_ask, url, list))
+        yield url, entries
+        if following and not entries:
+            raise AnswerError(f"{url}: an empty page with another one after it")
+        if following and _origin(following) != _origin(url):
+            # It would be sent the token.
+            raise AnswerError(
+                f"{url}: the next page would be on another host, {following[:200]!r}; it is not asked for"
+            )
+        url = following
+
+
+def fetch(url: str, stream: IO[bytes], size: int) -> None:
+    """Append to a file what it lacks of `size` bytes; one byte more at the most.
+
+    Args:
+        url: Address of the whole file.
+        stream: The file, open for appending.
+        size: Bytes of the whole file.
+
+    Raises:
+        HTTPError: The hub cannot be reached, refuses or breaks off.
+    """
+    from huggingface_hub import errors
+    from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
+
+    there = stream.tell()
+    if there >= size:
+        return
+    # Compressed, half a file could not be gone on with.
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity", **({"Range": f"bytes={there}-"} if there else {})}
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
+        _raise_for_status(response)
+        if response.status_code != 206:
+            _empty(stream)
+        try:
+            for chunk in response.iter_bytes():
+                room = size + 1 - stream.tell()
+                stream.write(chunk[:room])
+                if len(chunk) >= room:
+                    return
+        except errors.HTTPError:  # type: ignore[attr-defined]
+            # Compressed nevertheless: what was asked for may be a part of a compressed whole, which nobody can unpack.
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                _empty(stream)
+            raise
+
+
+def _empty(stream: IO[bytes]) -> None:
+    stream.truncate(0)
+    stream.seek(0)
+
+
+def _ask(url: str, expected: type[Result]) -> tuple[Result, str]:
+    """The answer in JSON, and the address of the next page or `""`."""
+    from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
+
+    content = bytearray()
+    with get_session().stream("GET", url, headers=build_hf_headers(), timeout=TIMEOUT) as response:
+        _raise_for_status(response)
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise AnswerError(f"{url}: an answer of more than {MOST_BYTES} bytes")
+        following = str(response.links.get("next", {}).get("url") or "")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError(f"{url}: the answer is not JSON; it begins with {bytes(content[:40])!r}") from error
+    if not isinstance(value, expected):
+        raise AnswerError(f"{url}: the answer is of type {type(value).__name__}, expected {expected.__name__}")
+    return value, urljoin(url, following) if following else ""
+
+
+def _raise_for_status(response: Any) -> None:
+    """Raise the library's error for a refusal, without its body, which the library would read to the end."""
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
+
+    if response.status_code >= 400:
+        told = {
+            name: value
+            for name, value in response.headers.items()
+            if name.lower().startswith(("x-", "retry-after", "ratelimit"))
+        }
+        hf_raise_for_status(type(response)(response.status_code, headers=told, request=response.request))
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
