@@ -23,7 +23,7 @@ Record = TypeVar("Record")
 SIDECAR = ".provenance.json"
 LARGE = 64 * 2**20
 """Bytes above which an artefact is read wholly once a run, and not once a process."""
-RUN = "VIDREASON_RUN"
+CALL_VARIABLE = "VIDREASON_RUN"
 """Environment variable that names a run of the workflow; without it, every process is a run of its own."""
 _checked: set[tuple[str, str]] = set()
 """Path and state of the artefacts that this process has found to be what was made."""
@@ -383,7 +383,7 @@ def _is_checked(path: Path) -> bool:
 
 
 def _run() -> str:
-    return os.environ.get(RUN) or f"{platform.node()}:{os.getpid()}"
+    return os.environ.get(CALL_VARIABLE) or f"{platform.node()}:{os.getpid()}"
 
 
 def _note_of(path: Path) -> Path:

@@ -210,7 +210,7 @@ def test_large_artefacts_are_read_wholly_once_a_run(made: Path, monkeypatch: pyt
 
     def reads(run: str) -> int:
         read.clear()
-        monkeypatch.setenv(files.RUN, run)
+        monkeypatch.setenv(files.CALL_VARIABLE, run)
         monkeypatch.setattr(files, "_checked", set())  # another process
         check_unchanged(made)
         check_unchanged(made)

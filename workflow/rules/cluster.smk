@@ -7,9 +7,9 @@ import uuid
 
 from snakemake.logging import logger
 
-from vidreason.files import RUN, remove_leftovers
+from vidreason.files import CALL_VARIABLE, remove_leftovers
 
-os.environ.setdefault(RUN, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
+os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
 
 for name, given in workflow.resource_settings.overwrite_resources.items():
     if "gpus" in given:
