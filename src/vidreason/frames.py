@@ -169,8 +169,15 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
 
 
 def judge_clip(question: Question, root: str | Path, count: int) -> Clip:
-    """What `take_frames` says of a clip, without keeping its frames."""
-    return _decode(question, Path(root) / question.video, count)[0]
+    """What `take_frames` says of a clip; all of it is decoded to count its damaged packets."""
+    path = Path(root) / question.video
+    clip, scanned, *_ = _decode(question, path, count)
+    if clip.status != OK:
+        return clip
+    try:
+        return dataclasses.replace(clip, detail=count_decodable(path, scanned)[1])
+    except VideoError as error:
+        return dataclasses.replace(clip, status=error.status, detail=error.detail)
 
 
 def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.ndarray, list[np.ndarray]]:

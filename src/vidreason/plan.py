@@ -38,9 +38,7 @@ class Cost:
 
 
 COSTS: Mapping[str, Cost] = {
-    "filter_nextqa": Cost(
-        1.0, CPU, "question", "reading a 30 s video and decoding 16 frames takes up to 0.9 s; questions share videos"
-    ),
+    "filter_nextqa": Cost(1.0, CPU, "question", "a 30 s video decoded whole takes about 0.9 s; questions share videos"),
     "extract_frames": Cost(
         0.5, CPU, "question", "16 frames of a 30 s or 10 min video take 0.3 to 0.45 s; MLVU goes to 9 h"
     ),

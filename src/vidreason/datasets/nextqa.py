@@ -278,7 +278,7 @@ def probe_videos(
     duration: str = WHOLE_SECONDS,
     frame_count: int = 16,
 ) -> dict[str, Clip]:
-    """Open every video, read it to its end, and decode the frames that the model will see.
+    """Open and decode every video once.
 
     Args:
         root: Folder the paths are relative to.
@@ -286,7 +286,7 @@ def probe_videos(
         max_seconds: A longer video gets the status `too_long`.
         threads: Videos opened at the same time.
         duration: `whole_seconds` or `exact`.
-        frame_count: Frames to decode.
+        frame_count: Frames that the model sees of a video; it is readable if these can be decoded.
 
     Returns:
         Path -> clip, sorted by path.
