@@ -1,5 +1,8 @@
 """Names of the files of a checkpoint folder. Light: rules ask for them when the graph is built."""
 
+import codecs
+from pathlib import Path
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -10,3 +13,20 @@ TOKENIZER_FILES = (
     "tokenizer.json", "vocab.json", "merges.txt", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
 """All files of a tokenizer that may be there."""
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The tokenizer's files that are there."""
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+
+
+def has_byte_order_mark(path: Path) -> bool:
+    """Whether a file begins with a byte-order mark, as editors on Windows write it."""
+    with path.open("rb") as stream:
+        return stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy a tokenizer's files without byte-order marks, with which the tokenizers library cannot read them."""
+    for path in tokenizer_files(source):
+        (target / path.name).write_bytes(path.read_bytes().removeprefix(codecs.BOM_UTF8))

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vidreason import strict_json
 from vidreason.typed import record_of
 
 Record = TypeVar("Record")
@@ -146,60 +147,11 @@ def read_json(path: str | Path) -> Any:
     """
     check_unchanged(path)
     try:
-        return _loads(Path(path).read_bytes())
-    except RepeatedKeyError as error:
+        return strict_json.loads(Path(path).read_bytes())
+    except strict_json.RepeatedKeyError as error:
         raise ValueError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}). Was it cut short, or is it a web page?") from error
-
-
-class RepeatedKeyError(ValueError):
-    """A JSON object has a key twice, of which Python would silently keep the last."""
-
-
-def _loads(content: bytes) -> Any:
-    """Decode JSON.
-
-    Raises:
-        RepeatedKeyError: A key comes twice in one object; the message names the object.
-        ValueError: It is not JSON.
-    """
-    repeated: list[tuple[dict[str, Any], str]] = []
-
-    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.append((value, next(key for key in keys if keys.count(key) > 1)))
-        return value
-
-    value = json.loads(content, object_pairs_hook=build)
-    for holder, key in repeated:
-        # An object may have been the first value of a key that came twice, and is lost; that key's object is named then.
-        path = _path_to(holder, value)
-        if path is not None:
-            if isinstance(value, list):
-                path[0] = f"record {path[0] + 1}"
-            place, counted = (
-                ", ".join(map(str, path)),
-                " (records are counted from 1)" if isinstance(value, list) else "",
-            )
-            raise RepeatedKeyError(
-                f"{place}{': ' if place else ''}the key {key!r} comes twice in one object; keep the one that is meant{counted}"
-            )
-    return value
-
-
-def _path_to(wanted: Any, value: Any) -> list[Any] | None:
-    """Keys and places that lead to an object of a JSON value; None if it is not in it."""
-    if value is wanted:
-        return []
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        path = _path_to(wanted, part)
-        if path is not None:
-            return [key, *path]
-    return None
 
 
 def write_jsonl(path: str | Path, records: Iterable[Any]) -> int:
@@ -255,8 +207,8 @@ def _numbered_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = _loads(line.encode("utf-8", "surrogateescape"))
-            except RepeatedKeyError as error:
+                row = strict_json.loads(line.encode("utf-8", "surrogateescape"))
+            except strict_json.RepeatedKeyError as error:
                 raise ValueError(f"{path}:{number}: {error}") from error
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}:{number}: not JSON ({error}); the line begins {line[:60]!r}") from error

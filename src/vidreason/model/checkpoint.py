@@ -1,6 +1,7 @@
 """Checkpoints in the published layout: config.json, safetensors (one file or shards), tokenizer files."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ from vidreason.checkpoint_files import (
     INDEX,
     PROCESSOR,
     TOKENIZER_CONFIG,
-    TOKENIZER_FILES,
     WEIGHTS,
+    copy_tokenizer,
+    has_byte_order_mark,
+    tokenizer_files,
 )
 from vidreason.files import check_unchanged, read_json, write_aside, write_json
 from vidreason.model.configuration import TinyLlavaConfig
@@ -357,9 +360,13 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     try:
         named = read_json(settings).get("tokenizer_class") if settings.is_file() else None
         kind: Any = Qwen2Tokenizer if named in QWEN_CLASSES or not whole.is_file() else PreTrainedTokenizerFast
-        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(str(folder), local_files_only=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            readable = folder
+            if any(map(has_byte_order_mark, tokenizer_files(folder))):
+                copy_tokenizer(folder, readable := Path(scratch))
+            tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(str(readable), local_files_only=True)
     except Exception as error:  # the tokenizers library raises nothing narrower
-        files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+        files = tokenizer_files(folder)
         seen = [f"{file}: {content}" for file in files if (content := foreign_content(file))]
         reason = "; ".join(seen) or f"{error}; download {', '.join(file.name for file in files)} again, from one place"
         raise CheckpointError(f"{folder}: the tokenizer cannot be loaded: {reason}") from error

@@ -9,7 +9,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vidreason.checkpoint_files import CONFIG, GENERATION, INDEX, PROCESSOR, TOKENIZER_CONFIG, TOKENIZER_FILES
+from vidreason.checkpoint_files import (
+    CONFIG,
+    GENERATION,
+    INDEX,
+    PROCESSOR,
+    TOKENIZER_CONFIG,
+    copy_tokenizer,
+    tokenizer_files,
+)
 from vidreason.files import check_unchanged, copy_file, read_json, write_aside, write_json
 from vidreason.marks import END
 from vidreason.model.checkpoint import (
@@ -144,7 +152,7 @@ def _tokenizer_folder(weights: Path, tokenizer: Path | None, faults: list[str]) 
 
 def _tokenizer_faults(folder: Path, config: TinyLlavaConfig | None) -> list[str]:
     """Whether a tokenizer loads, has an embedding for each of its tokens, and ends where answers end."""
-    foreign = [(folder / name, foreign_content(folder / name)) for name in TOKENIZER_FILES if (folder / name).is_file()]
+    foreign = [(path, foreign_content(path)) for path in tokenizer_files(folder)]
     faults = [f"{path}: {content}" for path, content in foreign if content]
     if faults:
         return faults
@@ -254,9 +262,7 @@ def _read_object(path: Path, faults: list[str]) -> dict[str, Any] | None:
 
 def _copy_tokenizer(source: Path, target: Path, config: TinyLlavaConfig) -> None:
     """Copy a tokenizer's files, with the two settings that upstream takes from the model's configuration."""
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            copy_file(source / name, target / name)
+    copy_tokenizer(source, target)
     path = target / TOKENIZER_CONFIG
     settings = read_json(path) if path.is_file() else {}
     imposed = {"model_max_length": config.tokenizer_model_max_length, "padding_side": config.tokenizer_padding_side}

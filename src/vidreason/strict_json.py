@@ -1,0 +1,50 @@
+"""JSON in which no key of an object comes twice."""
+
+import json
+from typing import Any
+
+
+class RepeatedKeyError(ValueError):
+    """A JSON object has a key twice, of which Python would silently keep the last."""
+
+
+def loads(content: bytes) -> Any:
+    """Decode JSON in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
+
+    Raises:
+        RepeatedKeyError: A key comes twice in one object; the message names the object.
+        ValueError: It is not JSON.
+    """
+    repeated: list[tuple[dict[str, Any], str]] = []
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated.append((value, next(key for key in keys if keys.count(key) > 1)))
+        return value
+
+    value = json.loads(content, object_pairs_hook=build)
+    for holder, key in repeated:
+        path = _path_to(holder, value)
+        if path is None:  # lost, being the first value of a key that came twice, which is named instead
+            continue
+        if isinstance(value, list):
+            path[0] = f"record {path[0] + 1} (counted from 1)"
+        place = "".join(f"{part}, " for part in path).removesuffix(", ")
+        raise RepeatedKeyError(
+            f"{f'{place}: ' if place else ''}the key {key!r} comes twice in one object; keep the one that is meant"
+        )
+    return value
+
+
+def _path_to(wanted: Any, value: Any) -> list[Any] | None:
+    """Keys and places that lead to an object of a JSON value; None if it is not in it."""
+    if value is wanted:
+        return []
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        path = _path_to(wanted, part)
+        if path is not None:
+            return [key, *path]
+    return None
