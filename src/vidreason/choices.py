@@ -6,11 +6,13 @@ Shared by the data sets and the benchmarks, which differ only in the little word
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from vidreason.fields import LONGEST_TEXT
 from vidreason.marks import IMAGE
 from vidreason.records import LETTERS, NO_OPTION, Question
 
 _INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)
-_REASON_SUFFIX = re.compile(r"\s*Output the thinking process in <think>.*?</answer> tags\.\s*$", re.DOTALL)
+_REASON_SUFFIX = ("Output the thinking process in <think>", "</answer> tags.")
+"""How upstream's instruction to think begins and ends."""
 _ANSWER_LETTER = re.compile(r"^\s*\(?([A-Za-z])(?:[.):\s]|$)")
 
 
@@ -90,14 +92,20 @@ def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
         The question and the options without their letters.
 
     Raises:
-        ValueError: No question, no option, or a line that fits nowhere.
+        ValueError: No question, no option, a line that fits nowhere, or more than `LONGEST_TEXT` characters.
 
     Example:
         >>> split_choices("<image>\nWhy?\nA. rain.\nB. sun.\nPlease answer with the letter.")
         ('Why?', ('rain.', 'sun.'))
     """
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"question and options have {len(text)} characters; allowed are {LONGEST_TEXT}")
     text = text.replace("\r\n", "\n")
-    lines = _REASON_SUFFIX.sub("", text.replace(IMAGE, "", 1)).strip().split("\n")
+    text = text.replace(IMAGE, "", 1).strip()
+    begins, ends = _REASON_SUFFIX
+    if text.endswith(ends):
+        text = text.partition(begins)[0].rstrip()
+    lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.startswith("A. ") or line == "A."), None)
     if first is None:
         raise ValueError(f"no line begins with 'A. ' in {text[:200]!r}")

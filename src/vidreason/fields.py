@@ -12,6 +12,8 @@ from vidreason.files import is_inside, read_json, read_json_lines
 from vidreason.marks import mark_in
 from vidreason.records import LETTERS, NO_OPTION, Question
 
+LONGEST_TEXT = 100_000
+"""Characters of one text of an annotation file; no model here has room for a question as long as that."""
 _JOINERS = "\u200c\u200d"
 """Invisible, but letters of some scripts and of emojis are spelled with them."""
 
@@ -127,10 +129,12 @@ def plain_text(value: Any, key: str) -> str:
     """A text of a record; a finite number is taken as it is written.
 
     Raises:
-        ValueError: It is something else, null for instance.
+        ValueError: It is something else, null for instance, or longer than `LONGEST_TEXT`.
     """
     if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)):
         text = str(value)
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"{key} has {len(text)} characters; allowed are {LONGEST_TEXT}")
         # Half of a pair, which JSON can hold and no file can.
         if not any("\ud800" <= letter <= "\udfff" for letter in text):
             return text
