@@ -169,6 +169,24 @@ def optional_text(value: Any, key: str) -> str:
     return "" if value is None or value != value else plain_text(value, key)
 
 
+def gold_letter(value: Any, letters: str) -> str:
+    """The letter that a record gives as its answer; `NO_OPTION` where the answer is empty.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    answer = plain_text(value, "answer").strip()
+    if answer and answer not in tuple(letters):
+        raise ValueError(f"the answer {answer!r} is not one of the letters {letters!r}")
+    return answer or NO_OPTION
+
+
+def refuse_withheld(source: object, questions: Sequence[Question]) -> None:
+    """Refuse a file of letters in which every answer is empty: no score could be computed."""
+    if all(question.answer == NO_OPTION for question in questions):
+        raise ValueError(f"{source}: every answer is empty. Is it a test set whose answers are withheld?")
+
+
 def video_path(value: Any, key: str = "video") -> str:
     """A path of a record in its one spelling, so that one video has one name: without `./` and repeated slashes.
 

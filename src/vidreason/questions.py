@@ -51,7 +51,7 @@ def write_questions(
 ) -> int:
     """Read the questions of a data set, see that there are as many as expected, and write them as JSON lines.
 
-    How many of them are odd (`oddities`) goes to the log.
+    Which annotation files are absent, and how many questions are odd (`oddities`), goes to the log.
 
     Args:
         dataset: See `read_questions`.
@@ -68,9 +68,13 @@ def write_questions(
         ValueError: As `read_questions` and `check_counts`.
     """
     questions = read_questions(dataset, root, annotations, protocol)
-    check_counts(dataset, questions, expected)
-    found = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
-    print(f"{dataset}: {len(questions)} questions{f'; {found}' if found else ''}", file=sys.stderr)
+    files = BENCHMARKS[dataset].annotation_files(Path(root)) if dataset in BENCHMARKS else ()
+    absent = [path for path in files if not path.is_file()]
+    check_counts(dataset, questions, expected, absent)
+    odd = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
+    print(f"{dataset}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
+    for path in absent:
+        print(f"{path}: no such file; its questions are not asked", file=sys.stderr)
     return write_jsonl(out, questions)
 
 
@@ -90,7 +94,12 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
     }
 
 
-def check_counts(dataset: str, questions: Sequence[Question], expected: int | Mapping[str, int] | None) -> None:
+def check_counts(
+    dataset: str,
+    questions: Sequence[Question],
+    expected: int | Mapping[str, int] | None,
+    absent: Sequence[Path] = (),
+) -> None:
     """See that a data set holds as many questions as were published.
 
     Args:
@@ -98,6 +107,7 @@ def check_counts(dataset: str, questions: Sequence[Question], expected: int | Ma
         questions: All of them.
         expected: How many there must be: in all, or by part (`group` of Video-MME's questions, else `task`); None for any
             number.
+        absent: Annotation files that are not there, for the message.
 
     Raises:
         ValueError: There are more or fewer, with a table of the parts.
@@ -115,7 +125,7 @@ def check_counts(dataset: str, questions: Sequence[Question], expected: int | Ma
         return
     key = f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.questions"
     table = "\n".join(f"  {name}: {found[name]} found, {wanted.get(name, 0)} expected" for name in names)
+    guess = f"Not there: {', '.join(map(str, absent))}." if absent else "Is the file of another revision, or cut short?"
     raise ValueError(
-        f"{dataset}: {sum(found.values())} questions, expected are {sum(wanted.values())}.\n{table}\nIs a file missing or of "
-        f"another revision? If these are the questions you mean, set {key} to the numbers found, or to null"
+        f"{dataset}: {sum(found.values())} questions, expected are {sum(wanted.values())}.\n{table}\n{guess} If these are the questions you mean, set {key} to the numbers found, or to null"
     )

@@ -205,6 +205,22 @@ def test_an_empty_question_of_video_mme_counts_and_one_option_is_enough(tmp_path
     assert [question.letters for question in read_questions("video_mme", tmp_path)] == ["AB", "A"]
 
 
+def test_a_letter_that_is_not_given_is_no_option_unless_all_are_withheld(tmp_path):
+    table = tmp_path / video_mme.TABLE
+    table.parent.mkdir()
+    empty = {**ROW, "question_id": "001-2", "question": "", "options": ["", "", "", ""], "answer": ""}
+    pandas.DataFrame([ROW, empty]).to_parquet(table)
+    assert [question.answer for question in read_questions("video_mme", tmp_path)] == ["A", NO_OPTION]
+    assert read_questions("video_mme", tmp_path)[1].options == ("", "", "", "")
+    put(tmp_path, "mmvu", [MMVU, {**MMVU, "id": "validation_1", "answer": ""}])
+    assert [question.answer for question in read_questions("mmvu", tmp_path)] == ["B", NO_OPTION]
+    pandas.DataFrame([empty, {**empty, "question_id": "001-3"}]).to_parquet(table)
+    put(tmp_path, "mmvu", [{**MMVU, "answer": " "}])
+    for dataset in ("video_mme", "mmvu"):
+        with pytest.raises(ValueError, match=r"every answer is empty. Is it a test set whose answers are withheld"):
+            read_questions(dataset, tmp_path)
+
+
 def test_one_option_is_a_question_of_the_training_data_too(tmp_path):
     asked = changed(CONVERSATION, human="<image>\nWhy?\nA. rain.", gpt="A. rain.")
     put(tmp_path, "nextqa", [asked])

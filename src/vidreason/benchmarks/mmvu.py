@@ -10,12 +10,14 @@ from typing import Any
 
 from vidreason.choices import PROMPTS
 from vidreason.fields import (
+    gold_letter,
     need,
     option_texts,
     optional_text,
     plain_text,
     questions_of,
     read_records,
+    refuse_withheld,
     video_path,
 )
 from vidreason.records import LETTERS, Question
@@ -45,7 +47,9 @@ def read(root: str | Path) -> list[Question]:
     (source,) = annotation_files(Path(root))
     if not source.is_file():
         raise ValueError(f"{source}: no such file. The root must be the folder that holds {TABLE} and videos/")
-    return questions_of(source, read_records(source), parse_record)
+    questions = questions_of(source, read_records(source), parse_record)
+    refuse_withheld(source, questions)
+    return questions
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -61,7 +65,8 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
         index: Place in the file, from 0; the id where the record has none.
 
     Returns:
-        The question, every published choice kept, also an empty one; None for an open-ended record.
+        The question, every published choice kept, also an empty one; None for an open-ended record. The answer is
+        `NO_OPTION` where none is given.
 
     Raises:
         ValueError: A key is absent, the choices are not lettered from A on, or the answer is no letter of theirs.
@@ -78,9 +83,6 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
         raise ValueError(
             f"choices must be an object with the keys A, B, ... in this order, at most {LETTERS[-1]}; found {choices!r}"
         )
-    answer = plain_text(record["answer"], "answer").strip()
-    if answer not in letters:
-        raise ValueError(f"the answer {answer!r} is not one of the letters {''.join(letters)!r}")
     video = _PREFIX.sub("", plain_text(record["video"], "video"))
     if "://" in video:
         raise ValueError(f"video {video!r} is neither a path nor a URL of yale-nlp/MMVU")
@@ -93,6 +95,6 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
         video=video_path(video),
         question=plain_text(record["question"], "question"),
         options=option_texts(list(choices.values()), "choices"),
-        answer=answer,
+        answer=gold_letter(record["answer"], "".join(letters)),
         group=optional_text(metadata.get("subject"), "metadata.subject"),
     )

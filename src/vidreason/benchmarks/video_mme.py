@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.choices import PROMPTS
-from vidreason.fields import need, option_texts, optional_text, plain_text, questions_of, video_path
+from vidreason.fields import (
+    gold_letter,
+    need,
+    option_texts,
+    optional_text,
+    plain_text,
+    questions_of,
+    refuse_withheld,
+    video_path,
+)
 from vidreason.records import LETTERS, Question
 
 TITLE = "Video-MME (without subtitles)"
@@ -46,7 +55,9 @@ def read(root: str | Path) -> list[Question]:
     def parse(record: Any, index: int) -> Question:
         return parse_record(record, root, index)
 
-    return questions_of(table, records, parse)
+    questions = questions_of(table, records, parse)
+    refuse_withheld(table, questions)
+    return questions
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -71,22 +82,19 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int =
     need(dict(record), ("videoID", "question", "options", "answer", "duration"))
     options = []
     for letter, option in zip(LETTERS, option_texts(record["options"], "options"), strict=False):
-        if not option.startswith(f"{letter}."):
+        if option.strip() and not option.startswith(f"{letter}."):
             raise ValueError(f"expected an option that begins with '{letter}. ', found {option!r}")
-        options.append(option[2:].removeprefix(" "))
+        options.append(option[2:].removeprefix(" ") if option.strip() else "")
     duration = record["duration"]
     if duration not in DURATIONS:
         raise ValueError(f"duration {duration!r}; allowed: {', '.join(DURATIONS)}")
-    answer = plain_text(record["answer"], "answer").strip()
-    if answer not in tuple(LETTERS[: len(options)]):
-        raise ValueError(f"the answer {answer!r} is not one of the letters {LETTERS[: len(options)]!r}")
     return Question(
         id=optional_text(record.get("question_id"), "question_id") or f"row_{index}",
         dataset="video_mme",
         video=find_video(Path(root), video_path(record["videoID"], "videoID")),
         question=plain_text(record["question"], "question"),
         options=tuple(options),
-        answer=answer,
+        answer=gold_letter(record["answer"], LETTERS[: len(options)]),
         task=optional_text(record.get("task_type"), "task_type"),
         group=duration,
     )
