@@ -9,7 +9,9 @@ Masks are given by kind of layer: transformers takes those as they are and asks 
 Letters: B prompts, G rollouts a prompt, N = B G rows, n rows in use, L prompt positions, V vocabulary.
 """
 
+import functools
 import weakref
+from typing import Any
 
 import torch
 
@@ -31,7 +33,7 @@ class Decoder:
 
         Args:
             model: The model, in evaluation mode.
-            rows: Most rows, N.
+            rows: Most rows, N; a power of two where steps are recorded.
             capacity: Most positions of a row, prompt and completion together.
             recorded: Whether steps are CUDA graphs.
         """
@@ -76,15 +78,8 @@ class Decoder:
         for first in range(0, len(embeds), size):
             part = slice(first, first + size)
             self.cache.begin(group, first * group)
-            output = self.model(
-                embeds[part],
-                attention_mask={"full_attention": _causal(mask[part]) if padded else None},
-                position_ids=positions[part],
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            logits.append(output.logits[:, -1])
+            seen = _causal(mask[part]) if padded else None
+            logits.append(self._pass(embeds[part], seen, positions[part], logits_to_keep=1))
         self.rows, self._length = len(embeds) * group, embeds.shape[1]
         self._position[: self.rows] = positions[:, -1:].repeat_interleave(group, dim=0)
         self._masked = padded or self._recorded
@@ -127,20 +122,32 @@ class Decoder:
         if not self._recorded:
             self.cache.rows, self.cache.extent = rows, self._length
             return self._forward()
-        # Rows beyond those in use say something too, which nobody hears.
-        self.cache.rows = min(1 << (rows - 1).bit_length(), len(self._token))
+        # Padding rows are decoded too; their output is ignored.
+        self.cache.rows = _power_of_two(rows)
         self.cache.extent = -(-self._length // GRAIN) * GRAIN
         return self._played()[:rows]
 
     def _forward(self) -> torch.Tensor:
         """One step of the cache's rows in use: [rows, V]."""
         rows, extent = self.cache.rows, self.cache.extent
-        output = self.model(
-            self.model.language_model.get_input_embeddings()(self._token[:rows]),
-            attention_mask={"full_attention": self._seen[:rows, ..., :extent] if self._masked else None},
-            position_ids=self._position[:rows],
+        embeds = self.model.language_model.get_input_embeddings()(self._token[:rows])
+        return self._pass(embeds, self._seen[:rows, ..., :extent] if self._masked else None, self._position[:rows])
+
+    def _pass(
+        self, embeds: torch.Tensor, seen: torch.Tensor | None, positions: torch.Tensor, **options: Any
+    ) -> torch.Tensor:
+        """Logits [.., V] of the last position of some rows.
+
+        The language model is called itself: a trainer's hooks are on the whole model, and may wait for the device
+        (DeepSpeed's timer does), which cannot be recorded.
+        """
+        output = self.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask={"full_attention": seen},
+            position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
+            **options,
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
@@ -149,7 +156,7 @@ class Decoder:
         """One step as a CUDA graph of its shape, recorded when it is the first; to run it twice writes the same twice."""
         shape = (self.cache.rows, self.cache.extent)
         if shape not in self._graphs:
-            aside = torch.cuda.Stream()
+            aside = _side_stream(self.model.device)
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):  # libraries set themselves up outside of the recording
                 logits = self._forward()
@@ -188,8 +195,27 @@ def decoder_for(model: TinyLlavaVideo, rows: int, positions: int) -> Decoder:
     if kept is None or not kept.serves(rows, positions):
         del kept
         _decoders.pop(model, None)  # its memory is given back before more is taken
-        kept = _decoders[model] = Decoder(model, rows, -(-positions // GRAIN) * GRAIN, recorded=True)
+        kept = _decoders[model] = Decoder(model, *room_for(rows, positions), recorded=True)
     return kept
+
+
+def room_for(rows: int, positions: int) -> tuple[int, int]:
+    """Rows and positions that a recorded decoder has room for.
+
+    Rows are rounded up in the same way when a decoder is made and in every step, so that the shapes of a batch, and with
+    them the last bits of its numbers, do not depend on the batches before it.
+    """
+    return _power_of_two(rows), -(-positions // GRAIN) * GRAIN
+
+
+def _power_of_two(rows: int) -> int:
+    return 1 << (rows - 1).bit_length()
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream that steps run on before they are recorded: one for all, as cuBLAS keeps a workspace for each stream."""
+    return torch.cuda.Stream(device)
 
 
 def _causal(mask: torch.Tensor) -> torch.Tensor:

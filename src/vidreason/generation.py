@@ -117,13 +117,8 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, uniform: torch.Tenso
         uniform: float64 [N] in [0, 1); not used by greedy decoding.
 
     Returns:
-        int64 [N].
-
-    Raises:
-        NotFiniteError: Logits are not finite.
+        int64 [N]; any tokens where logits are not finite, which the caller has to look at.
     """
-    if not torch.isfinite(logits).all():
-        raise NotFiniteError("logits are not finite: the weights have diverged")
     if decoding.temperature == 0 or uniform is None:
         return logits.argmax(dim=-1)
     top, tokens = logits.float().topk(min(decoding.top_k or logits.shape[-1], logits.shape[-1]), dim=-1)
@@ -158,6 +153,7 @@ def generate(
 
     Raises:
         ValueError: Sampling without one seed a rollout.
+        NotFiniteError: Logits are not finite.
     """
     rows = len(prompts) * group
     if decoding.temperature > 0 and (seeds is None or len(seeds) != rows):
@@ -177,7 +173,11 @@ def generate(
         token = choose_tokens(logits, decoding, None if random is None else random[active, step])
         ids[active, step] = token
         ended = token == end
-        if ended.any():
+        # Both in one tensor: on a GPU each look at a value waits for all kernels, and this is the only wait of a token.
+        finite, some_ended = torch.stack((torch.isfinite(logits).all(), ended.any())).tolist()
+        if not finite:
+            raise NotFiniteError("logits are not finite: the weights have diverged")
+        if some_ended:
             lengths[active[ended]] = step + 1
             finished[active[ended]] = True
             kept = decoder.keep(~ended)

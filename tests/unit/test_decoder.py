@@ -66,6 +66,15 @@ def test_nothing_is_copied_but_what_is_new(decoder):
     assert decoder.cache._layers[0][0].shape[2] == 7 + 5
 
 
+@torch.no_grad()
+def test_no_hook_of_a_trainer_runs_while_decoding(decoder):
+    """DeepSpeed hangs a timer on the whole model that waits for the device: an error while a step is recorded."""
+    decoder.kept.register_forward_pre_hook(lambda *_: pytest.fail("a hook of the whole model ran"))
+    embeds, mask = decoder.kept.embed(decoder.prompts, None)
+    decoder.prefill(embeds, mask, 3)
+    decoder.step(torch.full((6,), 9))
+
+
 def test_a_prefill_is_laid_out_for_every_rollout():
     cache = RolloutCache(most_rows=4, capacity=4)
     cache.begin(group=2)

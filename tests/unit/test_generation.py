@@ -10,6 +10,7 @@ from tests.unit import micro
 from vidreason.generation import (
     Completions,
     Decoding,
+    NotFiniteError,
     choose_tokens,
     generate,
     rollout_seed,
@@ -219,11 +220,18 @@ class TestChooseTokens:
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
     @pytest.mark.parametrize("temperature", [0.0, 1.0])
-    def test_logits_that_are_not_finite_are_refused(self, bad, temperature):
-        logits = self.logits.clone()
-        logits[0, 2] = bad
-        with pytest.raises(ValueError, match="weights have diverged"):
-            choose_tokens(logits, Decoding(1, temperature), torch.tensor([0.5], dtype=torch.float64))
+    def test_logits_that_are_not_finite_are_refused(self, prompts, videos, bad, temperature):
+        """One of them, of one row, in the second step."""
+        model, calls = micro.model(), iter(range(100))
+
+        def spoil(module, given, logits):
+            if next(calls) == 1:
+                logits[1, -1, 2] = bad
+            return logits
+
+        model.head.register_forward_hook(spoil)
+        with pytest.raises(NotFiniteError, match="weights have diverged"):
+            generate(model, prompts, videos, Decoding(3, temperature), NEVER, seeds=seeds(1, len(prompts)))
 
     def test_diverged_weights_stop_generation(self, prompts, videos):
         broken = micro.model(seed=1)

@@ -191,6 +191,14 @@ class Group:
     completions: Completions
     advantages: torch.Tensor
 
+    def __post_init__(self) -> None:
+        """Refuse tensors of a card: another process would get them back on that card, and not on its own."""
+        for tensor in (self.prompt, self.completions.ids, self.completions.lengths, self.advantages):
+            if tensor.device.type != "cpu":
+                raise ValueError(
+                    f"question {self.question.id!r}: a tensor is on {tensor.device}, not in the host's memory"
+                )
+
     @property
     def tokens(self) -> int:
         """What a pass over it costs: tokens of the prompt and of all completions."""
@@ -226,6 +234,7 @@ def grpo_step(
     if sampler is not None:
         refresh(sampler, policy)
     completions = _rollouts(sampler or policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
+    completions = completions.to(torch.device("cpu"))  # rewards read them there, and groups travel
     rewards = rewards_of(tokenizer, completions, batch, settings.rollouts, rules)
     total = torch.tensor([row.total for row in rewards], dtype=torch.float32)  # [N]
     names = (rollout_seed(spec["seed"], "grpo noise", step, question.id) for question in batch)
