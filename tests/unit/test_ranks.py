@@ -91,6 +91,7 @@ def test_the_configuration_of_deepspeed():
     assert made["zero_optimization"] == {"stage": 3, "offload_optimizer": {"device": "cpu"}}
     assert made["bf16"] == {"enabled": True}
     assert made["gradient_clipping"] == 0.5
+    assert made["timers"] == {"throughput": {"enabled": False}}
     plain = deepspeed_config({"zero_stage": 1, "offload_optimizer": False}, "fp32", 1.0)
     assert plain["zero_optimization"] == {"stage": 1}
     assert plain["bf16"] == {"enabled": False}

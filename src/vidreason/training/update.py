@@ -237,6 +237,7 @@ def deepspeed_config(settings: Mapping[str, Any], precision: str, max_grad_norm:
         "bf16": {"enabled": precision == "bf16"},
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": False,  # torch's AdamW; DeepSpeed's own is another long build
+        "timers": {"throughput": {"enabled": False}},  # it would wait for the device in each call of the model
     }
 
 

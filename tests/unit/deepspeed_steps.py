@@ -1,0 +1,49 @@
+"""A few steps of the micro model under DeepSpeed, as a process of its own; see test_update.py.
+
+The last line that it prints is what it found, as JSON.
+"""
+
+import json
+import sys
+
+import deepspeed
+import torch
+
+from tests.unit import micro
+from vidreason.generation import Decoding, generate, rollout_seed
+from vidreason.training.ranks import start_ranks
+from vidreason.training.update import DeepSpeedUpdater
+
+SETTINGS = {"zero_stage": 2, "offload_optimizer": False}
+
+
+def loss_of(model):
+    """Some scalar with a gradient in every weight of the language model."""
+    ids = torch.tensor([[5, 6, 7]])
+    return model(model.language_model.get_input_embeddings()(ids)).logits.float().square().mean()
+
+
+def waits():
+    """How often a whole call of the model, and decoding, wait for the device, before each of four steps."""
+    from deepspeed.accelerator import get_accelerator
+
+    model = micro.model().to(torch.bfloat16)
+    updater = DeepSpeedUpdater(model, 0.0, 1.0, start_ranks(deepspeed=True), SETTINGS, "bf16")
+    seen = []
+    type(get_accelerator()).synchronize = lambda *_: seen.append(1)
+    found = []
+    for step in range(4):
+        seen.clear()
+        seeds = [rollout_seed(1, step, row) for row in range(2)]
+        generate(model, [torch.tensor([5, 6, 7, 8])], None, Decoding(4, 1.0, 6), -1, 2, seeds)
+        loss = loss_of(model)
+        found.append(len(seen))
+        updater.backward(loss)
+        updater.step(1e-3)
+    return found
+
+
+if __name__ == "__main__":
+    # DeepSpeed's operator for processes of one machine takes a compiler and a minute to build, and is not needed alone.
+    deepspeed.comm.torch.build_shm_op = lambda: None
+    print(json.dumps({"waits": waits}[sys.argv[1]](*sys.argv[2:])))
