@@ -323,14 +323,14 @@ class FrameStore:
             raise ValueError(
                 f"{path}: its clips and {clips_path_of(path).name} disagree, for example on {odd}; extract them again"
             )
-        for clip in listed:
-            if clip.clip in self.clips:
+        for one in listed:
+            if one.clip in self.clips:
                 raise ValueError(
-                    f"{path}: clip {clip.clip!r} is in another shard too; shards of different runs were mixed"
+                    f"{path}: clip {one.clip!r} is in another shard too; shards of different runs were mixed"
                 )
-            self.clips[clip.clip] = clip
-            if clip.clip in held:
-                self._place[clip.clip] = (path, held[clip.clip])
+            self.clips[one.clip] = one
+            if one.clip in held:
+                self._place[one.clip] = (path, held[one.clip])
 
     def _checked_clip(self, path: Path, rows: Mapping[str, Sequence[Any]], told: int | None) -> str:
         """Name of the clip of a row group, whose frames must be F, in order."""
