@@ -113,6 +113,8 @@ def open_video(path: Path) -> Iterator[Any]:
     except av.ArgumentError as error:
         detail = "a picture, sound, playlist or other file that is no container of video, or damaged at its beginning"
         raise VideoError(NOT_A_VIDEO, f"{detail} ({_words(error, name)})") from error
+    except EOFError as error:  # av.EOFError is one
+        raise VideoError(TRUNCATED, f"the file ends within its header ({_words(error, name)})") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(UNREADABLE, f"cannot be opened: {_words(error, name)}") from error
     with container:

@@ -175,9 +175,10 @@ def judge_clip(question: Question, root: str | Path, count: int) -> Clip:
     if clip.status != OK:
         return clip
     try:
-        return dataclasses.replace(clip, detail=count_decodable(path, scanned)[1])
-    except VideoError as error:
-        return dataclasses.replace(clip, status=error.status, detail=error.detail)
+        detail = count_decodable(path, scanned)[1]
+    except VideoError as error:  # the frames to take are there nevertheless
+        detail = error.detail
+    return dataclasses.replace(clip, detail=detail)
 
 
 def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.ndarray, list[np.ndarray]]:

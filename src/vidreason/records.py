@@ -67,7 +67,7 @@ class Clip:
     Attributes:
         clip: `Question.clip`.
         status: `ok`, or the reason why there are no frames: `missing`, `empty_file`, `unreadable`, `truncated`,
-            `too_short`, `not_a_video`, `too_long` and the like.
+            `too_short`, `not_a_video`, `timed_out` (see config/README.md), `too_long` (NextQA).
         duration: True duration in seconds; None when unknown.
         fps: Average frames per second; None when unknown.
         frames: Number of frames in the stream; None when unknown.

@@ -7,6 +7,7 @@ emptied at any time.
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,8 +97,10 @@ def frames_identity(
 
 
 def _content(video: Path) -> str | None:
-    """Digest of a video file or a folder of frames; None for one that is not there."""
+    """Digest of a video file or a folder of frames; None for one that is not there, or may not end (a pipe)."""
     try:
+        if not stat.S_ISREG(video.stat().st_mode) and not video.is_dir():
+            return None
         return content_digest(video)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -96,7 +96,8 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
         decoded, damage = count_decodable(Path(path), scanned)
     except VideoError as error:
         return dataclasses.replace(scanned.clip, status=error.status, detail=error.detail)
-    if _clearly_fewer(decoded, len(scanned.times)):
+    # A decoder without a complaint leaves out what is not to be shown, such as frames that repeat the one before.
+    if not decoded or (damage and _clearly_fewer(decoded, len(scanned.times))):
         detail = f"only {decoded} of {len(scanned.times)} frames can be decoded" + (f"; {damage}" if damage else "")
         return dataclasses.replace(scanned.clip, status=UNREADABLE, detail=detail)
     return dataclasses.replace(scanned.clip, detail=damage)
@@ -192,7 +193,7 @@ def _scan_file(path: Path, key: str) -> Scan:
             rate = 0.0 if _count_by_decoding(path, stream.index, read) else rate
         clip = Clip(key, OK, frames=len(read.stamps), codec=codec)
         if not read.stamps:
-            raise _no_frames(read, stream.frames)
+            raise _no_frames(read, stream.frames, container.duration)
         read.stamps.sort()
         start = read.stamps[0]
         duration = float((read.end - start) * stream.time_base)
@@ -205,10 +206,10 @@ def _scan_file(path: Path, key: str) -> Scan:
         promised = 0 if container_name == "avi" else stream.frames
         problem = _shortfall(read, promised, duration, said, whole)
         base, index, alone = float(stream.time_base), stream.index, len(container.streams.video) == 1
-    if duration <= 0:
-        return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
     if problem:
         return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
+    if duration <= 0:
+        return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
     times = (np.array(read.stamps, dtype=np.int64) - start) * base
     keys = [((shown - start) * base, shown, decoded) for shown, decoded in sorted(read.keys)]
     return Scan(clip, times, start, keys, index, alone)
@@ -276,12 +277,14 @@ def _count_by_decoding(path: Path, index: int, read: _Packets) -> bool:
     return True
 
 
-def _no_frames(read: _Packets, promised: int) -> VideoError:
+def _no_frames(read: _Packets, promised: int, microseconds: int | None) -> VideoError:
     """What is wrong with a film of whose frames none can be found."""
     if read.unstamped:
         return VideoError(UNREADABLE, f"no time stamps: {read.unstamped} packets do not say when they are shown")
     if promised:
         return VideoError(TRUNCATED, f"0 of {promised} frames")
+    if microseconds:
+        return VideoError(TRUNCATED, f"0 frames of {microseconds / 1_000_000:.2f} seconds")
     return VideoError(TOO_SHORT, "the video stream has no frames")
 
 
@@ -342,7 +345,8 @@ def folder_frames(path: Path) -> list[Path]:
         VideoError: The folder has no pictures, or their names are not 00001.jpg, 00002.jpg, ... without a gap.
     """
     with as_video_error("cannot be listed", path):
-        pictures = sorted(picture for picture in path.glob("*.jpg") if not picture.name.startswith("."))
+        # Unlike `glob`, `iterdir` says so where one may not look.
+        pictures = sorted(file for file in path.iterdir() if file.suffix == ".jpg" and not file.name.startswith("."))
     if not pictures:
         raise VideoError(NOT_A_VIDEO, "a folder without .jpg pictures")
     for number, picture in enumerate(pictures, start=1):

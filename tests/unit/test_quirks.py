@@ -181,7 +181,9 @@ class TestWholeFilesAreWhole:
     def test_sound_may_go_on_after_the_last_picture(self, folder, suffix, codec):
         path = folder / f"long_sound.{suffix}"
         sound = ("-f", "lavfi", "-i", "sine=duration=5")
-        ffmpeg(*PICTURES, *sound, "-frames:v", FRAMES, "-c:v", codec, path)
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=size=128x96:rate=25:duration=2", *sound, "-c:v", codec, path)
+        with av.open(str(path)) as container:
+            assert container.duration > 4.9e6
         check_readable(path, FRAMES, in_order(path, 0))
 
     def test_the_clock_of_an_avi_is_not_its_frames(self, folder):
@@ -242,6 +244,22 @@ class TestWhatIsSaid:
         path.write_bytes(content[: content.index(b"mdat") - 4])
         check_row(path, video.TRUNCATED, "0 of 50 frames")
 
+    @pytest.mark.parametrize(
+        ("suffix", "words"), [("avi", "0 of 50 frames"), ("mkv", "ends within its header"), ("flv", "seconds")]
+    )
+    def test_a_header_alone(self, folder, suffix, words):
+        path = ffmpeg(*PICTURES, "-frames:v", FRAMES, *H264, "-bf", "0", folder / f"header.{suffix}")
+        content = bytearray(path.read_bytes())
+        if suffix == "avi":  # the sizes of an AVI are right, and nothing is in it
+            del content[content.index(b"movi") + 4 :]
+            content[4:8] = struct.pack("<I", len(content) - 8)
+            content[-8:-4] = struct.pack("<I", 4)
+        else:
+            first = {"mkv": b"\x1f\x43\xb6\x75", "flv": b"\x17\x01"}[suffix]  # a cluster; a key frame
+            del content[content.index(first) - (11 if suffix == "flv" else 0) :]
+        path.write_bytes(content)
+        check_row(path, video.TRUNCATED, words)
+
     @pytest.mark.parametrize("codec", ["libx264", "libx265"])
     def test_a_raw_stream_has_no_times(self, folder, codec):
         path = folder / f"{codec}.{'h264' if codec == 'libx264' else 'hevc'}"
@@ -299,6 +317,11 @@ class TestARowNotACrash:
             with monkeypatch.context() as patched:
                 patched.setattr(Path, refused, refusing(getattr(Path, refused), path, number))
                 check_row(path, video.UNREADABLE, os.strerror(number))
+
+    def test_a_folder_that_may_not_be_listed(self, tmp_path, monkeypatch):
+        path = frame_folder(tmp_path / "frames")
+        monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir, path, errno.EACCES))
+        check_row(path, video.UNREADABLE, "Permission denied")
 
     def test_a_name_that_no_system_takes(self, tmp_path):
         check_row(tmp_path / ("x" * 300), video.UNREADABLE, "File name too long")

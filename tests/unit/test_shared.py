@@ -1,6 +1,7 @@
 """The cache that runs, folders and users share."""
 
 import json
+import os
 import platform
 import shutil
 
@@ -145,6 +146,8 @@ def test_the_identity_of_frames_is_what_is_in_the_videos(tmp_path):
     other = frames_identity([questions], tmp_path / "there", **given)
     (tmp_path / "there" / "b.mp4").unlink()
     lost = frames_identity([questions], tmp_path / "there", **given)
+    os.mkfifo(tmp_path / "there" / "b.mp4")  # from which nobody would ever read to the end
+    assert frames_identity([questions], tmp_path / "there", **given) == lost
     shard = frames_identity([questions], videos, **given, shards=2)
     sizes = [frames_identity([questions], videos, **{**given, key: 4}) for key in given]
     assert len({whole, other, lost, shard, *sizes}) == 6
