@@ -312,12 +312,12 @@ class FrameStore:
             told = (file.schema_arrow.metadata or {}).get(FRAMES)
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=["clip", "position"]).to_pydict()
-                clip = self._checked_clip(path, rows, int(told) if told else None)
-                if clip in held:
+                key = self._checked_clip(path, rows, int(told) if told else None)
+                if key in held:
                     raise ValueError(
-                        f"{path}: clip {clip!r} is in it twice; remove the table to have it extracted again"
+                        f"{path}: clip {key!r} is in it twice; remove the table to have it extracted again"
                     )
-                held[clip] = group
+                held[key] = group
         readable = {clip.clip for clip in listed if clip.status == OK}
         if readable != set(held):
             odd = sorted(readable ^ set(held))[:5]
