@@ -188,11 +188,23 @@ def write_sidecar(
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
             "code": code_digest(*modules),
-            **(made or circumstances()),
+            **{key: value for key, value in (made or circumstances()).items() if key in _CIRCUMSTANCES},
             "cached": made is not None,
         },
     )
     return path
+
+
+_CIRCUMSTANCES: Mapping[str, Any] = {
+    "commit": str,
+    "python": str,
+    "versions": dict,
+    "ranks": int,
+    "nodes": str,
+    "devices": str | None,
+    "created": str,
+}
+"""What `circumstances` holds, with its types."""
 
 
 def circumstances() -> dict[str, Any]:
@@ -211,6 +223,16 @@ def circumstances() -> dict[str, Any]:
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def is_circumstances(value: object) -> bool:
+    """Whether a value of somebody else's has the keys of `circumstances`, each of its type, and no others."""
+    if not isinstance(value, dict) or value.keys() != _CIRCUMSTANCES.keys():
+        return False
+    versions_ = value["versions"]
+    return all(
+        isinstance(value[key], kind) and not isinstance(value[key], bool) for key, kind in _CIRCUMSTANCES.items()
+    ) and all(isinstance(text, str) for text in versions_.values())
 
 
 def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from vidreason.files import content_digest, copy_file, read_json, sha256_of, sha256_text, write_aside, write_json
 from vidreason.frames import asked_clips
-from vidreason.provenance import circumstances, run_identity, versions
+from vidreason.provenance import circumstances, is_circumstances, run_identity, versions
 
 VARIABLE = "VIDREASON_CACHE"
 ENTRY = "entry.json"
@@ -108,9 +108,12 @@ def _content(video: Path) -> str | None:
 
 def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
     """Copy an entry's files, all or none of them."""
+    for name in (ENTRY, *files):
+        if entry.is_symlink() or not stat.S_ISREG((entry / name).lstat().st_mode):
+            raise DamagedEntryError(f"{name} is no file in a folder of its own: links, pipes and devices are not read")
     known = read_json(entry / ENTRY)
     whole = isinstance(known, dict) and all(isinstance(known.get(key), dict) for key in ("files", "made"))
-    if not whole or known["files"].keys() != files.keys() or not {"created", "nodes"} <= known["made"].keys():
+    if not whole or known["files"].keys() != files.keys() or not is_circumstances(known["made"]):
         raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)} and how they were made")
     with contextlib.ExitStack() as stack:
         for name, path in files.items():

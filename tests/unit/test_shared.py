@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from vidreason import shared
+from vidreason.files import sha256_of
 from vidreason.provenance import write_sidecar
 from vidreason.shared import VARIABLE, frames_identity, made_or_found
 
@@ -92,6 +93,78 @@ def test_an_entry_that_tells_too_little_is_made_anew(tmp_path, folder, capfd, to
     assert second.go() is None
     assert second.times == 1
     assert "does not tell of the files" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "0" * 64},
+        {"artefact": "elsewhere"},
+        {"cached": False},
+        {"params": {}},
+        {"versions": []},
+        {"versions": {"torch": {}}},
+        {"ranks": "1"},
+        {"ranks": True},
+        {"nodes": None},
+        {"created": 0},
+    ],
+)
+def test_an_entry_overrides_nothing_that_a_sidecar_says(tmp_path, folder, capfd, change):
+    Work(tmp_path / "first").go()
+    path = entry_of(folder) / "entry.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "made": {**told["made"], **change}}))
+    second = Work(tmp_path / "second")
+    assert second.go() is None
+    assert "does not tell of the files" in capfd.readouterr().err
+    sidecar = write_sidecar(second.files["clips"], [], {}, ["vidreason.shared"], {**told["made"], **change})
+    known = json.loads(sidecar.read_text())
+    assert known["sha256"] == sha256_of(second.files["clips"])
+    assert (known["artefact"], known["cached"]) == (str(second.files["clips"]), True)
+
+
+def linked(path):
+    path.rename(path.with_name("real"))
+    path.symlink_to("real")
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def to_a_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", ["clips", "frames", "entry.json"])
+@pytest.mark.parametrize("kind", [linked, piped, to_a_device, a_folder])
+def test_only_files_are_read_from_a_cache(tmp_path, folder, capfd, name, kind):
+    Work(tmp_path / "first").go()
+    kind(entry_of(folder) / name)
+    second = Work(tmp_path / "second")
+    assert second.go() is None
+    assert second.contents == ["pixels frames", "pixels clips"]
+    assert "links, pipes and devices are not read" in capfd.readouterr().err
+    assert Work(tmp_path / "third").go() is not None, "the entry is whole again"
+
+
+def test_an_entry_that_is_a_link_is_made_anew(tmp_path, folder):
+    Work(tmp_path / "first").go()
+    entry = entry_of(folder)
+    entry.rename(tmp_path / "moved")
+    entry.symlink_to(tmp_path / "moved")
+    assert Work(tmp_path / "second").go() is None
+    assert entry.is_dir()
+    assert not entry.is_symlink()
+    assert (tmp_path / "moved" / "clips").exists(), "what the link led to is left alone"
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_the_sharing(tmp_path, folder, capfd):
