@@ -11,7 +11,6 @@ Links are not supported, whether they stay inside the folder or not: data sets o
 import contextlib
 import copy
 import dataclasses
-import errno
 import fnmatch
 import functools
 import gzip
@@ -26,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from vidreason.disk import DiskFullError
 from vidreason.files import looks_like_text, write_aside
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -41,6 +41,7 @@ MAX_NAME = 4096
 _FETCH_AGAIN = "Remove it and fetch it again."
 _FREE_SPACE = "Free space or move the folder, then run again: what is complete is kept."
 _SIGNATURES = {b"PK": "a zip", b"\x1f\x8b": "a gzip, as .tar.gz is", b"": "neither a zip nor a gzip (a plain tar?)"}
+_UTF8 = 0x800
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, b"L", b"K")
 _Files = Iterator[tuple[str, Callable[[], Any]]]  # the name of each file and the function that opens it
@@ -173,8 +174,7 @@ def _zip_entries(archive: Path) -> Iterator[_Entry]:
         if infos and min(info.header_offset for info in infos) > 4:
             raise EOFError("its first member is not in its list")
         for info in infos:
-            # `filename` ends at a NUL byte, `orig_filename` shows it.
-            raw, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+            raw, kind = _name_in_zip(info), stat.S_IFMT(info.external_attr >> 16)
             folder = not info.file_size and (raw.endswith("/") or kind == stat.S_IFDIR)
             refusal = ""
             if kind == stat.S_IFLNK:
@@ -188,11 +188,21 @@ def _zip_entries(archive: Path) -> Iterator[_Entry]:
             yield _Entry(raw, info.file_size, info.compress_size, folder, refusal)
 
 
+def _name_in_zip(info: zipfile.ZipInfo) -> str:
+    """A member's name. Many zips hold names in UTF-8 without the flag that says so; by the rules they are in cp437."""
+    name = info.orig_filename  # `filename` ends at a NUL byte
+    if info.flag_bits & _UTF8:
+        return name
+    with contextlib.suppress(UnicodeError):
+        return name.encode("cp437").decode("utf-8")
+    return name
+
+
 def _zip_files(archive: Path, wanted: dict[str, int]) -> _Files:
     """The wanted files of a zip."""
     with _explained(archive), zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if (name := _normal(info.orig_filename)) in wanted:
+            if (name := _normal(_name_in_zip(info))) in wanted:
                 # The reader stops at the declared size in silence; told that more may come, it shows a lie.
                 longer = copy.copy(info)
                 longer.file_size += CHUNK
@@ -446,7 +456,7 @@ def _explained(archive: Path, name: str | None = None) -> Iterator[None]:
     ) as error:
         damage = "cut short" if isinstance(error, EOFError) else "cut short or damaged"
         raise ArchiveError(f"{where}the archive is {damage} ({error}). {_FETCH_AGAIN}") from error
+    except DiskFullError as error:
+        raise ArchiveError(f"{where}{error.words}") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArchiveError(f"{where}the disk is full ({error}). {_FREE_SPACE}") from error
         raise ArchiveError(f"{where}cannot be read or written ({error})") from error

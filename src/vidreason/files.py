@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidreason import strict_json
+from vidreason.disk import explain_full_disk
 from vidreason.typed import record_of
 
 Record = TypeVar("Record")
@@ -39,7 +40,8 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it onto `target` if the block succeeds.
 
     The block may create a file or a folder at the yielded path. On an error the temporary is removed and `target`
-    is left as it was. The temporary name depends on machine and process, so two writers never share it.
+    is left as it was. The temporary name depends on target, machine and process, so two writers never share it, and is short
+    however long the target's is.
 
     Args:
         target: The file or folder to write. Parents are created.
@@ -47,6 +49,9 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
 
     Yields:
         The path to write to.
+
+    Raises:
+        DiskFullError: There is no room for it; the message names the target.
 
     Example:
         >>> import tempfile
@@ -57,19 +62,27 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
         'whole'
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{platform.node()}.{os.getpid()}.tmp")
-    remove(aside)
-    try:
-        yield aside
-        if durable:
-            _sync(aside)
-        sidecar_of(target).unlink(missing_ok=True)  # it tells of what is replaced
-        if aside.is_dir():
-            remove(target)
-        aside.replace(target)
-    finally:
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    aside = target.with_name(f".{name}-{_machine()}-{os.getpid():010d}.tmp")
+    with explain_full_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         remove(aside)
+        try:
+            yield aside
+            if durable:
+                _sync(aside)
+            if is_there(sidecar_of(target)):  # it tells of what is replaced
+                sidecar_of(target).unlink()
+            if aside.is_dir():
+                remove(target)
+            aside.replace(target)
+        finally:
+            remove(aside)
+
+
+def _machine() -> str:
+    """Eight hexadecimal digits for this machine's name, which may have up to 64 characters."""
+    return sha256_text(platform.node())[:8]
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:
@@ -80,10 +93,10 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
     Returns:
         What was removed.
     """
-    ending = re.compile(rf"\.{re.escape(platform.node())}\.(\d+)\.tmp$")
+    own = re.compile(rf"\.[0-9a-f]{{12}}-{_machine()}-(\d{{10}})\.tmp")
     removed = []
     for path in Path(folder).rglob(".*.tmp"):
-        found = ending.search(path.name)
+        found = own.fullmatch(path.name)
         if found and not _alive(int(found.group(1))):
             remove(path)
             removed.append(path)
@@ -230,7 +243,7 @@ def is_inside(path: str) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is at a path; not where one may not look (`Path.exists` raises there)."""
+    """Whether something is at a path; not where one may not look or the name is too long (`Path.exists` raises there)."""
     try:
         return path.exists()
     except OSError:
@@ -281,7 +294,7 @@ def check_unchanged(artefact: str | Path) -> None:
         ValueError: The sidecar holds no digest.
     """
     path, sidecar = Path(artefact), sidecar_of(artefact)
-    if not sidecar.is_file() or not path.exists():
+    if not is_there(sidecar) or not path.exists():
         return
     if _is_checked(path):
         return
@@ -310,7 +323,7 @@ def content_digest(path: str | Path) -> str:
     and times, is not read again. Weights of several gigabytes are then hashed once and not for every shard.
     """
     path, sidecar = Path(path), sidecar_of(path)
-    if sidecar.is_file():
+    if is_there(sidecar):
         known = read_json(sidecar)
         told = isinstance(known, dict) and isinstance(known.get("sha256"), str)
         if told and (known.get("files") == stamp_of(path) or _is_checked(path)):

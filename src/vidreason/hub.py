@@ -8,7 +8,6 @@ that no hub gives is refused (`vidreason.web`).
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import json
@@ -20,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from vidreason import web
+from vidreason.disk import DiskFullError, explain_full_disk
 from vidreason.files import is_inside, sha256_of, sha256_text
 
 PARTIAL = ".partial"
@@ -224,8 +224,9 @@ def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
                 f"with a network, without HF_HUB_OFFLINE, or name a copy with VIDREASON_MIRROR"
             )
         partial = _partial(file, folder)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        web.with_retries(lambda: _go_on(repo, commit, file, partial), lambda: _bytes_of(partial))
+        with explain_full_disk(target):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            web.with_retries(lambda: _go_on(repo, commit, file, partial), lambda: _bytes_of(partial))
         if not file.describes(partial):
             raise _refused(repo, file, partial)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -341,12 +342,9 @@ def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Ite
             f"{about}: {_endpoint()} cannot be reached or breaks off ({type(error).__name__}: {error}). Is HF_ENDPOINT right, "
             f"and does this machine have a network? Run again, and it goes on where it stopped; or set VIDREASON_MIRROR"
         ) from error
+    except DiskFullError as error:
+        raise HubError(f"{about}: {error.words}") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HubError(
-                f"{about}: the disk is full. Make room, or let `data` be a link to a larger disk, and run again: "
-                "what is complete is kept"
-            ) from error
         raise HubError(
             f"{about}: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}"
         ) from error

@@ -4,7 +4,9 @@ import errno
 import gzip
 import io
 import os
+import platform
 import random
+import re
 import shutil
 import signal
 import stat
@@ -681,9 +683,36 @@ class TestGoingOn:
         assert killed.returncode == -signal.SIGKILL
         whole, rest = sorted(found(into), key=len)
         assert whole == "data/videos/a.mp4"
-        assert rest.startswith("data/videos/deep/.b.mp4.")
+        assert re.fullmatch(r"data/videos/deep/\..{32}\.tmp", rest)
         assert unpack(archive, into) == MEMBERS
         assert {name: content for name, content in found(into).items() if name != rest} == FILES
+
+
+class TestNamesOfMembers:
+    @pytest.mark.parametrize(
+        ("stored", "name"),
+        [
+            ("Übung".encode(), "Übung"),  # UTF-8 without the flag, as macOS and many tools write it
+            ("视频".encode(), "视频"),
+            (b"\x9abung1", "Übung1"),  # cp437, as the rules have it; no UTF-8
+            (b"plain", "plain"),
+        ],
+    )
+    def test_a_name_without_the_flag_is_utf_8_where_it_can_be(self, tmp_path, into, stored, name):
+        placeholder = b"x" * len(stored)
+        archive = pack(tmp_path / "x.zip", {f"a/{placeholder.decode()}.mp4": b"frames"})
+        archive.write_bytes(archive.read_bytes().replace(placeholder, stored))
+        assert [member.name for member in unpack(archive, into, [f"a/{name}.mp4"])] == [f"a/{name}.mp4"]
+        assert (into / "a" / f"{name}.mp4").read_bytes() == b"frames"
+        assert unpack(archive, into, ["a/*"]) == unpack(archive, into, ["*.mp4"])
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("length", [205, 255])
+    def test_a_long_name_on_a_machine_with_a_long_name(self, tmp_path, into, suffix, length, monkeypatch):
+        monkeypatch.setattr(platform, "node", lambda: "h" * 64)
+        name = "x" * (length - 4) + ".mp4"
+        unpack(pack(tmp_path / f"x{suffix}", {name: b"frames"}), into)
+        assert (into / name).read_bytes() == b"frames"
 
 
 class TestFullDisk:

@@ -1,17 +1,28 @@
 """Files: whole or not there, and errors that say where."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
+from vidreason.disk import DiskFullError
+from vidreason.evaluation.journal import Journal
 from vidreason.evaluation.judged import Judged
 from vidreason.files import (
+    content_digest,
     read_json,
     read_json_lines,
     read_jsonl,
@@ -24,6 +35,7 @@ from vidreason.files import (
     write_text,
 )
 from vidreason.records import Clip, Prediction, Question, Rollout
+from vidreason.training.metrics import MetricsLog
 
 ASK = Question("1", "nextqa", "a.mp4", "Was ist das – ein Ball?", ("ja", "nein"), "A")
 
@@ -45,6 +57,31 @@ def stop_writing(target, folder=False):
         else:
             aside.write_text("half")
         raise StoppedError
+
+
+def fill(folder, kind):
+    """Write more than 256 kB in one of the project's ways."""
+    noise = np.random.default_rng(0).integers(0, 256, 400_000, dtype=np.uint8)
+    if kind == "bytes":
+        write_text(folder / "x.txt", "x" * 400_000)
+    elif kind == "tensors":
+        with write_aside(folder / "x.safetensors") as aside:
+            save_file({"x": noise}, aside)
+    elif kind == "table":
+        with write_aside(folder / "x.parquet") as aside:
+            pq.write_table(pa.table({"x": noise}), aside)
+    elif kind == "picture":
+        with write_aside(folder / "x.png") as aside:
+            Image.fromarray(noise.reshape(500, 800)).save(aside, format="png")
+    elif kind == "journal":
+        with Journal(folder, "one") as journal:
+            for _ in range(100):
+                journal.append({"text": "x" * 10_000})
+    else:
+        with MetricsLog(folder / "metrics.jsonl", folder / "state", 0, "") as log:
+            for step in range(100):
+                log.write("train", step, {"x" * 5_000: 0.0})
+                log.rows()
 
 
 class TestWriteAside:
@@ -96,20 +133,85 @@ class TestWriteAside:
     def test_the_rest_of_dead_writers_of_this_machine_is_removed(self, tmp_path):
         child = subprocess.Popen([sys.executable, "-c", ""])
         child.wait()
+        machine, dead, alive = sha256_text(platform.node())[:8], f"{child.pid:010d}", f"{os.getpid():010d}"
         rests = {
-            f".a.parquet.{platform.node()}.{child.pid}.tmp": True,
-            f".b.{platform.node()}.{child.pid}.tmp": True,
-            f".c.parquet.{platform.node()}.{os.getpid()}.tmp": False,
-            f".d.parquet.elsewhere.{child.pid}.tmp": False,
+            f".00000000000a-{machine}-{dead}.tmp": True,
+            f".00000000000b-{machine}-{dead}.tmp": True,
+            f".00000000000c-{machine}-{alive}.tmp": False,
+            f".00000000000d-00000000-{dead}.tmp": False,
             ".e.tmp": False,
-            f"f.{platform.node()}.{child.pid}.tmp": False,
+            f"00000000000f-{machine}-{dead}.tmp": False,
         }
         deep = tmp_path / "deep"
         for name in rests:
-            (deep / name).mkdir(parents=True) if name.startswith(".b") else write_text(deep / name, "half")
+            (deep / name).mkdir(parents=True) if "b-" in name else write_text(deep / name, "half")
         removed = remove_leftovers(tmp_path)
         assert sorted(path.name for path in removed) == sorted(name for name, goes in rests.items() if goes)
         assert names(deep) == sorted(name for name, goes in rests.items() if not goes)
+
+    def test_what_a_killed_writer_leaves_is_removed(self, tmp_path):
+        """By the names that writers really take."""
+        code = (
+            "import os, sys; from vidreason.files import write_aside\n"
+            "with write_aside(sys.argv[1]) as aside: aside.write_text('half'); os._exit(9)"
+        )
+        for name in ("a.parquet", "b" * 250):
+            assert subprocess.run([sys.executable, "-c", code, tmp_path / name], check=False).returncode == 9
+        assert len(remove_leftovers(tmp_path)) == 2
+        assert names(tmp_path) == []
+
+    @pytest.mark.parametrize("name", ["x", "x" * 205, "x" * 255, "é" * 127, "\udcff" * 200])
+    @pytest.mark.parametrize("host", ["h", "h" * 64])
+    def test_the_longest_names_can_be_written(self, tmp_path, monkeypatch, name, host):
+        """255 bytes are a name's limit; a temporary one must not be longer than its target's."""
+        monkeypatch.setattr(platform, "node", lambda: host)
+        with write_aside(tmp_path / name) as aside:
+            assert len(aside.name) == 37
+            assert aside.name.startswith(".")
+            aside.write_text("whole")
+        assert (tmp_path / name).read_text() == "whole"
+        assert content_digest(tmp_path / name) == sha256_text("whole")
+
+    def test_two_targets_have_two_temporary_names(self, tmp_path):
+        with write_aside(tmp_path / "a") as first, write_aside(tmp_path / "b") as second:
+            assert first != second
+            first.write_text("a")
+            second.write_text("b")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, "No space left on device"),
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ],
+    )
+    def test_a_full_disk_is_said_with_the_file_and_what_to_do(self, tmp_path, error):
+        target = tmp_path / "weights.safetensors"
+        with pytest.raises(DiskFullError) as caught, write_aside(target):
+            raise error
+        assert caught.value.errno == errno.ENOSPC
+        assert f" {target}: the disk is full (" in str(caught.value)
+        assert "Make room there" in str(caught.value)
+        assert caught.value.__cause__ is error
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
+    @pytest.mark.parametrize("kind", ["bytes", "tensors", "table", "picture", "journal", "metrics"])
+    def test_a_disk_that_is_really_full(self, tmp_path, kind):
+        """Every library says it in its own way."""
+        mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
+        if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("no small disk can be mounted here")
+        try:
+            with pytest.raises(DiskFullError, match=rf"{tmp_path}/.*: the disk is full .*Make room there"):
+                fill(tmp_path, kind)
+        finally:
+            subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+    def test_another_error_stays_what_it_is(self, tmp_path):
+        with pytest.raises(OSError, match="Input/output") as caught, write_aside(tmp_path / "a"):
+            raise OSError(errno.EIO, "Input/output error")
+        assert not isinstance(caught.value, DiskFullError)
 
     def test_nothing_written_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError), write_aside(tmp_path / "file.txt"):

@@ -369,12 +369,13 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path).go(4)
         run = Run(tmp_path)
-        (run.state / ".step00000006.elsewhere.4711.tmp").mkdir()
-        for name in (".step00000006.part1.elsewhere.4711.tmp", "step00000006.part1", "step00000003.part1"):
+        (run.state / ".0123456789ab-01234567-0000004711.tmp").mkdir()
+        for name in (".ba9876543210-01234567-0000004711.tmp", "step00000006.part1", "step00000003.part1"):
             (run.state / name).write_text("a part")
         with pytest.raises(StoppedError):
             run.go(4)
         assert sorted(path.name for path in run.state.glob("*step*")) == ["step00000003", "step00000003.part1"]
+        assert not list(run.state.glob(".*.tmp"))
 
     def test_a_state_of_an_earlier_version_is_refused(self, tmp_path):
         with pytest.raises(StoppedError):

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vidreason.disk import explain_full_disk
 from vidreason.files import json_line, sha256_text
 
 FORMAT = 2
@@ -89,9 +90,10 @@ class Journal:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         text = json_line(line)
-        self._stream.write(f"{sha256_text(text)[:DIGITS]} {text}".encode())
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        with explain_full_disk(self.path):
+            self._stream.write(f"{sha256_text(text)[:DIGITS]} {text}".encode())
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
 
     def _lock(self) -> None:
         """Keep other processes out; the system opens the lock again when this one ends, however it does.

@@ -205,7 +205,7 @@ def _forget_later(folder: Path, name: str, ranks: Ranks) -> None:
     """
     if ranks.first and folder.exists():
         states = {path.name for path in _states(folder)}
-        for path in (*folder.glob("step*"), *folder.glob(".step*.tmp")):
+        for path in (*folder.glob("step*"), *folder.glob(".*.tmp")):
             step = path.name.split(".")[0]
             if path.name.endswith(DAMAGED) or (not path.name.startswith(".") and step <= name):
                 continue

@@ -1,11 +1,13 @@
 """The training curves of a run, written while it goes: JSON lines, and TensorBoard beside them."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from vidreason.disk import explain_full_disk
 from vidreason.files import write_aside
 
 LIVE = "metrics.jsonl"
@@ -50,23 +52,25 @@ class MetricsLog:
             row: Name -> value.
         """
         if self.writes:
-            self._stream.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
-            for name, value in row.items():
-                # TensorBoard counts steps done, so that both kinds share an axis.
-                self._board.add_scalar(f"{kind}/{name}", value, step + (kind == "train"))
+            with explain_full_disk(self.live):
+                self._stream.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
+                for name, value in row.items():
+                    # TensorBoard counts steps done, so that both kinds share an axis.
+                    self._board.add_scalar(f"{kind}/{name}", value, step + (kind == "train"))
 
     def rows(self) -> str:
         """All rows so far; none in a process that does not write."""
         if not self.writes:
             return ""
-        self._stream.flush()
+        with explain_full_disk(self.live):
+            self._stream.flush()
         return self.live.read_text(encoding="utf-8")
 
     def finish(self) -> None:
         """Write the target."""
         if self.writes:
-            self._stream.flush()
             with write_aside(self.target) as aside:
+                self._stream.flush()
                 shutil.copyfile(self.live, aside)
 
     def __enter__(self) -> "MetricsLog":
@@ -75,6 +79,11 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.writes:
-            self._stream.close()
-            self._board.close()
+        if not self.writes:
+            return
+        # What is left to be written may find the disk full as well; the first error says more.
+        with contextlib.suppress(OSError) if error else explain_full_disk(self.live):
+            try:
+                self._stream.close()
+            finally:
+                self._board.close()

@@ -1,0 +1,61 @@
+"""A full disk, said in words: which file could not be written, and what to do."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = ("No space left on device", "Disk quota exceeded", "os error 28)", "os error 122)")
+"""How libraries that raise errors of their own pass on what the system said."""
+
+
+class DiskFullError(OSError):
+    """A file could not be written for want of room.
+
+    Attributes:
+        words: What is the matter and what to do, without the file's name.
+    """
+
+    def __init__(self, target: str | Path, words: str) -> None:
+        super().__init__(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {target}: {words}")
+        self.words = words
+
+
+@contextlib.contextmanager
+def explain_full_disk(target: str | Path) -> Iterator[None]:
+    """Turn the errors of a full disk, or of a quota that is used up, into one that names the file that was to be written.
+
+    Raises:
+        DiskFullError: There was no room.
+    """
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        words = (
+            f"the disk is full ({_free(Path(target))}), or a quota is used up. Make room there, or let the folder be a link to "
+            "a larger disk, and run again: what is complete is kept"
+        )
+        raise DiskFullError(target, words) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that there is no room."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in FULL or any(words in str(seen) for words in _WORDS):
+            return True
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return False
+
+
+def _free(path: Path) -> str:
+    """How much room there is where a path would be."""
+    folder = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
+    return f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}"
