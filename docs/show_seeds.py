@@ -3,11 +3,12 @@
 One table of means with the gain of R1, one of accuracy by type of question with the controls.
 """
 
-import csv
 import json
 import re
 import sys
 from pathlib import Path
+
+from vidreason.csv_files import read_csv
 
 PAGE = Path(__file__).with_name("demo.md")
 BEGIN, END = "<!-- seeds: begin (docs/show_seeds.py) -->", "<!-- seeds: end -->"
@@ -16,8 +17,7 @@ TYPES = ("first", "last", "after", "direction", "change", "colour", "existence",
 
 def rows(run: Path, table: str) -> list[dict[str, str]]:
     """Rows of one of a run's tables."""
-    with (run / "tables" / f"{table}.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_csv(run / "tables" / f"{table}.csv")
 
 
 def markdown(header: list[str], body: list[list[str]]) -> str:

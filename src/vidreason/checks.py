@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonschema
 
+from vidreason.fields import check_label
 from vidreason.layers import Config, Layer, problem_at
 
 NEEDED = {
@@ -149,6 +150,12 @@ def meaning_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
             if key not in allowed:
                 text = f"not a key of method {method} (value {_show(arm[key])}); {_unknown(key, allowed)}"
                 yield problem_at(layers, [*path, key], text)
+        try:
+            check_label(arm["label"], "label")
+            if not arm["label"].strip():
+                raise ValueError("the label is blank; allowed: one line of text")
+        except ValueError as error:
+            yield problem_at(layers, [*path, "label"], str(error))
         if method == "grpo" and arm.get("data", "nextqa") != "nextqa":
             text = f"{_show(arm['data'])}: questions are selected by variance from nextqa alone; allowed: 'nextqa'"
             yield problem_at(layers, [*path, "data"], text)

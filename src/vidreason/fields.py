@@ -78,7 +78,7 @@ def check_question(question: Question, learnt: bool = False) -> None:
     if question.answer != NO_OPTION and question.answer not in tuple(question.letters):
         raise ValueError(f"the answer {question.answer!r} is not one of the letters {question.letters!r}")
     for key in ("video", "id", "task", "group"):  # a made id has the words of the video
-        _check_label(getattr(question, key), key)
+        check_label(getattr(question, key), key)
     if not question.id:
         raise ValueError("the id is empty")
     if not is_inside(question.video):
@@ -98,7 +98,7 @@ def _named(options: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"option {letter}", text) for letter, text in zip(LETTERS, options, strict=False)]
 
 
-def _check_label(text: str, key: str) -> None:
+def check_label(text: str, key: str) -> None:
     """Refuse what would break a row of a table, a file's name, or the reader's trust that two equal labels are equal."""
     for letter in text:
         if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:

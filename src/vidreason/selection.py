@@ -9,13 +9,12 @@ its rollouts. Nor does a question with one option tell whether the model knows s
 that names no letter, so it is dropped whatever its variance.
 """
 
-import csv
-import io
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+from vidreason.csv_files import csv_text
 from vidreason.files import read_jsonl, write_jsonl, write_text
 from vidreason.records import OK, Clip, Question, Rollout
 
@@ -197,25 +196,20 @@ def _reasons_without_rollouts(asked: Sequence[Question], told: Set[str], clips: 
 
 def _dropped_table(asked: Sequence[Question], reasons: Mapping[str, str], correct: Mapping[str, int], size: int) -> str:
     """CSV of the dropped questions, in the order of the questions."""
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["question", "video", "reason", "correct", "rollouts", "variance"])
+    rows = []
     for question in asked:
         if question.id not in reasons:
             continue
         right = correct.get(question.id)
         sampled = ["", 0, ""] if right is None else [right, size, f"{variance(right, size):.6f}"]
-        table.writerow([question.id, question.video, reasons[question.id], *sampled])
-    return stream.getvalue()
+        rows.append([question.id, question.video, reasons[question.id], *sampled])
+    return csv_text(["question", "video", "reason", "correct", "rollouts", "variance"], rows)
 
 
 def _histogram_table(correct: Mapping[str, int], reasons: Mapping[str, str], size: int) -> str:
     """CSV of the number of questions with 0..N right answers, and of those how many were kept."""
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["correct", "questions", "kept"])
     counts = Counter(correct.values())
     kept = Counter(right for name, right in correct.items() if name not in reasons)
-    for right in range(size + 1):
-        table.writerow([right, counts[right], kept[right]])
-    return stream.getvalue()
+    return csv_text(
+        ["correct", "questions", "kept"], ([right, counts[right], kept[right]] for right in range(size + 1))
+    )

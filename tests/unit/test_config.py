@@ -141,6 +141,17 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"arms": {1: {"label": "x"}}}, "arms.1", "the key 1 is not allowed; allowed: a text"),
         ({"data": {"nextqa": {"root": ""}}}, "data.nextqa.root", "a text that is not empty"),
         ({"run": "paper\n"}, "run", "a text that matches"),
+        ({"arms": {"r1": {"label": ""}}}, "arms.r1.label", "a text that is not empty"),
+        ({"arms": {"r1": {"label": " "}}}, "arms.r1.label", "the label is blank"),
+        (
+            {"arms": {"r1": {"label": "R1\nof ours"}}},
+            "arms.r1.label",
+            "U+000A (a control character); allowed: one line",
+        ),
+        ({"arms": {"r1": {"label": "R1\r"}}}, "arms.r1.label", "U+000D"),
+        ({"arms": {"r1": {"label": "R1\t2"}}}, "arms.r1.label", "U+0009"),
+        ({"arms": {"r1": {"label": "R1\u2028x"}}}, "arms.r1.label", "U+2028 (LINE SEPARATOR)"),
+        ({"arms": {"r1": {"label": "R1 \u202e1R"}}}, "arms.r1.label", "U+202E (RIGHT-TO-LEFT OVERRIDE)"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(

@@ -1,5 +1,6 @@
 """Figures: drawn from files, the same bytes twice, honest where there is nothing to draw."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,19 @@ def labels(figure: Figure) -> set[str]:
     for axes in figure.axes:
         found |= {axes.get_xlabel(), axes.get_ylabel(), *axes.get_legend_handles_labels()[1]}
     return found
+
+
+LABELS = {"base": r"$\frac$ & $5", "coldstart": "_under_", "r1": r"a_1 \$ {x} <b>", "r1_shuffled": "100% $x$"}
+
+
+def test_labels_are_drawn_as_they_are_written(inputs: dict[str, Any], tmp_path: Path) -> None:
+    arms = {name: arm | {"label": LABELS[name]} for name, arm in ARMS.items()}
+    out = {name: tmp_path / f"{name}.svg" for name in ("accuracy", "temporal")}
+    make_figures(out=out, **inputs | {"arms": arms})
+    accuracy = html.unescape(out["accuracy"].read_text())
+    for name in ("base", "coldstart", "r1"):
+        assert f"{LABELS[name]}</text>" in accuracy
+    assert f"{LABELS['r1']}, seed 0</text>" in html.unescape(out["temporal"].read_text())
 
 
 def test_all_figures_twice_the_same_bytes(inputs: dict[str, Any], tmp_path: Path) -> None:

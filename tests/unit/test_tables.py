@@ -1,7 +1,9 @@
 """Tables of the hand-written run, cell by cell where it matters."""
 
 import csv
+import html
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from tests.unit.scored_run import (
     write_run,
     write_selection,
 )
+from vidreason.csv_files import read_csv
+from vidreason.evaluation.page import from_markdown
 from vidreason.evaluation.runs import percent
 from vidreason.evaluation.tables import MAIN_COLUMNS, TABLES, make_tables
 from vidreason.records import PROMPT_TOO_LONG
@@ -102,6 +106,27 @@ def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: s
     assert first[0]["ci_low"] == low
     (line,) = (line for line in tables["markdown"].read_text().splitlines() if line.startswith("| Base"))
     assert line.count(cell) == 2
+
+
+def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
+    """A label is neither a formula of a spreadsheet nor markup, and reads the same on the page."""
+    labels = {"base": "=1+1", "coldstart": "a|b\\", "r1": "*R1* $x$ [y](z) `w`", "r1_shuffled": "@SUM(A1)"}
+    run = write_run(tmp_path)
+    run["arms"] = {name: arm | {"label": labels[name]} for name, arm in ARMS.items()}
+    tables = make(tmp_path, run)
+    cells = [row["label"] for name in ("main", "controls", "by_task") for row in rows_of(tables[name])]
+    assert set(cells) == {"'=1+1", labels["coldstart"], labels["r1"], "'@SUM(A1)"}
+    assert {row["label"] for row in read_csv(tables["controls"])} == set(labels.values())
+    text = tables["markdown"].read_text()
+    widths = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in text.splitlines() if line.startswith("|")}
+    assert widths == {9, 7}
+    assert r"| a\|b\\ " in text
+    assert r"| \*R1\* \$x\$ \[y](z) \`w\` " in text
+    assert r"Base (seed" not in text
+    page = html.unescape(from_markdown(text))
+    assert all(f"<td>{label}</td>" in page for name, label in labels.items() if name != "r1_shuffled")
+    assert f"; {labels['r1']} (seed 0) 75.0" in page
+    assert f"{labels['r1']} minus {labels['coldstart']}</td>" in page
 
 
 def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:

@@ -6,7 +6,6 @@ duration, so every container is opened. What cannot be used is dropped with a re
 """
 
 import collections
-import csv
 import dataclasses
 import hashlib
 import itertools
@@ -19,8 +18,9 @@ from typing import Any
 from vidreason.annotations import BUCKET, find_annotations
 from vidreason.answers import CLOSING, OPENING, between
 from vidreason.choices import PROMPTS, answer_letter, split_choices
+from vidreason.csv_files import write_csv
 from vidreason.fields import need, plain_text, questions_of, read_records, video_path
-from vidreason.files import is_there, write_aside, write_jsonl
+from vidreason.files import is_there, write_jsonl
 from vidreason.frames import judge_clip
 from vidreason.records import NO_OPTION, OK, Clip, Question
 from vidreason.video import scan
@@ -332,28 +332,25 @@ def _first_videos(questions: list[Question], ranked: list[str], limit: int | Non
 
 def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips: dict[str, Clip]) -> None:
     """Write the table of dropped questions."""
-    with write_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["question", "video", "reason", "duration", "detail"])
-        for question, reason in dropped:
-            clip = clips.get(question.video)
-            duration = "" if clip is None or clip.duration is None else f"{clip.duration:.3f}"
-            detail = DETAILS.get(reason, clip.detail if clip else "")
-            writer.writerow([question.id, question.video, reason, duration, detail])
+    rows = []
+    for question, reason in dropped:
+        clip = clips.get(question.video)
+        duration = "" if clip is None or clip.duration is None else f"{clip.duration:.3f}"
+        rows.append([question.id, question.video, reason, duration, DETAILS.get(reason, clip.detail if clip else "")])
+    write_csv(path, ["question", "video", "reason", "duration", "detail"], rows)
 
 
 def _write_durations(path: str | Path, questions: list[Question], clips: dict[str, Clip], max_seconds: float) -> None:
     """Write how many videos last up to `max_seconds`, a little longer, and clearly longer, and how many were kept."""
     bounds = [0.0, *(max_seconds + beyond for beyond in NEAR_SECONDS), math.inf]
     asked = collections.Counter(question.video for question in questions)
-    with write_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["longer_than", "up_to", "videos", "questions", "videos_kept", "questions_kept"])
-        for low, high in itertools.pairwise(bounds):
-            there = [clip for clip in clips.values() if clip.duration is not None and low < clip.duration <= high]
-            kept = [clip for clip in there if clip.status == OK]
-            counts = [len(there), _total(asked, there), len(kept), _total(asked, kept)]
-            writer.writerow([f"{low:g}", "" if high == math.inf else f"{high:g}", *counts])
+    rows = []
+    for low, high in itertools.pairwise(bounds):
+        there = [clip for clip in clips.values() if clip.duration is not None and low < clip.duration <= high]
+        kept = [clip for clip in there if clip.status == OK]
+        counts = [len(there), _total(asked, there), len(kept), _total(asked, kept)]
+        rows.append([f"{low:g}", "" if high == math.inf else f"{high:g}", *counts])
+    write_csv(path, ["longer_than", "up_to", "videos", "questions", "videos_kept", "questions_kept"], rows)
 
 
 def _total(asked: collections.Counter[str], clips: list[Clip]) -> int:

@@ -1,12 +1,12 @@
 """Accounts of the data: what was selected, and what was dropped or could not be read, with reasons."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from vidreason.csv_files import read_csv
 from vidreason.evaluation.runs import Run, arm_and_seed
 from vidreason.files import read_jsonl
 from vidreason.records import OK, PROMPT_TOO_LONG, Clip
@@ -28,7 +28,7 @@ def selection_table(histograms: Sequence[str | Path]) -> pd.DataFrame:
     rows = []
     for path in sorted(histograms, key=arm_and_seed):
         arm, seed = arm_and_seed(path)
-        counts = read_table(path, ("correct", "questions", "kept"))
+        counts = read_csv(path, ("correct", "questions", "kept"))
         size = max(int(row["correct"]) for row in counts)
         for row in counts:
             correct = int(row["correct"])
@@ -58,7 +58,7 @@ def data_table(
     """
     rows: list[list[str | int]] = []
     if filtered is not None:
-        lost_rows = read_table(filtered, ("video", "reason"))
+        lost_rows = read_csv(filtered, ("video", "reason"))
         videos = {(row["video"], row["reason"]) for row in lost_rows}
         for unit, names in (
             ("question", [row["reason"] for row in lost_rows]),
@@ -66,7 +66,7 @@ def data_table(
         ):
             rows += [["filter", "nextqa", "", "", unit, name, count] for name, count in sorted(Counter(names).items())]
     if durations is not None:
-        counted = read_table(durations, ("longer_than", "up_to", "videos"))
+        counted = read_csv(durations, ("longer_than", "up_to", "videos"))
         for row in counted[1:-1]:
             name = f"lasts {row['longer_than']} to {row['up_to']} s"
             rows.append(["filter", "nextqa", "", "", "video", name, int(row["videos"])])
@@ -75,8 +75,8 @@ def data_table(
         statuses.setdefault(Path(path).parent.name, Counter()).update(clip.status for clip in read_jsonl(path, Clip))
     for data, counts in sorted(statuses.items()):
         rows += [["frames", data, "", "", "clip", status, counts[status]] for status in _ok_first(counts, OK)]
-    kept = {arm_and_seed(path): sum(int(row["kept"]) for row in read_table(path, ("kept",))) for path in histograms}
-    lost = {arm_and_seed(path): Counter(row["reason"] for row in read_table(path, ("reason",))) for path in dropped}
+    kept = {arm_and_seed(path): sum(int(row["kept"]) for row in read_csv(path, ("kept",))) for path in histograms}
+    lost = {arm_and_seed(path): Counter(row["reason"] for row in read_csv(path, ("reason",))) for path in dropped}
     for arm, seed in sorted(set(kept) | set(lost)):
         counts = lost.get((arm, seed), Counter())
         counts["kept"] = kept.get((arm, seed), 0)
@@ -110,29 +110,8 @@ def broken_clips(clips: Sequence[str | Path], filtered: str | Path | None) -> pd
         if clip.status != OK
     }
     if filtered is not None:
-        dropped = read_table(filtered, ("video", "reason", "detail"))
+        dropped = read_csv(filtered, ("video", "reason", "detail"))
         found |= {
             ("nextqa", row["video"], row["reason"], row["detail"]) for row in dropped if row["reason"] not in NOT_BROKEN
         }
     return pd.DataFrame(sorted(found), columns=BROKEN_COLUMNS)
-
-
-def read_table(path: str | Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV file as text.
-
-    Args:
-        path: The file; tab separated if it is called `.tsv`, where lines that begin with `#` are comments.
-        needed: Columns that must be there.
-
-    Raises:
-        ValueError: A column is missing; the message names those the file has.
-    """
-    with Path(path).open(encoding="utf-8", newline="") as stream:
-        tabs = str(path).endswith(".tsv")
-        lines = (line for line in stream if not (tabs and line.startswith("#")))
-        table = csv.DictReader(lines, delimiter="\t" if tabs else ",")
-        rows = list(table)
-    absent = [name for name in needed if name not in (table.fieldnames or [])]
-    if absent:
-        raise ValueError(f"{path}: columns {absent} are missing; the file has {list(table.fieldnames or [])}")
-    return rows

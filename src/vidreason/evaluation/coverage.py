@@ -5,14 +5,14 @@ videos are not distributed at all (MVBench's nturgbd); such *known* ones stop no
 missing, `evaluation.scoring.max_missing_fraction`.
 """
 
-import csv
 import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vidreason.files import read_jsonl, write_aside
+from vidreason.csv_files import read_csv, write_csv
+from vidreason.files import read_jsonl
 from vidreason.records import OK, Clip, Question
 
 COLUMNS = ("task", "questions", "with_frames", "without_frames", "reasons")
@@ -108,23 +108,20 @@ def count_missing(questions: str | Path, clips: Sequence[str | Path], out: str |
     status = {clip.clip: clip.status for path in clips for clip in read_jsonl(path, Clip)}
     asked = read_jsonl(questions, Question)
     tasks = coverage_of(asked, {question.id: status[question.clip] for question in asked})
-    with write_aside(out) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for task in tasks:
-            reasons = "; ".join(f"{reason} {count}" for reason, count in task.reasons.items())
-            writer.writerow([task.task, task.questions, task.questions - task.missing, task.missing, reasons])
+    rows = []
+    for task in tasks:
+        reasons = "; ".join(f"{reason} {count}" for reason, count in task.reasons.items())
+        rows.append([task.task, task.questions, task.questions - task.missing, task.missing, reasons])
+    write_csv(out, COLUMNS, rows)
 
 
 def read_coverage(path: str | Path) -> list[TaskCoverage]:
     """Read what `count_missing` wrote."""
-    with Path(path).open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
     return [
         TaskCoverage(
             row["task"],
             int(row["questions"]),
             {reason: int(count) for reason, count in (part.split(" ") for part in row["reasons"].split("; ") if part)},
         )
-        for row in rows
+        for row in read_csv(path, COLUMNS)
     ]

@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vidreason.evaluation.accounts import read_table
+from vidreason.csv_files import read_csv
 from vidreason.evaluation.runs import CONTROL, TITLES, arm_and_seed, headline, read_arms
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.files import read_json, read_json_lines, write_aside
@@ -36,6 +36,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "vidreason",  # Otherwise the ids in an SVG are random.
     "svg.fonttype": "none",
+    "text.parse_math": False,  # A label may hold "$".
 }
 PANELS = (
     ("reward", "mean reward", 1.0),
@@ -123,7 +124,7 @@ def draw_accuracy(
         found = {score["benchmark"]: score for score in loaded if (score["arm"], score["seed"]) == (name, seed)}
         estimates = [headline(found[benchmark]) for benchmark in benchmarks]
         estimates.append(mean_of_estimates(estimates))
-        label = known[name].label + (f", seed {seed}" if len(seeds) > 1 else "")
+        label = _shown(known[name].label) + (f", seed {seed}" if len(seeds) > 1 else "")
         _bars(
             axes,
             [place + (number + 0.5) * width - 0.42 for place in range(len(groups))],
@@ -144,6 +145,11 @@ def draw_accuracy(
     figure.set_layout_engine("constrained")
     _legend(figure)
     return figure
+
+
+def _shown(label: str) -> str:
+    """A label for a legend, which leaves out labels that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
 
 
 def _bars(
@@ -185,7 +191,7 @@ def draw_selection(histograms: Sequence[str | Path], keep_min: int, keep_max: in
     panels = figure.subplots(1, len(histograms), squeeze=False, sharey=True)[0]
     for axes, path in zip(panels, sorted(histograms, key=arm_and_seed), strict=True):
         arm, seed = arm_and_seed(path)
-        rows = [[int(value) for value in row.values()] for row in read_table(path, ("correct", "questions", "kept"))]
+        rows = [[int(value) for value in row.values()] for row in read_csv(path, ("correct", "questions", "kept"))]
         size = rows[-1][0]
         places, questions, kept = (list(column) for column in zip(*rows, strict=True))
         last = size - 1 if keep_max is None else keep_max
@@ -291,7 +297,7 @@ def draw_sft(metrics: Sequence[str | Path]) -> Figure:
 def draw_temporal(controls: str | Path | None, arms: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Accuracy on questions that need the order of the frames and on others, by what the model was shown."""
     rows = (
-        read_table(controls, ("arm", "frames", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed"))
+        read_csv(controls, ("arm", "frames", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed"))
         if controls
         else []
     )

@@ -1,16 +1,18 @@
 """The main table to read: arms by benchmarks, with everything needed to judge the numbers."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from vidreason.evaluation.accounts import read_table
+from vidreason.csv_files import one_line, read_csv
 from vidreason.evaluation.runs import TITLES, Arm, Run, Runs
 from vidreason.evaluation.score import MACRO
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
 
+_MARKUP = re.compile(r"[\\|`$\[~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)")
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
     "upstream": "the first character of the first answer block",
@@ -115,7 +117,7 @@ def _notes(runs: Runs) -> list[str]:
         + (f"missing for some questions: {', '.join(short)} have them." if short else "there for every question.")
     )
     too_long = [
-        f"{arm.label} (seed {seed}) {title(run.benchmark)} {run.score['missing'][PROMPT_TOO_LONG]}"
+        f"{plain(arm.label)} (seed {seed}) {title(run.benchmark)} {run.score['missing'][PROMPT_TOO_LONG]}"
         for arm, seed in runs.pairs(controls=False)
         for run in runs.of(arm.name, seed)
         if PROMPT_TOO_LONG in run.score["missing"]
@@ -125,7 +127,7 @@ def _notes(runs: Runs) -> list[str]:
     for run in members:
         if run.benchmark in MACRO:
             both = "; ".join(
-                f"{arm.label} (seed {seed}) {100 * runs.by_key[arm.name, seed, run.benchmark].score['micro']['accuracy']:.1f}"
+                f"{plain(arm.label)} (seed {seed}) {100 * runs.by_key[arm.name, seed, run.benchmark].score['micro']['accuracy']:.1f}"
                 for arm, seed in runs.pairs(controls=False)
             )
             notes.append(
@@ -170,7 +172,7 @@ def _gain_rows(runs: Runs, gains: pd.DataFrame) -> list[str]:
 def _published(path: str | Path, benchmarks: Sequence[str]) -> list[str]:
     """Published numbers, for orientation."""
     values: dict[str, dict[str, str]] = {}
-    for row in read_table(path, ("arm", "benchmark", "value")):
+    for row in read_csv(path, ("arm", "benchmark", "value")):
         protocol = f" ({row['protocol']})" if row.get("protocol") else ""
         values.setdefault(row["arm"] + protocol, {})[row["benchmark"]] = row["value"]
     rows = [
@@ -187,9 +189,19 @@ def _published(path: str | Path, benchmarks: Sequence[str]) -> list[str]:
     ]
 
 
+def plain(text: str) -> str:
+    r"""A text on one line and without meaning in Markdown: no cell, formula, link, code or emphasis begins or ends in it.
+
+    Example:
+        >>> plain("a|b\\c $x$ *y* my_name 1.0 ± 2.0 *")
+        'a\\|b\\\\c \\$x\\$ \\*y\\* my_name 1.0 ± 2.0 *'
+    """
+    return _MARKUP.sub(r"\\\g<0>", one_line(text).strip())
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table whose columns line up in plain text too."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in [header, *rows]]
+    cells = [[plain(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells

@@ -1,12 +1,12 @@
 """Pieces of a self-contained HTML page: no file beside it, no script, no network, legible in light and dark."""
 
 import base64
-import csv
 import html
-import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from vidreason.csv_files import read_csv
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #ffffff; --soft: #f3f4f6; --line: #d5d8dd; --dim: #5b6270;
@@ -74,8 +74,8 @@ def _cell(value: object) -> str:
 
 def csv_table(path: str | Path, empty: str = "Nothing to show.") -> str:
     """A CSV file as a table."""
-    header, *rows = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8"))))
-    return table(header, rows, empty)
+    rows = read_csv(path)
+    return table(list(rows[0]) if rows else [], [list(row.values()) for row in rows], empty)
 
 
 def figure(path: str | Path, caption: str) -> str:
@@ -106,7 +106,7 @@ def from_markdown(text: str) -> str:
             header, _, *rows = [_row(line) for line in lines]
             parts.append(table(header, rows))
         elif lines[0].startswith("- "):
-            parts.append("<ul>" + "".join(f"<li>{escape(line[2:])}</li>" for line in lines) + "</ul>")
+            parts.append("<ul>" + "".join(f"<li>{escape(_unescaped(line[2:]))}</li>" for line in lines) + "</ul>")
         else:
             parts.append(f"<p>{escape(' '.join(lines))}</p>")
     return "\n".join(parts)
@@ -114,7 +114,24 @@ def from_markdown(text: str) -> str:
 
 def _row(line: str) -> list[str]:
     """Cells of one line of a Markdown table."""
-    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+    parts = re.findall(r"\\.|[^\\|]++|[\\|]", line.strip().removeprefix("|"))
+    cells = [""]
+    for part in parts:
+        if part == "|":
+            cells.append("")
+        else:
+            cells[-1] += part
+    return [_unescaped(cell.strip()) for cell in cells[:-1]]
+
+
+def _unescaped(text: str) -> str:
+    r"""Text without Markdown's escapes.
+
+    Example:
+        >>> _unescaped(r"a\|b\\c")
+        'a|b\\c'
+    """
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
 
 
 def plain_caption(path: str | Path) -> str:

@@ -7,7 +7,6 @@ depend, in their last bits, on who is in its batch: the batch is the unit that i
 A finished batch is written to a journal at once, so a shard that is killed goes on after its last whole batch.
 """
 
-import csv
 import dataclasses
 import functools
 import sys
@@ -22,9 +21,10 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.context import fits, most_positions, prompt_positions
+from vidreason.csv_files import write_csv
 from vidreason.evaluation.batches import evaluation_batches
 from vidreason.evaluation.journal import Journal
-from vidreason.files import check_unchanged, read_jsonl, sha256_text, write_aside, write_jsonl
+from vidreason.files import check_unchanged, read_jsonl, sha256_text, write_jsonl
 from vidreason.frames import FrameStore, clips_path_of
 from vidreason.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
 from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
@@ -156,12 +156,11 @@ def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, o
 
     entries = answer_shard(shard, asking, record)
     write_jsonl(out, (row for entry in entries for row in entry["rows"]))
-    with write_aside(timing) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("batch", "questions", "tokens", "seconds"))
-        writer.writerows(
-            (entry["batch"], entry["questions"], entry["tokens"], f"{entry['seconds']:.3f}") for entry in entries
-        )
+    write_csv(
+        timing,
+        ("batch", "questions", "tokens", "seconds"),
+        ((entry["batch"], entry["questions"], entry["tokens"], f"{entry['seconds']:.3f}") for entry in entries),
+    )
 
 
 def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, answer: str, out: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from vidreason.csv_files import csv_text
 from vidreason.evaluation.accounts import data_table, selection_table
 from vidreason.evaluation.judged import Judged, chance_level
 from vidreason.evaluation.markdown import main_markdown
@@ -91,8 +92,8 @@ def make_tables(
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """A table as CSV with Unix line ends; cells are formatted already."""
-    return table.to_csv(index=False, lineterminator="\n")
+    """A table as CSV; cells are formatted already."""
+    return csv_text(list(table.columns), table.itertuples(index=False))
 
 
 def main_table(runs: Runs) -> pd.DataFrame:
