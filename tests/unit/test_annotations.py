@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pandas
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.unit.test_nextqa import COLD, CONVERSATION, PROBLEM, changed
 from vidreason.benchmarks import video_mme
 from vidreason.checkpoint_files import copy_tokenizer
 from vidreason.datasets import coldstart, nextqa
-from vidreason.files import read_json, read_json_lines
+from vidreason.files import read_json, read_json_lines, read_jsonl, write_jsonl
 from vidreason.marks import mark_in
 from vidreason.model import prompts
 from vidreason.model.checkpoint import CheckpointError, load_tokenizer, read_config
 from vidreason.questions import read_questions
-from vidreason.records import NO_OPTION
+from vidreason.records import NO_OPTION, Question
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"video": "v.mp4", "question": "Which?", "candidates": ["x", "y"], "answer": "x"}
@@ -245,6 +247,57 @@ def test_a_missing_id_or_subject_of_mmvu_is_no_word(tmp_path):
     put(tmp_path, "mmvu", [{**MMVU, "id": None, "metadata": {"subject": None}}])
     (question,) = read_questions("mmvu", tmp_path)
     assert (question.id, question.group) == ("validation_0", "")
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(),
+    st.sampled_from([10**400, "<image>", "A. x", "B", "\ud800", "a/b.mp4", "../x", "", "Why?\nA. x\nB. y"]),
+)  # fmt: skip
+KEYS = st.one_of(st.text(max_size=3), st.sampled_from("ABCDE"))
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(st.lists(inner, max_size=12), st.dictionaries(KEYS, inner, max_size=6)),
+    max_leaves=12,
+)
+
+
+def places(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from places(part, (*path, key))
+
+
+def with_value(value, path, other):
+    """A JSON value with another one at a place."""
+    if not path:
+        return other
+    value = copy.copy(value)
+    value[path[0]] = with_value(value[path[0]], path[1:], other)
+    return value
+
+
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_whatever_stands_in_a_record_it_is_read_or_refused_by_name(tmp_path, data):
+    dataset = data.draw(st.sampled_from(sorted(SOUND)))
+    record = SOUND[dataset][1]
+    record = with_value(record, data.draw(st.sampled_from(list(places(record)))), data.draw(VALUES))
+    path = put(tmp_path, dataset, [record])
+    refused, questions = "", []
+    try:
+        questions = read_questions(dataset, tmp_path)
+    except ValueError as error:
+        refused = str(error)
+    write_jsonl(tmp_path / "written.jsonl", questions)
+    assert read_jsonl(tmp_path / "written.jsonl", Question) == questions
+    assert all("\n" not in f"{one.id}{one.video}{one.task}{one.group}" for one in questions)
+    if not questions:
+        # An open-ended question of MMVU alone, or an answer that is not given, are no fault of the record.
+        assert any(f"{path.name}: {words}" in refused for words in ("record 1: ", "no multiple-choice", "every answer"))
 
 
 # --- Answers that repeat an option -----------------------------------------------------------------------------------
