@@ -68,7 +68,7 @@ test: setup  ## Unit, golden and workflow tests, on CORES + 1 processes
 test-all: setup  ## The slow tests too
 	$(VENV)/bin/python -m pytest
 
-# As many threads as a training step takes (vidreason.training.loop.CPU_THREADS).
+# As many threads as bench.machine.THREADS.
 bench: setup  ## This engine against a naive schedule, about eight minutes; keep the machine quiet (BENCH="--cuda ...": options)
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m bench.run $(BENCH)
 

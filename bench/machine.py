@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 import transformers
 
-from vidreason.training.loop import CPU_THREADS
+THREADS = 2
+"""Threads of both sides on a CPU."""
 
 
 def describe(cuda: bool) -> list[str]:
     """Lines that say when and on what."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
-        f"{now}; {processor()}, {os.cpu_count()} cores, of which {CPU_THREADS} threads are used; load {os.getloadavg()[0]:.1f} "
+        f"{now}; {processor()}, {os.cpu_count()} cores, of which {THREADS} threads are used; load {os.getloadavg()[0]:.1f} "
         "at the start",
         f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}",
     ]

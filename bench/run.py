@@ -20,12 +20,11 @@ import torch
 
 from bench import floor
 from bench.floor import table
-from bench.machine import describe
+from bench.machine import THREADS, describe
 from bench.sizes import SIZES, Size
 from bench.work import SHARED, SIDES
 from vidreason.files import write_text
 from vidreason.provenance import commit
-from vidreason.training.loop import CPU_THREADS
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).with_name("RESULTS.md")
@@ -57,7 +56,7 @@ class Side:
 
     def __init__(self, *arguments: str) -> None:
         """Start `python -m bench.worker` with arguments."""
-        environment = os.environ | {"OMP_NUM_THREADS": str(CPU_THREADS), "TOKENIZERS_PARALLELISM": "false"}
+        environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "false"}
         self.arguments = arguments
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", *arguments],
@@ -138,7 +137,7 @@ def main() -> None:
 
 
 INTRODUCTION = f"""Ours against a naive schedule that works as the published training code does (`bench/naive.py`): how many
-times faster. {CPU_THREADS} CPU threads on both sides, or one GPU. Frames are decoded beforehand on both sides; what decoding
+times faster. {THREADS} CPU threads on both sides, or one GPU. Frames are decoded beforehand on both sides; what decoding
 costs is measured by itself below. No end token is sampled, so every completion has its full length and both sides do equal
 work; with unequal lengths a batch takes as many steps as its longest completion has tokens, one after the other as many
 as all have together. Selection and evaluation are timed without what is around the sampler (forming batches, the journal).

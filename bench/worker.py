@@ -19,12 +19,11 @@ from typing import Any
 import torch
 
 from bench import videos
-from bench.machine import bandwidth, peak_flops
+from bench.machine import THREADS, bandwidth, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import PARTS, SIDES, Measurement, clips_needed, compare, make_updater, step
 from bench.workload import Workload, build
 from vidreason.training.checkpoint import Saver, TrainingState
-from vidreason.training.loop import CPU_THREADS
 from vidreason.training.ranks import Ranks
 
 BRIEF = 12
@@ -127,7 +126,7 @@ def main() -> None:
     parser.add_argument("side", choices=SIDES, nargs="?", default="ours")
     parser.add_argument("--cuda", action="store_true")
     arguments = parser.parse_args()
-    torch.set_num_threads(CPU_THREADS)
+    torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory(prefix="vidreason-bench-") as name:
         if arguments.size == "videos":
             for row in videos.measure(Path(name)):

@@ -1,7 +1,6 @@
 """Settings of all tests."""
 
 import os
-import sys
 
 import pytest
 
@@ -11,13 +10,6 @@ os.environ["GOMP_SPINCOUNT"] = "0"  # beside other test processes a waiting thre
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 pytest_plugins = ["tests.support.plugin"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training takes two threads; beside another test process, these wait for each other longer than they compute."""
-    if loop := sys.modules.get("vidreason.training.loop"):
-        monkeypatch.setattr(loop, "CPU_THREADS", 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.unit import micro
 from vidreason import losses
 from vidreason.rewards import Reward
-from vidreason.training import grpo, loop, sft
+from vidreason.training import grpo, sft
 from vidreason.training.grpo import train_grpo
 from vidreason.training.sft import train_sft
 
@@ -49,7 +49,6 @@ def train(method: str, folder: Path, name: str, changes: dict) -> Path:
 
 
 if __name__ == "__main__":
-    loop.CPU_THREADS = 1  # there are several of us
     losses.chunked_log_probs.__defaults__ = (2048,)  # a few tokens' logits at a time, so that there are several chunks
     changes = json.loads(sys.argv[4])
     if "fail_at" in changes:

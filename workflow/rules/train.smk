@@ -15,7 +15,7 @@ rule pretrain_base:
         run=one_of(WORLDS),
     conda:
         "../../envs/train.yaml"
-    threads: 2
+    threads: 1
     params:
         settings=lookup(dpath="{run}/base", within=RUNS),
         image_size=lookup(dpath="{run}/frames/size", within=RUNS),
@@ -56,7 +56,7 @@ rule train_sft:
         "results/{run}/benchmarks/train_sft/{arm}/seed{seed}.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 2
+    threads: 1
     resources:
         gpu=0,
     params:
@@ -138,7 +138,7 @@ rule train_grpo:
         "results/{run}/benchmarks/train_grpo/{arm}/seed{seed}.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 2
+    threads: 1
     resources:
         gpu=0,
     params:

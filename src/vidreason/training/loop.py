@@ -42,9 +42,11 @@ part."""
 ALONE = Ranks()
 STOP, OVERDUE = "stop", "overdue"
 """Keys under which processes tell each other that one was asked to stop, and that a state is overdue."""
-CPU_THREADS = 2
-"""Threads of a training step on the CPU. Other numbers sum in another order and give other last bits, so the number is part
-of the result and not the machine's to choose."""
+CPU_THREADS = 1
+"""Threads of a training step on the CPU. A second one makes a step of the demo 1.0 to 1.4 times as fast on quiet cores, and
+slower than one thread beside a busy process; two trainings side by side, or a training and the answers of other arms, make
+better use of two cores. Other numbers sum in another order and give other last bits, so the number is part of the result and
+not the machine's to choose."""
 LESS_MEMORY = {
     "sft": "in methods.sft lower micro_batch (questions whose gradient is computed together), set gradient_checkpointing: "
     "true, or let deepspeed share the optimiser's state over more GPUs or put it off (zero_stage, offload_optimizer)",
