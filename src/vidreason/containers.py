@@ -177,6 +177,21 @@ def read_picture(path: Path) -> np.ndarray:
             raise VideoError(UNREADABLE, f"{path.name}: {error}") from error
 
 
+def packets_of(container: Any, deadline: Deadline, *streams: Any) -> Iterator[Any]:
+    """The packets of some streams of a container, or of all; each stream's last packet is empty.
+
+    Raises:
+        VideoError: The time is over.
+    """
+    try:
+        for packet in container.demux(*streams):
+            deadline.check()
+            yield packet
+    except IndexError:
+        # A stream that begins later (MPEG-TS) is unknown to PyAV, which stumbles over it when all packets have been read.
+        return
+
+
 def decoded(packet: Any) -> tuple[list[Any], str]:
     """The frames that a packet brings out of the decoder, and the decoder's complaint about it if it has one."""
     import av

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vidreason.containers import (
+    TIMED_OUT,
     UNREADABLE,
     Deadline,
     VideoError,
@@ -21,6 +22,7 @@ from vidreason.containers import (
     decoded,
     is_folder,
     open_video,
+    packets_of,
     read_picture,
     stamp_of,
 )
@@ -109,8 +111,13 @@ def _decode_with_av(
     complaints: dict[str, str] = {}
     for shortcuts in (True, False):
         missing = [index for index in wanted if index not in found]
-        if missing:
+        if not missing:
+            break
+        try:
             found |= _pass_over(path, missing, scanned, shortcuts, complaints)
+        except VideoError as error:
+            if not shortcuts or error.status == TIMED_OUT:
+                raise  # a container that cannot be sought can still be read in order
     if damage is not None:
         damage += [f"{frame}: {words}" for frame, words in complaints.items()]
     missing = [index for index in wanted if index not in found]
@@ -156,7 +163,6 @@ def _pass_over(
             stream.codec_context.skip_frame = "DEFAULT"
             skips = False
             for packet in packets:
-                deadline.check()
                 # A frame that no other depends on need not be decoded unless it is wanted or comes after.
                 early = skippable and packet.pts is not None and bool(waiting)
                 early = early and (packet.pts - scanned.start) * base < times[waiting[0]] - half_frame
@@ -176,14 +182,14 @@ def _pass_over(
             for _, shown, decoded in reversed(scanned.keys[1 : number + 1]):
                 for stamp in (shown, decoded):
                     container.seek(stamp, stream=stream, backward=True)
-                    packets = container.demux(stream)
+                    packets = packets_of(container, deadline, stream)
                     packet = next(packets, None)
                     if packet is not None and packet.size and stamp_of(packet) <= shown:
                         return pictures(itertools.chain([packet], packets))
             container.seek(_BEGINNING, stream=stream, backward=True)
-            return pictures(container.demux(stream))
+            return pictures(packets_of(container, deadline, stream))
 
-        position, frames = 0.0, pictures(container.demux(stream))
+        position, frames = 0.0, pictures(packets_of(container, deadline, stream))
         while waiting:
             target = float(times[waiting[0]])
             key = bisect.bisect_right(key_times, target + _TICK) - 1

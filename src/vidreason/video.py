@@ -31,6 +31,7 @@ from vidreason.containers import (
     film,
     is_folder,
     open_video,
+    packets_of,
     read_picture,
     refuse_text,
     stamp_of,
@@ -217,16 +218,15 @@ def _scan_file(path: Path, key: str) -> Scan:
 
 def _read_packets(container: Any, stream: Any) -> _Packets:
     """Read all packets of a container."""
-    read, deadline = _Packets(), Deadline()
+    read = _Packets()
     ends = {0: 0}  # of every stream, in units of its own clock
     hides = stream.codec_context.name == "vp8"
     with as_video_error("while reading packets"):
         # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
         own = stream.index
-        for packet in container.demux():
+        for packet in packets_of(container, Deadline()):
             if not packet.size:
                 continue
-            deadline.check()
             stamp, number = stamp_of(packet), packet.stream_index
             if stamp is None:
                 read.unstamped += number == own
@@ -254,10 +254,9 @@ def _count_by_decoding(path: Path, index: int, read: _Packets) -> bool:
     """
     stamps: list[int] = []
     damaged: list[int] = []
-    end, whole, deadline = 0, 0, Deadline()
+    end = whole = 0
     with open_video(path) as container, as_video_error("while decoding"):
-        for packet in container.demux(container.streams[index]):
-            deadline.check()
+        for packet in packets_of(container, Deadline(), container.streams[index]):
             frames, complaint = decoded(packet)
             if complaint and stamp_of(packet) is not None:
                 damaged.append(stamp_of(packet))
@@ -317,15 +316,13 @@ def count_decodable(path: Path, scanned: Scan) -> tuple[int, str]:
         return sum(1 for _ in map(read_picture, folder_frames(path))), ""
     count = packets = 0
     damaged: list[str] = []
-    deadline = Deadline(scanned.clip.duration)
     with open_video(path) as container, as_video_error("while decoding"):
         stream = container.streams[scanned.stream]
-        for packet in container.demux(stream):
-            deadline.check()
+        for packet in packets_of(container, Deadline(scanned.clip.duration), stream):
             frames, complaint = decoded(packet)
             count += len(frames)
             packets += bool(packet.size)
-            if complaint:
+            if complaint and packet.size:
                 damaged.append(f"{frame_name(scanned, stamp_of(packet), stream.time_base)}: {complaint}")
     return count, f"{len(damaged)} of {packets} packets cannot be decoded, the first at {damaged[0]}" if damaged else ""
 

@@ -1,5 +1,6 @@
 """Files as cameras, editors and attackers make them: the film that is in them, or a row that says why there is none."""
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -436,6 +437,40 @@ class TestOnlyTheFileItself:
     def test_a_frame_has_a_size(self, folder, monkeypatch):
         monkeypatch.setattr(containers, "MAX_PIXELS", 128 * 96 - 1)
         check_row(folder / "film.mp4", video.UNREADABLE, "frames of 12288 pixels; allowed: 12287")
+
+
+def test_a_stream_that_begins_later_ends_nothing():
+    """PyAV 18 raises IndexError when it flushes a stream that an MPEG-TS announced after the beginning."""
+
+    class Container:
+        def demux(self, *_):
+            yield from "abc"
+            raise IndexError("list index out of range")
+
+    assert list(containers.packets_of(Container(), containers.Deadline())) == ["a", "b", "c"]
+
+
+def test_a_container_that_cannot_be_sought_is_read_in_order(folder, monkeypatch):
+    """As a damaged MPEG-TS: the system refuses the seek."""
+    path = folder / "film.mp4"
+    scanned, whole = video.scan(path), in_order(path)
+    opened = containers.open_video
+
+    class Container:
+        def __init__(self, container):
+            self.demux, self.streams = container.demux, container.streams
+
+        def seek(self, *_, **__):
+            raise av.PermissionError(errno.EPERM, "Operation not permitted")
+
+    @contextlib.contextmanager
+    def unseekable(path):
+        with opened(path) as container:
+            yield Container(container)
+
+    monkeypatch.setattr(decode, "open_video", unseekable)
+    for index in (0, 30, 49):
+        np.testing.assert_array_equal(decode._decode_with_av(path, [index], scanned)[index], whole[index])
 
 
 def test_a_shard_has_a_row_for_everything(folder, tmp_path):
