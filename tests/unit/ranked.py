@@ -1,8 +1,11 @@
 """A training of the micro model as `torchrun` starts it, once for each process; see test_ranks.py."""
 
+import atexit
 import contextlib
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 from tests.unit import micro
@@ -10,6 +13,7 @@ from vidreason import losses
 from vidreason.rewards import Reward
 from vidreason.training import grpo, sft
 from vidreason.training.grpo import train_grpo
+from vidreason.training.ranks import ending_together
 from vidreason.training.sft import train_sft
 
 
@@ -35,6 +39,18 @@ def fail_at(step: int) -> None:
     sft.batch_loss = failing
 
 
+def die_at_exit() -> None:
+    """Let the process crash while Python shuts down, and the first one take its time to write the weights."""
+    atexit.register(os.abort)
+    save = sft.save_checkpoint
+
+    def slow(*args):
+        time.sleep(3)
+        save(*args)
+
+    sft.save_checkpoint = slow
+
+
 def train(method: str, folder: Path, name: str, changes: dict) -> Path:
     """Train from `folder/init` on the questions of `folder` into `folder/name`."""
     frames, out = [folder / "shard0.parquet"], folder / name
@@ -53,5 +69,7 @@ if __name__ == "__main__":
     changes = json.loads(sys.argv[4])
     if "fail_at" in changes:
         fail_at(changes.pop("fail_at"))
-    with contextlib.suppress(FailedError):
+    if changes.pop("dies_at_exit", False):
+        die_at_exit()
+    with ending_together(), contextlib.suppress(FailedError):
         train(sys.argv[1], Path(sys.argv[2]), sys.argv[3], changes)

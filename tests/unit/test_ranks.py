@@ -16,7 +16,7 @@ from tests.unit import micro, ranked
 from vidreason.files import read_json, read_json_lines
 from vidreason.records import OK
 from vidreason.training import grpo
-from vidreason.training.ranks import Ranks, balanced, start_ranks
+from vidreason.training.ranks import Ranks, balanced, ending_together, start_ranks
 from vidreason.training.update import deepspeed_config, whole_weights
 
 ROOT = Path(__file__).parents[2]
@@ -185,6 +185,45 @@ class TestSplits:
         once, again = (together("grpo", folder, name) for name in ("once", "again"))
         assert micro.weights_of(once / "checkpoint") == micro.weights_of(again / "checkpoint")
         assert (once / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes()
+
+
+def test_results_are_whole_before_any_process_may_die_of_its_end(folder):
+    """The second process is done at once and the first still writes; every process crashes if Python is left to shut down."""
+    made = together("sft", folder, dies_at_exit=True)
+    assert (made / "checkpoint" / "model.safetensors").is_file()
+    assert (made / "checkpoint" / "tokenizer_config.json").is_file()
+
+
+class TestEnds:
+    def test_one_process_ends_with_its_status(self):
+        with pytest.raises(SystemExit) as stopped, ending_together():
+            raise SystemExit(75)
+        assert stopped.value.code == 75
+
+    def test_an_error_goes_on(self):
+        with pytest.raises(ValueError, match="no questions"), ending_together():
+            raise ValueError("no questions")
+
+
+class TestCards:
+    """What only a machine with GPUs has is patched: how many there are."""
+
+    @pytest.fixture(autouse=True)
+    def two_cards(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    def test_more_processes_than_cards_are_refused(self, monkeypatch):
+        """A job of 8 GPUs that came as 4 and 4 on two nodes, with all 8 processes on the first."""
+        monkeypatch.setenv("WORLD_SIZE", "4")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+        with pytest.raises(ValueError, match=r"4 processes were started on .*, which has 2 GPUs for them"):
+            start_ranks()
+
+    def test_as_many_as_cards_are_not(self, monkeypatch):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        monkeypatch.setenv("WORLD_SIZE", "1")
+        assert start_ranks() == Ranks()
 
 
 def needs_a_compiler():

@@ -9,6 +9,7 @@ from vidreason.files import read_json
 from vidreason.provenance import run_origin, write_sidecar
 from vidreason.training.checkpoint import discard_states
 from vidreason.training.grpo import train_grpo
+from vidreason.training.ranks import ending_together
 
 MODULES = ("vidreason.training.grpo",)
 
@@ -26,17 +27,18 @@ args = parser.parse_args()
 
 spec = read_json(args.spec)
 inputs = [args.init, args.questions, args.validation, *args.frames]
-train_grpo(
-    spec=spec | args.running | {"origin": run_origin(spec, inputs, MODULES)},
-    init=args.init,
-    questions=args.questions,
-    validation=args.validation,
-    frames=args.frames,
-    out=args.out,
-    metrics=args.metrics,
-    state=args.state,
-)
-if os.environ.get("RANK", "0") == "0":
-    for artefact in (args.out, args.metrics):
-        write_sidecar(artefact, [args.spec, *inputs], spec | args.running, MODULES)
-    discard_states(args.state)
+with ending_together():
+    train_grpo(
+        spec=spec | args.running | {"origin": run_origin(spec, inputs, MODULES)},
+        init=args.init,
+        questions=args.questions,
+        validation=args.validation,
+        frames=args.frames,
+        out=args.out,
+        metrics=args.metrics,
+        state=args.state,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        for artefact in (args.out, args.metrics):
+            write_sidecar(artefact, [args.spec, *inputs], spec | args.running, MODULES)
+        discard_states(args.state)

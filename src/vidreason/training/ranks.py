@@ -4,10 +4,12 @@ One process needs nothing of this. Several are started by `torchrun`, one for ea
 part of a batch, gradients are averaged, and all take the same step.
 """
 
+import contextlib
 import dataclasses
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -144,10 +146,14 @@ def start_ranks(deepspeed: bool = False) -> Ranks:
     Args:
         deepspeed: Make a group of this process alone where there are no others: DeepSpeed needs one.
 
+    Raises:
+        ValueError: More processes were started on this machine than it has GPUs for.
+
     Differs from the source: accelerate's `PartialState` comes before its `Accelerator`; the other way round a CPU run
     silently becomes R runs of one process, without DeepSpeed.
     """
-    if not torch.cuda.is_available():
+    there = _check_cards()
+    if not there:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         if not deepspeed:
@@ -156,14 +162,58 @@ def start_ranks(deepspeed: bool = False) -> Ranks:
             os.environ.setdefault(name, str(value))
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("nccl" if there else "gloo")
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not there)
     expected = int(os.environ["WORLD_SIZE"])
     if state.num_processes != expected:
         raise RuntimeError(f"{expected} processes were started, accelerate found {state.num_processes}")
     return Ranks(state.process_index, state.num_processes)
+
+
+def _check_cards() -> bool:
+    """Whether this process computes on a GPU; two processes on one are refused."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not torch.cuda.is_available():
+        if local > 1 and os.environ.get("RANK") == "0":
+            print("torch sees no GPU here: the processes of this training compute on CPUs", file=sys.stderr, flush=True)
+        return False
+    count = torch.cuda.device_count()
+    if local > count:
+        raise ValueError(
+            f"{local} processes were started on {socket.gethostname()}, which has {count} GPUs for them; each needs one of its "
+            "own. Ask for as many GPUs as there are on one node (nodes: 1), or for several nodes with gres (docs/cluster.md)"
+        )
+    return True
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """The whole of a training process: with several, none ends before all that the first one writes is written.
+
+    `torchrun` ends all processes as soon as one fails, so one that left early and died of its own clearing up would take
+    the first with it while that still writes the results. Whatever comes after the block is left out therefore, except by
+    errors: native threads of gloo that hold tensors crash (SIGABRT) if they let go of them while Python shuts down.
+    """
+    status: int | str | None = 0
+    try:
+        yield
+    except SystemExit as asked:  # `Stopped`: all processes after the same step
+        status = asked.code
+    if not dist.is_initialized():
+        if status:
+            sys.exit(status)
+        return
+    if dist.get_world_size() > 1:
+        dist.barrier()
+    dist.destroy_process_group()
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status or 0)
 
 
 def _free_port() -> int:
