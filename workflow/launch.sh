@@ -20,6 +20,10 @@ alive() {
 
 # On a shared file system the living run may be on another machine, which cannot be asked.
 record=.snakemake/launched-on
+if [ -d "$record" ]; then
+    echo "$PWD/$record is a folder, where a file is written; remove it: rm -r $record" >&2
+    exit 1
+fi
 if [ -n "$(ls -A .snakemake/locks 2>/dev/null)" ]; then
     host=$(cat "$record" 2>/dev/null || true)
     host=${host:-$(uname -n)}

@@ -69,6 +69,15 @@ def test_a_lock_of_another_machine_is_kept(fresh: Workplace) -> None:
     assert list(locks.iterdir())
 
 
+def test_a_folder_where_the_machines_name_is_written_is_said(fresh: Workplace) -> None:
+    (fresh.root / ".snakemake/launched-on").mkdir(parents=True)
+    process = start(fresh)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "launched-on is a folder, where a file is written; remove it: rm -r .snakemake/launched-on" in printed
+    assert "launched-on is a folder" in fresh.run(TARGET, ok=False)
+
+
 KILLER = """
 import os, signal, sys
 count, sync = [], os.fsync

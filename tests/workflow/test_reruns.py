@@ -233,6 +233,7 @@ def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_sta
         (["gpu=2", "gres='gpu:2'"], "gpu: 2 and gres: gpu:2 are both given"),
         (["gpu=2", "gres='gpu'"], "gpu: 2 and gres: gpu are both given"),
         (["gres='gpu:two:0'"], "gres: gpu:two:0 names no number of GPUs"),
+        (["nodes=2"], "nodes: 2 without a GPU"),
         (["gpus=2"], "train_grpo: no cluster is asked for `gpus`; write gpu, or gres"),
     ],
 )
@@ -253,6 +254,21 @@ def test_without_a_slurm_that_answers_nothing_is_submitted(
     printed = fresh.run("results/tiny/specs/r1/seed0.json", "--profile", "slurm", ok=False)
     assert "SLURM does not answer here, so nothing is submitted:\nUnable to contact slurm controller" in printed
     assert "Execute" not in printed
+
+
+@pytest.mark.parametrize("rule", ["predict", "sample_rollouts"])
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["gpu=two"], "gpu: two is not allowed; allowed: a whole number, 0 or more"),
+        (["gpu=1", "gres='gpu:1'"], "gpu: 1 and gres: gpu:1 are both given"),
+        (["nodes=2", "gpu=2"], "nodes: 2 with 1 GPUs on each for one process, which uses one"),
+        (["gres='gpu:4'"], "nodes: 1 with 4 GPUs on each for one process, which uses one"),
+    ],
+)
+def test_answering_asks_for_one_gpu_or_none(fresh: Workplace, rule: str, asked: list[str], words: str) -> None:
+    given = [f"{rule}:{resource}" for resource in asked]
+    assert words in fresh.run("--dry-run", "--set-resources", *given, ok=False)
 
 
 def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workplace) -> None:

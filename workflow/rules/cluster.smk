@@ -1,12 +1,14 @@
 # Where jobs run: how a training is started on its GPUs and nodes, and what an earlier run may have left: jobs in a cluster's queue,
 # unfinished files.
 
+import shlex
 import shutil
 import subprocess
 import uuid
 
 from snakemake.logging import logger
 
+from vidreason.cards import cards_per_node
 from vidreason.files import CALL_VARIABLE, remove_leftovers
 
 os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
@@ -20,25 +22,12 @@ def launch(wildcards, resources):
     """How a training is started: one process, torchrun once for all GPUs of a node, or once on each of several nodes.
 
     Depends on the resources, so it is no part of what Snakemake compares: more GPUs retrain nothing. On several nodes the
-    job runs on the first of them, where the others find it.
+    job runs on the first of them, where the others find it. On one, `vidreason.cards` chooses the GPUs first.
     """
-    python = "python" if workflow.deployment_settings.deployment_method else sys.executable
-    nodes = whole_number(resources, "nodes", least=1)
-    asked = whole_number(resources, "gpu", least=0)
-    gres = str(resources.get("gres", ""))
-    if "gpu" in gres:
-        if asked:
-            raise WorkflowError(f"gpu: {asked} and gres: {gres} are both given; write one of them (slurm/config.yaml)")
-        found = re.search(r"(?:^|,)gpu(?::[^:,\d][^:,]*)?(?::(\d+))?(?=$|[,(])", gres)
-        per_node = int(found.group(1) or 1) if found else 0  # gres counts a node's GPUs, gpu all
-        if not per_node:
-            raise WorkflowError(f"gres: {gres} names no number of GPUs; allowed: gpu:4, gpu:a100:4 (slurm/config.yaml)")
-    else:
-        per_node = asked // nodes
-        if asked % nodes:
-            raise WorkflowError(
-                f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
-            )
+    python = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+    if "arm" not in wildcards.keys():
+        return python  # it downloads or unpacks
+    nodes, per_node = asked_cards(resources)
     check_ranks(wildcards, nodes * max(1, per_node))
     # By itself it gives its processes 30 s to stop, and dies of SIGUSR1 without telling them.
     torchrun = (
@@ -46,26 +35,36 @@ def launch(wildcards, resources):
         "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
     )
     if nodes > 1:
-        cpus = f" --cpus-per-task={resources.cpus_per_task}" if resources.get("cpus_per_task") else ""
+        cpus = f" --cpus-per-task={shlex.quote(str(resources.cpus_per_task))}" if resources.get("cpus_per_task") else ""
         # The executor's own step has one task and tells those within it that the job has one node.
         unset = "-u SLURM_NNODES -u SLURM_NODELIST -u SLURM_JOB_NUM_NODES -u SLURM_JOB_NODELIST"
         return (
             f"env {unset} srun --overlap --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1{cpus} --kill-on-bad-exit=1 "
             f"{torchrun} --rdzv_backend c10d --rdzv_id $SLURM_JOB_ID "
             "--rdzv_endpoint $(hostname):$((20000 + SLURM_JOB_ID % 12000)) "
-            f"--nnodes {nodes} --nproc_per_node {max(1, per_node)}"
+            f"--nnodes {nodes} --nproc_per_node {per_node}"
         )
-    return python if per_node < 2 else f"{torchrun} --standalone --nproc_per_node {per_node}"
+    command = python if per_node < 2 else f"{torchrun} --standalone --nproc_per_node {per_node}"
+    return f"{python} -m vidreason.cards {per_node} {command}"
 
 
-def whole_number(resources, name, least):
-    """A resource of a training, `least` where it is not given; what is no whole number of at least that is refused."""
-    value = resources.get(name, least)
-    if not re.fullmatch(r"\d+", str(value)) or int(value) < least:
+def asked_cards(resources):
+    """Nodes of a job and GPUs on each; what cannot be is refused before anything is submitted."""
+    try:
+        return cards_per_node(dict(resources.items()))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from error
+
+
+def one_card(wildcards, resources):
+    """GPUs of a job that is one process: one or none. Depends on the resources, like `launch`."""
+    nodes, per_node = asked_cards(resources)
+    if nodes * per_node > 1:
         raise WorkflowError(
-            f"{name}: {value} is not allowed; allowed: a whole number, {least} or more (slurm/config.yaml)"
+            f"nodes: {nodes} with {per_node} GPUs on each for one process, which uses one; ask for gpu: 1 (or gres: gpu:1) and "
+            "let `jobs`, or --resources gpu=N where there is no cluster, run several jobs at a time (slurm/config.yaml)"
         )
-    return int(value)
+    return per_node
 
 
 def check_ranks(wildcards, ranks):
@@ -83,7 +82,10 @@ def check_ranks(wildcards, ranks):
 
 def remember_machine():
     """Tell workflow/launch.sh on which machine this folder's lock was taken."""
-    with open(".snakemake/launched-on", "w") as record:
+    path = ".snakemake/launched-on"
+    if os.path.isdir(path):
+        raise WorkflowError(f"{os.path.abspath(path)} is a folder, where a file is written; remove it: rm -r {path}")
+    with open(path, "w") as record:
         print(os.uname().nodename, file=record)
 
 

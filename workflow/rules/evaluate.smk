@@ -45,6 +45,7 @@ rule predict:
         missing=missing_allowed,
         shards=lookup(dpath="{run}/evaluation/shards/{benchmark}", within=RUNS),
         state="results/{run}/state/predict/{arm}/seed{seed}/{benchmark}/shard{shard}",
+        cards=one_card,
         code=code_digest("vidreason.evaluation.predict"),
     script:
         "../scripts/predict.py"

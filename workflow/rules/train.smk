@@ -16,11 +16,14 @@ rule pretrain_base:
     conda:
         "../../envs/train.yaml"
     threads: 1
+    resources:
+        gpu=0,
     params:
         settings=lookup(dpath="{run}/base", within=RUNS),
         image_size=lookup(dpath="{run}/frames/size", within=RUNS),
         seed=lookup(dpath="{run}/seed", within=RUNS),
         state="results/{run}/state/pretrain_base",
+        cards=one_card,
         code=code_digest("vidreason.training.base"),
     script:
         "../scripts/pretrain_base.py"
@@ -58,6 +61,7 @@ rule train_sft:
         "../../envs/train.yaml"
     threads: 1
     resources:
+        nodes=1,
         gpu=0,
     params:
         launch=launch,
@@ -94,6 +98,7 @@ rule sample_rollouts:
         protocol=lookup(dpath="{run}/protocol", within=RUNS),
         shards=lookup(dpath="{run}/selection/shards", within=RUNS),
         state="results/{run}/state/sample_rollouts/{arm}/seed{seed}/shard{shard}",
+        cards=one_card,
         code=code_digest("vidreason.evaluation.predict"),
     script:
         "../scripts/sample_rollouts.py"
@@ -140,6 +145,7 @@ rule train_grpo:
         "../../envs/train.yaml"
     threads: 1
     resources:
+        nodes=1,
         gpu=0,
     params:
         launch=launch,

@@ -8,6 +8,10 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
+from vidreason.cards import take_cards
+
+take_cards(snakemake.params.cards)  # before torch looks for GPUs
+
 from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, predict
@@ -23,7 +27,7 @@ given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.out
 refuse_missing(wildcards.benchmark, read_coverage(given.missing), **params.missing)
 tables = [Path(table) for table in given.frames]
 inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
-decisive = {key: value for key, value in params.items() if key not in ("missing", "state")}
+decisive = {key: value for key, value in params.items() if key not in ("missing", "state", "cards")}
 shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),

@@ -8,6 +8,10 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
+from vidreason.cards import take_cards
+
+take_cards(snakemake.params.cards)  # before torch looks for GPUs
+
 from vidreason.provenance import run_origin, write_sidecar
 from vidreason.training.base import pretrain
 from vidreason.training.checkpoint import discard_states

@@ -8,6 +8,10 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
+from vidreason.cards import take_cards
+
+take_cards(snakemake.params.cards)  # before torch looks for GPUs
+
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, sample_rollouts
 from vidreason.frames import clips_path_of
@@ -20,7 +24,7 @@ MODULES = ("vidreason.evaluation.predict",)
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 tables = [Path(table) for table in given.frames]
 inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
-decisive = {key: value for key, value in params.items() if key != "state"}
+decisive = {key: value for key, value in params.items() if key not in ("state", "cards")}
 shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),
