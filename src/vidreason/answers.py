@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 OPENING, CLOSING = "<answer>", "</answer>"
 
-_OPEN = r"""(?:[*_"'`“‘«„$(\[{]|\\[(\[]|\\[a-z]++\s*+\{)"""
-_CLOSE = r"""(?:[*_"'`”’»$)\]}]|\\[)\]])"""
+_OPEN = r"""(?:[*_"'`“‘«„$(\[{【「『《]|\\[(\[]|\\[a-z]++\s*+\{)"""
+_CLOSE = r"""(?:[*_"'`”’»$)\]}】」』》]|\\[)\]])"""
 _MARK = r"[.:,;!?。、]"
 _WRAPPING = re.compile(rf"(?:\s|{_OPEN})*+", re.ASCII)
 """White space, brackets, quotes, emphasis and LaTeX commands (`boxed`) before a letter."""
 _ENCLOSED = re.compile(
-    rf"([A-Z])\s*+{_CLOSE}(?:{_CLOSE}|{_MARK})*+(?:(?<=[)\]}}])|(?![A-Z0-9-]))", re.IGNORECASE | re.ASCII
+    rf"([A-Z])\s*+{_CLOSE}(?:{_CLOSE}|{_MARK})*+(?:(?<=[)\]}}】」』》])|(?![A-Z0-9-]))", re.IGNORECASE | re.ASCII
 )
 """After an opening one: a letter and its closing bracket, quote or emphasis."""
 _SET_OFF = re.compile(
@@ -25,7 +25,7 @@ _SET_OFF = re.compile(
       | [^\S\n]*\n                                                  # at least not on this line
       | [^\S\n]*{_MARK}(?:{_MARK}|{_CLOSE})*+(?=\s|\Z|[\u3000-\U0010FFFF])  # `B.`; East Asian text needs no blank
       | [^\S\n]*[)\]}}](?:{_MARK}|{_CLOSE})*+                       # `B)`
-      | [^\S\n]+[-‐‑–—−](?=\s)                                      # `B - he runs`
+      | [^\S\n]+[-‐‑–—−](?=\s|\Z)                                    # `B - he runs`
     )
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
