@@ -674,16 +674,16 @@ def _without_gold(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problem(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
-    """A conversation as upstream's training data words it."""
+    """A conversation as upstream's training data words it: some without a number, some paths without `./`."""
     asked, told = (turn["value"] for turn in record["conversations"])
     lines = asked.removeprefix("<image>\n").split("\n")
     return {
-        "problem_id": number,
+        **({"problem_id": number} if number % 3 else {}),
         "problem": "\n".join([lines[0], "Options:", *lines[1:-1]]),
         "data_type": "video",
         "problem_type": "multiple choice",
         "solution": f"<answer>{told[0] if told in lines else told}</answer>",
-        "video_filename": f"./{record['video']}",
+        "video_filename": f"{'./' if number % 4 else ''}{record['video']}",
     }
 
 

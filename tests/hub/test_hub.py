@@ -651,5 +651,10 @@ def test_pictures_are_prepared_in_the_models_size(replicas):
 
 def test_lines_of_the_training_data(replicas):
     rows = read_json_lines(replicas / "datasets" / made.R1_DATA / TABLE)
-    assert all(row["video_filename"].startswith("./NextQA/NExTVideo/") for row in rows)
+    assert all(row["video_filename"].removeprefix("./").startswith("NextQA/NExTVideo/") for row in rows)
+    assert (
+        {row["video_filename"].startswith("./") for row in rows}
+        == {"problem_id" in row for row in rows}
+        == {True, False}
+    )
     assert all("\nOptions:\nA. " in row["problem"] for row in rows)

@@ -257,7 +257,7 @@ KEYS = st.one_of(st.text(max_size=3), st.sampled_from("ABCDE"))
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.one_of(st.lists(inner, max_size=12), st.dictionaries(KEYS, inner, max_size=6)),
-    max_leaves=12,
+    max_leaves=6,
 )
 
 
