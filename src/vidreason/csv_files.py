@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vidreason.files import write_text
+from vidreason.files import check_unchanged, write_text
 
 LONGEST_CELL = 32_000
 """Characters of a cell; spreadsheets hold 32,767, and Python's reader refuses more than 131,072."""
@@ -79,8 +79,10 @@ def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, str
         needed: Columns that must be there.
 
     Raises:
+        ChangedError: The file is not what its sidecar tells of.
         ValueError: A column is missing, or a row has another number of cells than the header; the message names it.
     """
+    check_unchanged(path)
     with Path(path).open(encoding="utf-8", newline="") as stream:
         tabs = str(path).endswith(".tsv")
         lines = (line for line in stream if not (tabs and line.startswith("#")))

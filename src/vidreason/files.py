@@ -146,6 +146,12 @@ def write_text(path: str | Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def read_text(path: str | Path) -> str:
+    """Read a text that `write_text` wrote; raises as `check_unchanged` does."""
+    check_unchanged(path)
+    return Path(path).read_text(encoding="utf-8")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON with keys in the order given."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

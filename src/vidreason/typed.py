@@ -18,6 +18,7 @@ WORDS: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    dict: "an object",
     types.NoneType: "null",
 }
 """What a type is called in JSON."""

@@ -13,4 +13,5 @@ from vidreason.world.layouts import write_world
 
 root = Path(snakemake.output.summary).parent
 write_world(root, {**snakemake.params.settings, "threads": snakemake.threads}, snakemake.params.seed)
-write_sidecar(root, [], dict(snakemake.params.items()), ["vidreason.world.layouts"])
+for artefact in snakemake.output:
+    write_sidecar(artefact, [], dict(snakemake.params.items()), ["vidreason.world.layouts"])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from vidreason.csv_files import read_csv
 from vidreason.evaluation.runs import Run, arm_and_seed
+from vidreason.evaluation.table_files import count_of, read_histogram
 from vidreason.files import read_jsonl
 from vidreason.records import OK, PROMPT_TOO_LONG, Clip
 from vidreason.selection import variance
@@ -28,12 +29,11 @@ def selection_table(histograms: Sequence[str | Path]) -> pd.DataFrame:
     rows = []
     for path in sorted(histograms, key=arm_and_seed):
         arm, seed = arm_and_seed(path)
-        counts = read_csv(path, ("correct", "questions", "kept"))
-        size = max(int(row["correct"]) for row in counts)
+        counts = read_histogram(path)
+        size = len(counts) - 1
         for row in counts:
-            correct = int(row["correct"])
-            spread = f"{variance(correct, size):.4f}"
-            rows.append([arm, seed, correct, size, spread, int(row["questions"]), int(row["kept"])])
+            spread = f"{variance(row['correct'], size):.4f}"
+            rows.append([arm, seed, row["correct"], size, spread, row["questions"], row["kept"]])
     return pd.DataFrame(rows, columns=SELECTION_COLUMNS)
 
 
@@ -69,13 +69,13 @@ def data_table(
         counted = read_csv(durations, ("longer_than", "up_to", "videos"))
         for row in counted[1:-1]:
             name = f"lasts {row['longer_than']} to {row['up_to']} s"
-            rows.append(["filter", "nextqa", "", "", "video", name, int(row["videos"])])
+            rows.append(["filter", "nextqa", "", "", "video", name, count_of(row["videos"], f"{durations}: videos")])
     statuses: dict[str, Counter[str]] = {}
     for path in clips:
         statuses.setdefault(Path(path).parent.name, Counter()).update(clip.status for clip in read_jsonl(path, Clip))
     for data, counts in sorted(statuses.items()):
         rows += [["frames", data, "", "", "clip", status, counts[status]] for status in _ok_first(counts, OK)]
-    kept = {arm_and_seed(path): sum(int(row["kept"]) for row in read_csv(path, ("kept",))) for path in histograms}
+    kept = {arm_and_seed(path): sum(row["kept"] for row in read_histogram(path)) for path in histograms}
     lost = {arm_and_seed(path): Counter(row["reason"] for row in read_csv(path, ("reason",))) for path in dropped}
     for arm, seed in sorted(set(kept) | set(lost)):
         counts = lost.get((arm, seed), Counter())

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vidreason.csv_files import read_csv, write_csv
+from vidreason.evaluation.table_files import count_of
 from vidreason.files import read_jsonl
 from vidreason.records import OK, Clip, Question
 
@@ -116,12 +117,21 @@ def count_missing(questions: str | Path, clips: Sequence[str | Path], out: str |
 
 
 def read_coverage(path: str | Path) -> list[TaskCoverage]:
-    """Read what `count_missing` wrote."""
-    return [
-        TaskCoverage(
-            row["task"],
-            int(row["questions"]),
-            {reason: int(count) for reason, count in (part.split(" ") for part in row["reasons"].split("; ") if part)},
-        )
-        for row in read_csv(path, COLUMNS)
-    ]
+    """Read what `count_missing` wrote.
+
+    Raises:
+        ChangedError: The file is not what its sidecar tells of.
+        ValueError: A cell is not what belongs there, or numbers of a row do not add up.
+    """
+    tasks = []
+    for number, row in enumerate(read_csv(path, COLUMNS), start=1):
+        where = f"{path}: row {number}"
+        parts = [part.rpartition(" ") for part in row["reasons"].split("; ") if part]
+        reasons = {reason: count_of(count, f"{where}: the count of reason {reason!r}") for reason, _, count in parts}
+        asked, seen, missing = (count_of(row[name], f"{where}: {name}") for name in COLUMNS[1:4])
+        if asked != seen + missing or missing != sum(reasons.values()):
+            raise ValueError(
+                f"{where}: of {asked} questions {seen} have frames and {missing} have none ({row['reasons']})"
+            )
+        tasks.append(TaskCoverage(row["task"], asked, reasons))
+    return tasks

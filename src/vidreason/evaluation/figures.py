@@ -18,9 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vidreason.csv_files import read_csv
-from vidreason.evaluation.runs import CONTROL, TITLES, arm_and_seed, headline, read_arms
+from vidreason.evaluation.runs import CONTROL, TITLES, arm_and_seed, headline, read_arms, read_score
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
-from vidreason.files import read_json, read_json_lines, write_aside
+from vidreason.evaluation.table_files import read_histogram
+from vidreason.files import read_json_lines, write_aside
+from vidreason.typed import in_words, is_a
 
 FIGURES = ("accuracy", "selection", "grpo", "sft", "temporal")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -112,7 +114,7 @@ def draw_accuracy(
 ) -> Figure:
     """Bars of accuracy per benchmark and their mean, with 95% intervals and the chance level."""
     known = read_arms(arms)
-    loaded = [score for score in map(read_json, scores) if known[score["arm"]].method != CONTROL]
+    loaded = [score for score in map(read_score, scores) if known[score["arm"]].method != CONTROL]
     series = sorted({(list(known).index(score["arm"]), score["arm"], score["seed"]) for score in loaded})
     groups = [*benchmarks, "mean"]
     figure = Figure(figsize=(max(6.5, 0.34 * len(series) * len(groups) + 2.5), 3.6))
@@ -191,7 +193,7 @@ def draw_selection(histograms: Sequence[str | Path], keep_min: int, keep_max: in
     panels = figure.subplots(1, len(histograms), squeeze=False, sharey=True)[0]
     for axes, path in zip(panels, sorted(histograms, key=arm_and_seed), strict=True):
         arm, seed = arm_and_seed(path)
-        rows = [[int(value) for value in row.values()] for row in read_csv(path, ("correct", "questions", "kept"))]
+        rows = [list(row.values()) for row in read_histogram(path)]
         size = rows[-1][0]
         places, questions, kept = (list(column) for column in zip(*rows, strict=True))
         last = size - 1 if keep_max is None else keep_max
@@ -220,7 +222,7 @@ def draw_grpo(metrics: Sequence[str | Path]) -> Figure:
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True).flat
     for number, path in enumerate(sorted(metrics, key=arm_and_seed)):
-        rows = read_json_lines(path)
+        rows = read_metrics(path)
         for axes, (key, _, factor) in zip(panels, PANELS, strict=True):
             _curve(axes, rows, key, factor, number, "{}, seed {}".format(*arm_and_seed(path)))
         panels = figure.axes
@@ -262,6 +264,21 @@ def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, factor: floa
         )
 
 
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Read training curves: rows of numbers, with their kind and step.
+
+    Raises:
+        ValueError: A row has no kind or step, or a value is no number.
+    """
+    rows = read_json_lines(path)
+    for number, row in enumerate(rows, start=1):
+        kinds: dict[str, Any] = dict.fromkeys(row, float | None) | {"kind": str, "step": int}
+        for name, kind in kinds.items():
+            if not is_a(row.get(name), kind):
+                raise ValueError(f"{path}: row {number}: {name} is {row.get(name)!r}; needed is {in_words(kind)}")
+    return rows
+
+
 def _series(rows: Sequence[Mapping[str, Any]], kind: str, key: str, factor: float) -> tuple[list[int], list[float]]:
     """Steps and values of one metric; steps where it was not measured are left out."""
     found = [(row["step"], factor * row[key]) for row in rows if row.get("kind") == kind and row.get(key) is not None]
@@ -286,7 +303,7 @@ def draw_sft(metrics: Sequence[str | Path]) -> Figure:
     for number, (axes, path) in enumerate(
         zip(figure.subplots(1, len(metrics), squeeze=False)[0], sorted(metrics, key=arm_and_seed), strict=True)
     ):
-        _curve(axes, read_json_lines(path), "loss", 1.0, number, "")
+        _curve(axes, read_metrics(path), "loss", 1.0, number, "")
         axes.set_title("{}, seed {}".format(*arm_and_seed(path)), fontsize=9)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)

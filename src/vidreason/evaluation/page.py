@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vidreason.csv_files import read_csv
+from vidreason.files import check_unchanged
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #ffffff; --soft: #f3f4f6; --line: #d5d8dd; --dim: #5b6270;
@@ -80,6 +81,7 @@ def csv_table(path: str | Path, empty: str = "Nothing to show.") -> str:
 
 def figure(path: str | Path, caption: str) -> str:
     """A picture inside the page, with its caption (the text for those who cannot see it, too)."""
+    check_unchanged(path)
     kind = "svg+xml" if Path(path).suffix == ".svg" else "png"
     return f'<figure><img alt="{escape(caption)}" src="{data_uri(Path(path).read_bytes(), kind)}"><figcaption>{escape(caption)}</figcaption></figure>'
 

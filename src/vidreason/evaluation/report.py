@@ -27,7 +27,7 @@ from vidreason.evaluation.page import (
 )
 from vidreason.evaluation.runs import TITLES, Runs, load_runs, percent
 from vidreason.evaluation.statistics import mean_of_estimates
-from vidreason.files import read_json, read_jsonl, write_text
+from vidreason.files import read_json, read_jsonl, read_text, write_text
 from vidreason.records import LETTERS, Question
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def make_report(
     body = [f"<h1>{escape(run)}: results</h1>", _summary(runs, len(broken)), _contents()]
     body += [
         '<section id="results">',
-        from_markdown(Path(tables["markdown"]).read_text(encoding="utf-8")) if "markdown" in tables else "",
+        from_markdown(read_text(tables["markdown"])) if "markdown" in tables else "",
     ]
     body += ["</section>", '<section id="figures"><h2>Figures</h2>']
     for name, path in figures.items():

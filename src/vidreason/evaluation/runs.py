@@ -10,6 +10,7 @@ from typing import Any
 from vidreason.evaluation.judged import Judged, read_judged
 from vidreason.evaluation.statistics import Estimate
 from vidreason.files import read_json
+from vidreason.typed import in_words, is_a
 
 TITLES = {"video_mme": "Video-MME", "mvbench": "MVBench", "mlvu": "MLVU", "mmvu": "MMVU", "mean": "Mean"}
 """Benchmarks by the names their authors gave them; a name not listed here is shown as it is."""
@@ -64,6 +65,8 @@ class Run:
             raise ValueError(
                 f"{self.judged_path}: {len(rows)} judged answers, the score beside it counts {self.score['n']}; score again"
             )
+        if len({row.question for row in rows}) != len(rows):
+            raise ValueError(f"{self.judged_path}: a question is judged twice; score again")
         return rows
 
     @property
@@ -139,6 +142,49 @@ def read_arms(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Arm]:
     return known
 
 
+NUMBERS: Mapping[str, Any] = {
+    "arm": str,
+    "seed": int,
+    "benchmark": str,
+    "settings": dict,
+    "n": int,
+    "with_frames": int,
+    "unparsed": int,
+    "missing": dict,
+    "accuracy": float,
+    "se": float,
+    "ci_low": float,
+    "ci_high": float,
+    "clusters": int,
+    "chance": float,
+    "coverage": float,
+    "format_followed": float | None,
+}
+"""Key of a `score.json` that tables and figures read -> its type."""
+
+
+def read_score(path: str | Path) -> dict[str, Any]:
+    """Read a `score.json`.
+
+    Raises:
+        ChangedError: The file is not what its sidecar tells of.
+        ValueError: A key is missing or of another type, or a share is not between 0 and 1.
+    """
+    score = read_json(path)
+    if not isinstance(score, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(score).__name__}; score again")
+    for key, kind in NUMBERS.items():
+        if key not in score or not is_a(score[key], kind):
+            seen = f"is {score[key]!r}" if key in score else "is missing"
+            raise ValueError(f"{path}: {key} {seen}; needed is {in_words(kind)}. Score again")
+    for key in ("accuracy", "chance", "coverage"):
+        if not 0 <= score[key] <= 1:
+            raise ValueError(f"{path}: {key} is {score[key]}; needed is a share between 0 and 1. Score again")
+    if not 0 <= score["with_frames"] <= score["n"]:
+        raise ValueError(f"{path}: {score['with_frames']} of {score['n']} questions have frames. Score again")
+    return score
+
+
 def load_runs(
     scores: Sequence[str | Path],
     judged: Sequence[str | Path],
@@ -166,7 +212,7 @@ def load_runs(
     known = read_arms(arms)
     by_key: dict[tuple[str, int, str], Run] = {}
     for path, answers in zip(scores, judged, strict=True):
-        score = read_json(path)
+        score = read_score(path)
         name, seed, benchmark = score["arm"], score["seed"], score["benchmark"]
         if name not in known or benchmark not in benchmarks:
             raise ValueError(

@@ -24,6 +24,7 @@ from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.files import read_json_lines, read_jsonl, write_json, write_jsonl
 from vidreason.records import OK, PROMPT_TOO_LONG, Prediction, Question
 from vidreason.rewards import think_text as well_formed_think
+from vidreason.typed import in_words, is_a
 
 SETTINGS: dict[str, tuple[str, ...] | str] = {
     "parser": ("strict", "upstream"),
@@ -178,9 +179,13 @@ def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Questio
     short = [row for row in rows if not needed <= set(row)]
     if short:
         raise ValueError(f"{path}: a row has the keys {sorted(short[0])}; {sorted(needed)} are needed")
-    truths = {
-        str(row["question"]): _Truth(str(row["caption"]), bool(row["temporal"]), str(row["task"])) for row in rows
-    }
+    for row in rows:
+        for key, kind in (("question", str), ("caption", str), ("temporal", bool), ("task", str)):
+            if not is_a(row[key], kind):
+                raise ValueError(
+                    f"{path}: {key} of question {row['question']!r} is {row[key]!r}; needed is {in_words(kind)}"
+                )
+    truths = {row["question"]: _Truth(row["caption"], row["temporal"], row["task"]) for row in rows}
     absent = [question.id for question in asked if question.id not in truths]
     if absent:
         raise ValueError(
