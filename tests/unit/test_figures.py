@@ -163,3 +163,22 @@ def test_unknown_name_and_suffix_are_refused(tmp_path: Path) -> None:
         make_figures(
             out={"sft": tmp_path / "x.png"}, arms=ARMS, benchmarks=BENCHMARKS, sft=[tmp_path / "metrics.jsonl"]
         )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("loss", "low", "loss is 'low'; needed is a number or null"),
+        ("loss", True, "loss is True"),
+        ("loss", float("nan"), "loss is nan"),
+        ("step", 1.5, "step is 1.5; needed is a whole number"),
+        ("step", None, "step is None"),
+        ("kind", 1, "kind is 1; needed is a text"),
+    ],
+)
+def test_a_curve_is_made_of_numbers(tmp_path: Path, key: str, value: object, words: str) -> None:
+    path = write_metrics(tmp_path, "sft", "coldstart")
+    first, second, *rest = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first, second | {key: value}, *rest)))
+    with pytest.raises(ValueError, match=rf"metrics\.jsonl: row 2: {words}"):
+        draw_sft([path])

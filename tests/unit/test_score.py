@@ -16,6 +16,7 @@ from tests.unit.scored_run import (
     predictions_of,
     questions_of,
     score_one,
+    write_truth,
 )
 from vidreason.evaluation.judged import Judged, chance_level, majority_letter, read_judged
 from vidreason.files import read_json
@@ -248,6 +249,18 @@ def test_think_texts_are_held_against_the_world(tmp_path: Path) -> None:
     without, rows = scored(tmp_path, "r1", "video_mme", truth=None)
     assert without["think_true"] is None
     assert {(row.think_true, row.temporal) for row in rows} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("temporal", 7, "is 7; needed is true or false"), ("caption", None, "is None; needed is a text")],
+)
+def test_truth_of_another_type_is_refused(tmp_path: Path, key: str, value: object, words: str) -> None:
+    path = write_truth(tmp_path / "truth.jsonl")
+    first, *rest = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first | {key: value}, *rest)))
+    with pytest.raises(ValueError, match=rf"truth\.jsonl: {key} of question '{first['question']}' {words}"):
+        scored(tmp_path, "r1", first["dataset"], truth=path)
 
 
 def test_truth_of_another_world_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.unit.scored_run import (
 )
 from vidreason.csv_files import read_csv
 from vidreason.evaluation.page import from_markdown
-from vidreason.evaluation.runs import percent
+from vidreason.evaluation.runs import load_runs, percent
 from vidreason.evaluation.tables import MAIN_COLUMNS, TABLES, make_tables
 from vidreason.records import PROMPT_TOO_LONG
 
@@ -334,3 +335,36 @@ def test_published_table_without_a_column_is_refused(tmp_path: Path) -> None:
 
 def test_percent_never_shows_minus_zero() -> None:
     assert [percent(value) for value in (-1e-9, 0.0, 0.5, -0.5, None)] == ["0.00", "0.00", "50.00", "-50.00", ""]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("accuracy", 87.5, "accuracy is 87.5; needed is a share between 0 and 1"),
+        ("accuracy", None, "accuracy is None; needed is a number"),
+        ("accuracy", "0.5", "accuracy is '0.5'; needed is a number"),
+        ("ci_low", float("nan"), "ci_low is nan"),
+        ("seed", True, "seed is True; needed is a whole number"),
+        ("n", 8.0, "n is 8.0; needed is a whole number"),
+        ("settings", [], r"settings is \[\]; needed is an object"),
+        ("with_frames", 9, "9 of 8 questions have frames"),
+        ("chance", ..., "chance is missing; needed is a number"),
+    ],
+)
+def test_a_score_that_no_scoring_writes_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
+    run = write_run(tmp_path)
+    path = Path(run["scores"][0])
+    score = {name: old for name, old in json.loads(path.read_text()).items() if name != key}
+    path.write_text(json.dumps(score if value is ... else score | {key: value}))
+    with pytest.raises(ValueError, match=rf"{path.name}: {words}"):
+        load_runs(run["scores"], run["judged"], run["arms"], run["benchmarks"])
+
+
+def test_a_question_judged_twice_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    path = Path(run["judged"][0])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[0]]) + "\n")
+    runs = load_runs(run["scores"], run["judged"], run["arms"], run["benchmarks"])
+    with pytest.raises(ValueError, match=rf"{path.name}: a question is judged twice; score again"):
+        [judged.rows for judged in runs.by_key.values()]
