@@ -31,7 +31,11 @@ help:  ## Show this list
 
 setup: $(VENV)/.ready  ## Make the environment in .venv (once)
 
+# Snakemake puts the path of its interpreter, which is below this folder, into a shell without quotes.
+UNSAFE := "Snakemake cannot run in this folder, whose path it hands to a shell unquoted; allowed are letters, digits and / . _ - + = @ % ,"
+
 $(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import os, re, sys; sys.exit(bool(re.search(r"[^\w/.+=@%,-]", os.getcwd())))' || { echo "$$(pwd -P):" $(UNSAFE) >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; try make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --no-compile --requirement requirements.lock

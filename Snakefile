@@ -59,6 +59,7 @@ localrules:
 
 
 onstart:
+    warn_of_interpreter()
     remember_machine()
     refuse_beside_orphans()
     remove_leftovers("results")

@@ -80,6 +80,15 @@ def check_ranks(wildcards, ranks):
         )
 
 
+def warn_of_interpreter():
+    """Snakemake starts the jobs of a `script:` by the unquoted path of its interpreter; the Makefile refuses such a folder."""
+    if not workflow.deployment_settings.deployment_method and re.search(r"[^\w/.+=@%,-]", sys.executable):
+        logger.warning(
+            f"Snakemake hands the path of its Python to a shell unquoted, so scripts will not start: {sys.executable}. Install "
+            "it in a folder of letters, digits and / . _ - + = @ % , only."
+        )
+
+
 def remember_machine():
     """Tell workflow/launch.sh on which machine this folder's lock was taken."""
     path = ".snakemake/launched-on"

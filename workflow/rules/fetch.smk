@@ -24,8 +24,8 @@ rule lock_source:
         launch=launch,
         settings=source_settings,
     shell:
-        "{params.launch} workflow/scripts/lock_source.py {wildcards.source} --settings {params.settings:q} "
-        "--lock {output.lock} > {log} 2>&1"
+        "{params.launch} workflow/scripts/lock_source.py {wildcards.source:q} --settings {params.settings:q} "
+        "--lock {output.lock:q} > {log:q} 2>&1"
 
 
 rule fetch_source:
@@ -44,8 +44,8 @@ rule fetch_source:
         settings=source_settings,
         decisive=fetched_by,
     shell:
-        "{params.launch} workflow/scripts/fetch_source.py {wildcards.source} --settings {params.settings:q} "
-        "--lock {input.lock} --out {output.fetched} > {log} 2>&1"
+        "{params.launch} workflow/scripts/fetch_source.py {wildcards.source:q} --settings {params.settings:q} "
+        "--lock {input.lock:q} --out {output.fetched:q} > {log:q} 2>&1"
 
 
 rule unpack_source:
@@ -65,8 +65,8 @@ rule unpack_source:
         decisive=unpacked_by,
         delete_archives=delete_archives,
     shell:
-        "{params.launch} workflow/scripts/unpack_source.py {wildcards.source} --settings {params.settings:q} "
-        "--fetched {input.fetched} --out {output.unpacked} --delete-archives {params.delete_archives} > {log} 2>&1"
+        "{params.launch} workflow/scripts/unpack_source.py {wildcards.source:q} --settings {params.settings:q} "
+        "--fetched {input.fetched:q} --out {output.unpacked:q} --delete-archives {params.delete_archives:q} > {log:q} 2>&1"
 
 
 rule import_weights:

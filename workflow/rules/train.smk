@@ -70,9 +70,9 @@ rule train_sft:
         script=file_digest("workflow/scripts/train_sft.py"),
         code=code_digest("vidreason.training.sft"),
     shell:
-        "exec {params.launch} workflow/scripts/train_sft.py --spec {input.spec} --running {params.running:q} --init {input.init} "
-        "--questions {input.questions} --frames {input.frames} --out {output.checkpoint} "
-        "--metrics {output.metrics} --state {params.state} > {log} 2>&1"
+        "exec {params.launch} workflow/scripts/train_sft.py --spec {input.spec:q} --running {params.running:q} --init {input.init:q} "
+        "--questions {input.questions:q} --frames {input.frames:q} --out {output.checkpoint:q} "
+        "--metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"
 
 
 rule sample_rollouts:
@@ -154,6 +154,6 @@ rule train_grpo:
         script=file_digest("workflow/scripts/train_grpo.py"),
         code=code_digest("vidreason.training.grpo"),
     shell:
-        "exec {params.launch} workflow/scripts/train_grpo.py --spec {input.spec} --running {params.running:q} --init {input.init} "
-        "--questions {input.questions} --validation {input.validation} --frames {input.frames} "
-        "--out {output.checkpoint} --metrics {output.metrics} --state {params.state} > {log} 2>&1"
+        "exec {params.launch} workflow/scripts/train_grpo.py --spec {input.spec:q} --running {params.running:q} --init {input.init:q} "
+        "--questions {input.questions:q} --validation {input.validation:q} --frames {input.frames:q} "
+        "--out {output.checkpoint:q} --metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"
