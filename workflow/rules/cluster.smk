@@ -117,7 +117,8 @@ def jobs_in_queue(folder):
             raise WorkflowError(
                 f"--profile slurm: SLURM does not answer here, so nothing is submitted:\n{told}"
             ) from error
-        logger.warning(f"SLURM could not be asked for jobs that an earlier run of this folder may have left: {told}")
+        reason = str(told).splitlines()[-1]
+        logger.warning(f"SLURM could not be asked for jobs that an earlier run of this folder may have left: {reason}")
         return []
     rows = [line.split("|", 3) for line in done.stdout.splitlines() if line.count("|") >= 3]
     run_id = re.compile(r"(^|_)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
