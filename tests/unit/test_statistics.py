@@ -67,6 +67,13 @@ def test_all_right_or_all_wrong_is_wilsons_interval(value: float, low: float, hi
     assert estimate.high == pytest.approx(high, abs=1e-6)
 
 
+def test_clipping_does_not_make_an_interval_look_narrow() -> None:
+    right = clustered_mean([1.0] * 50, list(range(50)))
+    assert (right.high, right.half_width) == (1.0, pytest.approx(right.mean - right.low))
+    middle = clustered_mean([1.0] * 30 + [0.0] * 70, list(range(100)))
+    assert middle.half_width == pytest.approx((middle.high - middle.low) / 2)
+
+
 def test_single_video_has_a_wide_interval() -> None:
     estimate = clustered_mean([1, 0, 1, 1], ["a"] * 4)
     assert estimate.high - estimate.low > 0.75

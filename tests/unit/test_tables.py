@@ -92,7 +92,7 @@ def test_main_numbers(tables: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     # Wilson's lower end without an error: four videos; or three and one, equally weighted, 4 / (1/3 + 1/1) = 3.
     ("benchmark", "low", "cell"),
-    [("video_mme", "51.01", "100.0 ± 24.5"), ("mlvu", "43.85", "100.0 ± 28.1")],
+    [("video_mme", "51.01", "100.0 ± 49.0"), ("mlvu", "43.85", "100.0 ± 56.1")],
 )
 def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: str, low: str, cell: str) -> None:
     right = [

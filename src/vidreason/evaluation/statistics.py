@@ -42,8 +42,11 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's length: the number written after a plus-minus sign."""
-        return (self.high - self.low) / 2
+        """The number written after a plus-minus sign: the distance from the mean to the farther end.
+
+        Where one end is clipped, half of the interval's length would make it look narrower than it is.
+        """
+        return max(self.high - self.mean, self.mean - self.low)
 
 
 def clustered_mean(
