@@ -73,6 +73,8 @@ def decode_frames(
             if other is None:
                 raise
             found = other
+            if damage is not None:
+                damage.clear()
     return [found[int(index)] for index in indices]
 
 
@@ -86,16 +88,17 @@ def _decode_with_decord(path: Path, wanted: list[int], scanned: Scan) -> dict[in
         return None
     import decord
 
-    found = {}
+    found, needed = {}, set(wanted)
     deadline = Deadline(scanned.clip.duration)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         if len(reader) != len(scanned.times):
             return None
-        for index in range(wanted[-1] + 1):
+        # To the end: what it leaves out without a word would shift all frames that follow.
+        for index in range(len(scanned.times)):
             deadline.check()
             picture = reader.next()
-            if index in wanted:
+            if index in needed:
                 found[index] = picture.asnumpy()
     # decord raises RuntimeError for files it cannot open, DECORDError, an Exception of its own, for the rest.
     except (RuntimeError, StopIteration, decord.DECORDError):
