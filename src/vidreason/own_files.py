@@ -15,7 +15,7 @@ from vidreason.benchmarks import BENCHMARKS
 from vidreason.checkpoint_files import PROCESSOR, TOKENIZER_FILES
 from vidreason.files import LARGE, sha256_of, sha256_text
 
-NO_VIDEOS = frozenset({".json", ".jsonl", ".parquet", ".csv", ".tsv", ".txt", ".md", ".yaml", ".log"})
+NO_VIDEOS = frozenset({"json", "jsonl", "parquet", "csv", "tsv", "txt", "md", "yaml", "log"})
 """Endings of files in a data set's folder that are neither videos nor pictures."""
 
 
@@ -91,7 +91,7 @@ def _videos(folder: str, name: str, above: frozenset[str]) -> Iterator[tuple[str
                     continue
                 if entry.is_dir():
                     yield from _videos(entry.path, f"{name}{entry.name}/", above | {here})
-                elif Path(entry.name).suffix.lower() not in NO_VIDEOS:
+                elif entry.name.rpartition(".")[2].lower() not in NO_VIDEOS:
                     yield f"{name}{entry.name}", _size(entry)
     except OSError:  # a folder that cannot be read; its videos are rows with a reason
         yield name, -1

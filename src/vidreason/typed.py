@@ -28,12 +28,12 @@ def record_of(record_type: type[Record], row: Mapping[str, Any], where: str) -> 
     """Make a frozen dataclass of a JSON object.
 
     Args:
-        record_type: The dataclass. Its fields are texts, numbers, truth values, tuples of these, or may be None.
+        record_type: The dataclass. Its fields are texts, numbers (whole ones from 0), truth values, tuples of these, or may be None.
         row: The object; a list becomes a tuple where the field is one.
         where: File and line, for the message.
 
     Raises:
-        ValueError: A field is unknown, absent, or of another type.
+        ValueError: A field is unknown, absent, of another type, or below 0.
     """
     dataclass: Any = record_type  # which mypy does not take for hashable
     kinds = _kinds(dataclass)
@@ -44,6 +44,8 @@ def record_of(record_type: type[Record], row: Mapping[str, Any], where: str) -> 
         if not is_a(value, kinds[name]):
             shown = "null" if value is None else repr(value)[:80]
             raise ValueError(f"{where}: {name} is {shown}; {record_type.__name__} needs {in_words(kinds[name])} there")
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{where}: {name} is {value}; {record_type.__name__} counts from 0")
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     try:
         return record_type(**fields)

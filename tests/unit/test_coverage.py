@@ -40,6 +40,12 @@ def test_every_question_is_counted_with_its_task_and_reason(table: Path) -> None
     ]
 
 
+def test_a_question_whose_clip_was_never_asked_for_is_named(table: Path) -> None:
+    folder = table.parent
+    with pytest.raises(ValueError, match=r"questions\.jsonl: 4 clips are in no list of clips: \['b3.mp4'"):
+        count_missing(folder / "questions.jsonl", [folder / "shard0.jsonl"], table)
+
+
 def test_too_many_are_refused_with_the_way_to_allow_it(table: Path) -> None:
     tasks = read_coverage(table)
     with pytest.raises(MissingVideosError) as caught:

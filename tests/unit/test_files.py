@@ -248,6 +248,7 @@ class TestTypes:
             ("finished", None, "finished is null; Rollout needs true or false there"),
             ("index", True, "index is True; Rollout needs a whole number there"),
             ("index", 1.0, "index is 1.0; Rollout needs a whole number there"),
+            ("tokens", -3, "tokens is -3; Rollout counts from 0"),
             ("tokens", "3", "tokens is '3'; Rollout needs a whole number there"),
             ("question", 7, "question is 7; Rollout needs a text there"),
             ("completion", None, "completion is null; Rollout needs a text there"),

@@ -105,9 +105,17 @@ def count_missing(questions: str | Path, clips: Sequence[str | Path], out: str |
         questions: JSON lines of `Question`.
         clips: JSON lines of `Clip`, all shards.
         out: CSV with `COLUMNS`; reasons as `missing 3; truncated 1`.
+
+    Raises:
+        ValueError: A question's clip is in none of the lists.
     """
     status = {clip.clip: clip.status for path in clips for clip in read_jsonl(path, Clip)}
     asked = read_jsonl(questions, Question)
+    absent = [question.clip for question in asked if question.clip not in status]
+    if absent:
+        raise ValueError(
+            f"{questions}: {len(absent)} clips are in no list of clips: {absent[:5]}; extract their frames first"
+        )
     tasks = coverage_of(asked, {question.id: status[question.clip] for question in asked})
     rows = []
     for task in tasks:
