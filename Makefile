@@ -15,6 +15,15 @@ export GOMP_SPINCOUNT ?= 1000
 # Where this is set, every start compiles all that it imports: ten seconds a job.
 unexport PYTHONDONTWRITEBYTECODE
 
+# A home that cannot be written, as in many containers: Snakemake does not start without a cache. See docs/cluster.md.
+CACHE := $(shell cache=$${XDG_CACHE_HOME:-~/.cache}; mkdir -p "$$cache" 2>/dev/null && [ -w "$$cache" ] || echo "$(CURDIR)/.snakemake/cache")
+ifneq ($(CACHE),)
+export HF_HOME ?= $(HOME)/.cache/huggingface
+export XDG_CACHE_HOME := $(CACHE)
+export MPLCONFIGDIR ?= $(CACHE)/matplotlib
+export PIP_NO_CACHE_DIR ?= 1
+endif
+
 # Another seed has a base model of its own; BASE=scratch pre-trains that of seed 0 too.
 BASE ?=
 SCRATCH := $(if $(SEED)$(filter scratch,$(BASE)),config/scratch.yaml)

@@ -1,5 +1,6 @@
 """Versions stand in three places (pyproject, lock, conda environments) and must agree."""
 
+import os
 import re
 import subprocess
 import sys
@@ -64,6 +65,21 @@ def test_make_refuses_a_seed_that_is_no_whole_number(seed: str) -> None:
 @pytest.mark.parametrize("seed", ["", "0", "7", "9" * 18])
 def test_make_takes_a_whole_number_as_seed(seed: str) -> None:
     assert subprocess.run(["make", "check_demo", f"SEED={seed}"], cwd=ROOT, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_home_that_cannot_be_written(tmp_path: Path, writable: bool) -> None:
+    """Snakemake makes its cache when it starts, and ends with a traceback where it cannot."""
+    (tmp_path / "file").touch()
+    home = tmp_path / ("home" if writable else "file/home")  # below a file not even root can make a folder
+    names = ("XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR")
+    environment = {key: value for key, value in os.environ.items() if key not in names} | {"HOME": str(home)}
+    show = "show: ; @for name in {}; do printenv $$name || echo unset; done".format(" ".join(names))
+    command = ["make", "--silent", f"--eval={show}", "show"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    cache = ROOT / ".snakemake/cache"
+    mended = [str(cache), str(home / ".cache/huggingface"), str(cache / "matplotlib")]
+    assert done.stdout.splitlines() == (["unset"] * 3 if writable else mended)
 
 
 @pytest.mark.workflow
