@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from vidreason import hub
-from vidreason.archives import ArchiveError, looks_like_archive, unpack
+from vidreason.archive_formats import ArchiveError
+from vidreason.archives import looks_like_archive, unpack
 from vidreason.config import SOURCES
 from vidreason.files import is_inside, read_json, sha256_of, write_json
 from vidreason.hub import PARTIAL, RESERVED, HubError, HubFile, HubRepo, is_commit

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from vidreason import archives
-from vidreason.archives import ArchiveError, Member, looks_like_archive, unpack
+from vidreason.archive_formats import ArchiveError
+from vidreason.archives import Member, looks_like_archive, unpack
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 RANDOM = random.Random(1)
