@@ -36,6 +36,8 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_NAME = 4096
 """Longest path inside an archive, in characters: file systems open none beyond."""
 
+_ODD = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
+"""Characters that no list or table of ours can hold."""
 _FREE_SPACE = "Free space or move the folder, then run again: what is complete is kept."
 _SIGNATURES = {b"PK": "a zip", b"\x1f\x8b": "a gzip, as .tar.gz is", b"": "neither a zip nor a gzip (a plain tar?)"}
 
@@ -167,8 +169,11 @@ def _select(archive: Path, entries: Iterable[Entry], patterns: Sequence[str]) ->
         files[name] = None
         matching = [glob for glob, match in globs.items() if match(name)] + [name] * (name in paths)
         if matching:
-            if entry.refusal:
-                raise ArchiveError(f"{archive}: {name!r}: {entry.refusal}.")
+            refusal = entry.refusal or (
+                "control characters, or bytes that are not UTF-8, in its name" if _ODD.search(name) else ""
+            )
+            if refusal:
+                raise ArchiveError(f"{archive}: {name!r}: {refusal}.")
             refuse_absurd(archive, name, entry.size, entry.packed)
             wanted[name] = entry.size
             for pattern in matching:

@@ -708,6 +708,22 @@ class TestNamesOfMembers:
         assert unpack(archive, into, ["a/*"]) == unpack(archive, into, ["*.mp4"])
 
     @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("name", ["a\rb.mp4", "a\nb.mp4", "a\x1bb.mp4"])
+    def test_a_name_with_a_control_character_is_refused_if_it_is_wanted(self, tmp_path, into, suffix, name):
+        archive = pack(tmp_path / f"x{suffix}", {name: b"", "c.mp4": b""})
+        refused(archive, into, re.escape(f"{name!r}: control characters, or bytes that are not UTF-8"))
+        assert unpack(archive, into, ["c.mp4"]) == [Member("c.mp4", 0)]
+
+    def test_a_name_of_a_tar_that_is_not_utf_8_is_refused_if_it_is_wanted(self, tmp_path, into):
+        """It could be written, but no list of what was unpacked could hold it."""
+        archive = tmp_path / "x.tar"
+        with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as opened:
+            opened.addfile(tarfile.TarInfo("café.mp4"))
+            opened.addfile(tarfile.TarInfo("c.mp4"))
+        refused(archive, into, "bytes that are not UTF-8")
+        assert unpack(archive, into, ["c.mp4"]) == [Member("c.mp4", 0)]
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
     @pytest.mark.parametrize("length", [205, 255])
     def test_a_long_name_on_a_machine_with_a_long_name(self, tmp_path, into, suffix, length, monkeypatch):
         monkeypatch.setattr(platform, "node", lambda: "h" * 64)
