@@ -300,17 +300,13 @@ class TestCopies:
         assert (out / WEIGHTS).read_bytes() == (published / WEIGHTS).read_bytes()
 
     def test_weights_that_were_changed_since_they_were_made_are_refused(self, published):
-        write_sidecar(published, [], {}, ["vidreason.files"])
         out = run(published)
         write_sidecar(out, [], {}, ["vidreason.files"])
         load_checkpoint(out)
-        for folder in (published, out):
-            content = (folder / WEIGHTS).read_bytes()
-            (folder / WEIGHTS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        content = (out / WEIGHTS).read_bytes()
+        (out / WEIGHTS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         with pytest.raises(ChangedError, match="changed since it was made"):
             load_checkpoint(out)
-        with pytest.raises(ChangedError, match="changed since it was made"):
-            run(published)
 
     def test_a_hub_cache_of_links_is_seen_through(self, published):
         blobs, snapshot = published.parent / "blobs", published.parent / "snapshot"

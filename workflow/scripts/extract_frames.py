@@ -6,11 +6,14 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
+from vidreason.files import check_unchanged
 from vidreason.frames import extract_frames
 from vidreason.provenance import write_sidecar
 from vidreason.shared import frames_identity, made_or_found
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
+for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
+    check_unchanged(path)
 shard = {
     "count": params.frame_count,
     "size": params.frame_size,

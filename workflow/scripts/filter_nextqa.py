@@ -7,9 +7,12 @@ os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
 os.dup2(2, 1)
 
 from vidreason.datasets.nextqa import filter_nextqa
+from vidreason.files import check_unchanged
 from vidreason.provenance import write_sidecar
 
 params, out = snakemake.params, snakemake.output
+for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
+    check_unchanged(path)
 filter_nextqa(
     root=params.root,
     annotations=params.annotations,

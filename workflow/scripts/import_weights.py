@@ -8,10 +8,13 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
+from vidreason.files import check_unchanged
 from vidreason.model.published import import_weights
 from vidreason.provenance import write_sidecar
 
 params, checkpoint = snakemake.params, snakemake.output.checkpoint
+for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
+    check_unchanged(path)
 import_weights(
     weights=Path(params.weights),
     out=Path(checkpoint),

@@ -20,7 +20,7 @@ from vidreason.answers import CLOSING, OPENING, between
 from vidreason.choices import PROMPTS, answer_letter, split_choices
 from vidreason.csv_files import write_csv
 from vidreason.fields import need, plain_text, questions_of, read_records, video_path
-from vidreason.files import check_unchanged, is_there, write_jsonl
+from vidreason.files import is_there, write_jsonl
 from vidreason.frames import judge_clip
 from vidreason.records import NO_OPTION, OK, Clip, Question
 from vidreason.video import scan
@@ -112,7 +112,6 @@ def filter_nextqa(
         raise ValueError(f"validation_fraction is {validation_fraction}; allowed: 0 <= validation_fraction < 1")
     if duration not in (WHOLE_SECONDS, EXACT):
         raise ValueError(f"duration is {duration!r}; allowed: {WHOLE_SECONDS}, {EXACT}")
-    check_unchanged(root)
     questions, set_aside = read(root, annotations)
     _check_count(len(questions) + len(set_aside), expected, find_annotations(root, annotations, "nextqa"))
     clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration, frame_count)

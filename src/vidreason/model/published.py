@@ -18,7 +18,7 @@ from vidreason.checkpoint_files import (
     copy_tokenizer,
     tokenizer_files,
 )
-from vidreason.files import check_unchanged, copy_file, read_json, write_aside, write_json
+from vidreason.files import copy_file, read_json, write_aside, write_json
 from vidreason.marks import END
 from vidreason.model.checkpoint import (
     CheckpointError,
@@ -86,8 +86,6 @@ def import_weights(
     for source in (weights, tokenizer, processor):
         if source is not None and Path(source).resolve().is_relative_to(out.resolve()):
             raise CheckpointError(f"{out}: writing it would remove {source}; name another folder")
-        if source is not None:
-            check_unchanged(source)
     config, model, faults = _build(weights)
     if config is not None and config.image_size != frame_size:
         faults.append(
