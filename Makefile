@@ -32,8 +32,9 @@ OVERRIDE := $(if $(SCRATCH),--config run=$(RUN) $(if $(SEED),seed=$(SEED) seeds=
 
 CONFIG ?=
 BENCH ?=
+PIECE ?=
 
-.PHONY: help setup check_demo demo plan seeds test test-all bench golden lint format graph lock clean
+.PHONY: help setup check_demo demo plan seeds test test-all bench gpu golden lint format graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -84,6 +85,9 @@ test-all: setup  ## The slow tests too
 # As many threads as bench.machine.THREADS.
 bench: setup  ## This engine against a naive schedule, about eight minutes; keep the machine quiet (BENCH="--cuda ...": options)
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m bench.run $(BENCH)
+
+gpu: setup  ## What only a GPU can show: an hour in pieces of under ten minutes, into bench/GPU.md (PIECE="decode step": only those)
+	bench/gpu.sh $(PIECE)
 
 golden: setup  ## Compare with the numbers of the published code
 	$(VENV)/bin/python -m tests.golden.check tests/golden

@@ -1,19 +1,28 @@
-"""The engine on a CUDA device: recorded steps, packed attention of flash-attn, half precision."""
+"""The engine on a CUDA device: recorded steps, packed attention of flash-attn, half precision, DeepSpeed, memory."""
 
 import copy
+import gc
 import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.unit import micro
-from vidreason.decoder import GRAIN
+from vidreason import generation
+from vidreason.decoder import GRAIN, Decoder
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.log_probs import completion_log_probs
+from vidreason.model import IMAGE_TOKEN_INDEX
 from vidreason.training.reference import halved_copy, refresh
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 NEVER = -1
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -55,14 +64,14 @@ def test_new_weights_are_heard(prompts):
 
 
 def test_half_precision_is_recorded_and_heard_again(prompts):
-    """Under autocast from matrices in bf16, twice, with the weights moved in between."""
+    """Under autocast from matrices in bf16, twice, with the weights moved in between; graphs of a fresh copy say the same."""
     model = micro.model().cuda()
     halved = halved_copy(model)
     for _ in range(2):
         with torch.autocast("cuda", torch.bfloat16):
-            recorded = said(halved, prompts, 12, NEVER)
-            plain = said(halved_copy(model), prompts, 12, NEVER)
-        assert torch.equal(recorded.ids, plain.ids)
+            kept = said(halved, prompts, 12, NEVER)
+            fresh = said(halved_copy(model), prompts, 12, NEVER)
+        assert torch.equal(kept.ids, fresh.ids)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(1.1)
@@ -81,3 +90,101 @@ def test_flash_attention_sees_the_same(prompts, longest):
     rounded = completion_log_probs(model.to(torch.bfloat16), prompts, None, completions, 3)
     # bf16 keeps 8 bits, over two layers; strangers in sight would be off by several units.
     assert torch.allclose(rounded, exact, atol=0.3)
+
+
+@pytest.fixture
+def plain_decoding(monkeypatch):
+    """From now on decode without CUDA graphs."""
+
+    def use():
+        monkeypatch.setattr(
+            generation, "decoder_for", lambda model, rows, positions: Decoder(model, rows, positions, recorded=False)
+        )
+
+    return use
+
+
+def forced(model, prompts, recorded):
+    """Logits of every step where the same tokens are said and the same rows leave: [steps, row, vocabulary], by step."""
+    generator = torch.Generator().manual_seed(2)
+    embeds, mask = model.embed([prompt.cuda() for prompt in prompts], None, padding_side="left")[:2]
+    with torch.no_grad():
+        decoder = Decoder(model, 8, 2 * GRAIN, recorded)
+        found = [decoder.prefill(embeds, mask, 4).float()]
+        for step in range(GRAIN + 10):
+            if step in (3, 200):
+                decoder.keep(torch.arange(decoder.rows, device=mask.device) % 2 == 0)
+            token = torch.randint(5, 300, (decoder.rows,), generator=generator).cuda()
+            found.append(decoder.step(token).float().clone())
+    return found
+
+
+@pytest.mark.parametrize(("half", "apart"), [(False, 1e-3), (True, 0.3)])
+def test_recorded_and_plain_decoders_find_the_same_logits(prompts, half, apart):
+    """bf16 keeps 8 bits, over two layers; a position or a row mistaken for another would be off by several units."""
+    model = micro.model().cuda()
+    with torch.autocast("cuda", torch.bfloat16, enabled=half):
+        there = halved_copy(model) if half else model
+        both = [forced(there, prompts, recorded) for recorded in (True, False)]
+    for recorded, plain in zip(*both, strict=True):
+        assert recorded.shape == plain.shape
+        assert torch.allclose(recorded, plain, atol=apart)
+
+
+def test_clips_in_prompts_are_seen_alike(plain_decoding):
+    """The connector's output takes the image token's place, on the card as on the CPU, recorded and plain."""
+    model = micro.model()
+    asked = [torch.tensor([5, IMAGE_TOKEN_INDEX, 9, 11]), torch.tensor([IMAGE_TOKEN_INDEX, 7])]
+    seen = micro.videos(2)
+    seeds = [rollout_seed(5, "gpu", row) for row in range(6)]
+    here = generate(model, asked, seen, Decoding(12, 1.0, 6), NEVER, 3, seeds)
+    there = copy.deepcopy(model).cuda()
+    recorded = generate(there, asked, seen.cuda(), Decoding(12, 1.0, 6), NEVER, 3, seeds)
+    plain_decoding()
+    plain = generate(there, asked, seen.cuda(), Decoding(12, 1.0, 6), NEVER, 3, seeds)
+    assert torch.equal(recorded.ids.cpu(), here.ids)
+    assert torch.equal(plain.ids.cpu(), here.ids)
+
+
+def test_a_decoder_that_grows_says_the_same_and_gives_its_memory_back(prompts):
+    """First few rows and positions, then more of both, then few again: bits do not depend on the batches before."""
+    model = micro.model().cuda()
+    first = said(model, prompts[:1], 12, NEVER)
+    small = torch.cuda.memory_allocated()
+    grown = said(model, [*prompts, *prompts], GRAIN + 20, NEVER)
+    held = torch.cuda.memory_allocated()
+    again = said(model, prompts[:1], 12, NEVER)
+    fresh = said(copy.deepcopy(model), [*prompts, *prompts], GRAIN + 20, NEVER)
+    assert torch.equal(first.ids, again.ids)
+    assert torch.equal(grown.ids, fresh.ids)
+    del fresh, grown, again
+    gc.collect()
+    assert torch.cuda.memory_allocated() <= max(held, small) + 2**20
+
+
+def test_repeated_rollouts_take_no_more_memory(prompts):
+    model = micro.model().cuda()
+    held = []
+    for _ in range(4):
+        said(model, prompts, GRAIN + 20, NEVER)
+        gc.collect()
+        held.append(torch.cuda.memory_allocated())
+    assert held[1:] == [held[1]] * 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs deepspeed")
+def test_deepspeed_steps_beside_recorded_decoding(prompts):
+    """In a process of its own, as DeepSpeed keeps state in it: each of five steps is preceded by a shape not yet recorded."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("deepspeed_beside_graphs.py"))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "src")))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["graphs"] == [1, 2, 3, 4, 5]
+    assert len(set(found["said"])) > 1  # weights have moved, and graphs read them where they stand
+    assert found["plain"] == found["said"]

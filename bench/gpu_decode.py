@@ -1,0 +1,149 @@
+"""Decoding of one size: milliseconds a token recorded and plain, whether both say the same, and which kernels attend.
+
+`python -m bench.gpu_decode paper --rows 64 --tokens 300`, on the GPU where there is one; a CPU records nothing, so there both
+are plain.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from bench.machine import THREADS
+from bench.sizes import SIZES
+from bench.workload import Workload, build
+from vidreason import decoder, generation
+from vidreason.evaluation.predict import complete
+from vidreason.generation import Decoding
+from vidreason.inputs import clips_of, prompts_of, read_clips
+from vidreason.model import TinyLlavaVideo
+
+GOAL, GOAL_ROWS = 5_700, 64
+"""Tokens a second at the paper's size on one H100, at so many rows."""
+KERNELS = ("flash", "fmha", "sdpa", "efficient", "cudnn")
+"""Parts of the names of kernels that attend."""
+NAMED = 20
+"""Kernels that are named at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What one kind of decoding said.
+
+    Attributes:
+        ids: int64 [rows, tokens].
+        seconds: Of the second time, in which nothing is recorded any more.
+        first: Seconds of the first time.
+        repeats: Whether the second time said the same.
+    """
+
+    ids: torch.Tensor
+    seconds: float
+    first: float
+    repeats: bool
+
+
+def plain_decoders() -> AbstractContextManager[object]:
+    """Decode without CUDA graphs inside."""
+
+    def plain(model: TinyLlavaVideo, rows: int, positions: int) -> decoder.Decoder:
+        return decoder.Decoder(model, rows, positions, recorded=False)
+
+    return mock.patch.object(generation, "decoder_for", plain)
+
+
+def answered(work: Workload, tokens: int) -> torch.Tensor:
+    """Greedy answers to all questions of the workload, encoding included: int64 [rows, tokens]."""
+    prompts = prompts_of(work.tokenizer, work.questions, "reason", training=True)
+    pixels = read_clips(work.store, clips_of(work.questions))
+    return complete(work.policy, work.questions, prompts, pixels, Decoding(tokens, 0.0), work.end).ids.cpu()
+
+
+def said_twice(work: Workload, tokens: int) -> Said:
+    """Answer twice and take the time of each."""
+    told, seconds = [], []
+    for _ in range(2):
+        _wait()
+        began = time.perf_counter()
+        told.append(answered(work, tokens))
+        _wait()
+        seconds.append(time.perf_counter() - began)
+    return Said(told[1], seconds[1], seconds[0], torch.equal(*told))
+
+
+def token_seconds(work: Workload, tokens: int, whole: float) -> float:
+    """Seconds of a decoded token of all rows, encoding and prefill left out: from answers of two lengths."""
+    if tokens < 2:
+        return whole
+    return max(whole - said_twice(work, 1).seconds, 1e-9) / (tokens - 1)
+
+
+def kernels(work: Workload) -> list[str]:
+    """Names of the kernels that attend; empty on the CPU."""
+    if not torch.cuda.is_available():
+        return []
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        answered(work, 8)
+    names = {event.key for event in seen.key_averages()}
+    return sorted(name for name in names if any(part in name.lower() for part in KERNELS))[:NAMED]
+
+
+def measure(work: Workload, tokens: int) -> Iterator[str]:
+    """Measure both kinds.
+
+    Yields:
+        Lines that say what was found, as it comes.
+    """
+    rows, found = len(work.questions), {}
+    kinds: dict[str, AbstractContextManager[object]] = {"recorded": contextlib.nullcontext(), "plain": plain_decoders()}
+    for kind, block in kinds.items():
+        with block:
+            found[kind] = said = said_twice(work, tokens)
+            each = token_seconds(work, tokens, said.seconds)
+        yield (
+            f"{kind}: {1e3 * each:.2f} ms a token of {rows} rows, {rows / each:,.0f} tokens/s decoded; {said.seconds:.2f} s with "
+            f"encoding and prefill, {said.first:.2f} s the first time; says the same twice: {said.repeats}"
+        )
+        if kind == "recorded":
+            fits = work.size.name == "paper" and rows == GOAL_ROWS
+            yield (
+                f"goal: at least {GOAL:,} tokens/s at {GOAL_ROWS} rows of the paper's size on one H100"
+                + ("" if fits else f"; this is size {work.size.name} at {rows} rows")
+            )
+    alike = found["recorded"].ids == found["plain"].ids
+    yield f"recorded and plain: {alike.float().mean():.2%} of tokens alike, {int(alike.all(dim=1).sum())} of {rows} rows whole"
+    yield f"kernels that attend: {', '.join(kernels(work)) or 'those of the CPU'}"
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Measure and say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("size", choices=SIZES)
+    parser.add_argument("--rows", type=int, default=GOAL_ROWS)
+    parser.add_argument("--tokens", type=int, default=300)
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size = dataclasses.replace(SIZES[arguments.size](), dtype="bfloat16")
+    with tempfile.TemporaryDirectory(prefix="vidreason-gpu-") as folder:
+        work = build(size, Path(folder), arguments.rows, device)
+        for line in measure(work, arguments.tokens):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

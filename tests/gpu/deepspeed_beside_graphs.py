@@ -1,0 +1,47 @@
+"""Steps of DeepSpeed on a CUDA device with decoding before each, of more rows every time; see test_engine.py.
+
+The last line that it prints is what it found, as JSON.
+"""
+
+import json
+
+import torch
+
+from tests.unit import micro
+from vidreason import decoder, generation
+from vidreason.generation import Decoding, generate, rollout_seed
+from vidreason.training.ranks import ending_together, start_ranks
+from vidreason.training.update import DeepSpeedUpdater
+
+
+def say(model: torch.nn.Module, group: int) -> list[int]:
+    """The first rollout of a group."""
+    seeds = [rollout_seed(1, "gpu", row) for row in range(group)]
+    return generate(model, [torch.tensor([5, 6, 7, 8])], None, Decoding(8, 0.0), -1, group, seeds).ids[0].tolist()
+
+
+def main() -> None:
+    """Train and say."""
+    ranks = start_ranks(deepspeed=True)
+    model = micro.model().cuda()
+    updater = DeepSpeedUpdater(model, 0.0, 1.0, ranks, {"zero_stage": 2, "offload_optimizer": False}, "fp32")
+    found: dict[str, list] = {"graphs": [], "said": [], "plain": []}
+    say(model, 16)  # room for all, so that the decoder stays
+    decoder._decoders[model]._graphs.clear()
+    recorded = generation.decoder_for
+    for step in range(5):
+        group = 2**step
+        found["said"].append(str(say(model, group)))
+        found["graphs"].append(len(decoder._decoders[model]._graphs))
+        generation.decoder_for = lambda *given: decoder.Decoder(*given, recorded=False)
+        found["plain"].append(str(say(model, group)))
+        generation.decoder_for = recorded
+        embeds = model.language_model.get_input_embeddings()(torch.tensor([[5, 6, 7]], device="cuda"))
+        updater.backward(model(embeds).logits.float().square().mean())
+        updater.step(1e-2)
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    with ending_together():
+        main()
