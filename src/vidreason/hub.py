@@ -175,9 +175,9 @@ def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
 
 
 def _listed(url: str, entry: Any) -> HubFile | None:
-    """A file as a page of a repository's tree describes it; None for a folder."""
+    """A file as a page of a repository's tree describes it; None for a folder or a submodule."""
     try:
-        if entry["type"] == "directory":
+        if entry["type"] != "file":
             return None
         large = entry.get("lfs")
         if large is not None:
