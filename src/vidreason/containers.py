@@ -208,6 +208,6 @@ def stamp_of(packet: Any) -> Any:
 
 
 def _words(error: BaseException, path: str | Path | None = None) -> str:
-    """The message without the path, which the row names already."""
-    text = str(error) or type(error).__name__
-    return text.replace(f": '{path}'", "") if path is not None else text
+    """What the decoder or the system says, without number, function and path; the row names the path already."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.replace(f" '{path}'", "") if path is not None else text
