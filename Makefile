@@ -16,7 +16,7 @@ export GOMP_SPINCOUNT ?= 1000
 unexport PYTHONDONTWRITEBYTECODE
 
 # A home that cannot be written, as in many containers: Snakemake does not start without a cache. See docs/cluster.md.
-CACHE := $(shell cache=$${XDG_CACHE_HOME:-~/.cache}; mkdir -p "$$cache" 2>/dev/null && [ -w "$$cache" ] || echo "$(CURDIR)/.snakemake/cache")
+CACHE := $(shell cache=$${XDG_CACHE_HOME:-~/.cache}; mkdir -p "$$cache" 2>/dev/null && [ -w "$$cache" ] || echo "$$PWD/.snakemake/cache")
 ifneq ($(CACHE),)
 export HF_HOME ?= $(HOME)/.cache/huggingface
 export XDG_CACHE_HOME := $(CACHE)

@@ -1,5 +1,6 @@
 """Folders whose names a shell would take apart, or run."""
 
+import os
 import re
 import shlex
 import shutil
@@ -24,7 +25,9 @@ def test_setup_says_in_one_sentence_that_snakemake_cannot_run_there(tmp_path: Pa
     for file in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(Path(__file__).parents[2] / file, folder)
     before = sorted(folder.iterdir())
-    done = subprocess.run(["make", "setup"], cwd=folder, capture_output=True, text=True, timeout=60)
+    # A home that cannot be written sends the caches of libraries below the folder.
+    nowhere = {**os.environ, "XDG_CACHE_HOME": "/dev/null/none"}
+    done = subprocess.run(["make", "setup"], cwd=folder, env=nowhere, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     first, *rest = done.stderr.splitlines()
     assert first.startswith(f"{folder}: Snakemake cannot run in this folder")
