@@ -44,6 +44,8 @@ SCHEMA = pa.schema(
 )
 FRAMES = b"frames"
 """Key of the number of frames a clip has, F, in a table's own metadata."""
+COUNTED_SECONDS = 300.0
+"""A video that is damaged where frames are taken, and no longer than this, is decoded whole to count its damaged packets."""
 _VARIABLE = 1.25
 """A video whose longest frame is so many times its shortest has a variable frame rate."""
 
@@ -174,11 +176,16 @@ def judge_clip(question: Question, root: str | Path, count: int) -> Clip:
     clip, scanned, *_ = _decode(question, path, count)
     if clip.status != OK:
         return clip
-    try:
-        detail = count_decodable(path, scanned)[1]
-    except VideoError as error:  # the frames to take are there nevertheless
-        detail = error.detail
-    return dataclasses.replace(clip, detail=detail)
+    return dataclasses.replace(clip, detail=_damage(path, scanned))
+
+
+def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
+    """How many packets of a video cannot be decoded, in words: of the whole of it, or if it is long of those met."""
+    if not met or (scanned.clip.duration or 0.0) <= COUNTED_SECONDS:
+        # The frames to take are there, whatever the rest is like.
+        with contextlib.suppress(VideoError):
+            return count_decodable(path, scanned)[1]
+    return f"{len(met)} packets on the way cannot be decoded, the first at {met[0]}" if met else ""
 
 
 def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.ndarray, list[np.ndarray]]:
@@ -192,7 +199,7 @@ def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.
         damage: list[str] = []
         pictures = decode_frames(path, indices.tolist(), scanned, damage)
         if damage:
-            clip = dataclasses.replace(clip, detail=count_decodable(path, scanned)[1])
+            clip = dataclasses.replace(clip, detail=_damage(path, scanned, damage))
     except VideoError as error:
         return dataclasses.replace(clip, status=error.status, detail=error.detail), scanned, nothing, []
     return clip, scanned, indices, pictures

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.support.field_pictures import field_pictures
-from vidreason import containers, decode, video
+from vidreason import containers, decode, frames, video
 from vidreason.datasets.nextqa import probe_videos
 from vidreason.files import read_jsonl, write_jsonl
 from vidreason.frames import extract_frames, judge_clip, take_frames
@@ -205,7 +205,7 @@ class TestDamage:
     """B.6: it does no harm between the frames that are asked for."""
 
     @pytest.mark.parametrize("name", CODINGS)
-    def test_one_packet_of_fifty(self, folder, name):
+    def test_one_packet_of_fifty(self, folder, name, monkeypatch):
         path = ffmpeg(*PICTURES, "-frames:v", FRAMES, *CODINGS[name], folder / f"damaged_{name}")
         whole = in_order(path)
         with av.open(str(path)) as container:
@@ -221,6 +221,12 @@ class TestDamage:
             assert (clip.status, clip.frames) == (OK, FRAMES)
             # Extraction tells of the damage if the packet was on its way.
             assert clip.detail == words or (clip is taken and name in ("h264.mkv", "mjpeg.avi"))
+        # Of a long video only what was met is counted, and a count that fails takes no frame away.
+        monkeypatch.setattr(frames, "COUNTED_SECONDS", 1.0)
+        long = take_frames(dataclasses.replace(ASK, video=path.name), folder, 16, 8).clip
+        assert long.status == OK
+        met = words.replace("1 of 50 packets", "1 packets on the way")
+        assert long.detail == met or name in ("h264.mkv", "mjpeg.avi")
         scanned = video.scan(path)
         np.testing.assert_array_equal(decode.decode_frames(path, [24], scanned)[0], whole[24])
         np.testing.assert_array_equal(decode.decode_frames(path, [30], scanned)[0], whole[30])
