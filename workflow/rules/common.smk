@@ -77,6 +77,21 @@ def run_of(wildcards):
     return RUNS[wildcards.run]
 
 
+def setting(path):
+    """Function of the wildcards that gives the value at a path of the run's configuration, `arms/{arm}/answer` for instance.
+
+    In place of Snakemake's `lookup`, which walks through the whole configuration of all runs for every value.
+    """
+
+    def value(wildcards):
+        node = run_of(wildcards)
+        for key in path.split("/"):
+            node = node[key.format(**wildcards)]
+        return node
+
+    return value
+
+
 def arm_of(wildcards):
     """Settings of the arm that a file belongs to."""
     arms = run_of(wildcards)["arms"]

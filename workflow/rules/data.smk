@@ -21,8 +21,8 @@ rule make_world:
         "../../envs/video.yaml"
     threads: 2
     params:
-        settings=lookup(dpath="{run}/world", within=RUNS),
-        seed=lookup(dpath="{run}/seed", within=RUNS),
+        settings=setting("world"),
+        seed=setting("seed"),
         code=code_digest("vidreason.world.layouts"),
     script:
         "../scripts/make_world.py"
@@ -49,12 +49,12 @@ rule filter_nextqa:
         own_annotations=own_annotations,
         own_videos=own_videos,
         expected=questions_expected,
-        max_seconds=lookup(dpath="{run}/data/nextqa/max_seconds", within=RUNS),
-        duration=lookup(dpath="{run}/data/nextqa/duration", within=RUNS),
-        frame_count=lookup(dpath="{run}/frames/count", within=RUNS),
-        validation_fraction=lookup(dpath="{run}/data/nextqa/validation_fraction", within=RUNS),
-        questions_limit=lookup(dpath="{run}/data/nextqa/questions_limit", within=RUNS),
-        seed=lookup(dpath="{run}/seed", within=RUNS),
+        max_seconds=setting("data/nextqa/max_seconds"),
+        duration=setting("data/nextqa/duration"),
+        frame_count=setting("frames/count"),
+        validation_fraction=setting("data/nextqa/validation_fraction"),
+        questions_limit=setting("data/nextqa/questions_limit"),
+        seed=setting("seed"),
         code=code_digest("vidreason.datasets.nextqa"),
     script:
         "../scripts/filter_nextqa.py"
@@ -101,9 +101,9 @@ rule extract_frames:
     params:
         root=data_root,
         own_videos=own_videos,
-        frame_count=lookup(dpath="{run}/frames/count", within=RUNS),
-        frame_size=lookup(dpath="{run}/frames/size", within=RUNS),
-        shards=lookup(dpath="{run}/frames/shards/{dataset}", within=RUNS),
+        frame_count=setting("frames/count"),
+        frame_size=setting("frames/size"),
+        shards=setting("frames/shards/{dataset}"),
         code=code_digest("vidreason.frames"),
     script:
         "../scripts/extract_frames.py"

@@ -39,11 +39,11 @@ rule predict:
     resources:
         gpu=0,
     params:
-        settings=lookup(dpath="{run}/evaluation/generation", within=RUNS),
-        answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
+        settings=setting("evaluation/generation"),
+        answer=setting("arms/{arm}/answer"),
         view=view_of,
         missing=missing_allowed,
-        shards=lookup(dpath="{run}/evaluation/shards/{benchmark}", within=RUNS),
+        shards=setting("evaluation/shards/{benchmark}"),
         state="results/{run}/state/predict/{arm}/seed{seed}/{benchmark}/shard{shard}",
         cards=one_card,
         code=code_digest("vidreason.evaluation.predict"),
@@ -66,9 +66,9 @@ rule score:
     conda:
         "../../envs/tables.yaml"
     params:
-        settings=lookup(dpath="{run}/evaluation/scoring", within=RUNS),
+        settings=setting("evaluation/scoring"),
         known_missing=known_missing,
-        answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
+        answer=setting("arms/{arm}/answer"),
         code=code_digest("vidreason.evaluation.score"),
     script:
         "../scripts/score.py"

@@ -85,7 +85,7 @@ rule import_weights:
         tokenizer=given_tokenizer,
         processor=given_processor,
         own=own_weights_files,
-        frame_size=lookup(dpath="{run}/frames/size", within=RUNS),
+        frame_size=setting("frames/size"),
         code=code_digest("vidreason.model.published"),
     script:
         "../scripts/import_weights.py"

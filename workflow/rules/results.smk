@@ -109,8 +109,8 @@ rule make_figures:
     params:
         arms=arms_shown,
         benchmarks=benchmarks_shown,
-        keep_min=lookup(dpath="{run}/selection/rule/keep_min", within=RUNS),
-        keep_max=lookup(dpath="{run}/selection/rule/keep_max", within=RUNS),
+        keep_min=setting("selection/rule/keep_min"),
+        keep_max=setting("selection/rule/keep_max"),
         code=code_digest("vidreason.evaluation.figures"),
     script:
         "../scripts/make_figures.py"
@@ -146,7 +146,7 @@ rule report:
     params:
         arms=arms_shown,
         benchmarks=benchmarks_shown,
-        seed=lookup(dpath="{run}/seed", within=RUNS),
+        seed=setting("seed"),
         code=code_digest("vidreason.evaluation.report"),
     script:
         "../scripts/report.py"

@@ -19,9 +19,9 @@ rule pretrain_base:
     resources:
         gpu=0,
     params:
-        settings=lookup(dpath="{run}/base", within=RUNS),
-        image_size=lookup(dpath="{run}/frames/size", within=RUNS),
-        seed=lookup(dpath="{run}/seed", within=RUNS),
+        settings=setting("base"),
+        image_size=setting("frames/size"),
+        seed=setting("seed"),
         state="results/{run}/state/pretrain_base",
         cards=one_card,
         code=code_digest("vidreason.training.base"),
@@ -93,10 +93,10 @@ rule sample_rollouts:
     resources:
         gpu=0,
     params:
-        settings=lookup(dpath="{run}/selection/generation", within=RUNS),
-        answer=lookup(dpath="{run}/arms/{arm}/answer", within=RUNS),
-        protocol=lookup(dpath="{run}/protocol", within=RUNS),
-        shards=lookup(dpath="{run}/selection/shards", within=RUNS),
+        settings=setting("selection/generation"),
+        answer=setting("arms/{arm}/answer"),
+        protocol=setting("protocol"),
+        shards=setting("selection/shards"),
         state="results/{run}/state/sample_rollouts/{arm}/seed{seed}/shard{shard}",
         cards=one_card,
         code=code_digest("vidreason.evaluation.predict"),
@@ -120,8 +120,8 @@ rule select_by_variance:
     conda:
         "../../envs/tables.yaml"
     params:
-        rule=lookup(dpath="{run}/selection/rule", within=RUNS),
-        rollouts=lookup(dpath="{run}/selection/generation/rollouts", within=RUNS),
+        rule=setting("selection/rule"),
+        rollouts=setting("selection/generation/rollouts"),
         code=code_digest("vidreason.selection"),
     script:
         "../scripts/select_by_variance.py"
