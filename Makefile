@@ -74,9 +74,10 @@ seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 	$(MAKE) demo SEED=2
 	$(VENV)/bin/python docs/show_seeds.py results/demo-scratch results/demo-seed1 results/demo-seed2
 
-# One process more than cores: SLURM's tests wait most of the time.
+# One process more than cores: SLURM's tests wait most of the time. In the order of tests/conftest.py, where the longest files
+# come first: left alone, pytest-xdist ends with the files that have the fewest tests, which are the longest.
 test: setup  ## Unit, golden and workflow tests, on CORES + 1 processes
-	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $$(($(CORES) + 1)) --dist loadfile
+	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder
 	$(VENV)/bin/python -m tests.golden.check tests/golden
 
 test-all: setup  ## The slow tests too

@@ -12,6 +12,24 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 pytest_plugins = ["tests.support.plugin"]
 
 
+LONGEST = (
+    "tests/slurm/test_faults.py",
+    "tests/workflow/test_paper.py",
+    "tests/workflow/test_interruption.py",
+    "tests/workflow/test_reruns.py",
+    "tests/slurm/test_cluster.py",
+    "tests/unit/test_ranks.py",
+    "tests/workflow/",
+    "tests/unit/test_base.py",
+    "tests/hub/",
+)
+"""Files and folders that take longest, whichever has few tests: what begins last should be short, and fill the gaps."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that run Snakemake: they take longest, and the others fill the gaps beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    """Begin with what takes longest, so that no process is alone with it at the end."""
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)

@@ -124,12 +124,12 @@ def provenance(place: Workplace, artefact: str) -> dict[str, object]:
 
 
 def new_workplace(root: Path) -> Workplace:
-    """The workflow's sources in an empty folder."""
+    """The workflow's sources in an empty folder, with what Python has compiled of them but for files being written."""
     root.mkdir(parents=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("*.egg-info", ".*", "*.pyc.*"))
         else:
             shutil.copy2(source, root / part)
     (root / "tests/workflow").mkdir(parents=True)
