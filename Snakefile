@@ -60,6 +60,7 @@ localrules:
 
 onstart:
     warn_of_interpreter()
+    warn_of_idle_cards()
     remember_machine()
     refuse_beside_orphans()
     remove_leftovers("results")

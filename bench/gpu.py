@@ -220,7 +220,7 @@ def run(piece: Piece, cpu: bool = False) -> tuple[str, str]:
 
 
 def _within(seconds: float, words: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int | None]:
-    """Output and exit status of `python -m ...`, its output shown as it comes; no status if time ran out."""
+    """Output and exit status of `python -m ...`, the output shown when it ends; no status if time ran out."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *words],

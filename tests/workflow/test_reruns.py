@@ -306,6 +306,20 @@ def test_answering_asks_for_one_gpu_or_none(fresh: Workplace, rule: str, asked: 
     assert words in fresh.run("--dry-run", "--set-resources", *given, ok=False)
 
 
+def test_gpus_that_no_job_was_asked_to_use_are_said(
+    fresh: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-aa)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    spec, words = "results/tiny/specs/r1/seed0.json", "This machine has 1 GPUs, and no job was asked to use one"
+    assert words in fresh.run(spec)
+    (fresh.root / spec).unlink()
+    assert words not in fresh.run(spec, "--resources", "gpu=1", "--set-resources", "train_grpo:gpu=1")
+
+
 def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workplace) -> None:
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
     for gpus in ("gpu=16", "gres=gpu:8"):

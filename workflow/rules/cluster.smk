@@ -8,7 +8,7 @@ import uuid
 
 from snakemake.logging import logger
 
-from vidreason.cards import cards_per_node
+from vidreason.cards import cards_per_node, visible_cards
 from vidreason.files import CALL_VARIABLE, remove_leftovers
 
 os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
@@ -86,6 +86,18 @@ def warn_of_interpreter():
         logger.warning(
             f"Snakemake hands the path of its Python to a shell unquoted, so scripts will not start: {sys.executable}. Install "
             "it in a folder of letters, digits and / . _ - + = @ % , only."
+        )
+
+
+def warn_of_idle_cards():
+    """Without a cluster a job uses no GPU unless asked to; a long run on the CPU beside idle GPUs should be no surprise."""
+    if workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm":
+        return
+    given = workflow.resource_settings.overwrite_resources.values()
+    if not any({"gpu", "gres"} & set(resources) for resources in given) and (cards := visible_cards()):
+        logger.warning(
+            f"This machine has {len(cards)} GPUs, and no job was asked to use one: all compute on the CPU. To use them, see "
+            "docs/hardware.md (--resources gpu=N --set-resources train_grpo:gpu=N ...)"
         )
 
 

@@ -193,8 +193,9 @@ def ending_together() -> Iterator[None]:
     """The whole of a training process: with several, none ends before all that the first one writes is written.
 
     `torchrun` ends all processes as soon as one fails, so one that left early and died of its own clearing up would take
-    the first with it while that still writes the results. Whatever comes after the block is left out therefore, except by
-    errors: native threads of gloo that hold tensors crash (SIGABRT) if they let go of them while Python shuts down.
+    the first with it while that still writes the results. What Python and the libraries do at the end of a process is left
+    out therefore, except after errors: with process groups alive, whose native threads hold tensors, a process was once seen
+    to abort there (SIGABRT), when all was done.
     """
     status: int | str | None = 0
     try:
