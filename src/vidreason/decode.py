@@ -36,6 +36,10 @@ _TICK = 1e-5
 """Smallest difference of time stamps that counts, in seconds."""
 
 
+class _DisorderError(Exception):
+    """Time stamps do not tell which frame is which."""
+
+
 def decode_frames(
     path: str | Path, indices: Sequence[int], scanned: Scan, damage: list[str] | None = None
 ) -> list[np.ndarray]:
@@ -112,15 +116,20 @@ def _decode_with_av(
     """Decode with PyAV: with shortcuts, and what these do not find in order from the start."""
     found: dict[int, np.ndarray] = {}
     complaints: dict[str, str] = {}
+    trusted = not scanned.in_order
     for shortcuts in (True, False):
         missing = [index for index in wanted if index not in found]
-        if not missing:
+        if not trusted or not missing:
             break
         try:
             found |= _pass_over(path, missing, scanned, shortcuts, complaints)
+        except _DisorderError:
+            trusted = False
         except VideoError as error:
             if not shortcuts or error.status == TIMED_OUT:
                 raise  # a container that cannot be sought can still be read in order
+    if not trusted:
+        found = _count_up(path, wanted, scanned, complaints)
     if damage is not None:
         damage += [f"{frame}: {words}" for frame, words in complaints.items()]
     missing = [index for index in wanted if index not in found]
@@ -129,6 +138,26 @@ def _decode_with_av(
         raise VideoError(
             UNREADABLE, f"no frame could be decoded at positions {missing}" + (f" ({told})" if told else "")
         )
+    return found
+
+
+def _count_up(path: Path, wanted: list[int], scanned: Scan, complaints: dict[str, str]) -> dict[int, np.ndarray]:
+    """One pass over a file from the start that numbers the frames as they come out, whatever their time stamps."""
+    found: dict[int, np.ndarray] = {}
+    number, deadline = 0, Deadline(scanned.clip.duration)
+    with open_video(path) as container, as_video_error(f"frames {wanted}"):
+        stream = container.streams[scanned.stream]
+        stream.codec_context.thread_count = 1
+        for packet in packets_of(container, deadline, stream):
+            frames, complaint = decoded(packet)
+            if complaint:
+                complaints.setdefault(frame_name(scanned, stamp_of(packet), stream.time_base), complaint)
+            for frame in frames:
+                if number in wanted:
+                    found[number] = _upright(frame)
+                number += 1
+            if number > wanted[-1]:
+                break
     return found
 
 
@@ -149,6 +178,9 @@ def _pass_over(
 
     Returns:
         Those that were found.
+
+    Raises:
+        _DisorderError: Frames come out in another order than that of their time stamps.
     """
     found: dict[int, np.ndarray] = {}
     times, waiting = scanned.times, list(wanted)
@@ -192,19 +224,26 @@ def _pass_over(
             container.seek(_BEGINNING, stream=stream, backward=True)
             return pictures(packets_of(container, deadline, stream))
 
-        position, frames = 0.0, pictures(packets_of(container, deadline, stream))
+        position, frames = -1.0, pictures(packets_of(container, deadline, stream))
+        last, entry = None, None  # stamp of the frame before, time of the key frame that was sought and has yet to come
         while waiting:
             target = float(times[waiting[0]])
             key = bisect.bisect_right(key_times, target + _TICK) - 1
-            if key > 0 and key_times[key] > position + half_frame:
+            # The first frame is decoded in any case: it may hold what decoders adapt to, as the build of x264.
+            if key > 0 and 0 <= position < key_times[key] - half_frame:
                 position, frames = key_times[key], sought(key)
+                last, entry = None, position
             frame = next(frames, None)
             if frame is None:
                 break
-            if frame.pts is None:
-                continue
-            stamp = (frame.pts - scanned.start) * base
-            position = max(position, stamp)
+            if frame.pts is None or (last is not None and frame.pts <= last):
+                raise _DisorderError
+            last, stamp = frame.pts, (frame.pts - scanned.start) * base
+            position = max(position, stamp, 0.0)
+            if entry is not None and stamp > entry - half_frame:
+                if stamp > entry + half_frame or not frame.key_frame:
+                    break  # not every frame that a container calls a key frame is one
+                entry = None
             if shortcuts and stamp > target + half_frame:
                 break  # a shortcut has missed it; only in order can a frame that is lacking be told from one that was missed
             if stamp >= target - half_frame:

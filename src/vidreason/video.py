@@ -37,6 +37,7 @@ from vidreason.containers import (
     stamp_of,
 )
 from vidreason.records import OK, Clip
+from vidreason.stamps import Packets, read_packets, settle
 
 STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
 
@@ -48,12 +49,6 @@ SLACK_FRACTION = 0.02
 """A stream may hold this fraction fewer frames than its header says: edit lists hide some at the start."""
 FILE_DURATIONS = ("asf", "wtv")
 """Containers whose streams give the duration of the file as their own: sound may go on after the last picture."""
-PROGRESSIVE = 1
-"""FFmpeg's field order of pictures that are not interlaced; 0 is not known."""
-HALVES = (1.5, 2.2)
-"""Whole packets for each frame, at least and at most, where packets hold half a frame."""
-SHOWN = 0x10
-"""Bit in the first byte of a VP8 packet: its frame is shown, not only referred to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +64,7 @@ class Scan:
             decoding; ascending.
         stream: Number of the film's stream among all streams of the container.
         alone: Whether it is the only stream of pictures.
+        in_order: Whether time stamps do not tell which frame is which, only counting from the start does.
     """
 
     clip: Clip
@@ -77,6 +73,7 @@ class Scan:
     keys: Sequence[tuple[float, int, int]] = ()
     stream: int = 0
     alone: bool = True
+    in_order: bool = False
 
 
 def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Clip:
@@ -107,7 +104,7 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
 def scan(path: str | Path, key: str | None = None) -> Scan:
     """Read the packets of a video, or list a frame folder, without decoding.
 
-    Frames of interlaced H.264 are the exception: a packet may hold half of one, so they are decoded to be counted.
+    Where packets do not tell which frames there are, they are decoded to be counted: see `vidreason.stamps`.
 
     Args:
         path: The file or folder.
@@ -162,44 +159,19 @@ def _refuse_cut_mp4(stream: Any, size: int) -> None:
         raise VideoError(TRUNCATED, f"the file has {size} of the {offset} bytes its MP4 boxes need")
 
 
-@dataclasses.dataclass
-class _Packets:
-    """What the packets of a container tell, in units of the film's clock where nothing else is said.
-
-    Attributes:
-        stamps: When each frame is shown.
-        keys: Stamps of showing and of decoding of the key frames.
-        end: When the last frame ends.
-        whole_count: Packets of the film with those that edit lists hide, which headers count.
-        unstamped: Packets of the film without any time stamp.
-        container_end: When the last stream ends, in seconds.
-    """
-
-    stamps: list[int] = dataclasses.field(default_factory=list)
-    keys: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    end: int = 0
-    whole_count: int = 0
-    unstamped: int = 0
-    container_end: float = 0.0
-
-
 def _scan_file(path: Path, key: str) -> Scan:
     """Scan a container with PyAV."""
     with open_video(path) as container:
         stream = film(container)
         codec, container_name = stream.codec_context.name, container.format.name
-        read = _read_packets(container, stream)
-        rate = float(stream.average_rate or 0)
-        if codec == "h264" and stream.codec_context.field_order != PROGRESSIVE and read.stamps:
-            rate = 0.0 if _count_by_decoding(path, stream.index, read) else rate
-        clip = Clip(key, OK, frames=len(read.stamps), codec=codec)
+        read = read_packets(container, stream)
         if not read.stamps:
             raise _no_frames(read, stream.frames, container.duration)
-        read.stamps.sort()
+        settle(path, container, stream, read)
         start = read.stamps[0]
         duration = float((read.end - start) * stream.time_base)
-        counted = len(read.stamps) / duration if duration > 0 else None
-        clip = dataclasses.replace(clip, duration=duration, fps=rate or counted)
+        fps = _frame_rate(float(stream.average_rate or 0), len(read.stamps), duration)
+        clip = Clip(key, OK, duration=duration, fps=fps, frames=len(read.stamps), codec=codec)
         declared = stream.duration and container_name not in FILE_DURATIONS
         said = float(stream.duration * stream.time_base) if declared else None
         whole = container.duration / 1_000_000 if container.duration else None
@@ -213,70 +185,17 @@ def _scan_file(path: Path, key: str) -> Scan:
         return Scan(dataclasses.replace(clip, status=TOO_SHORT, detail=f"duration {duration:g} s"), np.zeros(0))
     times = (np.array(read.stamps, dtype=np.int64) - start) * base
     keys = [((shown - start) * base, shown, decoded) for shown, decoded in sorted(read.keys)]
-    return Scan(clip, times, start, keys, index, alone)
+    return Scan(clip, times, start, keys, index, alone, read.in_order)
 
 
-def _read_packets(container: Any, stream: Any) -> _Packets:
-    """Read all packets of a container."""
-    read = _Packets()
-    ends = {0: 0}  # of every stream, in units of its own clock
-    hides = stream.codec_context.name == "vp8"
-    with as_video_error("while reading packets"):
-        # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
-        own = stream.index
-        for packet in packets_of(container, Deadline()):
-            if not packet.size:
-                continue
-            stamp, number = stamp_of(packet), packet.stream_index
-            if stamp is None:
-                read.unstamped += number == own
-                continue
-            end = stamp + (packet.duration or 0)
-            ends[number] = max(end, ends.get(number, end))
-            if number != own:
-                continue
-            read.whole_count += 1
-            if packet.is_discard or (hides and not memoryview(packet)[0] & SHOWN):
-                continue
-            read.end = max(read.end, end) if read.stamps else end
-            read.stamps.append(stamp)
-            if packet.is_keyframe:
-                read.keys.append((stamp, stamp if packet.dts is None else packet.dts))
-    read.container_end = max(float(end * container.streams[number].time_base) for number, end in ends.items())
-    return read
+def _frame_rate(said: float, frames: int, duration: float) -> float | None:
+    """Frames per second: what the header says, unless the frames and the time they take show another rate."""
+    if duration <= 0 or abs(said * duration - frames) <= max(1.5, SLACK_FRACTION * frames):
+        return said or None
+    return frames / duration
 
 
-def _count_by_decoding(path: Path, index: int, read: _Packets) -> bool:
-    """Replace the stamps of packets by those of the frames that are decoded, if some packets hold half a frame.
-
-    Returns:
-        Whether they were replaced.
-    """
-    stamps: list[int] = []
-    damaged: list[int] = []
-    end = whole = 0
-    with open_video(path) as container, as_video_error("while decoding"):
-        for packet in packets_of(container, Deadline(), container.streams[index]):
-            frames, complaint = decoded(packet)
-            if complaint and stamp_of(packet) is not None:
-                damaged.append(stamp_of(packet))
-            whole += bool(packet.size and not complaint)
-            for frame in frames:
-                if frame.pts is not None:
-                    stamps.append(frame.pts)
-                    end = max(end, frame.pts + (frame.duration or 0))
-    count = len(stamps)
-    # Of damaged pictures some never come out of the decoder; that alone does not make halves of the others.
-    if count < 2 or (damaged and not HALVES[0] <= whole / count <= HALVES[1]):
-        return False
-    gap = float(np.median(np.diff(sorted(stamps))))
-    known = np.array(stamps)
-    read.stamps = stamps + [stamp for stamp in damaged if np.abs(known - stamp).min() > 0.75 * gap]
-    read.end = max(end, max(read.stamps) + round(gap))  # the container's duration of a frame may be that of a field
-    return True
-
-
-def _no_frames(read: _Packets, promised: int, microseconds: int | None) -> VideoError:
+def _no_frames(read: Packets, promised: int, microseconds: int | None) -> VideoError:
     """What is wrong with a film of whose frames none can be found."""
     if read.unstamped:
         return VideoError(UNREADABLE, f"no time stamps: {read.unstamped} packets do not say when they are shown")
@@ -287,7 +206,7 @@ def _no_frames(read: _Packets, promised: int, microseconds: int | None) -> Video
     return VideoError(TOO_SHORT, "the video stream has no frames")
 
 
-def _shortfall(read: _Packets, promised: int, duration: float, declared: float | None, whole: float | None) -> str:
+def _shortfall(read: Packets, promised: int, duration: float, declared: float | None, whole: float | None) -> str:
     """Say by how much a stream ends before its header says it does; `""` when it does not."""
     if promised and _clearly_fewer(read.whole_count, promised):
         return f"{read.whole_count} of {promised} frames"
