@@ -18,16 +18,33 @@ from pathlib import Path
 from typing import Any
 
 from bench.sizes import Size, paper
+from vidreason.decoder import room_for
 from vidreason.losses import LOGITS_AT_ONCE
 from vidreason.model import TinyLlavaConfig
+from vidreason.training import update
 
 PAGE = Path(__file__).with_name("FLOOR.md")
 BEGIN, END = "<!-- floor: {} -->", "<!-- /floor -->"
 BF16, FP32 = 2, 4
 GIB = 2**30
-HELD = ("weights", "bf16 copies", "gradients", "optimiser", "reference", "cache", "logits", "activations", "peak")
+HELD = (
+    "weights",
+    "bf16 copies",
+    "gradients",
+    "optimiser",
+    "reference",
+    "cache",
+    "logits",
+    "activations",
+    "update",
+    "peak",
+)
+OVERHEAD = 2 * GIB
+"""Of CUDA, NCCL, libraries and recorded graphs."""
 USABLE = 0.92
-"""Share of a card that CUDA, DeepSpeed's buckets and fragments leave."""
+"""Share of the rest of a card that fragments leave."""
+BUCKET = 500_000_000
+"""Gradients that DeepSpeed collects before it reduces them, by its default; all of it is laid out for a backward pass."""
 SCHEDULES = ("naive", "ours")
 PHASES = ("encode", "prefill", "decode", "policy", "reference", "backward", "optimiser")
 """Of a step. Our side connects what was encoded where it is needed, in `prefill`, `policy` and `reference`."""
@@ -287,7 +304,9 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
         setting: How weights and optimiser are kept.
 
     Returns:
-        Name -> bytes, in the order of `HELD`. Sampling and learning do not stand in memory together: the peak is what stays, and the greater of the two.
+        Name -> bytes, in the order of `HELD`; `update` is what the optimiser's step needs beside weights, gradients and its
+        own state. The peak is what stays, and the greatest of sampling, the reference's pass, learning and the update.
+        Keys and values stay where decoding is recorded, which ZeRO-3 prevents.
     """
     model, zero = Model(size.model), setting.zero
     trained, everything = model.trained_weights(), model.weights()
@@ -300,19 +319,26 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
             gradients = 0.0  # they go to the host as they come
         reference = BF16 * trained
         sampler = copies = 0.0
+        # A group's gradients in one piece in bf16, and their float32 copy; then the gradient in float32 and the root of the
+        # second moment, when those in bf16 are gone. In the host's memory where the optimiser is.
+        group = min(trained, update.WEIGHTS_A_GROUP)
+        updating = 0.0 if setting.offload else (BF16 + FP32) * group / share
     else:
+        updating = 0.0  # AdamW in one kernel
         weights, gradients, optimiser = FP32 * everything, FP32 * trained, 2 * FP32 * trained
         sampler = BF16 * trained  # matrices; what is no matrix is the policy's own
         reference = BF16 * trained + FP32 * model.vocabulary * model.width  # its embedding stays in float32
         copies = BF16 * trained  # autocast's, kept from the policy's pass to the end of the step
     # Whole while sampling, as `whole_weights` lends them; a layer at a time while learning.
     lent = BF16 * trained * (1 - 1 / share) if zero == 3 else 0.0
-    held = step_memory(size, "ours", setting.recompute, setting.chunked)
+    # Under ZeRO-3 all logits are computed at once (`vidreason.losses.chunked_log_probs`).
+    held = step_memory(size, "ours", setting.recompute, chunked_logits(setting))
     cache, logits, activations = held["cache"], held["logits"], held["activations"]
     resident = weights + sampler + optimiser + (0.0 if setting.offload_reference else reference)
+    resident += cache if zero < 3 else 0.0
     # The reference's own pass comes before the policy's, when there are no activations yet.
-    sampling, scoring = lent + cache, reference if setting.offload_reference else 0.0
-    learning = copies + gradients + activations + logits
+    sampling, scoring = lent + (cache if zero == 3 else 0.0), reference if setting.offload_reference else 0.0
+    learning = copies + gradients + activations + logits + (BF16 * BUCKET if zero else 0)
     return {
         "weights": weights,
         "bf16 copies": sampler + copies,
@@ -322,8 +348,14 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
         "cache": cache,
         "logits": logits,
         "activations": activations,
-        "peak": resident + max(sampling, scoring, learning),
+        "update": updating,
+        "peak": resident + max(sampling, scoring, learning, gradients + updating),
     }
+
+
+def chunked_logits(setting: Setting) -> bool:
+    """Whether logits are computed a chunk at a time."""
+    return setting.chunked and setting.zero < 3
 
 
 def step_memory(size: Size, schedule: str, recompute: bool, chunked: bool = True) -> dict[str, float]:
@@ -336,33 +368,38 @@ def step_memory(size: Size, schedule: str, recompute: bool, chunked: bool = True
         chunked: Logits a chunk at a time; the naive schedule does not.
 
     Returns:
-        `cache` while sampling, and `logits` and `activations` in the backward pass.
+        `cache` while sampling (ours as a recorded decoder lays it out), and `logits` and `activations` in the backward pass,
+        attention without flash-attn.
     """
     model, group, length = Model(size.model), size.rollouts, size.prompt + size.completion
     told = group * size.completion * model.vocabulary
     if schedule == "naive":
         # bf16 at every position, float32 at the completion's; and the gradients of both.
         logits = 2 * BF16 * group * length * model.vocabulary + 2 * FP32 * told
-        rows, tokens = 1, group * length
+        rows, positions, tokens, repeated = 1, length, group * length, 0.0
     else:
         logits = 2 * (BF16 + FP32) * (min(told, LOGITS_AT_ONCE) if chunked else told)
-        rows, tokens = size.questions * group, size.prompt + group * (size.completion - 1)
+        rows, positions = room_for(size.questions * group, length)
+        tokens = size.prompt + group * (size.completion - 1)
+        repeated = 2.0 * BF16 * group * (length - 1) * model.attention
     return {
-        "cache": model.cache(rows * length),
+        "cache": model.cache(rows * positions),
         "logits": float(logits),
-        "activations": learning_activations(model, tokens, recompute),
+        "activations": learning_activations(model, tokens, recompute, repeated),
     }
 
 
-def learning_activations(model: Model, tokens: int, recompute: bool) -> float:
+def learning_activations(model: Model, tokens: int, recompute: bool, repeated: float = 0.0) -> float:
     """Bytes that the language model's layers keep for the backward pass, in bf16 with float32 norms.
 
     Args:
         model: The model.
         tokens: Tokens that pass together.
         recompute: Keep every layer's input alone, and one layer at a time in full.
+        repeated: What a layer keeps besides, whatever its tokens: the keys and values of the prompt with each completion,
+            once for every head of queries.
     """
-    layer = tokens * layer_activations(model)
+    layer = tokens * layer_activations(model) + repeated
     return float(model.layers * tokens * BF16 * model.width + layer if recompute else model.layers * layer)
 
 
@@ -488,12 +525,12 @@ def _memory_table(size: Size) -> str:
     lines = []
     for setting in SETTINGS:
         found = memory(size, setting)
-        fits = [f"{room:.0f}" for room in (24, 40, 80) if found["peak"] < USABLE * room * GIB]
+        fits = [f"{room:.0f}" for room in (24, 40, 80) if found["peak"] < USABLE * (room * GIB - OVERHEAD)]
         lines.append(
             (
                 setting.name,
                 "yes" if setting.recompute else "no",
-                "yes" if setting.chunked else "no",
+                "yes" if chunked_logits(setting) else "no",
                 " and ".join(
                     name
                     for name, on in (("optimiser", setting.offload), ("reference", setting.offload_reference))

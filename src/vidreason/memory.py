@@ -7,11 +7,11 @@ import torch
 
 SIGNS = (
     "can't allocate memory",
-    "CUDA error: out of memory",
+    "out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What a plain RuntimeError says when memory is the cause: PyTorch's allocator on the CPU, the CUDA driver, its libraries."""
+"""What a plain RuntimeError says when memory is the cause: PyTorch's allocator on the CPU, the CUDA driver, NCCL, libraries."""
 
 
 @contextlib.contextmanager
@@ -36,8 +36,22 @@ def explain_out_of_memory(advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = str(error).strip()
-        if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in told for sign in SIGNS)):
+        refused = _refusal(error)
+        if refused is None:
             raise
-        words = told.splitlines()[0] if told else type(error).__name__
+        told = str(refused).strip()
+        words = told.splitlines()[0] if told else type(refused).__name__
         raise MemoryError(f"out of memory. {advice} ({words})") from error
+
+
+def _refusal(error: BaseException | None) -> BaseException | None:
+    """The refused allocation that an error is, or after which it was raised.
+
+    The recording of a CUDA graph ends with an error of its own, whatever happened in it.
+    """
+    while error is not None:
+        named = isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+        if named or isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return error
+        error = error.__context__
+    return None

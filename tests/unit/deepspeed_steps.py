@@ -9,8 +9,12 @@ import sys
 import deepspeed
 import torch
 
+from bench.sizes import SIZES
+from tests.support.storages import Storages
 from tests.unit import micro
 from vidreason.generation import Decoding, generate, rollout_seed
+from vidreason.model import initialise
+from vidreason.training import update
 from vidreason.training.ranks import start_ranks
 from vidreason.training.update import DeepSpeedUpdater
 
@@ -43,7 +47,25 @@ def waits():
     return found
 
 
+def memory(weights_a_group):
+    """Most bytes that are alive in an update of the demo's model, as torch updates on a GPU: several tensors in one call."""
+    update.WEIGHTS_A_GROUP = int(weights_a_group)
+    ranks = start_ranks(deepspeed=True)
+    model = initialise(SIZES["demo"]().model, 0).to(torch.bfloat16).eval()
+    model.freeze_vision()
+    updater = DeepSpeedUpdater(model, 0.0, 1.0, ranks, SETTINGS, "bf16")
+    for group in updater.inner.param_groups:
+        group["foreach"] = True
+    for _ in range(2):
+        resampler = model.connector._connector
+        clip = torch.ones(1, 64, resampler.linear.in_features, dtype=torch.bfloat16)
+        updater.backward(loss_of(model) + model.connect(clip).float().square().mean())
+        with Storages() as storages:
+            updater.step(1e-3)
+    return {"peak": storages.peak, "groups": len(updater.inner.param_groups)}
+
+
 if __name__ == "__main__":
     # DeepSpeed's operator for processes of one machine takes a compiler and a minute to build, and is not needed alone.
     deepspeed.comm.torch.build_shm_op = lambda: None
-    print(json.dumps({"waits": waits}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"waits": waits, "memory": memory}[sys.argv[1]](*sys.argv[2:])))

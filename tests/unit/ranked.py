@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.unit import micro
 from vidreason import losses
 from vidreason.rewards import Reward
-from vidreason.training import grpo, sft
+from vidreason.training import grpo, sft, update
 from vidreason.training.grpo import train_grpo
 from vidreason.training.ranks import ending_together
 from vidreason.training.sft import train_sft
@@ -66,6 +66,7 @@ def train(method: str, folder: Path, name: str, changes: dict) -> Path:
 
 if __name__ == "__main__":
     losses.chunked_log_probs.__defaults__ = (2048,)  # a few tokens' logits at a time, so that there are several chunks
+    update.WEIGHTS_A_GROUP = 8000  # several groups under DeepSpeed
     changes = json.loads(sys.argv[4])
     if "fail_at" in changes:
         fail_at(changes.pop("fail_at"))

@@ -30,6 +30,9 @@ def test_a_refused_allocation_of_numpy():
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words"),
         RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "NCCL error: unhandled cuda error, NCCL version 2.29\nLast error:\nCuda failure 2 'out of memory'"
+        ),
         MemoryError(),
     ],
 )
@@ -38,6 +41,16 @@ def test_what_else_means_that_memory_ran_out(error):
         raise error
     assert caught.value.__cause__ is error
     assert (str(error).split("\n")[0] or "MemoryError") in str(caught.value)
+
+
+def test_memory_that_ran_out_while_a_step_was_recorded():
+    """`torch.cuda.graph` ends the recording, which raises an error of its own in place of the first."""
+    error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    error.__context__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    told = rf"{ADVICE} \(CUDA out of memory. Tried"
+    with pytest.raises(MemoryError, match=told) as caught, explain_out_of_memory(ADVICE):
+        raise error
+    assert "previous error" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("can't allocate memory")])

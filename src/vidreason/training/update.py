@@ -19,6 +19,9 @@ from vidreason.training.ranks import Ranks
 Tensors = dict[str, torch.Tensor]
 BETA1, BETA2 = 0.9, 0.999
 """AdamW's decay rates, torch's default, which upstream's trainers use."""
+WEIGHTS_A_GROUP = 400_000_000
+"""Weights that DeepSpeed updates at a time. It copies a group's gradients into one piece, and this into float32, before the
+group is updated: 6 bytes a weight beside the 16 that stand, of all weights where they are one group (docs/hardware.md)."""
 
 
 class Updater(Protocol):
@@ -91,7 +94,9 @@ class PlainUpdater:
         self.weights = trained_weights(model)
         matrices = {} if muon is None else _matrices(self.weights)
         others = {name: weight for name, weight in self.weights.items() if name not in matrices}
-        self.optimizers = [_adamw(others, weight_decay, beta2)]
+        # On a GPU in one kernel, which needs no memory of its own; on the CPU as torch does by default.
+        on_card = any(weight.device.type != "cpu" for weight in others.values())
+        self.optimizers = [_adamw([list(others.values())], weight_decay, beta2, fused=True if on_card else None)]
         if matrices:
             # The size of a step is that of AdamW, so that one learning rate serves both.
             own = torch.optim.Muon(
@@ -177,7 +182,7 @@ class DeepSpeedUpdater:
                 f"{accelerator.distributed_type} over {accelerator.num_processes}"
             )
         self.model = model
-        self.engine, _ = accelerator.prepare(model, _adamw(trained_weights(model), weight_decay))
+        self.engine, _ = accelerator.prepare(model, _adamw(in_groups(trained_weights(model)), weight_decay))
         self.inner: torch.optim.Optimizer = self.engine.optimizer.optimizer
 
     def backward(self, loss: torch.Tensor, last: bool = True) -> None:
@@ -288,8 +293,26 @@ def _matrices(weights: Tensors) -> Tensors:
     }
 
 
-def _adamw(weights: Tensors, weight_decay: float, beta2: float = BETA2) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=weight_decay, betas=(BETA1, beta2))
+def in_groups(weights: Tensors, most: int | None = None) -> list[list[torch.Tensor]]:
+    """Weights in their order, in groups of about as many numbers as `most` (default `WEIGHTS_A_GROUP`), one weight at least."""
+    limit, size = most or WEIGHTS_A_GROUP, 0
+    groups: list[list[torch.Tensor]] = []
+    for weight in weights.values():
+        # ZeRO-3 leaves an empty tensor where a weight was, and its size beside it.
+        count = int(getattr(weight, "ds_numel", weight.numel()))
+        if not groups or size + count > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(weight)
+        size += count
+    return groups
+
+
+def _adamw(
+    groups: list[list[torch.Tensor]], weight_decay: float, beta2: float = BETA2, fused: bool | None = None
+) -> torch.optim.Optimizer:
+    given = [{"params": group} for group in groups]
+    return torch.optim.AdamW(given, lr=0.0, weight_decay=weight_decay, betas=(BETA1, beta2), fused=fused)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -308,9 +331,11 @@ def _state_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> 
 
 def _set_state(optimizer: torch.optim.Optimizer, weights: Mapping[int, torch.Tensor], tensors: Tensors) -> None:
     """Undo `_state_of` for numbered weights; the tensors of others are passed over."""
+    fused = {id(weight) for group in optimizer.param_groups if group.get("fused") for weight in group["params"]}
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)
         if number.isdigit() and int(number) in weights:
             weight = weights[int(number)]
-            # torch's AdamW counts its steps on the CPU.
-            optimizer.state[weight][name] = tensor if name == "step" else tensor.to(weight.device)
+            # torch's AdamW counts its steps on the CPU, unless it is one kernel.
+            on_host = name == "step" and id(weight) not in fused
+            optimizer.state[weight][name] = tensor if on_host else tensor.to(weight.device)
