@@ -55,7 +55,7 @@ class Size:
     dtype: str = "float32"
     recompute: bool = False
     repeats: int = 3
-    save_every: int = 20
+    save_every: int = 200
 
     @property
     def spec(self) -> dict[str, Any]:

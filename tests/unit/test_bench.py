@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from bench import floor, naive, run
 from bench.sizes import SIZES
-from bench.work import compare, make_updater, step
+from bench.work import DifferentError, compare, judged, make_updater, step
 from bench.workload import build, make_question, prompt_of
 from vidreason.frames import take_frames
 from vidreason.generation import Completions
@@ -146,6 +146,40 @@ def test_both_schedules_compute_the_same(tmp_path):
         assert all(map(torch.equal, before, work.policy.parameters()))
 
 
+def test_what_differs_is_refused_on_the_cpu_and_told_on_a_gpu(tmp_path, monkeypatch):
+    size = dataclasses.replace(SIZES["demo"](), questions=1, completion=4)
+    work = build(size, tmp_path, 1, torch.device("cpu"))
+    monkeypatch.setattr(naive, "answer", lambda *_: [1, 2, 3])
+    with pytest.raises(DifferentError, match="1 of 1 greedy ones"):
+        compare(work)
+    told = judged(["3 of 8 completions differ"], torch.device("cuda"), "demo")
+    row = {"completions": 8, "different": 3, "loss": 1e-3, "gradient": 1e-3, **told}
+    assert "5 of 8 sampled" in run.same(row)
+    assert "On the CPU that would be refused:** 3 of 8 completions differ" in run.same(row)
+    assert judged([], torch.device("cpu"), "demo") == {}
+
+
+def test_no_state_of_the_papers_size_is_written_on_a_gpu(monkeypatch):
+    """Three of 38 GB would go into the temporary folder."""
+    asked = []
+
+    class Worker:
+        def __init__(self, name, side, *_):
+            self.said = (name, side)
+
+        def ask(self, what):
+            asked.append((*self.said, what))
+            return {"flops": 1.0}
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(run, "Side", Worker)
+    for name in ("medium", "paper"):
+        run.measure(SIZES[name](), ("checkpoint",), True, 1)
+    assert [name for name, _, what in asked if what == "checkpoint"] == ["medium"]
+
+
 def test_both_sides_see_the_same_frames(tmp_path):
     clip = encode.timing(12.0, "mp4")
     encode.encode(make_scene(0), tmp_path / "a.mp4", clip, "mp4")
@@ -175,5 +209,5 @@ def test_a_section_shows_medians_and_ratios(size):
     assert "| **step** | 2.000 | 12.000 | 6.0 |" in text
     assert "| 0.500 | 0.062 | 8.0 |" in text
     assert "of 1.0 MiB: the training waits 200 ms for a copy" in text
-    assert "every 20 steps, 0.50% of the time of training, or 2.00% if it had to wait for both" in text
+    assert "every 200 steps, 0.05% of the time of training, or 0.20% if it had to wait for both" in text
     assert [run.shown_ratio(found, part) for part in ("step", "selection", "evaluation")] == ["6.0", "8.0", "6.5"]

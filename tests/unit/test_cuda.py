@@ -15,6 +15,7 @@ from vidreason import decoder
 from vidreason.files import read_json_lines, read_jsonl
 from vidreason.frames import FrameStore
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
+from vidreason.model import packing
 from vidreason.records import OK, Question
 from vidreason.training import grpo, loop
 from vidreason.training.grpo import Group, GrpoSettings, grpo_step, reward_rules, train_grpo
@@ -130,6 +131,16 @@ def test_grpo(cuda, graphs, monkeypatch, data, changes):
     run = trained(train_grpo, data, spec, data / "questions.jsonl", data / "validation.jsonl")
     same(*on_both(cuda, monkeypatch, run))
     assert graphs
+
+
+def test_a_flash_attn_that_cannot_be_imported_ends_a_training_at_its_start(cuda, monkeypatch, tmp_path):
+    """As one does that was built for another PyTorch."""
+    (tmp_path / "flash_attn.py").write_text("raise ImportError('undefined symbol: _ZN3c10')")
+    monkeypatch.syspath_prepend(tmp_path)
+    packing.varlen_kernel.cache_clear()
+    with pytest.raises(ImportError, match=r"flash-attn .* \(undefined symbol: _ZN3c10\).* another version of PyTorch"):
+        loop.load_for_training(tmp_path / "no weights are looked for", loop.Optimisation(1e-6))
+    packing.varlen_kernel.cache_clear()
 
 
 class Two(Ranks):

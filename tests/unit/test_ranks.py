@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,28 @@ class TestParts:
         monkeypatch.delenv("WORLD_SIZE", raising=False)
         assert start_ranks() == Ranks(0, 1)
         assert not torch.distributed.is_initialized()
+
+
+def test_processes_wait_for_each_other_for_hours(monkeypatch):
+    """One of them may be reading or writing a state of 45 GB; NCCL would give up after ten minutes."""
+    waits = []
+
+    def state(timeout=None, **_):
+        waits.append(timeout)
+        return SimpleNamespace(process_index=0, num_processes=1)
+
+    for name, value in {
+        "WORLD_SIZE": "1",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, timeout=None: waits.append(timeout))
+    monkeypatch.setattr(accelerate, "PartialState", state)
+    assert start_ranks(deepspeed=True) == Ranks(0, 1)
+    assert [wait.total_seconds() for wait in waits] == [7200, 7200]
 
 
 def test_the_configuration_of_deepspeed():

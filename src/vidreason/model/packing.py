@@ -152,7 +152,7 @@ def packed_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     # Under autocast the rotation leaves queries and keys in float32.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    kernel = _varlen_kernel() if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) else None
+    kernel = varlen_kernel() if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) else None
     if kernel is not None:
         queries, keys, places = packing.segments
         longest = max(*packing.prompt_lengths, *packing.completion_lengths)
@@ -202,11 +202,21 @@ def _one_token(
 
 
 @functools.cache
-def _varlen_kernel() -> Callable[..., torch.Tensor] | None:
-    """flash-attn's kernel for sequences end to end, whose causal mask ends with the keys; None where not installed."""
+def varlen_kernel() -> Callable[..., torch.Tensor] | None:
+    """flash-attn's kernel for sequences end to end, whose causal mask ends with the keys; None where not installed.
+
+    Raises:
+        ImportError: It is installed and cannot be imported.
+    """
     if importlib.util.find_spec("flash_attn") is None:
         return None
-    from flash_attn import flash_attn_varlen_func
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError as error:
+        raise ImportError(
+            f"flash-attn is installed and cannot be imported ({error}). It was probably built for another version of PyTorch: "
+            "build it again (pip install --no-build-isolation --force-reinstall --no-deps flash-attn), or pip uninstall it"
+        ) from error
 
     kernel: Callable[..., torch.Tensor] = flash_attn_varlen_func
     return kernel

@@ -25,6 +25,7 @@ from vidreason.generation import NotFiniteError
 from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.memory import explain_out_of_memory
 from vidreason.model import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
+from vidreason.model.packing import varlen_kernel
 from vidreason.phases import phase
 from vidreason.records import Question
 from vidreason.training.checkpoint import Saver, TrainingState, load_latest, owned
@@ -261,6 +262,8 @@ def load_for_training(init: Path, optimisation: Optimisation) -> tuple[TinyLlava
         The model on the CUDA device if there is one, and its tokenizer. In evaluation mode: Qwen2 and the
         resampler have no dropout, and this keeps it so for any checkpoint.
     """
+    if compute_device().type != "cpu":
+        varlen_kernel()  # one that cannot be imported ends the training here, and not at its first pass
     dealt_out = optimisation.deepspeed is not None
     model, tokenizer = load_checkpoint(init, PRECISIONS[optimisation.precision if dealt_out else "fp32"])
     model.freeze_vision()

@@ -6,6 +6,7 @@ part of a batch, gradients are averaged, and all take the same step.
 
 import contextlib
 import dataclasses
+import datetime
 import os
 import socket
 import sys
@@ -16,6 +17,9 @@ import torch
 import torch.distributed as dist
 
 Item = TypeVar("Item")
+PATIENCE = datetime.timedelta(hours=2)
+"""How long a process waits for the others in a collective call: one of them may be reading or writing a state of 45 GB, which
+a slow disk takes longer for than the ten minutes that NCCL waits by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +166,10 @@ def start_ranks(deepspeed: bool = False) -> Ranks:
             os.environ.setdefault(name, str(value))
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if there else "gloo")
+            dist.init_process_group("nccl" if there else "gloo", timeout=PATIENCE)
     from accelerate import PartialState
 
-    state = PartialState(cpu=not there)
+    state = PartialState(cpu=not there, timeout=PATIENCE)
     expected = int(os.environ["WORLD_SIZE"])
     if state.num_processes != expected:
         raise RuntimeError(f"{expected} processes were started, accelerate found {state.num_processes}")
