@@ -40,7 +40,7 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
 
     A letter stands alone if it is enclosed (`(B)`, `**B**`, `\boxed{B}`), or if its line ends after it, or a mark and
     white space follow (`B. he runs`, `B - he runs`). It does not count if another option's letter that stands alone
-    comes next: that is a list. `docs/answers.md` has the rule as a table.
+    comes next, directly or behind further letters: that is a list. `docs/answers.md` has the rule as a table.
 
     Args:
         completion: Raw text of the model.
@@ -67,13 +67,12 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
     found = _alone(text, 0)
     if found is None:
         return None
-    letter = found[1]
-    place = _end(_JOINED.match(text, found.end()))
-    following = _alone(text, place) or _GOES_ON.match(text, _end(_WRAPPING.match(text, place)))
-    if following is not None:
+    letter, last = found[1], found
+    while following := _next_letter(text, last.end()):
         other = following[1]
         if other != letter and other.isupper() == letter.isupper() and other.upper() in choices:
             return None
+        last = following
     return letter.upper() if letter.upper() in choices else None
 
 
@@ -82,6 +81,12 @@ def _alone(text: str, place: int) -> re.Match[str] | None:
     start = _end(_WRAPPING.match(text, place))
     enclosed = _ENCLOSED.match(text, start) if text[place:start].strip() else None
     return enclosed or _SET_OFF.match(text, start)
+
+
+def _next_letter(text: str, place: int) -> re.Match[str] | None:
+    """The letter that stands alone next, behind what joins a list, as group 1."""
+    start = _end(_JOINED.match(text, place))
+    return _alone(text, start) or _GOES_ON.match(text, _end(_WRAPPING.match(text, start)))
 
 
 def _end(found: re.Match[str] | None) -> int:

@@ -14,10 +14,11 @@ import dataclasses
 import functools
 import re
 import threading
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from vidreason import answers
-from vidreason.records import LETTERS
+from vidreason.records import LETTERS, Question
 
 Protocol = Literal["upstream", "paper"]
 PROTOCOLS = ("upstream", "paper")
@@ -123,16 +124,18 @@ def format_reward(completion: str, rules: RewardRules) -> float:
     return rules.format_base + rules.length_weight * min(len(think) / rules.max_think, 1)
 
 
-def accuracy_reward(completion: str, solution: str, rules: RewardRules) -> float:
+def accuracy_reward(completion: str, solution: str, rules: RewardRules, choices: Sequence[str] = LETTERS) -> float:
     """1 if the completion's answer is right, else 0.
 
     Args:
         completion: Stripped completion.
         solution: The gold answer, with or without `<answer>` tags.
         rules: Decides how the answer is found.
+        choices: Letters of the question's options, by which the strict reading tells a list of options from words.
     """
-    right = _tagged_correct if rules.accuracy == "tagged" else _anywhere_correct
-    return float(right(completion, solution))
+    if rules.accuracy == "tagged":
+        return float(_tagged_correct(completion, solution, choices))
+    return float(_anywhere_correct(completion, solution))
 
 
 def combined_reward(accuracy: float, form: float, rules: RewardRules) -> float:
@@ -152,26 +155,32 @@ def combined_reward(accuracy: float, form: float, rules: RewardRules) -> float:
     return -form if rules.penalise_wrong else form
 
 
-def reward(completion: str, solution: str, rules: RewardRules) -> Reward:
+def question_reward(completion: str, question: Question, rules: RewardRules) -> Reward:
+    """All rewards of one completion as an answer to a question, read as `vidreason.evaluation.score` reads it."""
+    return reward(completion, f"<answer>{question.answer}</answer>", rules, question.letters)
+
+
+def reward(completion: str, solution: str, rules: RewardRules, choices: Sequence[str] = LETTERS) -> Reward:
     """All rewards of one completion.
 
     Args:
         completion: Decoded text without special tokens; stripped here, as upstream strips it.
         solution: The gold answer, with or without `<answer>` tags.
         rules: Switches.
+        choices: See `accuracy_reward`.
     """
     completion = completion.strip()
-    accuracy = accuracy_reward(completion, solution, rules)
+    accuracy = accuracy_reward(completion, solution, rules, choices)
     form = format_reward(completion, rules)
     return Reward(accuracy, form, combined_reward(accuracy, form, rules), len(think_text(completion) or ""))
 
 
-def _tagged_correct(completion: str, solution: str) -> bool:
+def _tagged_correct(completion: str, solution: str, choices: Sequence[str]) -> bool:
     """Compare the letter, or failing a letter in the solution the text, of the last answer block."""
     block = answers.last_block(solution)
     gold = (solution if block is None else block).strip()
     if len(gold) == 1 and gold in LETTERS:
-        return answers.strict(completion, LETTERS) == gold
+        return answers.strict(completion, choices) == gold
     given = (answers.last_block(completion) or "").strip()
     return bool(given and gold) and (given == gold or _verified(given, gold))
 

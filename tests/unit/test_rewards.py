@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidreason.rewards import accuracy_reward, combined_reward, format_reward, reward, rules_for, think_text
+from vidreason.evaluation import parse
+from vidreason.records import Question
+from vidreason.rewards import (
+    accuracy_reward,
+    combined_reward,
+    format_reward,
+    question_reward,
+    reward,
+    rules_for,
+    think_text,
+)
 
 UPSTREAM = rules_for("upstream")
 PAPER = rules_for("paper")
@@ -51,6 +61,15 @@ def test_formula_of_the_paper():
 def test_accuracy_of_both_protocols(completion, solution, upstream, paper):
     assert accuracy_reward(completion, solution, UPSTREAM) == upstream
     assert accuracy_reward(completion, solution, PAPER) == paper
+
+
+@pytest.mark.parametrize("answer", ["D", "D. E", "D. E. coli", "D, E and B", "D, E", "E", "D, B", "(D)"])
+def test_training_and_evaluation_read_the_same_letter(answer):
+    """What another option is depends on the question: among A to D, `D. E` is no list."""
+    question = Question("1", "nextqa", "v.mp4", "Which?", ("a", "b", "c", "d"), "D")
+    completion = f"<think>So.</think><answer>{answer}</answer>"
+    right = parse.strict(completion, question.letters) == "D"
+    assert question_reward(completion, question, PAPER).accuracy == right
 
 
 def test_correct_without_format():

@@ -34,7 +34,7 @@ from vidreason.model.prompts import prompt_text
 from vidreason.phases import phase
 from vidreason.prefetch import prefetch
 from vidreason.records import OK, PROMPT_TOO_LONG, Clip, Prediction, Question, Rollout
-from vidreason.rewards import reward, rules_for
+from vidreason.rewards import question_reward, rules_for
 
 UPSTREAM_TEMPERATURE, UPSTREAM_TOP_K = 1.0, 50
 """What upstream's evaluation scripts do whatever their options say: `model.generate` is called with sampling on, and no seed."""
@@ -195,7 +195,7 @@ def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, an
     def record(question: Question, status: str, answers: Sequence[Spoken]) -> list[Rollout]:
         if not answers:
             return [Rollout(question.id, 0, "", 0, False, False, False, status)]
-        earned = [reward(spoken.text, f"<answer>{question.answer}</answer>", rules) for spoken in answers]
+        earned = [question_reward(spoken.text, question, rules) for spoken in answers]
         return [
             Rollout(
                 question.id, g, spoken.text, spoken.tokens, spoken.finished, own.accuracy > 0, own.format > 0, status

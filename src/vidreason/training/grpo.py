@@ -29,7 +29,7 @@ from vidreason.losses import LengthNorm, grpo_loss
 from vidreason.model import TinyLlavaVideo, save_checkpoint
 from vidreason.phases import phase
 from vidreason.records import OK, Question
-from vidreason.rewards import Reward, RewardRules, reward, rules_for
+from vidreason.rewards import Reward, RewardRules, question_reward, rules_for
 from vidreason.training.batches import EpochBatches
 from vidreason.training.loop import ALONE, Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
 from vidreason.training.ranks import Ranks, start_ranks
@@ -353,7 +353,7 @@ def rewards_of(
 ) -> list[Reward]:
     """Reward of every completion, in the order of the rows."""
     texts = completions.texts(tokenizer)
-    return [reward(text, f"<answer>{batch[row // group].answer}</answer>", rules) for row, text in enumerate(texts)]
+    return [question_reward(text, batch[row // group], rules) for row, text in enumerate(texts)]
 
 
 def summary(rewards: Sequence[Reward], completions: Completions) -> Metrics:
