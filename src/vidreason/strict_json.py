@@ -1,6 +1,7 @@
 """JSON in which no key of an object comes twice."""
 
 import json
+from collections import Counter
 from typing import Any
 
 
@@ -20,8 +21,8 @@ def loads(content: bytes) -> Any:
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.append((value, next(key for key in keys if keys.count(key) > 1)))
+            counts = Counter(key for key, _ in pairs)
+            repeated.append((value, next(key for key, count in counts.items() if count > 1)))
         return value
 
     value = json.loads(content, object_pairs_hook=build)

@@ -143,8 +143,9 @@ def _refuse_cut_mp4(stream: Any, size: int) -> None:
 
     The index usually comes last, so such a file cannot be opened at all, and the decoder's words do not tell why.
     """
-    offset = 0
+    offset, deadline = 0, Deadline()
     while offset + 8 <= size:
+        deadline.check()
         stream.seek(offset)
         header = stream.read(16)
         length = int.from_bytes(header[:4], "big")

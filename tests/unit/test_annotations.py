@@ -411,6 +411,16 @@ def test_every_mark_of_the_template_is_known():
 CONTROL = ["\r", "\n", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u200f", "\u202e", "\u2066", "\ufeff", "\ud800"]
 
 
+def test_a_video_of_video_mme_whose_name_no_system_takes_is_refused_by_name(tmp_path):
+    """The name has 253 bytes, with its suffix 257: looking for the file would be an error of the system's."""
+    (tmp_path / "data").mkdir()
+    table = tmp_path / video_mme.TABLE
+    table.parent.mkdir()
+    pandas.DataFrame([ROW, {**ROW, "question_id": "001-2", "videoID": "x" * 253}]).to_parquet(table)
+    with pytest.raises(ValueError, match=r"parquet: record 2: the video 'data/xx.*' is no path inside the data set"):
+        read_questions("video_mme", tmp_path)
+
+
 @pytest.mark.parametrize("letter", CONTROL, ids=ascii)
 @pytest.mark.parametrize("dataset", SOUND)
 def test_a_control_character_in_a_videos_path_is_refused(tmp_path, dataset, letter):

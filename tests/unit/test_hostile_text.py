@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vidreason import strict_json
 from vidreason.choices import answer_letter, split_choices
 from vidreason.datasets.coldstart import checked_answer
 from vidreason.datasets.nextqa import parse_record
@@ -82,6 +83,14 @@ def test_what_took_minutes(reader, text):
         READERS[reader](text)
     except ValueError as error:
         error_is_short(error)
+    assert time.perf_counter() - began < 2
+
+
+def test_an_object_with_many_keys():
+    pairs = ",".join(f'"{number}": 0' for number in range(50_000))
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="the key '49999' comes twice"):
+        strict_json.loads(f'{{{pairs}, "49999": 1}}'.encode())
     assert time.perf_counter() - began < 2
 
 

@@ -442,6 +442,14 @@ class TestOnlyTheFileItself:
         with pytest.raises(containers.VideoError, match="timed_out"):
             decode._decode_with_decord(path, [0], scanned)
 
+    def test_time_is_limited_before_the_file_is_opened_too(self, tmp_path, monkeypatch):
+        """A gigabyte of the smallest boxes would take ten minutes."""
+        boxes = struct.pack(">I4s8s", 16, b"ftyp", b"isom") + struct.pack(">I4s", 8, b"free") * 400_000
+        (tmp_path / "boxes.mp4").write_bytes(boxes)
+        monkeypatch.setattr(containers, "TIME_LIMIT", 0.2)
+        clip = video.scan(tmp_path / "boxes.mp4").clip
+        assert (clip.status, clip.detail) == (video.TIMED_OUT, "not done within 0 s")
+
     def test_a_frame_has_a_size(self, folder, monkeypatch):
         monkeypatch.setattr(containers, "MAX_PIXELS", 128 * 96 - 1)
         check_row(folder / "film.mp4", video.UNREADABLE, "frames of 12288 pixels; allowed: 12287")

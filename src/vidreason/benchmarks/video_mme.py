@@ -19,6 +19,7 @@ from vidreason.fields import (
     refuse_withheld,
     video_path,
 )
+from vidreason.files import is_there
 from vidreason.records import LETTERS, Question
 
 TITLE = "Video-MME (without subtitles)"
@@ -103,6 +104,6 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int =
 def find_video(root: Path, name: str) -> str:
     """Path of a video below the root: the first suffix that exists, `.mp4` if none does."""
     for suffix in SUFFIXES:
-        if (root / "data" / f"{name}{suffix}").exists():
+        if is_there(root / "data" / f"{name}{suffix}"):
             return f"data/{name}{suffix}"
     return f"data/{name}{SUFFIXES[0]}"
