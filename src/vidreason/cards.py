@@ -1,8 +1,8 @@
 """Which GPUs a job uses: as many as it asked for, and none that another job of the same user has.
 
-SLURM gives every job its own GPUs. Where there is no SLURM, jobs choose for themselves: each takes the first GPUs whose lock
-files are free and hides the others by `CUDA_VISIBLE_DEVICES`. A lock is held for as long as its process lives, however that
-ends. A job that asked for no GPU uses none.
+Each job takes the first GPUs whose lock files are free and hides the others by `CUDA_VISIBLE_DEVICES`. A lock is held for as
+long as its process lives, however that ends. A job that asked for no GPU uses none. A SLURM job has its GPUs from SLURM; only
+where several jobs share one allocation do they choose among its GPUs.
 
 Imports nothing that imports torch: a GPU has to be hidden before torch looks for it. `python -m vidreason.cards N COMMAND ...`
 takes N GPUs and becomes the command.
@@ -46,7 +46,8 @@ def cards_per_node(resources: Mapping[str, Any]) -> tuple[int, int]:
     if "gpu" in gres:
         if asked:
             raise ValueError(f"gpu: {asked} and gres: {gres} are both given; write one of them (slurm/config.yaml)")
-        found = re.search(r"(?:^|,)gpu(?::[^:,\d][^:,]*)?(?::(\d+))?(?=$|[,(])", gres)
+        # A type may begin with a digit (2080ti, 1g.10gb), but is no number.
+        found = re.search(r"(?:^|,)gpu(?::(?!\d+(?:$|[,(]))[^:,(]+)?(?::(\d+))?(?=$|[,(])", gres)
         cards = int(found.group(1) or 1) if found else 0
         if not cards:
             raise ValueError(f"gres: {gres} names no number of GPUs; allowed: gpu:4, gpu:a100:4 (slurm/config.yaml)")
@@ -76,8 +77,8 @@ def _whole_number(resources: Mapping[str, Any], name: str, least: int) -> int:
 def take_cards(count: int, folder: Path | None = None) -> None:
     """Let this process, and what it starts or becomes, see `count` GPUs that no other job has.
 
-    Has to be called before torch looks for GPUs. Waits while too few are free. Changes nothing within a SLURM job that
-    asked for GPUs, nor where the machine names none.
+    Has to be called before torch looks for GPUs. Waits while too few are free. Changes nothing where SLURM gave no more GPUs
+    than were asked for, nor where the machine names none.
 
     Args:
         count: Number of GPUs; 0 hides all of them.
@@ -96,7 +97,7 @@ def take_cards(count: int, folder: Path | None = None) -> None:
             )
         os.environ[VISIBLE] = ""
         return
-    if "SLURM_JOB_ID" in os.environ or not cards:
+    if not cards or ("SLURM_JOB_ID" in os.environ and len(cards) <= count):
         return
     if len(cards) < count:
         raise ValueError(
@@ -206,8 +207,8 @@ def _holder(path: Path) -> str:
         return "free"
 
 
-def _say(told: str) -> None:
-    print(f"GPUs: {told}", file=sys.stderr, flush=True)
+def _say(message: str) -> None:
+    print(f"GPUs: {message}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -118,6 +118,17 @@ def test_what_slurm_gave_is_left_alone(machine, monkeypatch):
     assert not cards._held
 
 
+def test_jobs_that_share_an_allocation_take_different_cards(machine, monkeypatch):
+    """Grouped jobs, and a snakemake that was itself started by sbatch or salloc: each job sees all GPUs of the allocation."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv(cards.VISIBLE, "0,1")
+    jobs = [start(1), start(1)]
+    try:
+        assert {seen(job) for job in jobs} == {"GPU-aaaa0000-1111", "GPU-bbbb0000-2222"}
+    finally:
+        end(*jobs)
+
+
 def test_a_launchers_choice_is_chosen_from(machine, monkeypatch):
     monkeypatch.setenv(cards.VISIBLE, "1")
     cards.take_cards(1)
@@ -162,7 +173,12 @@ def test_cards_that_may_be_used(listing, visible, expected):
         ({"gpu": 8, "nodes": 1}, (1, 8)),
         ({"gpu": 8, "nodes": 2}, (2, 4)),
         ({"gpu": 0, "gres": "gpu:a100:4", "nodes": 2}, (2, 4)),
+        ({"gres": "gpu:2080ti:4"}, (1, 4)),
+        ({"gres": "gpu:1g.10gb:2"}, (1, 2)),
+        ({"gres": "gpu:4(S:0-1)"}, (1, 4)),
         ({"gres": "gpu"}, (1, 1)),
+        ({"gres": "gpu:a100"}, (1, 1)),
+        ({"gres": "gpu:2080ti"}, (1, 1)),
         ({"gres": "shard:1"}, (1, 0)),
     ],
 )
