@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from vidreason.files import is_there
+
 BUCKET = "0_30_s_nextqa"
 NAMES: Mapping[str, tuple[str, ...]] = {
     "nextqa": (f"{BUCKET}/{BUCKET}_mc_qa_processed.json", f"{BUCKET}_mc_qa_processed.json", "nextqa_0-30s.jsonl"),
@@ -23,6 +25,6 @@ def find_annotations(root: str | Path, annotations: str | Path | None, dataset: 
     else:
         places = [root / annotations, root / BUCKET / annotations, Path(annotations)]
     for place in places:
-        if place.is_file():
+        if is_there(place) and place.is_file():
             return place
     raise ValueError(f"no annotation file; looked for {', '.join(str(place) for place in places)}")

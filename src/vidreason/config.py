@@ -12,6 +12,7 @@ from typing import Any
 
 from vidreason.annotations import find_annotations
 from vidreason.checks import OPTIONAL, key_problems, listing, meaning_problems, schema_problems
+from vidreason.files import is_there
 from vidreason.layers import Config, ConfigError, Layer, merge, problem_at, read_command_line, read_layer
 
 TRAINED = ("sft", "grpo")
@@ -108,7 +109,7 @@ def _path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
             text = f"{path} is not allowed; allowed: a path without '..' where it begins with {path.parts[0]}/"
             yield problem_at(layers, key, text)
     for name, entry in config["data"].items():
-        outside = ".." in Path(entry["annotations"]).parts and not Path(entry["annotations"]).is_file()
+        outside = ".." in Path(entry["annotations"]).parts and not is_there(Path(entry["annotations"]))
         root = entry["root"].replace("{run}", config["run"])
         if outside and is_made(config, root):
             text = f"{entry['annotations']} is not allowed; allowed: a file in {root}, or a path of its own that exists"
@@ -129,9 +130,9 @@ def path_at(config: Config, key: str, layers: Sequence[Layer]) -> str:
         ConfigError: The path must exist and does not.
     """
     path = str(value_at(config, key)).replace("{run}", config["run"])
-    if not is_made(config, path) and not Path(path).exists():
+    if not is_made(config, path) and not is_there(Path(path)):
         text = (
-            f"{path} does not exist; allowed: a file or folder on this machine (relative to {Path.cwd()}), or "
+            f"{path} does not exist or cannot be read; allowed: a file or folder on this machine (relative to {Path.cwd()}), or "
             f"{SOURCES}/<name> for a source that is fetched; sources: {listing(config['sources'])}"
         )
         raise ConfigError(problem_at(layers, key.split("."), text))
@@ -152,7 +153,7 @@ def annotations_at(config: Config, dataset: str, layers: Sequence[Layer]) -> str
         try:
             find_annotations(root, name, dataset)
         except ValueError as error:
-            text = f"{Path(root) / name} does not exist; allowed: a file in {root}, or a path of its own ({error})"
+            text = f"{Path(root) / name} does not exist or cannot be read; allowed: a file in {root}, or a path of its own ({error})"
             raise ConfigError(problem_at(layers, ["data", dataset, "annotations"], text)) from error
     return name
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vidreason.annotations import NAMES, find_annotations
 from vidreason.benchmarks import BENCHMARKS
 from vidreason.checkpoint_files import PROCESSOR, TOKENIZER_FILES
-from vidreason.files import LARGE, sha256_of, sha256_text
+from vidreason.files import LARGE, is_there, sha256_of, sha256_text
 
 NO_VIDEOS = frozenset({"json", "jsonl", "parquet", "csv", "tsv", "txt", "md", "yaml", "log"})
 """Endings of files in a data set's folder that are neither videos nor pictures."""
@@ -32,7 +32,7 @@ def annotation_files(dataset: str, root: str | Path, annotations: str | Path | N
             return [find_annotations(root, annotations, dataset)]
         except ValueError:  # whoever reads it says where it was looked for
             return []
-    return [path for path in BENCHMARKS[dataset].annotation_files(Path(root)) if path.is_file()]
+    return [path for path in BENCHMARKS[dataset].annotation_files(Path(root)) if is_there(path) and path.is_file()]
 
 
 def checkpoint_files(folder: str | Path, key: str) -> list[Path]:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -392,6 +393,60 @@ def test_answers_longer_than_the_base_models_context(changes: dict[str, Any], ke
 )
 def test_a_path_does_not_leave_what_the_graph_makes(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"change.yaml: {re.escape(key)}: .* is not allowed; allowed: "):
+        paper(**changes)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "x" * 300,
+        "a\0b",
+        pytest.param("closed/videos", marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")),
+    ],
+)
+def test_a_path_that_no_file_can_have_or_that_may_not_be_read_is_said(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed" / "videos").mkdir(parents=True)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "closed").chmod(0)
+    monkeypatch.chdir(tmp_path)
+    changes = {"data": {"nextqa": {"root": path}, "coldstart": {"root": "given", "annotations": path}}}
+    layers = [*papers_layers(), ("mine.yaml", changes)]
+    run = load_run(layers, schema())
+    try:
+        with pytest.raises(ConfigError, match=r"mine.yaml: data.nextqa.root: .* does not exist or cannot be read; "):
+            path_at(run, "data.nextqa.root", layers)
+        with pytest.raises(
+            ConfigError, match=r"mine.yaml: data.coldstart.annotations: .* does not exist or cannot be "
+        ):
+            annotations_at(run, "coldstart", layers)
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"run": "x" * 101}, "run"),
+        (
+            {
+                "arms": {
+                    "x" * 101: {
+                        "label": "x",
+                        "method": "control",
+                        "parent": "base",
+                        "frames": "blind",
+                        "answer": "option",
+                    }
+                }
+            },
+            "arms",
+        ),
+    ],
+)
+def test_names_that_become_names_of_files_are_not_too_long_for_them(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"change.yaml: {key}: "):
         paper(**changes)
 
 
