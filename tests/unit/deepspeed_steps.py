@@ -6,7 +6,6 @@ The last line that it prints is what it found, as JSON.
 import json
 import sys
 
-import deepspeed
 import torch
 
 from bench.sizes import SIZES
@@ -66,6 +65,4 @@ def memory(weights_a_group):
 
 
 if __name__ == "__main__":
-    # DeepSpeed's operator for processes of one machine takes a compiler and a minute to build, and is not needed alone.
-    deepspeed.comm.torch.build_shm_op = lambda: None
     print(json.dumps({"waits": waits, "memory": memory}[sys.argv[1]](*sys.argv[2:])))

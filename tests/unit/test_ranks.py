@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,15 +148,17 @@ def together(method, folder, name="together", processes=2, **changes):
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(torchrun if processes > 1 else ())]
     given = json.dumps(CHANGES[method] | changes)
+    compiled = folder / "compiled"
     done = subprocess.run(
         [*command, str(ROOT / "tests" / "unit" / "ranked.py"), method, str(folder), name, given],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(compiled)},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    assert not compiled.exists(), "a training needs no compiler"
     return folder / name
 
 
@@ -250,33 +251,26 @@ class TestCards:
         assert start_ranks() == Ranks()
 
 
-def needs_a_compiler():
-    if shutil.which("g++") is None or not (shutil.which("ninja") or (Path(sys.executable).parent / "ninja").exists()):
-        pytest.skip("DeepSpeed builds an operator of its own: that takes g++ and ninja")
-
-
-@pytest.mark.slow
 class TestDeepSpeed:
-    """Without a GPU; the first of these builds DeepSpeed's communication operator, which takes about a minute."""
+    """Without a GPU."""
 
-    @pytest.mark.parametrize("method", ["sft", "grpo"])
+    @pytest.mark.parametrize("method", [pytest.param("sft", marks=pytest.mark.slow), "grpo"])
     @pytest.mark.parametrize("stage", [1, 2, 3])
     def test_it_trains_as_one_process_does(self, folder, method, stage):
         """Activations computed again in the backward pass, one question at a time: the paper's set-up."""
-        needs_a_compiler()
         settings = {"zero_stage": stage, "offload_optimizer": False}
         made = together(method, folder, deepspeed=settings, gradient_checkpointing=True, micro_batch=1)
         assert_same_training(alone(method, folder), made, folder / "init")
 
+    @pytest.mark.slow
     def test_a_single_process_needs_no_torchrun(self, folder):
-        needs_a_compiler()
         made = together("sft", folder, processes=1, deepspeed={"zero_stage": 2, "offload_optimizer": False})
         assert_same_training(alone("sft", folder), made, folder / "init")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("stage", [2, 3])
     def test_a_stopped_run_goes_on(self, folder, stage):
         """The state of a run that was saved half-way is given to a new one, which ends as the undisturbed one did."""
-        needs_a_compiler()
         changes = {"deepspeed": {"zero_stage": stage, "offload_optimizer": False}, "precision": "bf16"}
         whole = together("sft", folder, "whole", epochs=3, schedule="constant", **changes)
         cut = together("sft", folder, "cut", epochs=3, schedule="constant", save_every=4, fail_at=5, **changes)

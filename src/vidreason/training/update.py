@@ -169,10 +169,15 @@ class DeepSpeedUpdater:
         Raises:
             RuntimeError: DeepSpeed was not used, or not by all processes.
         """
-        # The build of DeepSpeed's own operators looks for ninja on the path.
+        # If DeepSpeed builds an operator of its own after all, the build looks for ninja on the path.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        import deepspeed
         from accelerate import Accelerator, DeepSpeedPlugin
         from accelerate.utils import DistributedType
+
+        # Without a GPU it would build a sum over processes through shared memory, for inference alone: that takes a compiler
+        # and a minute, and leaves 69 MB a process in /dev/shm.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
         plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(settings, precision, max_grad_norm))
         accelerator = Accelerator(deepspeed_plugin=plugin)
