@@ -18,7 +18,8 @@ from transformers import Qwen2Tokenizer
 
 from bench.sizes import Size, tokenizer
 from vidreason.files import write_jsonl
-from vidreason.frames import FrameStore, extract_frames
+from vidreason.frame_store import FrameStore
+from vidreason.frames import extract_frames
 from vidreason.generation import rollout_seed
 from vidreason.inputs import prompts_of
 from vidreason.model import TinyLlavaVideo, initialise

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.choices import question_prompt
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.model import TinyLlavaVideo
 from vidreason.model.processing import normalize_frames
 from vidreason.model.prompts import evaluation_query, prompt_ids, training_query

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import torch
 
 from vidreason.files import write_jsonl
-from vidreason.frames import FRAMES as KEY
-from vidreason.frames import SCHEMA, ClipFrames, _as_table, clips_path_of
+from vidreason.frame_store import FRAMES as KEY
+from vidreason.frame_store import SCHEMA, ClipFrames, clips_path_of
+from vidreason.frames import _as_table
 from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.model import TinyLlavaConfig, initialise, save_checkpoint
 from vidreason.records import OK, Clip, Question

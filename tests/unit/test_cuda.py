@@ -13,7 +13,7 @@ from tests.unit.answering import answers, rollouts, world_in
 from tests.unit.ranked import even_tokens
 from vidreason import decoder
 from vidreason.files import read_json_lines, read_jsonl
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.model import packing
 from vidreason.records import OK, Question

@@ -10,7 +10,8 @@ import pytest
 from tests.unit import micro
 from vidreason.decode import decode_frames
 from vidreason.files import ChangedError, read_jsonl, write_jsonl
-from vidreason.frames import FrameStore, clips_path_of, extract_frames, frame_indices, take_frames
+from vidreason.frame_store import FrameStore, clips_path_of
+from vidreason.frames import extract_frames, frame_indices, take_frames
 from vidreason.indices import segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
 from vidreason.provenance import write_sidecar
@@ -218,7 +219,7 @@ def repeat_first(columns):
         (lambda columns: columns["position"].reverse(), "are numbered 3, 2, 1, 0"),
         (
             drop_last,
-            r"clip 'b.mp4' are numbered 0, 1, 2; needed are 0, 1, 2, 3, all of one clip, and the table tells of 4",
+            r"clip 'b.mp4' are numbered 0, 1, 2; needed are 0, 1, 2, 3, all of one clip, and the table declares 4 frames a clip",
         ),
         (repeat_first, r"are numbered 0, 0, 1 \.\.\. 3"),
         (lambda columns: columns["clip"].__setitem__(1, "c.mp4"), "clip 'a.mp4', 'c.mp4' are numbered"),
@@ -235,7 +236,9 @@ def test_a_table_knows_how_many_frames_a_clip_has_and_their_order(tmp_path, chan
 def test_a_clip_twice_and_shards_of_other_lengths_are_refused(root, tmp_path, monkeypatch):
     path = micro.write_frames(tmp_path / "shard0.parquet", {"a": OK, "b": OK})
     extract(root, tmp_path / "other")
-    with pytest.raises(ValueError, match=r"needed are 0, 1, 2, 3, all of one clip, and the table tells of 16"):
+    with pytest.raises(
+        ValueError, match=r"needed are 0, 1, 2, 3, all of one clip, and the table declares 16 frames a clip"
+    ):
         FrameStore([path, tmp_path / "other/shard0.parquet"])
     table = pq.read_table(path)
     with pq.ParquetWriter(path, table.schema) as writer:

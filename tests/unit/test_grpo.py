@@ -6,7 +6,7 @@ import torch
 
 from tests.unit import micro
 from vidreason.files import read_json_lines
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.model import TinyLlavaVideo, load_checkpoint
 from vidreason.records import OK
 from vidreason.rewards import Reward

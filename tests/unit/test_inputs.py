@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.unit import micro
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.inputs import GREY, VIEWS, prompts_of, query_text, view_frames
 from vidreason.model import IMAGE_TOKEN_INDEX
 from vidreason.model.processing import normalize_frames

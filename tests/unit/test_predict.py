@@ -169,7 +169,7 @@ class TestPredict:
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_frames_that_are_not_what_was_stored_stop_it(self, world, tmp_path, monkeypatch, workers):
-        monkeypatch.setattr("vidreason.frames.hashlib.sha256", lambda data: _Wrong())
+        monkeypatch.setattr("vidreason.frame_store.hashlib.sha256", lambda data: _Wrong())
         with pytest.raises(ValueError, match=r"frame 0 of clip '\w.mp4' is not what was stored"):
             answers(world, tmp_path, workers=workers)
 

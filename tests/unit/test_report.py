@@ -179,9 +179,9 @@ def test_no_broken_videos_is_said(inputs: dict[str, Any]) -> None:
 def test_frames_are_shown_and_their_absence_explained(
     inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    module = types.ModuleType("vidreason.frames")
+    module = types.ModuleType("vidreason.frame_store")
     module.FrameStore = Store  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vidreason.frames", module)
+    monkeypatch.setitem(sys.modules, "vidreason.frame_store", module)
     frames = [tmp_path / "extract_frames" / benchmark / "shard0.parquet" for benchmark in inputs["benchmarks"]]
     text = written(inputs | {"frames": frames, "examples": 8})
     assert text.count('class="card"') == 16

@@ -5,7 +5,7 @@ import torch
 
 from tests.unit import micro
 from vidreason.files import read_json_lines
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.generation import Decoding, generate
 from vidreason.inputs import prompts_of
 from vidreason.model import load_checkpoint

@@ -14,7 +14,7 @@ take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
 from vidreason.evaluation.journal import discard_journals
 from vidreason.evaluation.predict import Shard, sample_rollouts
-from vidreason.frames import clips_path_of
+from vidreason.frame_store import clips_path_of
 from vidreason.model import compute_device
 from vidreason.provenance import run_identity, write_sidecar
 from vidreason.shared import made_or_found

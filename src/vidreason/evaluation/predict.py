@@ -25,7 +25,7 @@ from vidreason.csv_files import write_csv
 from vidreason.evaluation.batches import evaluation_batches
 from vidreason.evaluation.journal import Journal
 from vidreason.files import check_unchanged, read_jsonl, sha256_text, write_jsonl
-from vidreason.frames import FrameStore, clips_path_of
+from vidreason.frame_store import FrameStore, clips_path_of
 from vidreason.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
 from vidreason.inputs import clips_of, encode_clips, prompts_of, query_text, read_clips
 from vidreason.memory import explain_out_of_memory

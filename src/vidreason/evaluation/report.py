@@ -31,7 +31,7 @@ from vidreason.files import read_json, read_jsonl, read_text, write_text
 from vidreason.records import LETTERS, Question
 
 if TYPE_CHECKING:
-    from vidreason.frames import FrameStore
+    from vidreason.frame_store import FrameStore
 
 STRIP = 6
 """Frames shown of a clip."""
@@ -206,7 +206,7 @@ def _frame_store(frames: Sequence[str | Path], data: str) -> "FrameStore | None"
     paths = [Path(path) for path in frames if Path(path).parent.name == data]
     if not paths:
         return None
-    from vidreason.frames import FrameStore  # A report without pictures needs no frame reader.
+    from vidreason.frame_store import FrameStore  # A report without pictures needs no frame reader.
 
     return FrameStore(paths)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vidreason.files import read_jsonl
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.records import OK, Question
 
 

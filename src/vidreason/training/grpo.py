@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from vidreason.advantages import StdKind, group_advantages
 from vidreason.context import fits
 from vidreason.files import read_jsonl
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.inputs import prompts_of
 from vidreason.log_probs import completion_log_probs

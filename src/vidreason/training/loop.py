@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.generation import NotFiniteError
 from vidreason.inputs import clips_of, encode_clips, read_clips
 from vidreason.memory import explain_out_of_memory

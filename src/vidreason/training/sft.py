@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.context import fits
-from vidreason.frames import FrameStore
+from vidreason.frame_store import FrameStore
 from vidreason.inputs import query_text
 from vidreason.log_probs import label_log_probs
 from vidreason.losses import IGNORE_INDEX
