@@ -80,20 +80,22 @@ def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, str
 
     Raises:
         ChangedError: The file is not what its sidecar tells of.
-        ValueError: A column is missing, or a row has another number of cells than the header; the message names it.
+        ValueError: It is no CSV in UTF-8 (a byte-order mark is allowed), a column is missing, or a row has another number of
+            cells than the header; the message names it.
     """
     check_unchanged(path)
-    with Path(path).open(encoding="utf-8", newline="") as stream:
-        tabs = str(path).endswith(".tsv")
-        lines = (line for line in stream if not (tabs and line.startswith("#")))
-        table = csv.reader(lines, delimiter="\t" if tabs else ",")
-        header = next(table, [])
-        absent = [name for name in needed if name not in header]
-        if absent:
-            raise ValueError(f"{path}: columns {absent} are missing; the file has {header}")
-        rows = []
-        for number, cells in enumerate(filter(None, table), start=1):
-            if len(cells) != len(header):
-                raise ValueError(f"{path}: row {number} has {len(cells)} cells, the header has {len(header)}: {header}")
-            rows.append(dict(zip(header, map(_unguarded, cells), strict=True)))
-    return rows
+    tabs = str(path).endswith(".tsv")
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            lines = (line for line in stream if not (tabs and line.startswith("#")))
+            table = [row for row in csv.reader(lines, delimiter="\t" if tabs else ",") if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    header, *rows = table or [[]]
+    absent = [name for name in needed if name not in header]
+    if absent:
+        raise ValueError(f"{path}: columns {absent} are missing; the file has {header}")
+    for number, cells in enumerate(rows, start=1):
+        if len(cells) != len(header):
+            raise ValueError(f"{path}: row {number} has {len(cells)} cells, the header has {len(header)}: {header}")
+    return [dict(zip(header, map(_unguarded, cells), strict=True)) for cells in rows]

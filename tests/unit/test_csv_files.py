@@ -1,5 +1,6 @@
 """CSV files: whatever a cell holds, a table has the rows and cells it was given, and no spreadsheet runs one."""
 
+import codecs
 import csv
 import io
 import re
@@ -96,3 +97,15 @@ def test_nothing_else_writes_or_reads_csv():
     files += (ROOT / "workflow").rglob("*.smk")
     found = [str(path) for path in files if re.search(r"\bimport csv\b|\bcsv\.|\.to_csv\(", path.read_text("utf-8"))]
     assert found == [str(own)]
+
+
+def test_a_table_of_ones_own_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "published.tsv").write_bytes(codecs.BOM_UTF8 + b"# source\r\narm\tvalue\r\nr1\t46.6\r\n")
+    assert read_csv(tmp_path / "published.tsv", ("arm", "value")) == [{"arm": "r1", "value": "46.6"}]
+
+
+@pytest.mark.parametrize("content", [b"arm,value\nr\xe9,1\n", b"arm,value\n" + b"x" * 200_000 + b",1\n"])
+def test_what_is_no_table_is_named(tmp_path, content):
+    (tmp_path / "own.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"own\.csv: not a CSV file in UTF-8 \("):
+        read_csv(tmp_path / "own.csv")
