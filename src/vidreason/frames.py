@@ -132,17 +132,26 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
         The frames; none, and the reason in `clip.status`, when the video cannot be used.
     """
     path = Path(root) / question.video
-    clip, scanned, indices, pictures = _decode(question, path, count)
+    scanned = scan(path, question.clip)
+    clip, indices, pictures = _decode(question, path, count, scanned)
     if clip.status != OK:
         return ClipFrames(clip, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0, 0, 3), np.uint8))
     pixels = np.concatenate([resize_frames(picture[None], size) for picture in pictures])
     return ClipFrames(clip, indices, scanned.times[indices], pixels)
 
 
-def judge_clip(question: Question, root: str | Path, count: int) -> Clip:
-    """What `take_frames` says of a clip; all of it is decoded to count its damaged packets."""
+def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> Clip:
+    """What `take_frames` says of a clip; all of it is decoded to count its damaged packets.
+
+    Args:
+        question: As for `take_frames`.
+        root: As for `take_frames`.
+        count: As for `take_frames`.
+        scanned: What `scan` found in the video, if that was asked before.
+    """
     path = Path(root) / question.video
-    clip, scanned, *_ = _decode(question, path, count)
+    scanned = scanned or scan(path, question.clip)
+    clip, *_ = _decode(question, path, count, scanned)
     if clip.status != OK:
         return clip
     return dataclasses.replace(clip, detail=_damage(path, scanned))
@@ -157,12 +166,11 @@ def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
     return f"{len(met)} packets on the way cannot be decoded, the first at {met[0]}" if met else ""
 
 
-def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.ndarray, list[np.ndarray]]:
+def _decode(question: Question, path: Path, count: int, scanned: Scan) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
     """The clip and, if its status is `ok`, the positions of the frames to take and the decoded pictures."""
-    scanned = scan(path, question.clip)
     clip, nothing = scanned.clip, np.zeros(0, np.int64)
     if clip.status != OK:
-        return clip, scanned, nothing, []
+        return clip, nothing, []
     try:
         indices = frame_indices(question, scanned, count)
         damage: list[str] = []
@@ -170,8 +178,8 @@ def _decode(question: Question, path: Path, count: int) -> tuple[Clip, Scan, np.
         if damage:
             clip = dataclasses.replace(clip, detail=_damage(path, scanned, damage))
     except VideoError as error:
-        return dataclasses.replace(clip, status=error.status, detail=error.detail), scanned, nothing, []
-    return clip, scanned, indices, pictures
+        return dataclasses.replace(clip, status=error.status, detail=error.detail), nothing, []
+    return clip, indices, pictures
 
 
 def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:

@@ -294,15 +294,14 @@ def probe_videos(
     measure, unit = (math.floor, "whole s") if duration == WHOLE_SECONDS else (float, "s")
 
     def judge(video: str) -> Clip:
-        clip = scan(Path(root) / video, key=video).clip
+        scanned = scan(Path(root) / video, key=video)
+        clip = scanned.clip
         if clip.status == OK and clip.duration is not None and measure(clip.duration) > max_seconds:
             return dataclasses.replace(
                 clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} {unit}"
             )
         # What extraction will say of it.
-        return (
-            clip if clip.status != OK else judge_clip(Question(video, "nextqa", video, "", (), ""), root, frame_count)
-        )
+        return judge_clip(Question(video, "nextqa", video, "", (), ""), root, frame_count, scanned)
 
     unique = sorted(set(videos))
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
