@@ -21,7 +21,7 @@ LONGEST = (
     "tests/unit/test_ranks.py",
     "tests/workflow/",
     "tests/unit/test_base.py",
-    "tests/hub/",
+    "tests/unit/test_cuda.py",
 )
 """Files and folders that take longest, whichever has few tests: what begins last should be short, and fill the gaps."""
 
