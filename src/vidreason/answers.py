@@ -64,10 +64,10 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
     # Full-width and other forms of a letter become the letter; what has no width goes.
     text = unicodedata.normalize("NFKC", block)
     text = "\n".join("".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip().splitlines())
-    found = _alone(text, 0)
-    if found is None:
+    first = _alone(text, 0)
+    if first is None:
         return None
-    letter, last = found[1], found
+    letter, last = first[1], first
     while following := _next_letter(text, last.end()):
         other = following[1]
         if other != letter and other.isupper() == letter.isupper() and other.upper() in choices:
@@ -89,9 +89,9 @@ def _next_letter(text: str, place: int) -> re.Match[str] | None:
     return _alone(text, start) or _GOES_ON.match(text, _end(_WRAPPING.match(text, start)))
 
 
-def _end(found: re.Match[str] | None) -> int:
+def _end(match: re.Match[str] | None) -> int:
     """Where a match that may be empty ends."""
-    return found.end() if found else 0
+    return match.end() if match else 0
 
 
 def between(text: str, opening: str, closing: str) -> str | None:

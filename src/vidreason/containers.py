@@ -121,20 +121,20 @@ def open_video(path: Path) -> Iterator[Any]:
         yield container
 
 
-def film(container: Any) -> Any:
-    """The video stream of a container that is its film: FFmpeg's own choice, covers left out.
+def main_video_stream(container: Any) -> Any:
+    """The video stream that FFmpeg itself would choose; cover pictures are left out.
 
     Raises:
         VideoError: There is none, or nothing decodes it.
     """
     from av.stream import Disposition
 
-    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not films:
+    candidates = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not candidates:
         cover = ", only a cover picture" if container.streams.video else ""
         raise VideoError(NOT_A_VIDEO, f"no video stream in this {container.format.name} file{cover}")
     best = container.streams.best("video")
-    stream = best if best in films else films[0]
+    stream = best if best in candidates else candidates[0]
     if stream.codec_context is None:
         raise VideoError(UNREADABLE, "no decoder for its codec")
     pixels = stream.codec_context.width * stream.codec_context.height

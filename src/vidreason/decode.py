@@ -134,9 +134,9 @@ def _decode_with_av(
         damage += [f"{frame}: {words}" for frame, words in complaints.items()]
     missing = [index for index in wanted if index not in found]
     if missing:
-        told = "; ".join(f"{frame}: {words}" for frame, words in list(complaints.items())[:3])
+        reasons = "; ".join(f"{frame}: {words}" for frame, words in list(complaints.items())[:3])
         raise VideoError(
-            UNREADABLE, f"no frame could be decoded at positions {missing}" + (f" ({told})" if told else "")
+            UNREADABLE, f"no frame could be decoded at positions {missing}" + (f" ({reasons})" if reasons else "")
         )
     return found
 

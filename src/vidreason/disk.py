@@ -47,11 +47,11 @@ def explain_full_disk(target: str | Path) -> Iterator[None]:
 
 def _is_full(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that there is no room."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "errno", None) in FULL or any(words in str(seen) for words in _WORDS):
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in FULL or any(words in str(cause) for words in _WORDS):
             return True
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return False
 
 

@@ -96,8 +96,8 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
     own = re.compile(rf"\.[0-9a-f]{{12}}-{_machine()}-(\d{{10}})\.tmp")
     removed = []
     for path in Path(folder).rglob(".*.tmp"):
-        found = own.fullmatch(path.name)
-        if found and not _alive(int(found.group(1))):
+        match = own.fullmatch(path.name)
+        if match and not _alive(int(match.group(1))):
             remove(path)
             removed.append(path)
     return removed
@@ -133,8 +133,8 @@ def remove(path: Path) -> None:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file's bytes. The file system is asked to share them until one of the two is changed, where it can."""
-    with source.open("rb") as given, target.open("wb") as copy, contextlib.suppress(OSError, AttributeError):
-        while os.copy_file_range(given.fileno(), copy.fileno(), 2**30):
+    with source.open("rb") as original, target.open("wb") as copy, contextlib.suppress(OSError, AttributeError):
+        while os.copy_file_range(original.fileno(), copy.fileno(), 2**30):
             pass
     if target.stat().st_size != source.stat().st_size:  # another file system, or a system without this call
         shutil.copyfile(source, target)
@@ -305,15 +305,15 @@ def check_unchanged(artefact: str | Path) -> None:
     if _is_checked(path):
         return
     known = read_json(sidecar)
-    wanted = known.get("sha256") if isinstance(known, dict) else None
-    if not isinstance(wanted, str):
+    recorded = known.get("sha256") if isinstance(known, dict) else None
+    if not isinstance(recorded, str):
         raise ValueError(f"{sidecar}: no sha256 of {path.name} in it; remove it to use {path} as it is")
     state = _state(path)
-    found = _whole_digest(path)
-    if found != wanted:
+    current = _whole_digest(path)
+    if current != recorded:
         raise ChangedError(
             f"{path}: changed since it was made ({known.get('created', 'at an unknown time')}): its sha256 was "
-            f"{wanted[:16]}... and is {found[:16]}... now. Remove it to have it made again, or remove {sidecar} to use it "
+            f"{recorded[:16]}... and is {current[:16]}... now. Remove it to have it made again, or remove {sidecar} to use it "
             "as it is"
         )
     _checked.add((str(path), state))
@@ -331,16 +331,16 @@ def content_digest(path: str | Path) -> str:
     path, sidecar = Path(path), sidecar_of(path)
     if is_there(sidecar):
         known = read_json(sidecar)
-        told = isinstance(known, dict) and isinstance(known.get("sha256"), str)
-        if told and (known.get("files") == stamp_of(path) or _is_checked(path)):
+        has_digest = isinstance(known, dict) and isinstance(known.get("sha256"), str)
+        if has_digest and (known.get("files") == stamp_of(path) or _is_checked(path)):
             return str(known["sha256"])
     return _whole_digest(path)
 
 
 def stamp_of(path: Path) -> str:
     """Digest of names, sizes and times of a file, or of the files of a folder: other contents are not to have the same."""
-    told = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(path)]
-    return sha256_text(json.dumps(told))
+    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(path)]
+    return sha256_text(json.dumps(listing))
 
 
 def _is_checked(path: Path) -> bool:
@@ -363,8 +363,8 @@ def _note_of(path: Path) -> Path:
 
 def _state(path: Path) -> str:
     """As `stamp_of`, with what no ordinary command sets back: inode and time of the last change of it."""
-    told = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in _stats(path)]
-    return sha256_text(json.dumps(told))
+    listing = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in _stats(path)]
+    return sha256_text(json.dumps(listing))
 
 
 def _size_of(path: Path) -> int:

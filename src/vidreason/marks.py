@@ -22,5 +22,5 @@ def mark_in(text: str) -> str | None:
         >>> mark_in("He leaves.<|im_end|>"), mark_in("USER: Who?"), mark_in("a < b") is None
         ('<|im_end|>', 'USER:', True)
     """
-    found = _MARK.search(text)
-    return found.group() if found else None
+    match = _MARK.search(text)
+    return match.group() if match else None

@@ -50,7 +50,7 @@ class Question:
     @property
     def clip(self) -> str:
         """Key of the frames this question looks at: questions with the same key share them."""
-        # Ten digits: two parts of a film of hours that begin a millisecond apart are two clips.
+        # Ten digits: parts of an hour-long video that begin a millisecond apart are two clips.
         bounds = "" if self.start is None else f"#{self.start:.10g}-{self.end:.10g}"
         return f"{self.video}{bounds}"
 

@@ -92,9 +92,9 @@ def select_by_variance(
 
     correct = {name: sum(rollout.correct for rollout in group) for name, group in groups.items()}
     reasons = _reasons_without_rollouts(asked, {*groups, *unasked}, clips) | unasked
-    lone = {question.id for question in asked if len(question.options) == 1}
+    single = {question.id for question in asked if len(question.options) == 1}
     for name, right in correct.items():
-        if name in lone:
+        if name in single:
             reasons[name] = ONE_OPTION
         elif right < keep_min:
             reasons[name] = ALWAYS_WRONG if right == 0 else TOO_HARD

@@ -1,4 +1,4 @@
-"""When each frame of a film is shown: from its packets where the container says so, from the decoder where it does not.
+"""When each frame of a video is shown: from its packets where the container says so, from the decoder where it does not.
 
 Containers that have no field for the time of showing (AVI, ASF, MXF, raw streams) let FFmpeg guess it, which goes wrong as
 soon as frames are stored in another order than they are shown in; others hold packets without a stamp, or stamps that come
@@ -31,8 +31,8 @@ BEGINNING = 16
 """Frames at the start that are decoded to hold them against the packets, where these are not in the order of showing."""
 PROGRESSIVE = 1
 """FFmpeg's field order of pictures that are not interlaced; 0 is not known."""
-HALVES = (1.5, 2.2)
-"""Whole packets for each frame, at least and at most, where packets hold half a frame."""
+PACKETS_PER_FRAME = (1.5, 2.2)
+"""Fewest and most undamaged packets per frame in a stream whose packets hold single fields."""
 SHOWN = 0x10
 """Bit in the first byte of a VP8 packet: its frame is shown, not only referred to."""
 NOT_CODED = 8
@@ -41,14 +41,14 @@ NOT_CODED = 8
 
 @dataclasses.dataclass
 class Packets:
-    """What the packets of a container tell, in units of the film's clock where nothing else is said.
+    """What the packets of a container say, in units of the video stream's clock unless another unit is named.
 
     Attributes:
         stamps: When each frame is shown; ascending once `settle` is done.
         keys: Stamps of showing and of decoding of the key frames.
         end: When the last frame ends.
-        whole_count: Packets of the film with those that edit lists hide, which headers count.
-        unstamped: Packets of the film without any time stamp.
+        whole_count: Packets of the video stream, including those hidden by edit lists, which headers count too.
+        unstamped: Packets of the video stream without any time stamp.
         container_end: When the last stream ends, in seconds.
         backwards: Whether a packet is to be decoded before the one in front of it.
         empty: Whether a packet may hold no frame.
@@ -107,10 +107,10 @@ def settle(path: Path, container: Any, stream: Any, read: Packets) -> None:
     """Make `read.stamps` those of the frames that decoding gives, ascending.
 
     Raises:
-        VideoError: The film has to be decoded to be counted, and cannot be.
+        VideoError: The video has to be decoded to count its frames, and cannot be.
     """
     codec, index = stream.codec_context, stream.index
-    if codec.name == "h264" and codec.field_order != PROGRESSIVE and _join_halves(path, index, read):
+    if codec.name == "h264" and codec.field_order != PROGRESSIVE and _pair_fields(path, index, read):
         return
     reordered = bool(codec.has_b_frames)
     stamped = container.format.name.split(",")[0] in STAMPED
@@ -133,7 +133,7 @@ def settle(path: Path, container: Any, stream: Any, read: Packets) -> None:
 def _begins_as_stamped(path: Path, index: int, read: Packets) -> bool:
     """Whether the first frames that come out of the decoder are those that the packets announce.
 
-    Frames at the start that lack what they depend on, since the film was cut there, never come out; they are removed.
+    Frames at a cut start that lack their reference frames are never decoded; they are removed.
     """
     shown, complaints = [], False
     with contextlib.closing(_decoded_packets(path, index)) as packets:
@@ -171,8 +171,8 @@ def _count_by_decoding(path: Path, stream: Any, read: Packets) -> None:
     read.stamps, read.keys = stamps, []
 
 
-def _join_halves(path: Path, index: int, read: Packets) -> bool:
-    """Replace the stamps of packets by those of the frames that are decoded, if some packets hold half a frame.
+def _pair_fields(path: Path, index: int, read: Packets) -> bool:
+    """Replace the stamps of packets by those of the frames that are decoded, if some packets hold a single field.
 
     Returns:
         Whether they were replaced.
@@ -190,8 +190,8 @@ def _join_halves(path: Path, index: int, read: Packets) -> bool:
             stamps.append(frame.pts)
             end = max(end, frame.pts + (frame.duration or 0))
     count = len(stamps)
-    # Of damaged pictures some never come out of the decoder; that alone does not make halves of the others.
-    if count < 2 or (damaged and not HALVES[0] <= whole / count <= HALVES[1]):
+    # Some damaged pictures never leave the decoder; that alone does not mean that the other packets hold single fields.
+    if count < 2 or (damaged and not PACKETS_PER_FRAME[0] <= whole / count <= PACKETS_PER_FRAME[1]):
         return False
     gap = float(np.median(np.diff(sorted(stamps))))
     known = np.array(stamps)

@@ -28,8 +28,8 @@ from vidreason.containers import (
     as_video_error,
     decoded,
     file_size,
-    film,
     is_folder,
+    main_video_stream,
     open_video,
     packets_of,
     read_picture,
@@ -62,7 +62,7 @@ class Scan:
         start: Time stamp of the first frame, in units of the stream's clock.
         keys: Of every key frame, from which decoding can begin, its time in seconds and its stamps of showing and of
             decoding; ascending.
-        stream: Number of the film's stream among all streams of the container.
+        stream: Index of the chosen video stream among all streams of the container.
         alone: Whether it is the only stream of pictures.
         in_order: Whether time stamps do not tell which frame is which, only counting from the start does.
     """
@@ -163,7 +163,7 @@ def _refuse_cut_mp4(stream: Any, size: int) -> None:
 def _scan_file(path: Path, key: str) -> Scan:
     """Scan a container with PyAV."""
     with open_video(path) as container:
-        stream = film(container)
+        stream = main_video_stream(container)
         codec, container_name = stream.codec_context.name, container.format.name
         read = read_packets(container, stream)
         if not read.stamps:
@@ -189,15 +189,15 @@ def _scan_file(path: Path, key: str) -> Scan:
     return Scan(clip, times, start, keys, index, alone, read.in_order)
 
 
-def _frame_rate(said: float, frames: int, duration: float) -> float | None:
+def _frame_rate(declared: float, frames: int, duration: float) -> float | None:
     """Frames per second: what the header says, unless the frames and the time they take show another rate."""
-    if duration <= 0 or abs(said * duration - frames) <= max(1.5, SLACK_FRACTION * frames):
-        return said or None
+    if duration <= 0 or abs(declared * duration - frames) <= max(1.5, SLACK_FRACTION * frames):
+        return declared or None
     return frames / duration
 
 
 def _no_frames(read: Packets, promised: int, microseconds: int | None) -> VideoError:
-    """What is wrong with a film of whose frames none can be found."""
+    """What is wrong with a video stream in which no frame can be found."""
     if read.unstamped:
         return VideoError(UNREADABLE, f"no time stamps: {read.unstamped} packets do not say when they are shown")
     if promised:

@@ -56,8 +56,8 @@ def parse_record(record: Any, index: int) -> Question:
         ValueError: The completion has not exactly one think and one answer block, or the answer is no option.
     """
     need(record, ("conversations", "video"))
-    asked, completion = turns(record["conversations"])
-    question, options = split_choices(asked)
+    human_text, completion = turns(record["conversations"])
+    question, options = split_choices(human_text)
     answer = checked_answer(completion)
     letter = answer_letter(answer, options)
     if letter == NO_OPTION:  # A wrong text would be imitated.

@@ -243,9 +243,9 @@ def parse_record(record: Any) -> Question:
         video = video_path(record["video_filename"], "video_filename")
     else:
         need(record, ("conversations", "video"))
-        asked, answered = turns(record["conversations"])
-        question, options = split_choices(asked)
-        letter = answer_letter(answered, options)
+        human_text, model_text = turns(record["conversations"])
+        question, options = split_choices(human_text)
+        letter = answer_letter(model_text, options)
         video = video_path(record["video"])
     return Question(video_name(video), "nextqa", video, question, options, letter)
 
@@ -266,8 +266,8 @@ def turns(conversations: Any) -> tuple[str, str]:
     speakers = [turn.get("from") for turn in conversations] if plain else None
     if speakers != ["human", "gpt"]:
         raise ValueError(f"expected one turn of 'human' and one of 'gpt', found {speakers}")
-    asked, answered = (plain_text(turn.get("value"), f"the value of {turn['from']}") for turn in conversations)
-    return asked, answered
+    human_text, model_text = (plain_text(turn.get("value"), f"the value of {turn['from']}") for turn in conversations)
+    return human_text, model_text
 
 
 def probe_videos(
@@ -342,16 +342,16 @@ def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips:
 def _write_durations(path: str | Path, questions: list[Question], clips: dict[str, Clip], max_seconds: float) -> None:
     """Write how many videos last up to `max_seconds`, a little longer, and clearly longer, and how many were kept."""
     bounds = [0.0, *(max_seconds + beyond for beyond in NEAR_SECONDS), math.inf]
-    asked = collections.Counter(question.video for question in questions)
+    per_video = collections.Counter(question.video for question in questions)
     rows = []
     for low, high in itertools.pairwise(bounds):
-        there = [clip for clip in clips.values() if clip.duration is not None and low < clip.duration <= high]
-        kept = [clip for clip in there if clip.status == OK]
-        counts = [len(there), _total(asked, there), len(kept), _total(asked, kept)]
+        lasting = [clip for clip in clips.values() if clip.duration is not None and low < clip.duration <= high]
+        kept = [clip for clip in lasting if clip.status == OK]
+        counts = [len(lasting), _total(per_video, lasting), len(kept), _total(per_video, kept)]
         rows.append([f"{low:g}", "" if high == math.inf else f"{high:g}", *counts])
     write_csv(path, ["longer_than", "up_to", "videos", "questions", "videos_kept", "questions_kept"], rows)
 
 
-def _total(asked: collections.Counter[str], clips: list[Clip]) -> int:
+def _total(per_video: collections.Counter[str], clips: list[Clip]) -> int:
     """Questions about these clips."""
-    return sum(asked[clip.clip] for clip in clips)
+    return sum(per_video[clip.clip] for clip in clips)

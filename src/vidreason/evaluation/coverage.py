@@ -136,10 +136,10 @@ def read_coverage(path: str | Path) -> list[TaskCoverage]:
         where = f"{path}: row {number}"
         parts = [part.rpartition(" ") for part in row["reasons"].split("; ") if part]
         reasons = {reason: count_of(count, f"{where}: the count of reason {reason!r}") for reason, _, count in parts}
-        asked, seen, missing = (count_of(row[name], f"{where}: {name}") for name in COLUMNS[1:4])
-        if asked != seen + missing or missing != sum(reasons.values()):
+        questions, with_frames, missing = (count_of(row[name], f"{where}: {name}") for name in COLUMNS[1:4])
+        if questions != with_frames + missing or missing != sum(reasons.values()):
             raise ValueError(
-                f"{where}: of {asked} questions {seen} have frames and {missing} have none ({row['reasons']})"
+                f"{where}: of {questions} questions {with_frames} have frames and {missing} have none ({row['reasons']})"
             )
-        tasks.append(TaskCoverage(row["task"], asked, reasons))
+        tasks.append(TaskCoverage(row["task"], questions, reasons))
     return tasks

@@ -198,9 +198,9 @@ def _trials(strata: Sequence[Hashable], clusters: Sequence[Hashable]) -> float:
     if len(members) == 1:
         return len(set(clusters))
     weights: dict[Hashable, list[float]] = defaultdict(list)
-    for held in members.values():
-        for cluster in held:
-            weights[cluster].append(1 / (len(members) * len(held)))
+    for inside in members.values():
+        for cluster in inside:
+            weights[cluster].append(1 / (len(members) * len(inside)))
     return 1 / math.fsum(math.fsum(shares) ** 2 for shares in weights.values())
 
 
