@@ -7,7 +7,7 @@ import bisect
 import importlib.util
 import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,16 @@ class _DisorderError(Exception):
     """Time stamps do not tell which frame is which."""
 
 
+def _unchanged(picture: np.ndarray) -> np.ndarray:
+    return picture
+
+
 def decode_frames(
-    path: str | Path, indices: Sequence[int], scanned: Scan, damage: list[str] | None = None
+    path: str | Path,
+    indices: Sequence[int],
+    scanned: Scan,
+    damage: list[str] | None = None,
+    shrink: Callable[[np.ndarray], np.ndarray] = _unchanged,
 ) -> list[np.ndarray]:
     """Decode the frames at the given positions.
 
@@ -52,9 +60,11 @@ def decode_frames(
         indices: Positions in order of presentation, from 0; any order, repeats allowed.
         scanned: What `scan` found in the same file.
         damage: Where to tell of every packet on the way that could not be decoded.
+        shrink: What is kept of a picture. It is called as soon as the picture is decoded: sixteen large ones at a time are
+            gigabytes.
 
     Returns:
-        One uint8 [height, width, 3] RGB picture per index, in the order asked for.
+        One uint8 [height, width, 3] RGB picture per index, in the order asked for, or what `shrink` made of it.
 
     Raises:
         VideoError: A frame cannot be decoded by any of the decoders.
@@ -67,13 +77,13 @@ def decode_frames(
         raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{count - 1}")
     if is_folder(path):
         pictures = folder_frames(path)
-        found = {index: read_picture(pictures[index]) for index in wanted}
+        found = {index: shrink(read_picture(pictures[index])) for index in wanted}
     else:
         try:
-            found = _decode_with_av(path, wanted, scanned, damage)
+            found = _decode_with_av(path, wanted, scanned, damage, shrink)
         except VideoError:
             # Among several streams decord may choose another one.
-            other = _decode_with_decord(path, wanted, scanned) if scanned.alone else None
+            other = _decode_with_decord(path, wanted, scanned, shrink) if scanned.alone else None
             if other is None:
                 raise
             found = other
@@ -82,7 +92,9 @@ def decode_frames(
     return [found[int(index)] for index in indices]
 
 
-def _decode_with_decord(path: Path, wanted: list[int], scanned: Scan) -> dict[int, np.ndarray] | None:
+def _decode_with_decord(
+    path: Path, wanted: list[int], scanned: Scan, shrink: Callable[[np.ndarray], np.ndarray] = _unchanged
+) -> dict[int, np.ndarray] | None:
     """Decode with decord, in order from the start, since what it seeks may be another frame.
 
     Returns:
@@ -103,7 +115,7 @@ def _decode_with_decord(path: Path, wanted: list[int], scanned: Scan) -> dict[in
             deadline.check()
             picture = reader.next()
             if index in needed:
-                found[index] = picture.asnumpy()
+                found[index] = shrink(picture.asnumpy())
     # decord raises RuntimeError for files it cannot open, DECORDError, an Exception of its own, for the rest.
     except (RuntimeError, StopIteration, decord.DECORDError):
         return None
@@ -111,7 +123,11 @@ def _decode_with_decord(path: Path, wanted: list[int], scanned: Scan) -> dict[in
 
 
 def _decode_with_av(
-    path: Path, wanted: list[int], scanned: Scan, damage: list[str] | None = None
+    path: Path,
+    wanted: list[int],
+    scanned: Scan,
+    damage: list[str] | None = None,
+    shrink: Callable[[np.ndarray], np.ndarray] = _unchanged,
 ) -> dict[int, np.ndarray]:
     """Decode with PyAV: with shortcuts, and what these do not find in order from the start."""
     found: dict[int, np.ndarray] = {}
@@ -122,14 +138,14 @@ def _decode_with_av(
         if not trusted or not missing:
             break
         try:
-            found |= _pass_over(path, missing, scanned, shortcuts, complaints)
+            found |= _pass_over(path, missing, scanned, shortcuts, complaints, shrink)
         except _DisorderError:
             trusted = False
         except VideoError as error:
             if not shortcuts or error.status == TIMED_OUT:
                 raise  # a container that cannot be sought can still be read in order
     if not trusted:
-        found = _count_up(path, wanted, scanned, complaints)
+        found = _count_up(path, wanted, scanned, complaints, shrink)
     if damage is not None:
         damage += [f"{frame}: {words}" for frame, words in complaints.items()]
     missing = [index for index in wanted if index not in found]
@@ -141,7 +157,13 @@ def _decode_with_av(
     return found
 
 
-def _count_up(path: Path, wanted: list[int], scanned: Scan, complaints: dict[str, str]) -> dict[int, np.ndarray]:
+def _count_up(
+    path: Path,
+    wanted: list[int],
+    scanned: Scan,
+    complaints: dict[str, str],
+    shrink: Callable[[np.ndarray], np.ndarray],
+) -> dict[int, np.ndarray]:
     """One pass over a file from the start that numbers the frames as they come out, whatever their time stamps."""
     found: dict[int, np.ndarray] = {}
     number, deadline = 0, Deadline(scanned.clip.duration)
@@ -154,7 +176,7 @@ def _count_up(path: Path, wanted: list[int], scanned: Scan, complaints: dict[str
                 complaints.setdefault(frame_name(scanned, stamp_of(packet), stream.time_base), complaint)
             for frame in frames:
                 if number in wanted:
-                    found[number] = _upright(frame)
+                    found[number] = shrink(_upright(frame))
                 number += 1
             if number > wanted[-1]:
                 break
@@ -162,7 +184,12 @@ def _count_up(path: Path, wanted: list[int], scanned: Scan, complaints: dict[str
 
 
 def _pass_over(
-    path: Path, wanted: list[int], scanned: Scan, shortcuts: bool, complaints: dict[str, str]
+    path: Path,
+    wanted: list[int],
+    scanned: Scan,
+    shortcuts: bool,
+    complaints: dict[str, str],
+    shrink: Callable[[np.ndarray], np.ndarray],
 ) -> dict[int, np.ndarray]:
     """One pass over a file.
 
@@ -175,6 +202,7 @@ def _pass_over(
             which is earlier. If the first packet is not the key frame's or an earlier one, the other is tried, then the key
             frames before.
         complaints: Frame -> what the decoder said of its packet; added to.
+        shrink: What is kept of a picture.
 
     Returns:
         Those that were found.
@@ -247,7 +275,7 @@ def _pass_over(
             if shortcuts and stamp > target + half_frame:
                 break  # a shortcut has missed it; only in order can a frame that is lacking be told from one that was missed
             if stamp >= target - half_frame:
-                picture = _upright(frame)
+                picture = shrink(_upright(frame))
                 # Some streams lack a frame that the packets announced: the next one shown stands for it, but not for one
                 # whose packet is damaged.
                 while waiting and times[waiting[0]] <= stamp + half_frame:

@@ -11,6 +11,7 @@ from typing import Any
 from vidreason.files import is_inside, read_json, read_json_lines
 from vidreason.marks import mark_in
 from vidreason.records import LETTERS, NO_OPTION, Question
+from vidreason.strict_json import abridged
 
 LONGEST_TEXT = 100_000
 """Characters of one text of an annotation file; no model here has room for a question as long as that."""
@@ -55,7 +56,9 @@ def questions_of(
                 if question.id in places:
                     raise ValueError(f"the id {question.id!r} was already used by record {places[question.id]}")
         except ValueError as error:
-            raise ValueError(f"{source}: record {number}: {error} (records are counted from 1)") from error
+            raise ValueError(
+                f"{source}: record {number}: {abridged(str(error))} (records are counted from 1)"
+            ) from error
         if question is not None:
             places[question.id] = number
             questions.append(question)

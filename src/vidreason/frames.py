@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -133,11 +133,12 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
     """
     path = Path(root) / question.video
     scanned = scan(path, question.clip)
-    clip, indices, pictures = _decode(question, path, count, scanned)
+    clip, indices, pictures = _decode(
+        question, path, count, scanned, lambda picture: resize_frames(picture[None], size)
+    )
     if clip.status != OK:
         return ClipFrames(clip, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0, 0, 3), np.uint8))
-    pixels = np.concatenate([resize_frames(picture[None], size) for picture in pictures])
-    return ClipFrames(clip, indices, scanned.times[indices], pixels)
+    return ClipFrames(clip, indices, scanned.times[indices], np.concatenate(pictures))
 
 
 def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> Clip:
@@ -151,7 +152,7 @@ def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan |
     """
     path = Path(root) / question.video
     scanned = scanned or scan(path, question.clip)
-    clip, *_ = _decode(question, path, count, scanned)
+    clip, *_ = _decode(question, path, count, scanned, lambda picture: picture[:0].copy())  # nobody looks at them
     if clip.status != OK:
         return clip
     return dataclasses.replace(clip, detail=_damage(path, scanned))
@@ -166,15 +167,17 @@ def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
     return f"{len(met)} packets on the way cannot be decoded, the first at {met[0]}" if met else ""
 
 
-def _decode(question: Question, path: Path, count: int, scanned: Scan) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
-    """The clip and, if its status is `ok`, the positions of the frames to take and the decoded pictures."""
+def _decode(
+    question: Question, path: Path, count: int, scanned: Scan, shrink: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
+    """The clip and, if its status is `ok`, the positions of the frames to take and what is kept of their pictures."""
     clip, nothing = scanned.clip, np.zeros(0, np.int64)
     if clip.status != OK:
         return clip, nothing, []
     try:
         indices = frame_indices(question, scanned, count)
         damage: list[str] = []
-        pictures = decode_frames(path, indices.tolist(), scanned, damage)
+        pictures = decode_frames(path, indices.tolist(), scanned, damage, shrink)
         if damage:
             clip = dataclasses.replace(clip, detail=_damage(path, scanned, damage))
     except VideoError as error:

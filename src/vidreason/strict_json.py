@@ -34,9 +34,20 @@ def loads(content: bytes) -> Any:
             path[0] = f"record {path[0] + 1} (counted from 1)"
         place = "".join(f"{part}, " for part in path).removesuffix(", ")
         raise RepeatedKeyError(
-            f"{f'{place}: ' if place else ''}the key {key!r} comes twice in one object; keep the one that is meant"
+            f"{f'{abridged(place)}: ' if place else ''}the key {abridged(repr(key))} comes twice in one object; "
+            "keep the one that is meant"
         )
     return value
+
+
+def abridged(text: str) -> str:
+    """A text as an error message can hold it: of a long one the beginning and the end.
+
+    Example:
+        >>> abridged("short"), len(abridged(1000 * "long"))
+        ('short', 905)
+    """
+    return text if len(text) <= 900 else f"{text[:700]} ... {text[-200:]}"
 
 
 def _path_to(wanted: Any, value: Any) -> list[Any] | None:

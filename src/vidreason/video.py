@@ -209,7 +209,9 @@ def _no_frames(read: Packets, promised: int, microseconds: int | None) -> VideoE
 
 def _shortfall(read: Packets, promised: int, duration: float, declared: float | None, whole: float | None) -> str:
     """Say by how much a stream ends before its header says it does; `""` when it does not."""
-    if promised and _clearly_fewer(read.whole_count, promised):
+    # A file that was trimmed without coding it again still counts what its edit list hides; its duration does not.
+    trimmed = declared is not None and declared - duration <= 2 * duration / len(read.stamps)
+    if promised and _clearly_fewer(read.whole_count, promised) and not trimmed:
         return f"{read.whole_count} of {promised} frames"
     # Without a duration of its own (webm, mkv) the stream is judged by the container, whose longest stream counts.
     there, said = (duration, declared) if declared else (read.container_end, whole)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vidreason.benchmarks import BENCHMARKS, mlvu, mmvu, mvbench, video_mme
@@ -214,6 +216,14 @@ def test_a_page_instead_of_a_table_is_named(tmp_path):
     table.write_text("<html>")
     with pytest.raises(ValueError, match="not a parquet file"):
         video_mme.read(tmp_path)
+
+
+def test_a_date_that_python_does_not_have_is_named(tmp_path):
+    root = video_mme_root(tmp_path, [video_mme_row(1)])
+    table = pq.read_table(root / video_mme.TABLE)
+    pq.write_table(table.append_column("day", pa.array([2**31 - 1], pa.date32())), root / video_mme.TABLE)
+    with pytest.raises(ValueError, match=r"parquet: not a parquet file .days=2147483647"):
+        video_mme.read(root)
 
 
 def test_mlvu_names_the_needle_and_its_folder(tmp_path):

@@ -1,6 +1,8 @@
 """Frames in tables: the right ones, without loss, the same however the work is cut."""
 
 import dataclasses
+import subprocess
+import weakref
 
 import numpy as np
 import pyarrow as pa
@@ -8,16 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.unit import micro
+from vidreason import decode
 from vidreason.decode import decode_frames
 from vidreason.files import ChangedError, read_jsonl, write_jsonl
 from vidreason.frame_store import FrameStore, clips_path_of
-from vidreason.frames import extract_frames, frame_indices, take_frames
+from vidreason.frames import extract_frames, frame_indices, judge_clip, take_frames
 from vidreason.indices import segment_indices, uniform_indices
 from vidreason.pixels import resize_frames
 from vidreason.provenance import write_sidecar
 from vidreason.records import OK, Clip, Question
 from vidreason.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
-from vidreason.world.encode import encode, timing, with_surroundings
+from vidreason.world.encode import encode, ffmpeg_binary, timing, with_surroundings
 from vidreason.world.scenes import make_scene, render
 
 COUNT, SIZE = 16, 32
@@ -104,6 +107,32 @@ def test_stored_pixels_are_the_decoded_and_resized_ones(root, tmp_path):
     np.testing.assert_array_equal(stored.pixels, resize_frames(decoded, SIZE))
     np.testing.assert_array_equal(stored.indices, indices)
     np.testing.assert_array_equal(stored.timestamps, scanned.times[indices])
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.avi", "folder"])
+def test_large_pictures_are_not_held_together(tmp_path, monkeypatch, name):
+    """A small file may hold frames of 178 million pixels; sixteen of them, in every thread, would end the job."""
+    (tmp_path / "folder").mkdir()
+    codec = {"film.mp4": ["-c:v", "libx264"], "film.avi": ["-c:v", "mpeg4", "-bf", "2"]}
+    target = tmp_path / ("folder/%05d.jpg" if name == "folder" else name)
+    words = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=10", "-frames:v", "20", *codec.get(name, [])]
+    subprocess.run([ffmpeg_binary(), "-v", "error", *words, str(target)], check=True)
+    pictures = []
+
+    def watched(make):
+        def made(source):
+            assert sum(picture() is not None for picture in pictures) <= 1
+            picture = make(source)
+            pictures.append(weakref.ref(picture))
+            return picture
+
+        return made
+
+    for maker in ("_upright", "read_picture"):
+        monkeypatch.setattr(decode, maker, watched(getattr(decode, maker)))
+    question = Question("q", "nextqa", name, "?", ("a", "b"), "A")
+    taken, judged = take_frames(question, tmp_path, COUNT, SIZE), judge_clip(question, tmp_path, COUNT)
+    assert (taken.clip.status, judged.status, len(taken.pixels), len(pictures)) == (OK, OK, COUNT, 2 * COUNT)
 
 
 def test_shards_and_threads_change_nothing(root, tmp_path):

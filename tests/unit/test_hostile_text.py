@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidreason import strict_json
+from vidreason.benchmarks import mvbench
 from vidreason.choices import answer_letter, split_choices
 from vidreason.datasets.coldstart import checked_answer
 from vidreason.datasets.nextqa import parse_record
@@ -16,6 +17,7 @@ from vidreason.evaluation.page import from_markdown
 from vidreason.fields import LONGEST_TEXT, plain_text, questions_of
 from vidreason.model.prompts import conversation_text, evaluation_query
 from vidreason.rewards import reward, rules_for
+from vidreason.strict_json import loads
 
 FRAGMENTS = (
     " ", "\n", "\t", "\u3000", "A. ", "\nA. x", "\nB. y", "Options:", "B", "B,", "and ", "(", ")", "*", "\\boxed{", "|", "\\|", "\\",
@@ -112,3 +114,25 @@ def test_a_text_beyond_all_measure_is_named():
     record = {"problem": "Why?\nA. x\nB. y", "solution": "B" * 100_001, "video_filename": "a/b.mp4"}
     with pytest.raises(ValueError, match=r"nextqa\.json: record 1: solution has 100001 characters"):
         questions_of("nextqa.json", [record], lambda record, _: parse_record(record))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"video": "a", "question": "?", "candidates": ["x"], "answer": "x", "start": ["x" * 10**6], "end": 1},
+        {"x" * 10**6: 1},
+        {f"key {number}": 1 for number in range(10**5)},
+    ],
+    ids=["a value", "a key", "many keys"],
+)
+def test_a_record_beyond_all_measure_makes_a_short_message(record):
+    with pytest.raises(ValueError, match=r"a\.json: record 1: .*records are counted from 1") as caught:
+        questions_of("a.json", [record], lambda record, index: mvbench.parse_record(record, "action_sequence", index))
+    error_is_short(caught.value)
+
+
+def test_the_place_of_a_repeated_key_makes_a_short_message():
+    content = b'{"a":' * 500 + b'{"' + b"z" * 10**5 + b'":1,"' + b"z" * 10**5 + b'":2}' + b"}" * 500
+    with pytest.raises(ValueError, match="comes twice") as caught:
+        loads(content)
+    error_is_short(caught.value)

@@ -154,6 +154,7 @@ CELLS = [
     *(Cell(kind, H264_B, "sound is longer", ("-c:a", "mp2")) for kind in ("avi", "ts")),
     Cell("asf", H264_B, "sound is longer", ("-c:a", "wmav2")),
     *(Cell(kind, H264_B, "cut by copying", step=copied("-ss", "0.7")) for kind in ("mp4", "mov", "mkv", "avi", "ts")),
+    *(Cell(kind, H264_B, "hidden by an edit list", step=copied("-itsoffset", "-0.8")) for kind in ("mp4", "mov")),
     *(Cell(kind, H264_OPEN, "open GOP, cut by copying", step=copied("-ss", "0.7")) for kind in ("mp4", "ts")),
     *(Cell("ts", codec, "begins between keys", step=edited(later_packets(188))) for codec in (H264_B, MPEG2)),
     Cell("mpg", MPEG2, "begins between keys", step=edited(later_packets(2048))),

@@ -43,6 +43,7 @@ def read(root: str | Path) -> list[Question]:
     Raises:
         ValueError: The table is absent or a record is malformed.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     (table,) = annotation_files(Path(root))
@@ -50,7 +51,7 @@ def read(root: str | Path) -> list[Question]:
         raise ValueError(f"{table}: no such file. The root must be the folder that holds {TABLE} and data/")
     try:
         records = pq.read_table(table).to_pylist()
-    except (OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # overflow: a date that Python has not
         raise ValueError(f"{table}: not a parquet file ({error}). Was it cut short, or is it a web page?") from error
 
     def parse(record: Any, index: int) -> Question:
