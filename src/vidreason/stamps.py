@@ -164,11 +164,25 @@ def _count_by_decoding(path: Path, stream: Any, read: Packets) -> None:
     if None in stamps or stamps != sorted(set(stamps)):
         stamps = sorted(set(read.stamps))
         if len(stamps) != count:
-            start, rate = min(read.stamps), stream.average_rate or stream.guessed_rate
-            gap = 1 / (rate * stream.time_base) if rate else (read.end - start) / count
+            start, gap = min(read.stamps), _frame_gap(stream, read)
             stamps = [start + round(number * gap) for number in range(count)]
             read.end = stamps[0] + round(count * gap)
     read.stamps, read.keys = stamps, []
+
+
+def _frame_gap(stream: Any, read: Packets) -> float:
+    """Time from one frame to the next, in units of the stream's clock.
+
+    The header's rate tells it, unless the packets contradict: that of a copied AVI is often the clock's own. Packets that
+    hold single fields are half as far apart as frames are.
+    """
+    known = sorted(set(read.stamps))
+    between = float(np.median(np.diff(known))) if len(known) > 1 else 0.0
+    rate = stream.average_rate or stream.guessed_rate
+    gap = float(1 / (rate * stream.time_base)) if rate else 0.0
+    if not between:
+        return gap or 1.0
+    return gap if between / 2.5 < gap < between * 2.5 else between
 
 
 def _pair_fields(path: Path, index: int, read: Packets) -> bool:

@@ -49,6 +49,8 @@ SLACK_FRACTION = 0.02
 """A stream may hold this fraction fewer frames than its header says: edit lists hide some at the start."""
 FILE_DURATIONS = ("asf", "wtv")
 """Containers whose streams give the duration of the file as their own: sound may go on after the last picture."""
+MP4_BOXES = (b"moov", b"moof", b"mdat")
+"""Boxes of an MP4 that hold its index and its pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,23 +143,27 @@ def _refuse_impostors(path: Path) -> None:
 def _refuse_cut_mp4(stream: Any, size: int) -> None:
     """Raise `VideoError` if the last top-level box of an MP4 is longer than what is left of the file.
 
-    The index usually comes last, so such a file cannot be opened at all, and the decoder's words do not tell why.
+    The index usually comes last, so such a file cannot be opened at all, and the decoder's words do not tell why. Other
+    bytes may follow a whole MP4.
     """
     offset, deadline = 0, Deadline()
+    complete: set[bytes] = set()
     while offset + 8 <= size:
         deadline.check()
         stream.seek(offset)
         header = stream.read(16)
-        length = int.from_bytes(header[:4], "big")
+        length, name = int.from_bytes(header[:4], "big"), header[4:8]
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length == 0:
+        sound = 8 <= length <= size - offset
+        if length == 0 or (not sound and {b"moov", b"mdat"} <= complete and name not in MP4_BOXES):
             return
         if length < 8:
             raise VideoError(UNREADABLE, f"broken MP4: a box of {length} bytes at byte {offset}")
+        if not sound:
+            raise VideoError(TRUNCATED, f"the file has {size} of the {offset + length} bytes its MP4 boxes need")
+        complete.add(name)
         offset += length
-    if offset > size:
-        raise VideoError(TRUNCATED, f"the file has {size} of the {offset} bytes its MP4 boxes need")
 
 
 def _scan_file(path: Path, key: str) -> Scan:

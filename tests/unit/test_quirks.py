@@ -243,9 +243,32 @@ class TestDamage:
         )
         assert probe_videos(folder, [path.name], 100, 1, frame_count=FRAMES)[path.name].status == video.UNREADABLE
 
+    def test_in_an_avi_that_was_copied_from_another_container(self, folder):
+        """Its header's frame rate is that of the first container's clock, and only counting tells which frame is which."""
+        ffmpeg(*PICTURES, "-frames:v", FRAMES, *H264, "-bf", "3", "-g", "10", folder / "reordered.mp4")
+        copied = ("-c", "copy", "-bsf:v", "h264_mp4toannexb")
+        path = ffmpeg("-i", folder / "reordered.mp4", *copied, folder / "copied.avi")
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].average_rate == 600
+            packet = [packet for packet in container.demux(video=0) if packet.size][40]
+        content = bytearray(path.read_bytes())
+        content[packet.pos + 8 : packet.pos + 8 + packet.size] = bytes(packet.size)
+        path.write_bytes(content)
+        clip = probe_videos(folder, [path.name], 100, 1)[path.name]
+        assert (clip.status, clip.fps) == (OK, pytest.approx(25))
+        # The decoder gives up what depends on the damaged packet: at most the ten frames from key frame to key frame.
+        assert FRAMES - 10 <= clip.frames < FRAMES
+        assert clip.duration == pytest.approx(clip.frames / 25)
+        assert clip.detail.startswith("1 of 50 packets cannot be decoded, the first at frame ")
+
 
 class TestWhatIsSaid:
     """B.7"""
+
+    @pytest.mark.parametrize("junk", [bytes(1000), b"hello world, some words after the end", b"\0\0\0\2ab  "])
+    def test_an_mp4_may_be_followed_by_anything(self, folder, tmp_path, junk):
+        (tmp_path / "longer.mp4").write_bytes((folder / "film.mp4").read_bytes() + junk)
+        check_row(tmp_path / "longer.mp4", OK)
 
     def test_frames_that_were_promised_and_are_not_there(self, folder):
         path = ffmpeg("-i", folder / "film.mp4", "-c", "copy", "-movflags", "+faststart", folder / "promise.mp4")
