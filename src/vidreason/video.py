@@ -174,6 +174,7 @@ def _scan_file(path: Path, key: str) -> Scan:
         read = read_packets(container, stream)
         if not read.stamps:
             raise _no_frames(read, stream.frames, container.duration)
+        extent = read.end - min(read.stamps)  # of the packets, of which some may be damaged
         settle(path, container, stream, read)
         start = read.stamps[0]
         duration = float((read.end - start) * stream.time_base)
@@ -184,7 +185,8 @@ def _scan_file(path: Path, key: str) -> Scan:
         whole = container.duration / 1_000_000 if container.duration else None
         # The header of an AVI counts the steps of its clock, also those without a frame.
         promised = 0 if container_name == "avi" else stream.frames
-        problem = _shortfall(read, promised, duration, said, whole)
+        there = max(duration, float(extent * stream.time_base))
+        problem = _shortfall(read, promised, there, said, whole)
         base, index, alone = float(stream.time_base), stream.index, len(container.streams.video) == 1
     if problem:
         return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
