@@ -80,8 +80,8 @@ UNIT = tuple(f"tests/unit/test_{name}.py" for name in ("decoder", "packing", "ge
 BENCH_PACKAGES = ("av", "jsonschema", "yaml")
 PIECES = {
     "tests": Piece(
-        "Recorded decoding says what plain decoding says; weights, half precision, packed attention and DeepSpeed beside "
-        "graphs work on this card.",
+        "Decoding with CUDA graphs gives the tokens of plain decoding; weights, half precision, packed attention and "
+        "DeepSpeed beside graphs work on this card.",
         (_module("pytest", "-q", "tests/gpu"), _module("pytest", "-q", *UNIT)),
         480,
         packages=("pytest",),
@@ -94,7 +94,8 @@ PIECES = {
         packages=("deepspeed", *BENCH_PACKAGES),
     ),
     "decode": Piece(
-        "Seconds a token, recorded against plain, at the paper's size; both say the same; which kernels attend.",
+        "Seconds a token with CUDA graphs and without, at the paper's size; whether both give the same tokens; which attention "
+        "kernels run.",
         (_module("bench.gpu_decode", "paper", "--rows", "64", "--tokens", "300"),),
         420,
         memory=24,
@@ -167,16 +168,16 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    results = []
+    outcomes = []
     for name in arguments.pieces or PIECES:
         lacks = skipped(PIECES[name], float("inf") if arguments.cpu else memory or 0.0)
         result = (lacks, "") if lacks else run(PIECES[name], arguments.cpu)
-        results.append(result[0])
+        outcomes.append(result[0])
         add(arguments.out, section(name, *result, cpu=arguments.cpu))
         print(f"{name}: {result[0]}", flush=True)
     print(f"Added to {arguments.out}.")
-    measured = [told for told in results if not told.startswith("skipped")]
-    return 0 if measured and all(told.startswith("done") for told in measured) else 1
+    measured = [result for result in outcomes if not result.startswith("skipped")]
+    return 0 if measured and all(outcome.startswith("done") for outcome in measured) else 1
 
 
 def card_memory() -> float | None:
@@ -207,15 +208,15 @@ def run(piece: Piece, cpu: bool = False) -> tuple[str, str]:
         words = on_cpu(command.words) if cpu else command.words
         if words[0] == "bench.run":
             words = (*words, "--out", str(Path(tempfile.gettempdir()) / "vidreason-gpu-bench.md"))
-        told = " ".join([*(f"{key}={value}" for key, value in command.environment.items()), *words])
-        printed.append(f"$ {told}\n")
+        command_line = " ".join([*(f"{key}={value}" for key, value in command.environment.items()), *words])
+        printed.append(f"$ {command_line}\n")
         left = piece.seconds - (time.monotonic() - began)
         output, status = _within(left, words, os.environ | dict(command.environment)) if left > 0 else ("", None)
         printed.append(output)
         if status is None:
-            return f"ended after {piece.seconds} s, in: {told}", "".join(printed)
+            return f"ended after {piece.seconds} s, in: {command_line}", "".join(printed)
         if status:
-            failed.append(f"failed (exit status {status}): {told}")
+            failed.append(f"failed (exit status {status}): {command_line}")
     return "; ".join(failed) or f"done in {time.monotonic() - began:.0f} s", "".join(printed)
 
 
@@ -243,24 +244,24 @@ def _within(seconds: float, words: Sequence[str], environment: Mapping[str, str]
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         output.seek(0)
-        found = output.read()
-    print(found, end="", flush=True)
-    return found, status
+        printed = output.read()
+    print(printed, end="", flush=True)
+    return printed, status
 
 
 def on_cpu(words: Sequence[str]) -> tuple[str, ...]:
     """A command at size demo on the CPU, as short as can be."""
     small = {"--rows": "2", "--tokens": "8", "--questions": "2", "--steps": "3", "--repeats": "1"}
-    found: list[str] = []
+    shortened: list[str] = []
     for word in words:
-        before = found[-1] if found else ""
-        found.append(small.get(before, "demo" if word in ("medium", "paper") else word))
-    found = [
+        before = shortened[-1] if shortened else ""
+        shortened.append(small.get(before, "demo" if word in ("medium", "paper") else word))
+    shortened = [
         word
-        for number, word in enumerate(found)
-        if word != "--cuda" and (word != "demo" or "demo" not in found[:number])
+        for number, word in enumerate(shortened)
+        if word != "--cuda" and (word != "demo" or "demo" not in shortened[:number])
     ]
-    return (*found, "--plain", "--tokens", "8") if found[0] == "bench.gpu_step" else tuple(found)
+    return (*shortened, "--plain", "--tokens", "8") if shortened[0] == "bench.gpu_step" else tuple(shortened)
 
 
 def section(name: str, result: str, printed: str, cpu: bool = False) -> str:
@@ -276,9 +277,9 @@ def section(name: str, result: str, printed: str, cpu: bool = False) -> str:
 
 
 def _card() -> str:
-    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return "a GPU whose driver does not say what it is"
     name, memory, driver = (part.strip() for part in done.stdout.splitlines()[0].split(","))
@@ -286,13 +287,13 @@ def _card() -> str:
 
 
 def _versions() -> str:
-    found = [f"Python {sys.version.split()[0]}"]
+    versions = [f"Python {sys.version.split()[0]}"]
     for name in VERSIONS:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"no {name}")
-    return ", ".join(found)
+            versions.append(f"no {name}")
+    return ", ".join(versions)
 
 
 def add(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
-"""Decoding of one size: milliseconds a token recorded and plain, whether both say the same, and which kernels attend.
+"""Decoding at one size: milliseconds a token with CUDA graphs and without, and which attention kernels run.
 
-`python -m bench.gpu_decode paper --rows 64 --tokens 300`, on the GPU where there is one; a CPU records nothing, so there both
-are plain.
+`python -m bench.gpu_decode paper --rows 64 --tokens 300` also compares the tokens of both ways. Without a GPU nothing is recorded,
+so both ways are the same.
 """
 
 import argparse
@@ -28,20 +28,20 @@ from vidreason.model import TinyLlavaVideo
 GOAL, GOAL_ROWS = 5_700, 64
 """Tokens a second at the paper's size on one H100, at so many rows."""
 KERNELS = ("flash", "fmha", "sdpa", "efficient", "cudnn")
-"""Parts of the names of kernels that attend."""
+"""Parts of the names of attention kernels."""
 NAMED = 20
-"""Kernels that are named at most."""
+"""Number of kernels that are listed at most."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
-    """What one kind of decoding said.
+class Measured:
+    """What one way of decoding gave, and how long it took.
 
     Attributes:
         ids: int64 [rows, tokens].
         seconds: Of the second time, in which nothing is recorded any more.
         first: Seconds of the first time.
-        repeats: Whether the second time said the same.
+        repeats: Whether the second time gave the same tokens.
     """
 
     ids: torch.Tensor
@@ -59,69 +59,69 @@ def plain_decoders() -> AbstractContextManager[object]:
     return mock.patch.object(generation, "decoder_for", plain)
 
 
-def answered(work: Workload, tokens: int) -> torch.Tensor:
+def answers(work: Workload, tokens: int) -> torch.Tensor:
     """Greedy answers to all questions of the workload, encoding included: int64 [rows, tokens]."""
     prompts = prompts_of(work.tokenizer, work.questions, "reason", training=True)
     pixels = read_clips(work.store, clips_of(work.questions))
     return complete(work.policy, work.questions, prompts, pixels, Decoding(tokens, 0.0), work.end).ids.cpu()
 
 
-def said_twice(work: Workload, tokens: int) -> Said:
-    """Answer twice and take the time of each."""
-    told, seconds = [], []
+def answer_twice(work: Workload, tokens: int) -> Measured:
+    """Answer twice and time each."""
+    ids, seconds = [], []
     for _ in range(2):
         _wait()
         began = time.perf_counter()
-        told.append(answered(work, tokens))
+        ids.append(answers(work, tokens))
         _wait()
         seconds.append(time.perf_counter() - began)
-    return Said(told[1], seconds[1], seconds[0], torch.equal(*told))
+    return Measured(ids[1], seconds[1], seconds[0], torch.equal(*ids))
 
 
 def token_seconds(work: Workload, tokens: int, whole: float) -> float:
     """Seconds of a decoded token of all rows, encoding and prefill left out: from answers of two lengths."""
     if tokens < 2:
         return whole
-    return max(whole - said_twice(work, 1).seconds, 1e-9) / (tokens - 1)
+    return max(whole - answer_twice(work, 1).seconds, 1e-9) / (tokens - 1)
 
 
 def kernels(work: Workload) -> list[str]:
-    """Names of the kernels that attend; empty on the CPU."""
+    """Names of the attention kernels; empty on the CPU."""
     if not torch.cuda.is_available():
         return []
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        answered(work, 8)
-    names = {event.key for event in seen.key_averages()}
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        answers(work, 8)
+    names = {event.key for event in profiler.key_averages()}
     return sorted(name for name in names if any(part in name.lower() for part in KERNELS))[:NAMED]
 
 
 def measure(work: Workload, tokens: int) -> Iterator[str]:
-    """Measure both kinds.
+    """Measure both ways.
 
     Yields:
-        Lines that say what was found, as it comes.
+        Lines of results, as they come.
     """
-    rows, found = len(work.questions), {}
-    kinds: dict[str, AbstractContextManager[object]] = {"recorded": contextlib.nullcontext(), "plain": plain_decoders()}
-    for kind, block in kinds.items():
+    rows, results = len(work.questions), {}
+    ways: dict[str, AbstractContextManager[object]] = {"recorded": contextlib.nullcontext(), "plain": plain_decoders()}
+    for way, block in ways.items():
         with block:
-            found[kind] = said = said_twice(work, tokens)
-            each = token_seconds(work, tokens, said.seconds)
+            results[way] = result = answer_twice(work, tokens)
+            each = token_seconds(work, tokens, result.seconds)
         yield (
-            f"{kind}: {1e3 * each:.2f} ms a token of {rows} rows, {rows / each:,.0f} tokens/s decoded; {said.seconds:.2f} s with "
-            f"encoding and prefill, {said.first:.2f} s the first time; says the same twice: {said.repeats}"
+            f"{way}: {1e3 * each:.2f} ms a token of {rows} rows, {rows / each:,.0f} tokens/s decoded; {result.seconds:.2f} s with "
+            f"encoding and prefill, {result.first:.2f} s the first time; same tokens twice: {result.repeats}"
         )
-        if kind == "recorded":
+        if way == "recorded":
             fits = work.size.name == "paper" and rows == GOAL_ROWS
             yield (
                 f"goal: at least {GOAL:,} tokens/s at {GOAL_ROWS} rows of the paper's size on one H100"
                 + ("" if fits else f"; this is size {work.size.name} at {rows} rows")
             )
-    alike = found["recorded"].ids == found["plain"].ids
-    yield f"recorded and plain: {alike.float().mean():.2%} of tokens alike, {int(alike.all(dim=1).sum())} of {rows} rows whole"
-    yield f"kernels that attend: {', '.join(kernels(work)) or 'those of the CPU'}"
+    alike = results["recorded"].ids == results["plain"].ids
+    yield f"recorded and plain: {alike.float().mean():.2%} of tokens agree, {int(alike.all(dim=1).sum())} of {rows} rows wholly"
+    yield f"attention kernels: {', '.join(kernels(work)) or 'those of the CPU'}"
 
 
 def _wait() -> None:
@@ -130,7 +130,7 @@ def _wait() -> None:
 
 
 def main() -> None:
-    """Measure and say."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--rows", type=int, default=GOAL_ROWS)

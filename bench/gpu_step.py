@@ -36,7 +36,7 @@ SHIPPED = {"zero_stage": 2, "offload_optimizer": False}
 
 
 class Endings:
-    """Lets one row end every few tokens, from a certain moment on."""
+    """Inserts end tokens: once active, one row ends every few tokens."""
 
     def __init__(self, end: int, rows: int, tokens: int) -> None:
         """Nothing ends before `active` is set.
@@ -46,23 +46,23 @@ class Endings:
             rows: Rows of a step.
             tokens: Tokens of a completion.
         """
-        self.end, self.every, self.active, self._said = end, max(1, tokens // (rows + 2)), False, 0
+        self.end, self.every, self.active, self._tokens = end, max(1, tokens // (rows + 2)), False, 0
 
     def __call__(self, token: torch.Tensor) -> torch.Tensor:
-        """The tokens that are said in place of those that were drawn."""
-        self._said += 1
-        if self.active and self._said % self.every == 0:
+        """The drawn tokens, with an end token in the first row when its turn has come."""
+        self._tokens += 1
+        if self.active and self._tokens % self.every == 0:
             token = token.clone()
             token[0] = self.end
         return token
 
 
 def ends_inserted(endings: Endings) -> AbstractContextManager[object]:
-    """Have generation say inside what `endings` makes of the tokens that it draws."""
-    chosen = generation.choose_tokens
+    """Within the block, generation passes the tokens that it draws through `endings`."""
+    choose_tokens = generation.choose_tokens
 
-    def choose(*given: Any) -> torch.Tensor:
-        return endings(chosen(*given))
+    def choose(*arguments: Any) -> torch.Tensor:
+        return endings(choose_tokens(*arguments))
 
     return mock.patch.object(generation, "choose_tokens", choose)
 
@@ -140,9 +140,9 @@ def most_memory() -> int:
     if not torch.cuda.is_available():
         return 0
     torch.cuda.synchronize()
-    found = torch.cuda.max_memory_allocated()
+    peak = torch.cuda.max_memory_allocated()
     forget_memory()
-    return found
+    return peak
 
 
 def described(size: Size, step: int, row: dict[str, Any]) -> str:
@@ -156,7 +156,7 @@ def described(size: Size, step: int, row: dict[str, Any]) -> str:
 
 
 def goals(size: Size, row: dict[str, Any], peak: float) -> list[str]:
-    """What was measured in a step whose completions all have their full length, beside the goals."""
+    """Results of a step in which all completions have their full length, beside the goals."""
     per_rollout = row["seconds"] / (size.questions * size.rollouts)
     costs = floor.step_costs(size, "ours")
     flops = sum(costs[name].flops for part in ("score", "backward") for name in floor.MEASURED[part])
@@ -169,7 +169,7 @@ def goals(size: Size, row: dict[str, Any], peak: float) -> list[str]:
 
 
 def main() -> None:
-    """Measure and say."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--questions", type=int, default=1, help="questions a step")

@@ -41,22 +41,22 @@ def cards_per_node(resources: Mapping[str, Any]) -> tuple[int, int]:
         >>> cards_per_node({"gpu": 8, "nodes": 2}), cards_per_node({"gres": "gpu:a100:4"}), cards_per_node({})
         ((2, 4), (1, 4), (1, 0))
     """
-    nodes, asked = _whole_number(resources, "nodes", 1), _whole_number(resources, "gpu", 0)
+    nodes, gpus = _whole_number(resources, "nodes", 1), _whole_number(resources, "gpu", 0)
     gres = str(resources.get("gres") or "")
     if "gpu" in gres:
-        if asked:
-            raise ValueError(f"gpu: {asked} and gres: {gres} are both given; write one of them (slurm/config.yaml)")
+        if gpus:
+            raise ValueError(f"gpu: {gpus} and gres: {gres} are both given; write one of them (slurm/config.yaml)")
         # A type may begin with a digit (2080ti, 1g.10gb), but is no number.
-        found = re.search(r"(?:^|,)gpu(?::(?!\d+(?:$|[,(]))[^:,(]+)?(?::(\d+))?(?=$|[,(])", gres)
-        cards = int(found.group(1) or 1) if found else 0
+        match = re.search(r"(?:^|,)gpu(?::(?!\d+(?:$|[,(]))[^:,(]+)?(?::(\d+))?(?=$|[,(])", gres)
+        cards = int(match.group(1) or 1) if match else 0
         if not cards:
             raise ValueError(f"gres: {gres} names no number of GPUs; allowed: gpu:4, gpu:a100:4 (slurm/config.yaml)")
-    elif asked % nodes:
+    elif gpus % nodes:
         raise ValueError(
-            f"gpu: {asked} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
+            f"gpu: {gpus} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
         )
     else:
-        cards = asked // nodes
+        cards = gpus // nodes
     if nodes > 1 and not cards:
         raise ValueError(
             f"nodes: {nodes} without a GPU: a training would run on CPUs there, which nobody waits for; give the GPUs of "
@@ -142,11 +142,11 @@ def chosen_cards(listing: str, visible: str | None) -> list[str]:
     """
     whole: list[list[str]] = []
     for line in listing.splitlines():
-        found = re.search(r"UUID: ((GPU|MIG)-[^)\s]+)\)", line)
-        if found and found.group(2) == "GPU":
-            whole.append([found.group(1)])
-        elif found and whole:
-            whole[-1].append(found.group(1))
+        match = re.search(r"UUID: ((GPU|MIG)-[^)\s]+)\)", line)
+        if match and match.group(2) == "GPU":
+            whole.append([match.group(1)])
+        elif match and whole:
+            whole[-1].append(match.group(1))
     parts = [names[1:] or names for names in whole]
     if visible is None:
         return [name for names in parts for name in names]
@@ -167,8 +167,8 @@ def _lock_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"vidreason-gpus-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
         raise PermissionError(f"{folder} is not a folder of yours; remove it, or set TMPDIR to a folder of your own")
     return folder
 

@@ -219,13 +219,13 @@ def _context_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
 
 def _cycles(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:
     """One line for every circle of parents."""
-    told: set[str] = set()
+    reported: set[str] = set()
     for name in arms:
         chain = [name]
         while (parent := arms.get(chain[-1], {}).get("parent")) in arms and parent not in chain:
             chain.append(parent)
-        if parent in chain and not told.intersection(chain):
+        if parent in chain and not reported.intersection(chain):
             circle = [*chain[chain.index(parent) :], parent]
-            told.update(circle)
+            reported.update(circle)
             text = f"the parents go round in a circle: {' -> '.join(circle)}; one of these arms must start from given weights"
             yield problem_at(layers, ["arms", parent, "parent"], text)

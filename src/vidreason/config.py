@@ -56,21 +56,21 @@ def load_run(layers: Sequence[Layer], schema: Mapping[str, Any]) -> Config:
         meaning_problems(config, layers),
         _path_problems(config, layers),
     )
-    problems: list[str] = next((found for found in map(list, checks) if found), [])
+    problems: list[str] = next((lines for lines in map(list, checks) if lines), [])
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
 def load_runs(
-    shipped: Sequence[Sequence[str]], entries: Sequence[str], given: Sequence[str | Path], schema: str | Path
+    shipped: Sequence[Sequence[str]], entries: Sequence[str], configfiles: Sequence[str | Path], schema: str | Path
 ) -> tuple[dict[str, Config], dict[str, list[Layer]]]:
-    """Load every run that can be asked for by name: the shipped ones and the one that is configured now.
+    """Load every run that can be named in a path: the shipped ones and the one that is configured now.
 
     Args:
         shipped: Files of each shipped run; runs whose files are not all here are left out.
         entries: Values of `--config`, each `key=value`.
-        given: Files of `--configfile`; they change the first shipped run, and `entries` change them.
+        configfiles: Files of `--configfile`; they change the first shipped run, and `entries` change them.
         schema: File of the JSON schema.
 
     Returns:
@@ -83,9 +83,9 @@ def load_runs(
     rules = read_layer(schema)[1]
     runs: dict[str, Config] = {}
     layers: dict[str, list[Layer]] = {}
-    asked = [*map(read_layer, (*shipped[0], *given)), read_command_line(entries)]
+    configured = [*map(read_layer, (*shipped[0], *configfiles)), read_command_line(entries)]
     whole = [files for files in shipped if all(Path(file).exists() for file in files)]
-    for parts in (*([read_layer(file) for file in files] for files in whole), asked):
+    for parts in (*([read_layer(file) for file in files] for files in whole), configured):
         run = load_run(parts, rules)
         name = run["run"]
         runs.pop(name, None)

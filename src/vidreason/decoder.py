@@ -78,8 +78,8 @@ class Decoder:
         for first in range(0, len(embeds), size):
             part = slice(first, first + size)
             self.cache.begin(group, first * group)
-            seen = _causal(mask[part]) if padded else None
-            logits.append(self._pass(embeds[part], seen, positions[part], logits_to_keep=1))
+            visible = _causal(mask[part]) if padded else None
+            logits.append(self._pass(embeds[part], visible, positions[part], logits_to_keep=1))
         self.rows, self._length = len(embeds) * group, embeds.shape[1]
         self._position[: self.rows] = positions[:, -1:].repeat_interleave(group, dim=0)
         self._masked = padded or self._recorded
@@ -134,16 +134,16 @@ class Decoder:
         return self._pass(embeds, self._seen[:rows, ..., :extent] if self._masked else None, self._position[:rows])
 
     def _pass(
-        self, embeds: torch.Tensor, seen: torch.Tensor | None, positions: torch.Tensor, **options: Any
+        self, embeds: torch.Tensor, visible: torch.Tensor | None, positions: torch.Tensor, **options: Any
     ) -> torch.Tensor:
-        """Logits [.., V] of the last position of some rows.
+        """Logits [.., V] of the last position of some rows; `visible` says which positions each of theirs attends to.
 
         The language model is called itself: a trainer's hooks are on the whole model, and may wait for the device
         (DeepSpeed's timer does), which cannot be recorded.
         """
         output = self.model.language_model(
             inputs_embeds=embeds,
-            attention_mask={"full_attention": seen},
+            attention_mask={"full_attention": visible},
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,

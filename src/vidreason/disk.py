@@ -1,4 +1,4 @@
-"""A full disk, said in words: which file could not be written, and what to do."""
+"""Errors of a full disk, turned into a message that names the file and what to do."""
 
 import contextlib
 import errno

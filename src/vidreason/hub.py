@@ -1,9 +1,9 @@
 """Getting files from a Hugging Face hub: what a repository holds at a commit, and its bytes, verified and resumable.
 
 Everything goes through huggingface-hub, so `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
-everywhere. Three things are added: a download that was interrupted, even by SIGKILL, goes on where it stopped (the library
-throws its partial file away), a file counts as there only if its bytes have the digest that the hub names, and an answer
-that no hub gives is refused (`vidreason.web`).
+everywhere. Three things are added: a download that was interrupted, even by SIGKILL, resumes where it stopped (the library
+throws its partial file away); a file counts as downloaded only if its bytes have the digest that the hub names; and malformed
+answers of the hub are refused (`vidreason.web`).
 """
 
 import contextlib
@@ -164,14 +164,14 @@ def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
     Raises:
         HubError: The repository or the commit does not exist, or the hub cannot be reached or answers nonsense.
     """
-    found: dict[str, HubFile] = {}
+    files: dict[str, HubFile] = {}
     with _explained(repo, commit):
         for url, entries in web.ask_pages(f"{repo.api}/tree/{quote(commit, safe='')}?recursive=true"):
             for file in filter(None, (_listed(url, entry) for entry in entries)):
-                if file.path in found:
+                if file.path in files:
                     raise web.AnswerError(f"{url}: {file.path!r} is listed twice")
-                found[file.path] = file
-    return [found[path] for path in sorted(found)]
+                files[file.path] = file
+    return [files[path] for path in sorted(files)]
 
 
 def _listed(url: str, entry: Any) -> HubFile | None:

@@ -53,12 +53,12 @@ class LayerLoader(_BASE):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; that its keys differ is YAML's own rule, which PyYAML does not enforce."""
-        seen = set()
+        keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
-                if key.value in seen:
+                if key.value in keys:
                     raise _refusal(f"the key {key.value!r} stands twice", key)
-                seen.add(key.value)
+                keys.add(key.value)
         return dict(super().construct_mapping(node, deep))
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:

@@ -1,4 +1,4 @@
-"""What is made once for several runs, folders and users, and found again by what decides it.
+"""Content-addressed cache of results, shared by runs, folders and users.
 
 The environment's `VIDREASON_CACHE` names a folder; without it nothing is shared. An entry is a folder named by a digest of
 settings, contents of inputs, code and versions, and says where it was made. Whoever uses it gets a copy, so a cache may be

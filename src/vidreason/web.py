@@ -12,10 +12,10 @@ from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between tries where the hub is unwell; a longer Retry-After of its own is obeyed up to `LONGEST_WAIT`."""
+"""Seconds between tries; a longer Retry-After of the hub is obeyed, up to `LONGEST_WAIT`."""
 LONGEST_WAIT = 120.0
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that may be gone at the next try."""
+"""HTTP statuses after which another try may succeed."""
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as lost."""
 MOST_BYTES = 64 << 20
@@ -31,30 +31,30 @@ class AnswerError(ValueError):
 
 
 def with_retries(call: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
-    """Call again, a few times, where the hub is busy, unwell or out of reach for a moment.
+    """Call, and try again a few times while the hub is busy, failing or unreachable.
 
     Args:
         call: What may fail.
-        progress: Bytes that are there; the tries begin anew when a failed call has added some.
+        progress: Number of bytes received so far; when a failed call has added some, the count of tries starts again at 0.
     """
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     tries, before = 0, progress()
     while True:
-        asked = ""
+        retry_after = ""
         try:
             return call()
         except HfHubHTTPError as error:
             if tries == len(WAITS) or error.response.status_code not in TRANSIENT:
                 raise
-            asked = error.response.headers.get("Retry-After", "")
+            retry_after = error.response.headers.get("Retry-After", "")
         except HTTPError:
             now = progress()
             tries, before = (0 if now > before else tries), now
             if tries == len(WAITS):
                 raise
-        wanted = float(asked) if asked.isascii() and asked.isdigit() else 0.0
-        time.sleep(min(max(WAITS[tries], wanted), LONGEST_WAIT))
+        seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+        time.sleep(min(max(WAITS[tries], seconds), LONGEST_WAIT))
         tries += 1
 
 
@@ -72,15 +72,17 @@ def ask_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
     """Ask a hub for a list that comes in pages; yield the address and the entries of each.
 
     Raises:
-        AnswerError: A page is no list of JSON, the next one is on another host or was asked for before, or they do not end.
+        AnswerError: A page is no list of JSON, the next page is on another host or has been visited, or the pages do not end.
         HTTPError: The hub cannot be reached, or refuses.
     """
-    asked: set[str] = set()
+    visited: set[str] = set()
     while url:
-        if url in asked or len(asked) == MOST_PAGES:
-            fault = "a page leads back to one before it" if url in asked else f"a list of more than {MOST_PAGES} pages"
+        if url in visited or len(visited) == MOST_PAGES:
+            fault = (
+                "a page leads back to one before it" if url in visited else f"a list of more than {MOST_PAGES} pages"
+            )
             raise AnswerError(f"{url}: {fault}")
-        asked.add(url)
+        visited.add(url)
         entries, following = with_retries(functools.partial(_ask, url, list))
         yield url, entries
         if following and not entries:
@@ -94,7 +96,7 @@ def ask_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
 
 
 def fetch(url: str, stream: IO[bytes], size: int) -> None:
-    """Append to a file what it lacks of `size` bytes; one byte more at the most.
+    """Append the rest of a download to a file, up to `size` bytes and one more, which shows that there are too many.
 
     Args:
         url: Address of the whole file.
@@ -110,7 +112,7 @@ def fetch(url: str, stream: IO[bytes], size: int) -> None:
     there = stream.tell()
     if there >= size:
         return
-    # Compressed, half a file could not be gone on with.
+    # A download that is compressed could not be resumed.
     headers = {**build_hf_headers(), "Accept-Encoding": "identity", **({"Range": f"bytes={there}-"} if there else {})}
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
         _raise_for_status(response)
@@ -123,7 +125,7 @@ def fetch(url: str, stream: IO[bytes], size: int) -> None:
                 if len(chunk) >= room:
                     return
         except errors.HTTPError:  # type: ignore[attr-defined]
-            # Compressed nevertheless: what was asked for may be a part of a compressed whole, which nobody can unpack.
+            # Compressed nevertheless. A range of a compressed file cannot be unpacked, so start from the beginning.
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 _empty(stream)
             raise
@@ -160,12 +162,12 @@ def _raise_for_status(response: Any) -> None:
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
     if response.status_code >= 400:
-        told = {
+        headers = {
             name: value
             for name, value in response.headers.items()
             if name.lower().startswith(("x-", "retry-after", "ratelimit"))
         }
-        hf_raise_for_status(type(response)(response.status_code, headers=told, request=response.request))
+        hf_raise_for_status(type(response)(response.status_code, headers=headers, request=response.request))
 
 
 def _origin(url: str) -> tuple[str, str]:

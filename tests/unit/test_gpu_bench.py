@@ -155,4 +155,4 @@ def test_recorded_and_plain_decoding_are_compared(tmp_path):
         == "goal: at least 5,700 tokens/s at 64 rows of the paper's size on one H100; this is size demo at 2 rows"
     )
     assert lines[2].startswith("plain: ")
-    assert lines[3] == "recorded and plain: 100.00% of tokens alike, 2 of 2 rows whole"
+    assert lines[3] == "recorded and plain: 100.00% of tokens agree, 2 of 2 rows wholly"

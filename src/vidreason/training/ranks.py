@@ -156,8 +156,8 @@ def start_ranks(deepspeed: bool = False) -> Ranks:
     Differs from the source: accelerate's `PartialState` comes before its `Accelerator`; the other way round a CPU run
     silently becomes R runs of one process, without DeepSpeed.
     """
-    there = _check_cards()
-    if not there:
+    on_gpu = _check_cards()
+    if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         if not deepspeed:
@@ -166,10 +166,10 @@ def start_ranks(deepspeed: bool = False) -> Ranks:
             os.environ.setdefault(name, str(value))
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if there else "gloo", timeout=PATIENCE)
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     from accelerate import PartialState
 
-    state = PartialState(cpu=not there, timeout=PATIENCE)
+    state = PartialState(cpu=not on_gpu, timeout=PATIENCE)
     expected = int(os.environ["WORLD_SIZE"])
     if state.num_processes != expected:
         raise RuntimeError(f"{expected} processes were started, accelerate found {state.num_processes}")
@@ -194,18 +194,18 @@ def _check_cards() -> bool:
 
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
-    """The whole of a training process: with several, none ends before all that the first one writes is written.
+    """Run a training process to its end: with several ranks, none ends before the first one has written all results.
 
     `torchrun` ends all processes as soon as one fails, so one that left early and died of its own clearing up would take
     the first with it while that still writes the results. What Python and the libraries do at the end of a process is left
-    out therefore, except after errors: with process groups alive, whose native threads hold tensors, a process was once seen
-    to abort there (SIGABRT), when all was done.
+    out therefore, except after errors: with live process groups, whose native threads hold tensors, a process once aborted
+    there (SIGABRT) after all work was done.
     """
     status: int | str | None = 0
     try:
         yield
-    except SystemExit as asked:  # `Stopped`: all processes after the same step
-        status = asked.code
+    except SystemExit as ending:  # `Stopped`: all processes after the same step
+        status = ending.code
     if not dist.is_initialized():
         if status:
             sys.exit(status)

@@ -316,8 +316,8 @@ def in_groups(weights: Tensors, most: int | None = None) -> list[list[torch.Tens
 def _adamw(
     groups: list[list[torch.Tensor]], weight_decay: float, beta2: float = BETA2, fused: bool | None = None
 ) -> torch.optim.Optimizer:
-    given = [{"params": group} for group in groups]
-    return torch.optim.AdamW(given, lr=0.0, weight_decay=weight_decay, betas=(BETA1, beta2), fused=fused)
+    parameter_groups = [{"params": group} for group in groups]
+    return torch.optim.AdamW(parameter_groups, lr=0.0, weight_decay=weight_decay, betas=(BETA1, beta2), fused=fused)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
