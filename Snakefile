@@ -24,7 +24,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Reads the configuration itself, so that a mistake in these files is told in its words and not in Snakemake's.
+# Reads the configuration itself, so that mistakes in these files get our messages and not Snakemake's.
 include: "workflow/rules/common.smk"
 
 

@@ -124,12 +124,12 @@ def jobs_in_queue(folder):
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-        told = (error.stderr or "").strip() or error
+        message = (error.stderr or "").strip() or error
         if needed:
             raise WorkflowError(
-                f"--profile slurm: SLURM does not answer here, so nothing is submitted:\n{told}"
+                f"--profile slurm: SLURM does not answer here, so nothing is submitted:\n{message}"
             ) from error
-        reason = str(told).splitlines()[-1]
+        reason = str(message).splitlines()[-1]
         logger.warning(f"SLURM could not be asked for jobs that an earlier run of this folder may have left: {reason}")
         return []
     rows = [line.split("|", 3) for line in done.stdout.splitlines() if line.count("|") >= 3]
