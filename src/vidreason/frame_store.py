@@ -95,10 +95,14 @@ class FrameStore:
                     f"{path}: not a frame table: its columns are {dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))}"
                 )
             self._open[path] = file
-            declared = (file.schema_arrow.metadata or {}).get(FRAMES)
+            declared = (file.schema_arrow.metadata or {}).get(FRAMES, b"0")
+            if not declared.isdigit():
+                raise ValueError(
+                    f"{path}: its number of frames a clip is {declared!r}; remove the table to have it extracted again"
+                )
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=["clip", "position"]).to_pydict()
-                key = self._checked_clip(path, rows, int(declared) if declared else None)
+                key = self._checked_clip(path, rows, int(declared) or None)
                 if key in row_groups:
                     raise ValueError(
                         f"{path}: clip {key!r} is in it twice; remove the table to have it extracted again"

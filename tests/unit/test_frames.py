@@ -227,6 +227,14 @@ def rewritten(path, change):
             writer.write_table(pa.Table.from_pydict({k: v[rows] for k, v in columns.items()}, schema=table.schema))
 
 
+def test_a_table_whose_number_of_frames_is_no_number_is_named(tmp_path):
+    path = micro.write_frames(tmp_path / "shard0.parquet", {"b.mp4": OK})
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"frames": "four"}), path)
+    with pytest.raises(ValueError, match=r"shard0\.parquet: its number of frames a clip is b'four'"):
+        FrameStore([path])
+
+
 def drop_last(columns):
     for column in columns.values():
         column.pop()
