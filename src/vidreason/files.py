@@ -220,8 +220,12 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
 def _numbered_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number of the line, from 1, and its object."""
     check_unchanged(path)
-    # A byte that is no UTF-8 becomes a mark that no JSON text may hold, so its line can be named.
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape") as stream:
+    with Path(path).open("rb") as head:
+        encoding = json.detect_encoding(head.read(4))
+    # What cannot be decoded becomes something that no JSON text may hold, so its line can be named.
+    utf_8 = encoding.startswith("utf-8")
+    encoding, errors = ("utf-8-sig", "surrogateescape") if utf_8 else (encoding, "backslashreplace")
+    with Path(path).open(encoding=encoding, errors=errors) as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue

@@ -78,6 +78,22 @@ def test_json_lines_with_a_byte_order_mark_at_the_start_and_where_two_files_meet
     assert len(nextqa.read(tmp_path, "b.jsonl")[0]) == 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_lines_of_other_encodings(tmp_path, encoding):
+    lines = [json.dumps({**PROBLEM, "problem_id": number, "video_filename": f"a/{number}.mp4"}) for number in (1, 2)]
+    content = "\r\n".join(lines).encode(encoding)
+    (tmp_path / "b.jsonl").write_bytes(content)
+    assert [question.id for question in nextqa.read(tmp_path, "b.jsonl")[0]] == ["a-1-0", "a-2-0"]
+    (tmp_path / "b.jsonl").write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"b\.jsonl:2: not JSON"):
+        nextqa.read(tmp_path, "b.jsonl")
+    half = content.replace("Options".encode(encoding)[-2:], b"\x00\xd8" if encoding != "utf-16-be" else b"\xd8\x00", 1)
+    if encoding != "utf-32":
+        (tmp_path / "b.jsonl").write_bytes(half)
+        with pytest.raises(ValueError, match=r"b\.jsonl:1: not JSON"):
+            nextqa.read(tmp_path, "b.jsonl")
+
+
 def test_a_checkpoints_config_with_a_byte_order_mark_is_read_and_a_key_given_twice_is_refused(tmp_path):
     content = '{"model_type": "tinyllava", "text_config": {"hidden_size": 16, "hidden_size": 32}}'
     (tmp_path / "config.json").write_text(content)
