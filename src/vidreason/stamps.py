@@ -33,6 +33,8 @@ PROGRESSIVE = 1
 """FFmpeg's field order of pictures that are not interlaced; 0 is not known."""
 PACKETS_PER_FRAME = (1.5, 2.2)
 """Fewest and most undamaged packets per frame in a stream whose packets hold single fields."""
+FEWEST = 0.45
+"""Frames for each packet of a damaged film that is counted by decoding, at least: some packets hold half a frame."""
 SHOWN = 0x10
 """Bit in the first byte of a VP8 packet: its frame is shown, not only referred to."""
 NOT_CODED = 8
@@ -157,10 +159,16 @@ def _begins_as_stamped(path: Path, index: int, read: Packets) -> bool:
 
 def _count_by_decoding(path: Path, stream: Any, read: Packets) -> None:
     """Replace the stamps of packets by one for every frame that is decoded, in the order in which they come out."""
-    stamps = [frame.pts for _, frames, _ in _decoded_packets(path, stream.index) for frame in frames]
+    stamps, complaints = [], []
+    for _, frames, complaint in _decoded_packets(path, stream.index):
+        stamps += [frame.pts for frame in frames]
+        complaints += [complaint] * bool(complaint)
+    count, packets = len(stamps), read.whole_count + read.unstamped
     if not stamps:
-        raise VideoError(UNREADABLE, f"none of {read.whole_count + read.unstamped} packets can be decoded")
-    count = len(stamps)
+        raise VideoError(UNREADABLE, f"none of {packets} packets can be decoded")
+    if complaints and count < FEWEST * packets:
+        # What is left would be taken for the whole film, shown in less time.
+        raise VideoError(UNREADABLE, f"only {count} frames come out of {packets} packets ({complaints[0]})")
     if None in stamps or stamps != sorted(set(stamps)):
         stamps = sorted(set(read.stamps))
         if len(stamps) != count:

@@ -217,8 +217,14 @@ def _no_frames(read: Packets, promised: int, microseconds: int | None) -> VideoE
 
 def _shortfall(read: Packets, promised: int, duration: float, declared: float | None, whole: float | None) -> str:
     """Say by how much a stream ends before its header says it does; `""` when it does not."""
-    # A file that was trimmed without coding it again still counts what its edit list hides; its duration does not.
-    trimmed = declared is not None and declared - duration <= 2 * duration / len(read.stamps)
+    # A file that was trimmed without coding it again still counts what its edit list hides; its durations do not. Where
+    # the header itself is damaged they disagree.
+    trimmed = (
+        declared is not None
+        and whole is not None
+        and abs(declared - duration) <= 2 * duration / len(read.stamps)
+        and abs(whole - duration) <= SLACK_SECONDS
+    )
     if promised and _clearly_fewer(read.whole_count, promised) and not trimmed:
         return f"{read.whole_count} of {promised} frames"
     # Without a duration of its own (webm, mkv) the stream is judged by the container, whose longest stream counts.

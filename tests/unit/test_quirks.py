@@ -204,6 +204,20 @@ CODINGS = {
 class TestDamage:
     """B.6: it does no harm between the frames that are asked for."""
 
+    def test_what_is_left_of_a_ruin_is_not_the_whole_film(self, folder):
+        """Frames that are counted as they come out close the gaps: fifteen of fifty would be a film of 0.6 s."""
+        path = ffmpeg(*PICTURES, "-frames:v", FRAMES, "-c:v", "mpeg4", "-bf", "2", "-g", "10", folder / "ruin.avi")
+        with av.open(str(path)) as container:
+            packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        content = bytearray(path.read_bytes())
+        for begin, size in packets[15:]:
+            content[begin : begin + size] = bytes(size)
+        path.write_bytes(content)
+        ask = dataclasses.replace(ASK, video=path.name)
+        for clip in (video.probe(path), judge_clip(ask, folder, 16), take_frames(ask, folder, 16, 8).clip):
+            assert clip.status == video.UNREADABLE
+            assert clip.detail.startswith(f"only 15 frames come out of {len(packets)} packets")
+
     @pytest.mark.parametrize("name", CODINGS)
     def test_one_packet_of_fifty(self, folder, name, monkeypatch):
         path = ffmpeg(*PICTURES, "-frames:v", FRAMES, *CODINGS[name], folder / f"damaged_{name}")
