@@ -1,7 +1,7 @@
 """Show what snakemake prints as one line of progress: `snakemake ... 2>&1 | python workflow/progress.py LOG`.
 
 Everything goes into LOG as it is. The screen shows how many jobs are done, which ones run, and about how long it will
-take; anything else that snakemake says appears above that line: errors whole, with the logs of failed jobs.
+take. Errors appear above that line, whole, with the logs of failed jobs; so does whatever else snakemake has to say.
 """
 
 import os
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TextIO
 
 SECONDS = {
-    "make_world": 20, "pretrain_base": 200, "filter_nextqa": 8, "import_weights": 6, "extract_frames": 8,
-    "train_sft": 35, "predict": 9, "sample_rollouts": 20, "train_grpo": 100, "score": 2, "make_tables": 4,
-    "make_figures": 5, "report": 6,
+    "make_world": 17, "pretrain_base": 240, "filter_nextqa": 4, "import_weights": 3, "extract_frames": 4,
+    "train_sft": 10, "predict": 4, "sample_rollouts": 13, "train_grpo": 130, "make_tables": 3, "make_figures": 4, "report": 4,
 }  # fmt: skip
-"""What a job of a rule takes in the demo on two cores; only the proportions matter. Others take one second."""
+"""What a job of a rule takes in the demo on two quiet cores; only the proportions matter. Others take half a second."""
 CHATTER = re.compile(
     r"^(Using (workflow|shell|profile)|Config file|Assuming|Building DAG|Provided|Rules claiming|Conda|Job stats|job  |---|"
     r"Select jobs|Execute |\[\w{3} \w{3} |(local)?rule \w+:|    \w[\w ]*: |Finished jobid|\d+ of \d+ steps|total  |Complete log|Elapsed time|\w+ +\d+$|$)"
@@ -29,7 +28,13 @@ COUNT = re.compile(r"^(\w+) +(\d+)$")
 STARTED = re.compile(r"^(?:local)?rule (\w+):$")
 FIELD = re.compile(r"^    (jobid|wildcards): (.*)$")
 FINISHED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)$")
-BROKEN = re.compile(r"^(Error in|\w*(Error|Exception)\b|Traceback|Exiting because)")
+FAILED = re.compile(r"^Error in rule (\w+):$")
+ERROR = re.compile(r"^(Error in|\w*(Error|Exception)\b|Traceback|Exiting because)")
+GOES_ON = re.compile(r"^(Select jobs|Execute |\[\w{3} \w{3} |Finished jobid|(local)?rule \w+:)")
+"""After an error: other jobs again."""
+RULER = re.compile(r"^={10,}$")
+"""Stands before and after the log of a failed job."""
+STOPPED = "Terminating processes on user request"
 
 
 class Progress:
@@ -39,45 +44,59 @@ class Progress:
         """Nothing is known yet."""
         self.began = time.monotonic()
         self.planned: dict[str, int] = {}
+        self.complete = False  # whether the whole plan has been read
         self.finished: dict[str, int] = {}
         self.running: dict[str, tuple[str, float]] = {}  # job -> its name and when it began
-        self.broken = False
+        self.failed: list[str] = []
+        self.stopped = False
         self._rule, self._job = "", ""
+        self._error = self._log = False
 
     def take(self, line: str) -> bool:
         """Take note of a line of snakemake's; whether it is worth showing."""
-        if found := STARTED.match(line):
-            self._rule, self._job = found[1], ""
-        elif found := FIELD.match(line):
-            self._field(found[1], found[2])
-        elif found := FINISHED.match(line):
-            self.running.pop(found[1], None)
-            self.finished[found[2]] = self.finished.get(found[2], 0) + 1
-        elif (found := COUNT.match(line)) and not self.finished and found[1] not in ("total", "job"):
-            self.planned[found[1]] = int(found[2])
-        self.broken = self.broken or bool(BROKEN.match(line))
-        return self.broken or not CHATTER.match(line)
+        if RULER.match(line):
+            self._log = not self._log
+        if self._log:
+            return not self.stopped
+        if GOES_ON.match(line):
+            self._error = False
+        if line.startswith(STOPPED):
+            self.stopped = True
+        elif match := STARTED.match(line):
+            self._rule, self._job = match[1], ""
+        elif match := FAILED.match(line):
+            self._rule = ""  # the job whose number follows runs no longer
+        elif match := FIELD.match(line):
+            self._field(match[1], match[2])
+        elif match := FINISHED.match(line):
+            self.running.pop(match[1], None)
+            self.finished[match[2]] = self.finished.get(match[2], 0) + 1
+        elif (match := COUNT.match(line)) and not self.complete and match[1] != "job":
+            self.complete = match[1] == "total"
+            if not self.complete:
+                self.planned[match[1]] = int(match[2])
+        self._error = self._error or bool(ERROR.match(line))
+        return not self.stopped and (self._error or not CHATTER.match(line))
 
     def _field(self, key: str, value: str) -> None:
         """A line of what a job is; its number comes before its wildcards."""
-        if key == "jobid":
+        if key == "jobid" and not self._rule:
+            self.failed.append(self.running.pop(value, (f"job {value}", 0.0))[0])
+        elif key == "jobid":
             self._job = value
             self.running[value] = (self._rule, time.monotonic())
         elif self._job in self.running:
-            names = [
-                part.split("=", 1)[1]
-                for part in value.split(", ")
-                if part.startswith(("arm=", "benchmark=", "dataset="))
-            ]
+            shown = ("source=", "arm=", "dataset=", "benchmark=")
+            names = [part.split("=", 1)[1] for part in value.split(", ") if part.startswith(shown)]
             self.running[self._job] = (" ".join([self._rule, *names]), self.running[self._job][1])
 
     def text(self, width: int) -> str:
-        """The line of progress, at most so many letters; empty before anything is planned."""
+        """The line of progress, at most so many letters; empty before everything is planned."""
         jobs, done = sum(self.planned.values()), sum(self.finished.values())
-        if not jobs:
+        if not self.complete or not jobs:
             return ""
         elapsed, share = time.monotonic() - self.began, self.share()
-        left = f", about {_duration(elapsed / share - elapsed)} left" if share > 0.05 and done < jobs else ""
+        left = f", about {_duration(elapsed / share - elapsed)} left" if share > 0.1 and done < jobs else ""
         now = f": {', '.join(name for name, _ in self.running.values())}" if self.running else ""
         filled = round(20 * share)
         return f"[{'#' * filled}{'.' * (20 - filled)}] {done} of {jobs} jobs{left}{now}"[:width]
@@ -87,12 +106,23 @@ class Progress:
         total = sum(count * _seconds(rule) for rule, count in self.planned.items())
         done = sum(count * _seconds(rule) for rule, count in self.finished.items())
         now = time.monotonic()
-        parts = sum(min(0.9 * _seconds(name.split()[0]), now - began) for name, began in self.running.values())
+        parts = sum(min(0.95 * _seconds(name.split()[0]), now - began) for name, began in self.running.values())
         return min(1.0, (done + parts) / total) if total else 0.0
+
+    def ending(self, log: Path) -> str:
+        """What to say at the end; empty where all went well."""
+        if self.stopped:
+            return f"Stopped. What is done stays; the same command goes on from here. (All that was said: {log})"
+        if self.failed:
+            return (
+                f"Failed: {', '.join(dict.fromkeys(self.failed))}; the reason stands above, and in {log}. What is done "
+                "stays; the same command goes on from here."
+            )
+        return ""
 
 
 def _seconds(rule: str) -> float:
-    return SECONDS.get(rule, 1)
+    return SECONDS.get(rule, 0.5)
 
 
 def _duration(seconds: float) -> str:
@@ -100,8 +130,15 @@ def _duration(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
-def follow(stream: TextIO, log: TextIO, screen: TextIO) -> None:
-    """Show a stream of lines until it ends."""
+def follow(stream: TextIO, log: TextIO, screen: TextIO, name: Path) -> None:
+    """Show a stream of lines until it ends.
+
+    Args:
+        stream: What snakemake prints.
+        log: Gets every line.
+        screen: Gets the line of progress and what stands above it.
+        name: Path of the log, to be named at the end.
+    """
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -123,7 +160,7 @@ def follow(stream: TextIO, log: TextIO, screen: TextIO) -> None:
             log.flush()
             if progress.take(line.rstrip("\n")):
                 print(f"\r\033[K{line}" if terminal and shown else line, end="", file=screen)
-                shown = ""
+                shown = "" if terminal else shown
         width = os.get_terminal_size(screen.fileno()).columns - 1 if terminal else 200
         text = progress.text(width)
         # Where nothing can be written over, a line for every tenth of the work.
@@ -135,6 +172,8 @@ def follow(stream: TextIO, log: TextIO, screen: TextIO) -> None:
             shown = text[:22]
     if terminal and shown:
         print(file=screen)
+    if ending := progress.ending(name):
+        print(ending, file=screen)
 
 
 if __name__ == "__main__":
@@ -143,4 +182,4 @@ if __name__ == "__main__":
     path = Path(sys.argv[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as stream:
-        follow(sys.stdin, stream, sys.stdout)
+        follow(sys.stdin, stream, sys.stdout, path)

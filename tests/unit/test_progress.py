@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ SPEC = importlib.util.spec_from_file_location("progress", Path(__file__).parents
 progress = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(progress)
 
+RULER = "=" * 20
 SNAKEFILE = """
 rule all:
     input: expand("{arm}.txt", arm=["r1", "sft"])
@@ -40,7 +42,7 @@ def shown(folder: Path, command: str, *options: str) -> tuple[str, str]:
     ]
     printed = subprocess.run(call, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
     screen, log = io.StringIO(), io.StringIO()
-    progress.follow(io.StringIO(printed), log, screen)
+    progress.follow(io.StringIO(printed), log, screen, Path("logs/x.log"))
     assert log.getvalue() == printed
     return screen.getvalue(), printed
 
@@ -59,8 +61,56 @@ def test_that_there_is_nothing_to_do_is_said(tmp_path):
 
 def test_an_error_is_shown_whole_with_the_log_of_the_job(tmp_path):
     screen, printed = shown(tmp_path, "echo the weights are gone > {log}; false")
-    assert printed[printed.index("Error in rule predict") :] in screen
-    assert "the weights are gone" in screen
+    block = re.split("={10,}", printed[printed.index("Error in rule predict") :])
+    assert block[0] in screen  # what the job is
+    assert "the weights are gone" in block[1]
+    assert block[1] in screen
+    assert re.search(r"^Failed: predict (r1|sft); .*the same command goes on from here", screen, re.MULTILINE)
+
+
+def test_after_an_error_the_other_jobs_are_a_line_of_progress_again():
+    """Lines as Snakemake 9.27 prints them with `--keep-going --show-failed-logs`."""
+    run = progress.Progress()
+    before = [
+        "predict 2",
+        "total 2",
+        "rule predict:",
+        "    jobid: 1",
+        "    wildcards: arm=r1",
+        "rule predict:",
+        "    jobid: 2",
+        "    wildcards: arm=sft",
+    ]
+    error = [
+        "RuleException:",
+        "Error in rule predict:",
+        "    message: None",
+        "    jobid: 1",
+        "Logfile r1.log:",
+        RULER,
+        "Finished jobid: 2 (Rule: predict)",
+        RULER,
+    ]
+    after = [
+        "Select jobs to execute...",
+        "[Sat Nov 28 22:00:28 2026]",
+        "Finished jobid: 2 (Rule: predict)",
+        "1 of 2 steps (50%) done",
+    ]
+    assert [run.take(line) for line in before] == [False] * len(before)
+    assert list(run.running) == ["1", "2"]
+    assert [run.take(line) for line in error] == [True] * len(error)
+    assert [name for name, _ in run.running.values()] == ["predict sft"]  # what a log says is no news
+    assert [run.take(line) for line in after] == [False] * len(after)
+    assert run.failed == ["predict r1"]
+
+
+def test_a_stop_is_no_error():
+    run = progress.Progress()
+    assert [
+        run.take(line) for line in ("Terminating processes on user request", "RuleException:", "KeyboardInterrupt")
+    ] == [False] * 3
+    assert "goes on from here" in run.ending(Path("logs/demo/snakemake.log"))
 
 
 def test_a_mistake_in_the_workflow_is_shown(tmp_path):
@@ -91,7 +141,7 @@ def test_time_left_follows_what_jobs_usually_take(monkeypatch):
         run.take(line)
     for job in range(10):
         run.take(f"Finished jobid: {job + 2} (Rule: score)")
-    done, left = 10 * progress.SECONDS["score"], progress.SECONDS["train_grpo"]
+    done, left = 10 * progress._seconds("score"), progress.SECONDS["train_grpo"]
     assert run.share() == pytest.approx(done / (done + left))
     now[0] = 60.0  # of a training that usually takes longer
     assert run.share() == pytest.approx((done + 60) / (done + left))
