@@ -59,6 +59,7 @@ localrules:
 
 
 onstart:
+    hold_folder()
     warn_of_interpreter()
     warn_of_idle_cards()
     remember_machine()

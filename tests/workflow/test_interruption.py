@@ -146,3 +146,26 @@ def wait_for_job(place: Workplace, process: subprocess.Popen[str]) -> None:
     """Until a job runs, or there is nothing more to do."""
     while process.poll() is None and not place.processes("scripts/"):
         time.sleep(0.05)
+
+
+def test_a_call_with_nothing_to_do_frees_no_folder_for_a_second_run(fresh: Workplace) -> None:
+    """Any snakemake that ends in a folder removes the locks of all that run there."""
+    fresh.run(TARGET.replace("mlvu", "mmvu"))
+    process = start(fresh, "results/tiny/train_sft/sft/seed0/checkpoint")
+    try:
+        deadline = time.monotonic() + 120
+        while not (fresh.root / "logs/tiny/pretrain_base.log").exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        jobs = fresh.processes("pretrain_base")
+        for job in jobs:  # so that the first run lasts
+            os.kill(job, signal.SIGSTOP)
+        assert "Nothing to be done" in fresh.run(TARGET.replace("mlvu", "mmvu"))
+        printed = fresh.run("results/tiny/train_sft/sft/seed0/checkpoint", ok=False)
+        assert f"in use by process {process.pid}" in printed
+        for job in jobs:
+            os.kill(job, signal.SIGCONT)
+    finally:
+        printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed

@@ -1,6 +1,7 @@
 # Where jobs run: how a training is started on its GPUs and nodes, and what an earlier run may have left: jobs in a cluster's queue,
 # unfinished files.
 
+import fcntl
 import shlex
 import shutil
 import subprocess
@@ -110,12 +111,35 @@ def remember_machine():
         print(os.uname().nodename, file=record)
 
 
+def hold_folder():
+    """Let one run work in this folder at a time; the lock goes with the process.
+
+    Snakemake's own locks are not enough: any of its calls that ends in this folder removes those of all others, even one that
+    had nothing to do.
+    """
+    global in_use
+    in_use = open(".snakemake/in-use", "a+")
+    try:
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        in_use.seek(0)
+        raise WorkflowError(
+            f"This folder is in use by {in_use.read().strip() or 'another snakemake'}; wait until it is done, or end it, and try again"
+        ) from None
+    except OSError:  # a file system without locks
+        return
+    in_use.truncate(0)
+    print(f"process {os.getpid()} on {os.uname().nodename}", file=in_use, flush=True)
+
+
 def jobs_in_queue(folder):
     """Jobs that an earlier snakemake has put into SLURM's queue from a folder: job number, name and state of each.
 
     The executor's names of jobs end with the run ID, a UUID. The job that this process itself may run in is none of them.
     """
     needed = workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm"
+    if not needed and not os.path.isdir(".snakemake/slurm_logs"):
+        return []  # no run of this folder has ever submitted a job
     if shutil.which("squeue") is None:
         if needed:
             raise WorkflowError("--profile slurm: there is no squeue here; start snakemake where SLURM's commands are")
