@@ -15,7 +15,7 @@ MOMENTS = ("before_a_line", "in_a_line", "before_it_is_on_the_disk", "in_the_res
 VICTIM = textwrap.dedent(
     """
     import functools, os, pathlib, signal, sys
-    import vidreason.evaluation.journal as journal, vidreason.evaluation.predict as module
+    import vidreason.evaluation.journal as journal, vidreason.evaluation.predict as module, vidreason.files as files
     from tests.unit.answering import answers, rollouts
 
     def die(*_):
@@ -40,7 +40,7 @@ VICTIM = textwrap.dedent(
             journal.os.fsync = lambda handle: count.append(1) or (len(count) == 2 and die())
         elif moment == "in_the_results":
             def half(path, rows):
-                with module.write_aside(path) as aside:
+                with files.write_aside(path) as aside:
                     aside.write_text(journal.json_line(next(iter(rows)))[:30])
                     die()
             module.write_jsonl = half
