@@ -34,13 +34,19 @@ _JOINED = re.compile(r"(?:[\s,;/&+|‐‑–—−-]|(?:and|or|nor)\b)*+", re.IG
 _GOES_ON = re.compile(r"([A-Z])\s*(?:[,;/&+|]|(?:and|or|nor|are)\b)", re.IGNORECASE | re.ASCII)
 """A letter in the middle of a list: `B, C`, `B and C`."""
 
+_INITIAL = re.compile(r"[^\S\n]*([A-Z])\.(?=[,;:!?]|\s*\Z|\n)", re.ASCII)
+"""A second initial and a mark, right after a letter and its full stop: `A. M., before noon`."""
+_FURTHER = re.compile(r"(?:\n|[,;.]\s)\s{0,4}[(\[*]{0,4}([A-Z])[.):\]*]{1,4}\s{1,4}\S", re.IGNORECASE | re.ASCII)
+"""A further option with its text, at the beginning of a line or of a part of a sentence: `A. rain, B. sun`."""
+
 
 def strict(completion: str, choices: Sequence[str]) -> str | None:
     r"""The option's letter that the last answer block begins with, if it stands alone.
 
     A letter stands alone if it is enclosed (`(B)`, `**B**`, `\boxed{B}`), or if its line ends after it, or a mark and
     white space follow (`B. he runs`, `B - he runs`). It does not count if another option's letter that stands alone
-    comes next, directly or behind further letters: that is a list. `docs/answers.md` has the rule as a table.
+    comes next, directly or behind further letters, or stands with its text further on: that is a list. Nor do initials
+    (`A. M., before noon`). `docs/answers.md` has the rule as a table.
 
     Args:
         completion: Raw text of the model.
@@ -73,6 +79,11 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
         if other != letter and other.isupper() == letter.isupper() and other.upper() in choices:
             return None
         last = following
+    if text[: first.end()].endswith(".") and _INITIAL.match(text, first.end()):
+        return None
+    others = {match[1] for match in _FURTHER.finditer(text, first.end() - 1)} - {letter}
+    if any(other.isupper() == letter.isupper() and other.upper() in choices for other in others):
+        return None
     return letter.upper() if letter.upper() in choices else None
 
 
