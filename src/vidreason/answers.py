@@ -36,8 +36,11 @@ _GOES_ON = re.compile(r"([A-Z])\s*(?:[,;/&+|]|(?:and|or|nor|are)\b)", re.IGNOREC
 
 _INITIAL = re.compile(r"[^\S\n]*([A-Z])\.(?=[,;:!?]|\s*\Z|\n)", re.ASCII)
 """A second initial and a mark, right after a letter and its full stop: `A. M., before noon`."""
-_FURTHER = re.compile(r"(?:\n|[,;.]\s)\s{0,4}[(\[*]{0,4}([A-Z])[.):\]*]{1,4}\s{1,4}\S", re.IGNORECASE | re.ASCII)
-"""A further option with its text, at the beginning of a line or of a part of a sentence: `A. rain, B. sun`."""
+_FURTHER = re.compile(
+    r"(?:(?:\n|[,;.]\s|\b(?:and|or)\s)\s{0,4}[(\[*]{0,4}([A-Z])[.):\]*]{1,4}|\s\(?([A-Z])\))\s{1,4}\S",
+    re.IGNORECASE | re.ASCII,
+)
+"""A further option with its text, at the beginning of a line or of a part of a sentence, or in brackets: `A. rain, B. sun`."""
 
 
 def strict(completion: str, choices: Sequence[str]) -> str | None:
@@ -81,7 +84,7 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
         last = following
     if text[: first.end()].endswith(".") and _INITIAL.match(text, first.end()):
         return None
-    others = {match[1] for match in _FURTHER.finditer(text, first.end() - 1)} - {letter}
+    others = {match[1] or match[2] for match in _FURTHER.finditer(text, first.end() - 1)} - {letter}
     if any(other.isupper() == letter.isupper() and other.upper() in choices for other in others):
         return None
     return letter.upper() if letter.upper() in choices else None
