@@ -44,7 +44,7 @@ ALONE = Ranks()
 STOP, OVERDUE = "stop", "overdue"
 """Keys under which processes tell each other that one was asked to stop, and that a state is overdue."""
 CPU_THREADS = 1
-"""Threads of a training step on the CPU. A second one makes a step of the demo 1.0 to 1.4 times as fast on quiet cores, and
+"""Threads of a training step on the CPU. A second one makes a step of the demo at most 1.3 times as fast on quiet cores, and
 slower than one thread beside a busy process; two trainings side by side, or a training and the answers of other arms, make
 better use of two cores. Other numbers sum in another order and give other last bits, so the number is part of the result and
 not the machine's to choose."""
