@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.sizes import Size, paper
-from vidreason.decoder import room_for
-from vidreason.losses import LOGITS_AT_ONCE
-from vidreason.model import TinyLlavaConfig
-from vidreason.training import update
+from vidreason.engine.decoder import room_for
+from vidreason.models.tinyllava import TinyLlavaConfig
+from vidreason.rl.losses import LOGITS_AT_ONCE
+from vidreason.training import optimizer as update
 
 PAGE = Path(__file__).with_name("FLOOR.md")
 BEGIN, END = "<!-- floor: {} -->", "<!-- /floor -->"
@@ -331,7 +331,7 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
         copies = BF16 * trained  # autocast's, kept from the policy's pass to the end of the step
     # Whole while sampling, as `whole_weights` lends them; a layer at a time while learning.
     lent = BF16 * trained * (1 - 1 / share) if zero == 3 else 0.0
-    # Under ZeRO-3 all logits are computed at once (`vidreason.losses.chunked_log_probs`).
+    # Under ZeRO-3 all logits are computed at once (`vidreason.rl.losses.chunked_log_probs`).
     held = step_memory(size, "ours", setting.recompute, chunked_logits(setting))
     cache, logits, activations = held["cache"], held["logits"], held["activations"]
     resident = weights + sampler + optimiser + (0.0 if setting.offload_reference else reference)

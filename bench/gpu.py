@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vidreason.provenance import commit
+from vidreason.artifacts.provenance import commit
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).with_name("GPU.md")

@@ -19,11 +19,12 @@ import torch
 from bench.machine import THREADS
 from bench.sizes import SIZES
 from bench.workload import Workload, build
-from vidreason import decoder, generation
-from vidreason.evaluation.predict import complete
-from vidreason.generation import Decoding
-from vidreason.inputs import clips_of, prompts_of, read_clips
-from vidreason.model import TinyLlavaVideo
+from vidreason.engine import decoder, generation
+from vidreason.engine.batch_inference import complete
+from vidreason.engine.features import clips_of, read_clips
+from vidreason.engine.generation import Decoding
+from vidreason.engine.prompts import prompts_of
+from vidreason.models.tinyllava import TinyLlavaVideo
 
 GOAL, GOAL_ROWS = 5_700, 64
 """Tokens a second at the paper's size on one H100, at so many rows."""

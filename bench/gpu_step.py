@@ -21,11 +21,11 @@ from bench.machine import THREADS, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import make_updater
 from bench.workload import Workload, build
-from vidreason import decoder, generation
-from vidreason.phases import measured, phase
+from vidreason.engine import decoder, generation
+from vidreason.engine.profiling import measured, phase
+from vidreason.training.distributed import Ranks, ending_together, start_ranks
 from vidreason.training.grpo import grpo_step
-from vidreason.training.ranks import Ranks, ending_together, start_ranks
-from vidreason.training.update import DeepSpeedUpdater, Updater
+from vidreason.training.optimizer import DeepSpeedUpdater, Updater
 
 GIB = 2**30
 ROLLOUT, LEARNING = 0.10, 0.30

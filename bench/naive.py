@@ -25,19 +25,20 @@ import torch
 from transformers import DynamicCache
 
 from bench.workload import SEED, Workload
-from vidreason.advantages import group_advantages
-from vidreason.frames import frame_indices
-from vidreason.generation import Completions, Decoding, choose_tokens, rollout_seed, uniforms
-from vidreason.inputs import prompts_of, read_clips
-from vidreason.losses import grpo_loss, token_log_probs
-from vidreason.model import TinyLlavaVideo
-from vidreason.model.processing import normalize_frames
-from vidreason.phases import phase
-from vidreason.pixels import resize_frames
+from vidreason.engine.features import read_clips
+from vidreason.engine.generation import Completions, Decoding, choose_tokens, rollout_seed, uniforms
+from vidreason.engine.profiling import phase
+from vidreason.engine.prompts import prompts_of
+from vidreason.media.frames import frame_indices
+from vidreason.media.resize import resize_frames
+from vidreason.media.video import scan
+from vidreason.models.tinyllava import TinyLlavaVideo
+from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import Question
+from vidreason.rl.advantages import group_advantages
+from vidreason.rl.losses import grpo_loss, token_log_probs
 from vidreason.training.grpo import rewards_of
-from vidreason.training.update import PlainUpdater
-from vidreason.video import scan
+from vidreason.training.optimizer import PlainUpdater
 
 
 def encode(model: TinyLlavaVideo, pixels: torch.Tensor) -> torch.Tensor:

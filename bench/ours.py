@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.workload import Workload
-from vidreason.evaluation.predict import complete
-from vidreason.generation import Completions, Decoding
-from vidreason.inputs import clips_of, prompts_of, read_clips
+from vidreason.engine.batch_inference import complete
+from vidreason.engine.features import clips_of, read_clips
+from vidreason.engine.generation import Completions, Decoding
+from vidreason.engine.prompts import prompts_of
 from vidreason.records import Question
 from vidreason.training.grpo import grpo_step as train_step
-from vidreason.training.update import PlainUpdater
+from vidreason.training.optimizer import PlainUpdater
 
 
 def grpo_step(work: Workload, updater: PlainUpdater) -> float:

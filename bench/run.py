@@ -23,8 +23,8 @@ from bench.floor import table
 from bench.machine import THREADS, describe
 from bench.sizes import SIZES, Size
 from bench.work import SHARED, SIDES
-from vidreason.files import write_text
-from vidreason.provenance import commit
+from vidreason.artifacts.files import write_text
+from vidreason.artifacts.provenance import commit
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).with_name("RESULTS.md")

@@ -11,11 +11,11 @@ from typing import Any
 
 from transformers import Qwen2Tokenizer
 
-from vidreason.config import resolve_arm, running_of
-from vidreason.layers import merge, read_layer
-from vidreason.model import TinyLlavaConfig
-from vidreason.training.base import model_config
+from vidreason.config.layers import merge, read_layer
+from vidreason.config.runs import resolve_arm, running_of
+from vidreason.models.tinyllava import TinyLlavaConfig
 from vidreason.world.corpus import WORDS
+from vidreason.world.pretraining import model_config
 from vidreason.world.tokenizer import build_tokenizer
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"

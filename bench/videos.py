@@ -16,8 +16,8 @@ from PIL import Image
 
 from bench import naive
 from bench.work import DifferentError
-from vidreason.files import write_jsonl
-from vidreason.frames import extract_frames, take_frames
+from vidreason.artifacts.files import write_jsonl
+from vidreason.media.frames import extract_frames, take_frames
 from vidreason.records import Question
 from vidreason.world.encode import ffmpeg_binary
 

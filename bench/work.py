@@ -13,10 +13,10 @@ import torch
 
 from bench import naive, ours
 from bench.workload import Workload
-from vidreason.generation import Completions, Decoding
-from vidreason.phases import measured, phase
-from vidreason.training.ranks import Ranks
-from vidreason.training.update import PlainUpdater
+from vidreason.engine.generation import Completions, Decoding
+from vidreason.engine.profiling import measured, phase
+from vidreason.training.distributed import Ranks
+from vidreason.training.optimizer import PlainUpdater
 
 SIDES = ("ours", "naive")
 NAIVE_ANSWERS = 3

@@ -23,8 +23,8 @@ from bench.machine import THREADS, bandwidth, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import PARTS, SIDES, Measurement, clips_needed, compare, make_updater, step
 from bench.workload import Workload, build
-from vidreason.training.checkpoint import Saver, TrainingState
-from vidreason.training.ranks import Ranks
+from vidreason.training.distributed import Ranks
+from vidreason.training.state import Saver, TrainingState
 
 BRIEF = 12
 """Tokens of a completion where the two sides are compared, and where they warm up."""

@@ -17,14 +17,14 @@ from PIL import Image
 from transformers import Qwen2Tokenizer
 
 from bench.sizes import Size, tokenizer
-from vidreason.files import write_jsonl
-from vidreason.frame_store import FrameStore
-from vidreason.frames import extract_frames
-from vidreason.generation import rollout_seed
-from vidreason.inputs import prompts_of
-from vidreason.model import TinyLlavaVideo, initialise
+from vidreason.artifacts.files import write_jsonl
+from vidreason.engine.generation import rollout_seed
+from vidreason.engine.prompts import prompts_of
+from vidreason.media.frame_store import FrameStore
+from vidreason.media.frames import extract_frames
+from vidreason.models.tinyllava import TinyLlavaVideo, initialise
 from vidreason.records import Question
-from vidreason.rewards import RewardRules
+from vidreason.rl.rewards import RewardRules
 from vidreason.training.grpo import GrpoSettings, reward_rules
 from vidreason.training.reference import reference_of
 from vidreason.world.scenes import COLOURS, THINGS

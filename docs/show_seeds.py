@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from vidreason.csv_files import read_csv
+from vidreason.artifacts.csv_files import read_csv
 
 PAGE = Path(__file__).with_name("demo.md")
 BEGIN, END = "<!-- seeds: begin (docs/show_seeds.py) -->", "<!-- seeds: end -->"

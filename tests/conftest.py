@@ -18,10 +18,10 @@ LONGEST = (
     "tests/workflow/test_interruption.py",
     "tests/workflow/test_reruns.py",
     "tests/slurm/test_cluster.py",
-    "tests/unit/test_ranks.py",
+    "tests/unit/training/test_distributed.py",
     "tests/workflow/",
-    "tests/unit/test_base.py",
-    "tests/unit/test_cuda.py",
+    "tests/unit/world/test_pretraining.py",
+    "tests/unit/engine/test_cuda.py",
 )
 """Files and folders that take longest, whichever has few tests: what begins last should be short, and fill the gaps."""
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.config import SOURCES, resolve_arm, sources_of, weights_arm
-from vidreason.files import read_json
-from vidreason.sources import Lock, Source, SourceError
+from vidreason.artifacts.files import read_json
+from vidreason.config.runs import SOURCES, resolve_arm, sources_of, weights_arm
+from vidreason.sources.lock import Lock, Source, SourceError
 
 LOCKS = Path("config/locks")
 GPU, CPU = "GPU", "CPU core"

@@ -1,8 +1,9 @@
 """The typed records that every stage passes to the next: Question, Clip, Rollout, Prediction.
 
-All are frozen dataclasses, stored as JSON lines (`vidreason.files.read_jsonl`, `write_jsonl`).
+All are frozen dataclasses, stored as JSON lines (`vidreason.artifacts.files.read_jsonl`, `write_jsonl`).
 """
 
+import unicodedata
 from dataclasses import dataclass
 
 LETTERS = "ABCDEFGHIJ"
@@ -30,7 +31,7 @@ class Question:
         group: A second grouping that scores are reported by (Video-MME duration, MMVU subject).
         start: Start of the part of the video the question is about, in seconds; None for the whole video.
         end: End of that part, in seconds.
-        indexing: Rule that picks frames: `uniform` or `segments` (see `vidreason.indices`).
+        indexing: Rule that picks frames: `uniform` or `segments` (see `vidreason.media.frame_rules`).
         target: Annotated completion to imitate (cold start only), else `""`.
     """
 
@@ -138,3 +139,15 @@ class Prediction:
     completion: str
     tokens: int
     finish: str
+
+
+_JOINERS = "\u200c\u200d"
+"""Invisible, but letters of some scripts and of emojis are spelled with them."""
+
+
+def check_label(text: str, key: str) -> None:
+    """Refuse what would break a row of a table, a file's name, or the reader's trust that two equal labels are equal."""
+    for letter in text:
+        if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:
+            name = unicodedata.name(letter, "a control character")
+            raise ValueError(f"the {key} {text[:200]!a} holds U+{ord(letter):04X} ({name}); allowed: one line of text")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.model import TinyLlavaVideo, load_checkpoint
+from vidreason.models.tinyllava import TinyLlavaVideo, load_checkpoint
 
 EXACT = 0.0
 

@@ -10,10 +10,12 @@ import torch
 
 from tests.golden.folder import EXACT, Folder, Item, close, same, worst
 from tests.golden.slow import connector_weights, slow_resampler
-from vidreason import decoder, generation, indices
-from vidreason.files import read_json
-from vidreason.model import TinyLlavaConfig, TinyLlavaVideo, checkpoint, processing, resampler
-from vidreason.model.prompts import text_ids
+from vidreason.artifacts.files import read_json
+from vidreason.engine import decoder, generation
+from vidreason.media import frame_rules as indices
+from vidreason.models.tinyllava import TinyLlavaConfig, TinyLlavaVideo, checkpoint, resampler
+from vidreason.models.tinyllava import preprocessing as processing
+from vidreason.models.tinyllava.template import text_ids
 
 PIXELS = 1e-6
 FEATURES = 5e-5

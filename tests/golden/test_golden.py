@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from tests.golden import check
 from tests.golden.folder import Folder
 from tests.golden.slow import connector_weights, slow_resampler
-from vidreason import advantages, losses
-from vidreason.model import IGNORE_INDEX, TinyLlavaConfig, TinyLlavaVideo, prompts, resampler
-from vidreason.model.prompts import SftExample
+from vidreason.models.tinyllava import IGNORE_INDEX, TinyLlavaConfig, TinyLlavaVideo, resampler
+from vidreason.models.tinyllava import template as prompts
+from vidreason.models.tinyllava.template import SftExample
+from vidreason.rl import advantages, losses
 
 HERE = Path(__file__).parent
 

@@ -9,11 +9,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tests.golden.folder import Folder, Item, number, same, worst
-from vidreason import advantages, indices, rewards
-from vidreason.benchmarks import mlvu, mmvu, mvbench, video_mme
-from vidreason.evaluation import parse
-from vidreason.model import load_tokenizer, prompts
+from vidreason.data import mlvu, mmvu, mvbench, video_mme
+from vidreason.media import frame_rules as indices
+from vidreason.models.tinyllava import load_tokenizer
+from vidreason.models.tinyllava import template as prompts
 from vidreason.records import Question
+from vidreason.rl import advantages, rewards
+from vidreason.tasks import multiple_choice as parse
 
 ADVANTAGES = 1e-5
 REWARDS = 1e-6

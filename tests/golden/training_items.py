@@ -7,8 +7,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from tests.golden.folder import EXACT, Folder, Item, close, number, relative, same
-from vidreason import advantages, generation, log_probs, losses, rewards
-from vidreason.model import IGNORE_INDEX, TinyLlavaVideo, checkpoint, prompts
+from vidreason.engine import generation, log_probs
+from vidreason.models.tinyllava import IGNORE_INDEX, TinyLlavaVideo, checkpoint
+from vidreason.models.tinyllava import template as prompts
+from vidreason.rl import advantages, losses, rewards
 
 LOG_PROBS = 5e-5
 LOSS = 2e-5

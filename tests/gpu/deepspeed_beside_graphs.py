@@ -7,11 +7,11 @@ import json
 
 import torch
 
-from tests.unit import micro
-from vidreason import decoder, generation
-from vidreason.generation import Decoding, generate, rollout_seed
-from vidreason.training.ranks import ending_together, start_ranks
-from vidreason.training.update import DeepSpeedUpdater
+from tests.support import micro
+from vidreason.engine import decoder, generation
+from vidreason.engine.generation import Decoding, generate, rollout_seed
+from vidreason.training.distributed import ending_together, start_ranks
+from vidreason.training.optimizer import DeepSpeedUpdater
 
 
 def say(model: torch.nn.Module, group: int) -> list[int]:

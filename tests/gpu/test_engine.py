@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit import micro
-from vidreason import generation
-from vidreason.decoder import GRAIN, Decoder
-from vidreason.generation import Completions, Decoding, generate, rollout_seed
-from vidreason.log_probs import completion_log_probs
-from vidreason.model import IMAGE_TOKEN_INDEX
+from tests.support import micro
+from vidreason.engine import generation
+from vidreason.engine.decoder import GRAIN, Decoder
+from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
+from vidreason.engine.log_probs import completion_log_probs
+from vidreason.models.tinyllava import IMAGE_TOKEN_INDEX
 from vidreason.training.reference import halved_copy, refresh
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from tests.hub.repos import INDEX, Repo, write_repos
-from vidreason.benchmarks import mlvu, mvbench
-from vidreason.files import read_json, write_aside, write_json, write_jsonl
+from vidreason.artifacts.files import read_json, write_aside, write_json, write_jsonl
+from vidreason.data import mlvu, mvbench
 from vidreason.records import LETTERS
 from vidreason.world.layouts import (
     write_coldstart,
@@ -536,8 +536,8 @@ def write_model(folder: Path, seed: int, dtype: str, shards: int = 1) -> None:
     """
     import torch
 
-    from vidreason.model import TinyLlavaConfig, initialise
-    from vidreason.model.checkpoint import stored_weights, write_weights
+    from vidreason.models.tinyllava import TinyLlavaConfig, initialise
+    from vidreason.models.tinyllava.weights import stored_weights, write_weights
 
     values = read_json(GOLDEN / "checkpoint" / "config.json")
     values.update(group=16, num_queries=32, hidden_size=16, vision_hidden_size=8, torch_dtype=dtype)

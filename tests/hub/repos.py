@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vidreason.files import read_json, write_json
+from vidreason.artifacts.files import read_json, write_json
 
 INDEX = "repos.json"
 LFS = (".zip", ".gz", ".mp4", ".MP4", ".mkv", ".webm", ".avi", ".parquet", ".safetensors")

@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from vidreason import sources, web
-from vidreason.sources import EXPECTED, Source, fetch_source, lock_source, unpack_source
+from vidreason.sources import fetch as sources
+from vidreason.sources import web
+from vidreason.sources.fetch import fetch_source
+from vidreason.sources.lock import EXPECTED, Source, lock_source
+from vidreason.sources.unpack import unpack_source
 
 NAME = "Things"
 """What the one source is called."""

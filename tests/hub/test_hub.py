@@ -32,19 +32,20 @@ from huggingface_hub.utils import build_hf_headers, http_backoff
 from tests.hub import replicas as made
 from tests.hub.repos import Repo, UnknownRevisionError, git_blob_sha1
 from tests.hub.server import BODY_FAULTS, PAGE, SLOW_BYTES, SLOW_SECONDS, STATUS_FAULTS, Fault, Hub
-from vidreason.archives import unpack
-from vidreason.benchmarks import BENCHMARKS, mmvu, mvbench
-from vidreason.datasets import coldstart, nextqa
-from vidreason.files import read_json, read_json_lines, sha256_of
-from vidreason.frames import take_frames
-from vidreason.generation import Decoding, generate
-from vidreason.inputs import prompts_of
-from vidreason.model import load_checkpoint
-from vidreason.model.checkpoint import INDEX, TIED, WEIGHTS, CheckpointError, load_tokenizer, read_weights
-from vidreason.model.processing import normalize_frames
-from vidreason.questions import read_questions
+from vidreason.artifacts.files import read_json, read_json_lines, sha256_of
+from vidreason.data import coldstart, mmvu, mvbench, nextqa
+from vidreason.data.registry import BENCHMARKS, read_questions
+from vidreason.engine.generation import Decoding, generate
+from vidreason.engine.prompts import prompts_of
+from vidreason.media.frames import take_frames
+from vidreason.media.video import probe
+from vidreason.models.tinyllava import load_checkpoint
+from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
+from vidreason.models.tinyllava.preprocessing import normalize_frames
+from vidreason.models.tinyllava.tokenizer import load_tokenizer
+from vidreason.models.tinyllava.weights import TIED, CheckpointError, read_weights
 from vidreason.records import NO_OPTION, OK
-from vidreason.video import probe
+from vidreason.sources.archives import unpack
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE, TABLE = "NextQA.zip", "nextqa_0-30s.jsonl"

@@ -302,9 +302,9 @@ def _register() -> None:
 def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this package train, answer and record its steps on the pretended device, until `monkeypatch` is undone."""
     _register()
-    from vidreason import decoder
+    from vidreason.engine import decoder
     from vidreason.evaluation import predict
-    from vidreason.training import loop
+    from vidreason.training import trainer as loop
 
     for name, stand_in in {
         "CUDAGraph": Graph,

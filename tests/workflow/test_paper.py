@@ -16,7 +16,7 @@ from tests.hub.conftest import replicas  # noqa: F401 (a fixture)
 from tests.hub.replicas import LLAVA, MMVU, MVBENCH, R1_DATA, SIGLIP, VIDEO_MME, commit_of
 from tests.hub.server import Fault, Hub
 from tests.workflow.conftest import ROOT, Workplace, new_workplace
-from vidreason.benchmarks import mlvu, mvbench, video_mme
+from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.records import Question
 
 pytestmark = pytest.mark.workflow

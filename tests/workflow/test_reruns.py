@@ -269,7 +269,7 @@ def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_sta
     ],
 )
 def test_resources_that_mean_nothing_are_refused(fresh: Workplace, asked: list[str], words: str) -> None:
-    """As Snakemake hands them on; more of them are in tests/unit/test_cards.py."""
+    """As Snakemake hands them on; more of them are in tests/unit/config/test_gpus.py."""
     target = "results/tiny/train_grpo/r1/seed0/checkpoint"
     given = [f"train_grpo:{resource}" for resource in asked]
     assert words in fresh.run("--dry-run", target, "--set-resources", *given, ok=False)

@@ -9,8 +9,8 @@ import uuid
 
 from snakemake.logging import logger
 
-from vidreason.cards import cards_per_node, visible_cards
-from vidreason.files import CALL_VARIABLE, remove_leftovers
+from vidreason.config.gpus import cards_per_node, visible_cards
+from vidreason.artifacts.files import CALL_VARIABLE, remove_leftovers
 
 os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
 
@@ -23,7 +23,7 @@ def launch(wildcards, resources):
     """How a training is started: one process, torchrun once for all GPUs of a node, or once on each of several nodes.
 
     Depends on the resources, so it is no part of what Snakemake compares: more GPUs retrain nothing. On several nodes the
-    job runs on the first of them, where the others find it. On one, `vidreason.cards` chooses the GPUs first.
+    job runs on the first of them, where the others find it. On one, `vidreason.config.gpus` chooses the GPUs first.
     """
     python = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
     if "arm" not in wildcards.keys():
@@ -46,7 +46,7 @@ def launch(wildcards, resources):
             f"--nnodes {nodes} --nproc_per_node {per_node}"
         )
     command = python if per_node < 2 else f"{torchrun} --standalone --nproc_per_node {per_node}"
-    return f"{python} -m vidreason.cards {per_node} {command}"
+    return f"{python} -m vidreason.config.gpus {per_node} {command}"
 
 
 def asked_cards(resources):

@@ -7,7 +7,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from vidreason.config import (
+from vidreason.config.runs import (
     annotations_at,
     is_made,
     load_runs,
@@ -18,10 +18,10 @@ from vidreason.config import (
     sources_of,
     weights_arm,
 )
-from vidreason.layers import ConfigError
-from vidreason.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
-from vidreason.provenance import code_digest, file_digest
-from vidreason.sources import Lock, Source, SourceError
+from vidreason.config.layers import ConfigError
+from vidreason.sources.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
+from vidreason.artifacts.provenance import code_digest, file_digest
+from vidreason.sources.fetch import Lock, Source, SourceError
 
 SCHEMA = os.path.join(os.path.dirname(workflow.current_basedir), "schemas/config.schema.yaml")
 PAPER = ("config/sources.yaml", "config/config.yaml")

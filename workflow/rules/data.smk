@@ -55,7 +55,7 @@ rule filter_nextqa:
         validation_fraction=setting("data/nextqa/validation_fraction"),
         questions_limit=setting("data/nextqa/questions_limit"),
         seed=setting("seed"),
-        code=code_digest("vidreason.datasets.nextqa"),
+        code=code_digest("vidreason.data.nextqa"),
     script:
         "../scripts/filter_nextqa.py"
 
@@ -80,7 +80,7 @@ rule read_questions:
         own_videos=own_videos,
         expected=questions_expected,
         protocol=reader_protocol,
-        code=code_digest("vidreason.questions"),
+        code=code_digest("vidreason.data.registry"),
     script:
         "../scripts/read_questions.py"
 
@@ -104,6 +104,6 @@ rule extract_frames:
         frame_count=setting("frames/count"),
         frame_size=setting("frames/size"),
         shards=setting("frames/shards/{dataset}"),
-        code=code_digest("vidreason.frames"),
+        code=code_digest("vidreason.media.frames"),
     script:
         "../scripts/extract_frames.py"

@@ -86,7 +86,7 @@ rule import_weights:
         processor=given_processor,
         own=own_weights_files,
         frame_size=setting("frames/size"),
-        code=code_digest("vidreason.model.published"),
+        code=code_digest("vidreason.models.tinyllava.published"),
     script:
         "../scripts/import_weights.py"
 

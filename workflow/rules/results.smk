@@ -62,7 +62,7 @@ rule make_tables:
     params:
         arms=arms_shown,
         benchmarks=benchmarks_shown,
-        code=code_digest("vidreason.evaluation.tables"),
+        code=code_digest("vidreason.results.tables"),
     script:
         "../scripts/make_tables.py"
 
@@ -111,7 +111,7 @@ rule make_figures:
         benchmarks=benchmarks_shown,
         keep_min=setting("selection/rule/keep_min"),
         keep_max=setting("selection/rule/keep_max"),
-        code=code_digest("vidreason.evaluation.figures"),
+        code=code_digest("vidreason.results.figures"),
     script:
         "../scripts/make_figures.py"
 
@@ -147,6 +147,6 @@ rule report:
         arms=arms_shown,
         benchmarks=benchmarks_shown,
         seed=setting("seed"),
-        code=code_digest("vidreason.evaluation.report"),
+        code=code_digest("vidreason.results.report"),
     script:
         "../scripts/report.py"

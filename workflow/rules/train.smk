@@ -24,7 +24,7 @@ rule pretrain_base:
         seed=setting("seed"),
         state="results/{run}/state/pretrain_base",
         cards=one_card,
-        code=code_digest("vidreason.training.base"),
+        code=code_digest("vidreason.world.pretraining"),
     script:
         "../scripts/pretrain_base.py"
 
@@ -99,7 +99,7 @@ rule sample_rollouts:
         shards=setting("selection/shards"),
         state="results/{run}/state/sample_rollouts/{arm}/seed{seed}/shard{shard}",
         cards=one_card,
-        code=code_digest("vidreason.evaluation.predict"),
+        code=code_digest("vidreason.training.rollouts"),
     script:
         "../scripts/sample_rollouts.py"
 
@@ -122,7 +122,7 @@ rule select_by_variance:
     params:
         rule=setting("selection/rule"),
         rollouts=setting("selection/generation/rollouts"),
-        code=code_digest("vidreason.selection"),
+        code=code_digest("vidreason.training.selection"),
     script:
         "../scripts/select_by_variance.py"
 

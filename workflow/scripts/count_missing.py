@@ -7,7 +7,7 @@ os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
 os.dup2(2, 1)
 
 from vidreason.evaluation.coverage import count_missing
-from vidreason.provenance import write_sidecar
+from vidreason.artifacts.provenance import write_sidecar
 
 given, table = snakemake.input, snakemake.output.table
 count_missing(given.questions, given.clips, table)

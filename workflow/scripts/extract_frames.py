@@ -6,10 +6,11 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.files import check_unchanged
-from vidreason.frames import extract_frames
-from vidreason.provenance import write_sidecar
-from vidreason.shared import frames_identity, made_or_found
+from vidreason.artifacts.files import check_unchanged
+from vidreason.media.frames import extract_frames
+from vidreason.artifacts.provenance import write_sidecar
+from vidreason.media.frames import frames_identity
+from vidreason.artifacts.cache import made_or_found
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
@@ -28,4 +29,4 @@ made = made_or_found(
     lambda: extract_frames(list(given.questions), params.root, out.frames, out.clips, **shard),
 )
 for artefact in out:
-    write_sidecar(artefact, given.questions, dict(params.items()), ["vidreason.frames"], made)
+    write_sidecar(artefact, given.questions, dict(params.items()), ["vidreason.media.frames"], made)

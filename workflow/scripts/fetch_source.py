@@ -6,7 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from vidreason.sources import EXPECTED, Source, fetch_source
+from vidreason.sources.lock import EXPECTED, Source
+from vidreason.sources.fetch import fetch_source
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("name", help="name of the source")

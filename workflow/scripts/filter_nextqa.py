@@ -6,9 +6,9 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.datasets.nextqa import filter_nextqa
-from vidreason.files import check_unchanged
-from vidreason.provenance import write_sidecar
+from vidreason.data.nextqa import filter_nextqa
+from vidreason.artifacts.files import check_unchanged
+from vidreason.artifacts.provenance import write_sidecar
 
 params, out = snakemake.params, snakemake.output
 for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
@@ -35,5 +35,5 @@ for artefact in out:
         artefact,
         snakemake.input.ready,
         {key: value for key, value in params.items() if key != "expected"},
-        ["vidreason.datasets.nextqa"],
+        ["vidreason.data.nextqa"],
     )

@@ -8,9 +8,9 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.files import check_unchanged
-from vidreason.model.published import import_weights
-from vidreason.provenance import write_sidecar
+from vidreason.artifacts.files import check_unchanged
+from vidreason.models.tinyllava.published import import_weights
+from vidreason.artifacts.provenance import write_sidecar
 
 params, checkpoint = snakemake.params, snakemake.output.checkpoint
 for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
@@ -22,4 +22,4 @@ import_weights(
     tokenizer=Path(params.tokenizer) if params.tokenizer else None,
     processor=Path(params.processor) if params.processor else None,
 )
-write_sidecar(checkpoint, list(snakemake.input), dict(params.items()), ["vidreason.model.published"])
+write_sidecar(checkpoint, list(snakemake.input), dict(params.items()), ["vidreason.models.tinyllava.published"])

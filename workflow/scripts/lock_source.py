@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from vidreason.sources import EXPECTED, Source, lock_source
+from vidreason.sources.lock import EXPECTED, Source, lock_source
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("name", help="name of the source")

@@ -6,8 +6,8 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.evaluation.figures import make_figures
-from vidreason.provenance import write_sidecar
+from vidreason.results.figures import make_figures
+from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 make_figures(
@@ -23,4 +23,4 @@ make_figures(
     out=dict(out.items()),
 )
 for figure in out:
-    write_sidecar(figure, given.scores, dict(params.items()), ["vidreason.evaluation.figures"])
+    write_sidecar(figure, given.scores, dict(params.items()), ["vidreason.results.figures"])

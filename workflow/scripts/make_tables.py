@@ -6,8 +6,8 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.evaluation.tables import make_tables
-from vidreason.provenance import write_sidecar
+from vidreason.results.tables import make_tables
+from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 make_tables(
@@ -24,4 +24,4 @@ make_tables(
     out=dict(out.items()),
 )
 for table in out:
-    write_sidecar(table, given.scores, dict(params.items()), ["vidreason.evaluation.tables"])
+    write_sidecar(table, given.scores, dict(params.items()), ["vidreason.results.tables"])

@@ -8,7 +8,7 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.provenance import write_sidecar
+from vidreason.artifacts.provenance import write_sidecar
 from vidreason.world.layouts import write_world
 
 root = Path(snakemake.output.summary).parent

@@ -8,15 +8,15 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.cards import take_cards
+from vidreason.config.gpus import take_cards
 
 take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
-from vidreason.provenance import run_origin, write_sidecar
-from vidreason.training.base import pretrain
-from vidreason.training.checkpoint import discard_states
+from vidreason.artifacts.provenance import run_origin, write_sidecar
+from vidreason.world.pretraining import pretrain
+from vidreason.training.state import discard_states
 
-MODULES = ("vidreason.training.base",)
+MODULES = ("vidreason.world.pretraining",)
 
 params, out = snakemake.params, snakemake.output
 decisive = {"settings": params.settings, "image_size": params.image_size, "seed": params.seed}

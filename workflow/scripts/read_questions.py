@@ -6,9 +6,9 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.files import check_unchanged
-from vidreason.questions import write_questions
-from vidreason.provenance import write_sidecar
+from vidreason.artifacts.files import check_unchanged
+from vidreason.data.registry import write_questions
+from vidreason.artifacts.provenance import write_sidecar
 
 params, questions = snakemake.params, snakemake.output.questions
 for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
@@ -25,5 +25,5 @@ write_sidecar(
     questions,
     snakemake.input.ready,
     {key: value for key, value in params.items() if key != "expected"},
-    ["vidreason.questions"],
+    ["vidreason.data.registry"],
 )

@@ -8,10 +8,10 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.evaluation.report import make_report
-from vidreason.evaluation.tables import TABLES
-from vidreason.files import sidecar_of
-from vidreason.provenance import write_sidecar
+from vidreason.results.report import make_report
+from vidreason.results.tables import TABLES
+from vidreason.artifacts.files import sidecar_of
+from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 traced = [*given.questions, *given.frames, *given.scores, given.main]
@@ -32,4 +32,4 @@ make_report(
     provenance=[sidecar_of(path) for path in traced],
     out=out.page,
 )
-write_sidecar(out.page, given.scores, dict(params.items()), ["vidreason.evaluation.report"])
+write_sidecar(out.page, given.scores, dict(params.items()), ["vidreason.results.report"])

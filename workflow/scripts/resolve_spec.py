@@ -6,8 +6,8 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.files import write_json
-from vidreason.provenance import write_sidecar
+from vidreason.artifacts.files import write_json
+from vidreason.artifacts.provenance import write_sidecar
 
 write_json(snakemake.output.spec, snakemake.params.spec)
-write_sidecar(snakemake.output.spec, [], {}, ["vidreason.config"])
+write_sidecar(snakemake.output.spec, [], {}, ["vidreason.config.runs"])

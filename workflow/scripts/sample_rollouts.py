@@ -8,18 +8,19 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.cards import take_cards
+from vidreason.config.gpus import take_cards
 
 take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
-from vidreason.evaluation.journal import discard_journals
-from vidreason.evaluation.predict import Shard, sample_rollouts
-from vidreason.frame_store import clips_path_of
-from vidreason.model import compute_device
-from vidreason.provenance import run_identity, write_sidecar
-from vidreason.shared import made_or_found
+from vidreason.artifacts.journal import discard_journals
+from vidreason.engine.batch_inference import Shard
+from vidreason.training.rollouts import sample_rollouts
+from vidreason.media.frame_store import clips_path_of
+from vidreason.models.tinyllava import compute_device
+from vidreason.artifacts.provenance import run_identity, write_sidecar
+from vidreason.artifacts.cache import made_or_found
 
-MODULES = ("vidreason.evaluation.predict",)
+MODULES = ("vidreason.training.rollouts",)
 
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 tables = [Path(table) for table in given.frames]

@@ -7,7 +7,7 @@ os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
 os.dup2(2, 1)
 
 from vidreason.evaluation.score import score
-from vidreason.provenance import write_sidecar
+from vidreason.artifacts.provenance import write_sidecar
 
 given, out = snakemake.input, snakemake.output
 score(

@@ -6,8 +6,8 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.provenance import write_sidecar
-from vidreason.selection import select_by_variance
+from vidreason.artifacts.provenance import write_sidecar
+from vidreason.training.selection import select_by_variance
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 select_by_variance(
@@ -22,4 +22,4 @@ select_by_variance(
     **params.rule,
 )
 for artefact in out:
-    write_sidecar(artefact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.selection"])
+    write_sidecar(artefact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.training.selection"])

@@ -5,10 +5,10 @@ import json
 import os
 from pathlib import Path
 
-from vidreason.files import read_json
-from vidreason.provenance import run_origin, write_sidecar
-from vidreason.training.checkpoint import discard_states
-from vidreason.training.ranks import ending_together
+from vidreason.artifacts.files import read_json
+from vidreason.artifacts.provenance import run_origin, write_sidecar
+from vidreason.training.state import discard_states
+from vidreason.training.distributed import ending_together
 from vidreason.training.sft import train_sft
 
 MODULES = ("vidreason.training.sft",)

@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from vidreason.sources import EXPECTED, Source, unpack_source
+from vidreason.sources.lock import EXPECTED, Source
+from vidreason.sources.unpack import unpack_source
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("name", help="name of the source")

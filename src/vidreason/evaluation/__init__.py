@@ -1,1 +1,1 @@
-"""From predictions to the results: parse, score, statistics, tables, figures, report."""
+"""From answers to scores."""

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vidreason.csv_files import read_csv, write_csv
-from vidreason.evaluation.table_files import count_of
-from vidreason.files import read_jsonl
+from vidreason.artifacts.counts import count_of
+from vidreason.artifacts.csv_files import read_csv, write_csv
+from vidreason.artifacts.files import read_jsonl
 from vidreason.records import OK, Clip, Question
 
 COLUMNS = ("task", "questions", "with_frames", "without_frames", "reasons")

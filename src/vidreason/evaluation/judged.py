@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidreason.files import read_jsonl
+from vidreason.artifacts.files import read_jsonl
 from vidreason.records import NO_OPTION, OK
 
 
@@ -34,7 +34,7 @@ class Judged:
         correct: Whether the answer counts as right by the run's parser.
         correct_upstream: Whether it would count as right by upstream's parser.
         well_formed: Whether the completion follows the reason style, see
-            `vidreason.rewards.think_text`.
+            `vidreason.rl.rewards.think_text`.
         think: Text between the think tags, stripped; `""` without them.
         think_true: Whether the think text tells the clip as it was; None where the truth is not known.
         temporal: Whether the order of the frames is needed to answer; None where that is not known.

@@ -16,15 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidreason.answers import between
-from vidreason.evaluation import parse
+from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
+from vidreason.artifacts.typed import in_words, is_a
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.judged import Judged, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
-from vidreason.files import read_json_lines, read_jsonl, write_json, write_jsonl
 from vidreason.records import OK, PROMPT_TOO_LONG, Prediction, Question
-from vidreason.rewards import think_text as well_formed_think
-from vidreason.typed import in_words, is_a
+from vidreason.rl.rewards import think_text as well_formed_think
+from vidreason.tasks.markup import between
+from vidreason.tasks.multiple_choice import strict as read_strict
+from vidreason.tasks.multiple_choice import upstream as read_upstream
+from vidreason.tasks.multiple_choice import upstream_guesses
 
 SETTINGS: dict[str, tuple[str, ...] | str] = {
     "parser": ("strict", "upstream"),
@@ -93,7 +95,7 @@ def score(
     Raises:
         ValueError: Questions without or with two predictions, predictions of other questions, or too many without frames.
 
-    Source: the benchmarks' own rules, see `vidreason.benchmarks`; MLVU's macro mean as in its paper and lmms-eval.
+    Source: the benchmarks' own rules, see `vidreason.data.registry`; MLVU's macro mean as in its paper and lmms-eval.
     Differs from the source: upstream draws unparsable answers from an unseeded generator, drops unreadable videos by
         crashing, and gives no intervals.
     """
@@ -203,20 +205,18 @@ def _judge(
     text = prediction.completion
     if style == "option" and "<answer>" not in text:
         text = f"<answer>{text.strip()}</answer>"
-    strict = parse.strict(text, question.letters) if shown else None
-    upstream = parse.upstream(text, question.letters) if shown else None
+    strict = read_strict(text, question.letters) if shown else None
+    upstream = read_upstream(text, question.letters) if shown else None
     chosen = strict if rules.parser == "strict" else upstream
     guess = upstream_guess = None
     if shown and rules.unparsed == "random":
         # One generator per question: the letter depends neither on the shards nor on the other answers.
         letter = random.Random(f"{seed}:{question.id}").choice(question.letters)
-        upstream_guess = letter if parse.upstream_guesses(text, question.letters) else None
+        upstream_guess = letter if upstream_guesses(text, question.letters) else None
         guess = upstream_guess if rules.parser == "upstream" else (letter if strict is None else None)
     think = _think_text(prediction.completion)
     think_true = None
     if truth is not None and shown:
-        from vidreason.world.scenes import caption_is_true  # Only the demo has a truth to compare with.
-
         think_true = bool(think) and caption_is_true(think, truth.caption)
     return Judged(
         **asdict(prediction),
@@ -332,3 +332,15 @@ def _parts(rows: Sequence[Judged], key: Callable[[Judged], str], parser: str) ->
 def _round(value: float) -> float:
     """Eight digits: more than any table shows, fewer than what summation order could change."""
     return round(value, 8) + 0.0
+
+
+def caption_is_true(think: str, caption: str) -> bool:
+    """Whether a think text tells the scene as it was: the whole caption stands in it, word for word.
+
+    Strict on purpose: one wrong colour, thing, verb or direction, or a wrong order, makes it false.
+
+    Args:
+        think: Text between the think tags.
+        caption: `Scene.caption` of the clip.
+    """
+    return f" {caption.lower()} " in f" {' '.join(think.lower().replace('.', ' ').split())} "

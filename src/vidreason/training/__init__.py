@@ -1,1 +1,1 @@
-"""Supervised fine-tuning, GRPO, and the loop, states and processes that they share."""
+"""SFT and GRPO: one loop, saved states, several processes."""

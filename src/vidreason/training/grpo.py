@@ -18,23 +18,22 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.advantages import StdKind, group_advantages
-from vidreason.context import fits
-from vidreason.files import read_jsonl
-from vidreason.frame_store import FrameStore
-from vidreason.generation import Completions, Decoding, generate, rollout_seed
-from vidreason.inputs import prompts_of
-from vidreason.log_probs import completion_log_probs
-from vidreason.losses import LengthNorm, grpo_loss
-from vidreason.model import TinyLlavaVideo, save_checkpoint
-from vidreason.phases import phase
+from vidreason.artifacts.files import read_jsonl
+from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
+from vidreason.engine.log_probs import completion_log_probs
+from vidreason.engine.profiling import phase
+from vidreason.engine.prompts import fits, prompts_of
+from vidreason.media.frame_store import FrameStore
+from vidreason.models.tinyllava import TinyLlavaVideo, save_checkpoint
 from vidreason.records import OK, Question
-from vidreason.rewards import Reward, RewardRules, question_reward, rules_for
-from vidreason.training.batches import EpochBatches
-from vidreason.training.loop import ALONE, Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
-from vidreason.training.ranks import Ranks, start_ranks
+from vidreason.rl.advantages import StdKind, group_advantages
+from vidreason.rl.losses import LengthNorm, grpo_loss
+from vidreason.rl.rewards import Reward, RewardRules, question_reward, rules_for
+from vidreason.training.distributed import Ranks, start_ranks
+from vidreason.training.optimizer import whole_weights
 from vidreason.training.reference import halve, halved_copy, on_device, put_off, reference_of, refresh
-from vidreason.training.update import whole_weights
+from vidreason.training.sampler import EpochBatches
+from vidreason.training.trainer import ALONE, Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
 
 STEP_QUESTIONS = 0x6B90
 """Name of the random order of the questions, next to the run's seed and the epoch."""
@@ -53,8 +52,8 @@ class GrpoSettings:
         max_new_tokens: Limit of a rollout, in tokens.
         beta: Weight of the KL term.
         kl_clamp: Limit of the KL estimate per token.
-        length_norm: `sequence` or `constant` (see `vidreason.losses.grpo_loss`).
-        advantage_std: `unbiased`, `population` or `none` (see `vidreason.advantages.group_advantages`).
+        length_norm: `sequence` or `constant` (see `vidreason.rl.losses.grpo_loss`).
+        advantage_std: `unbiased`, `population` or `none` (see `vidreason.rl.advantages.group_advantages`).
         advantage_eps: Added to the standard deviation of a group's rewards.
         advantage_noise: Standard deviation of the Gaussian noise added to every advantage.
         validation_limit: Held-out questions answered at a validation; 0 for none.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from vidreason.disk import explain_full_disk
-from vidreason.files import write_aside
+from vidreason.artifacts.disk import explain_full_disk
+from vidreason.artifacts.files import write_aside
 
 LIVE = "metrics.jsonl"
 """Name of the growing file in the folder of saved states, to be looked at while a run goes. The target is written at the end

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from vidreason.model import TinyLlavaVideo
+from vidreason.models.tinyllava import TinyLlavaVideo
 
 
 def reference_of(policy: TinyLlavaVideo) -> TinyLlavaVideo:

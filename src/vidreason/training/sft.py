@@ -7,18 +7,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.context import fits
-from vidreason.frame_store import FrameStore
-from vidreason.inputs import query_text
-from vidreason.log_probs import label_log_probs
-from vidreason.losses import IGNORE_INDEX
-from vidreason.model import TinyLlavaVideo, save_checkpoint
-from vidreason.model.prompts import is_ignored, sft_example
+from vidreason.engine.log_probs import label_log_probs
+from vidreason.engine.prompts import fits, query_text
+from vidreason.media.frame_store import FrameStore
+from vidreason.models.tinyllava import TinyLlavaVideo, save_checkpoint
+from vidreason.models.tinyllava.template import is_ignored, sft_example
 from vidreason.records import Question
-from vidreason.training.batches import EpochBatches
-from vidreason.training.loop import Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
-from vidreason.training.ranks import start_ranks
-from vidreason.training.update import whole_weights
+from vidreason.rl.losses import IGNORE_INDEX
+from vidreason.training.distributed import start_ranks
+from vidreason.training.optimizer import whole_weights
+from vidreason.training.sampler import EpochBatches
+from vidreason.training.trainer import Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
 
 STEP_QUESTIONS = 0x5F7
 """Name of the order of the questions, next to the run's seed."""

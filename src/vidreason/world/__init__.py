@@ -1,1 +1,1 @@
-"""The synthetic video world of the demo: known scenes, written in the layouts of the real data sets."""
+"""The demo's synthetic world: videos, questions, tokenizer and a base model."""

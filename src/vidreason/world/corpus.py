@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vidreason.choices import bracketed, dotted
-from vidreason.marks import IMAGE
-from vidreason.model.prompts import OPTION_SUFFIX, REASON_SUFFIX
-from vidreason.pixels import resize_frames
+from vidreason.data.options import bracketed, dotted
+from vidreason.media.resize import resize_frames
+from vidreason.models.tinyllava.template import OPTION_SUFFIX, REASON_SUFFIX
 from vidreason.records import LETTERS
+from vidreason.tasks.marks import IMAGE
 from vidreason.world.questions import NUMBERS, TASKS, WorldQuestion, ask, ask_some, conclusion, think_text
 from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, Scene, make_scene, render
 

@@ -4,7 +4,7 @@ Pictures go as raw RGB through a pipe into ffmpeg (through ffmpeg-python; the sy
 missing or too old, the one in imageio-ffmpeg's wheel). Every kind is written deterministically: one thread, no time of writing, no random identifiers.
 
 A clip has a multiple of `STEPS` frames, at least three per step. Only then do both rules that pick 16 frames,
-`uniform` and `segments` (see `vidreason.indices`), see the story steps 0, 1, ..., 15, each once.
+`uniform` and `segments` (see `vidreason.media.frame_rules`), see the story steps 0, 1, ..., 15, each once.
 
 Letters: N frames of the clip, S height and width in pixels.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vidreason.video import FOLDER_FPS
+from vidreason.media.video import FOLDER_FPS
 from vidreason.world.scenes import STEPS, Scene, render
 
 SIZE = 64

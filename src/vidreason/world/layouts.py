@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from vidreason.benchmarks import mlvu, mvbench, video_mme
-from vidreason.choices import dotted
-from vidreason.files import write_aside, write_json, write_jsonl
-from vidreason.questions import read_questions
+from vidreason.artifacts.files import write_aside, write_json, write_jsonl
+from vidreason.data import mlvu, mvbench, video_mme
+from vidreason.data.options import dotted
+from vidreason.data.registry import read_questions
 from vidreason.records import LETTERS, Question
 from vidreason.world.encode import KINDS, SIZE, Timing, encode, timing, with_surroundings
 from vidreason.world.questions import WorldQuestion

@@ -175,15 +175,3 @@ def sprite(thing: str, cell: int) -> np.ndarray:
         "wedge": u + v >= 0.0,
     }
     return masks[thing]
-
-
-def caption_is_true(think: str, caption: str) -> bool:
-    """Whether a think text tells the scene as it was: the whole caption stands in it, word for word.
-
-    Strict on purpose: one wrong colour, thing, verb or direction, or a wrong order, makes it false.
-
-    Args:
-        think: Text between the think tags.
-        caption: `Scene.caption` of the clip.
-    """
-    return f" {caption.lower()} " in f" {' '.join(think.lower().replace('.', ' ').split())} "

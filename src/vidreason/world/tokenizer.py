@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from vidreason.model.prompts import SYSTEM
+from vidreason.models.tinyllava.template import SYSTEM
 from vidreason.records import LETTERS
 
 QWEN2_PATTERN = (

@@ -1,0 +1,1 @@
+"""How bytes become durable: files, sidecars, caches, journals. Knows no science."""

@@ -1,0 +1,106 @@
+"""Content-addressed cache of results, shared by runs, folders and users.
+
+The environment's `VIDREASON_CACHE` names a folder; without it nothing is shared. An entry is a folder named by a digest of
+settings, contents of inputs, code and versions, and says where it was made. Whoever uses it gets a copy, so a cache may be
+emptied at any time.
+"""
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vidreason.artifacts.files import (
+    copy_file,
+    read_json,
+    sha256_of,
+    sha256_text,
+    write_aside,
+    write_json,
+)
+from vidreason.artifacts.provenance import circumstances, is_circumstances, versions
+
+VARIABLE = "VIDREASON_CACHE"
+ENTRY = "entry.json"
+
+
+class DamagedEntryError(ValueError):
+    """An entry of the cache is not what was put there."""
+
+
+def made_or_found(
+    kind: str, identity: Callable[[], str], files: Mapping[str, str | Path], make: Callable[[], object]
+) -> dict[str, Any] | None:
+    """Have files made, or take them from the cache; what was made is put there.
+
+    A cache that cannot be read or written, or whose entry is damaged, is told of in the log and costs the work again.
+
+    Args:
+        kind: What is made, a rule's name; a folder of the cache.
+        identity: Gives the digest of all that decides the files but the packages' versions; asked only where there is
+            a cache.
+        files: Name in the cache -> path.
+        make: Writes the files.
+
+    Returns:
+        The `circumstances` under which the files were made if they are from the cache, else None.
+    """
+    if not os.environ.get(VARIABLE):
+        make()
+        return None
+    entry = _entry(kind, identity)
+    if entry is not None:
+        try:
+            if entry.is_dir():
+                made = _take(entry, files)
+                print(f"taken from {entry}, made {made['created']} on {made['nodes']}", file=sys.stderr, flush=True)
+                return made
+        except (OSError, ValueError) as error:
+            print(f"{entry}: cannot be used, so it is made anew: {error}", file=sys.stderr, flush=True)
+    make()
+    if entry is not None and _entry(kind, identity) == entry:  # what it was made from is what it was
+        try:
+            _put(entry, files)
+        except OSError as error:
+            print(f"{entry}: cannot be written, so it is not shared: {error}", file=sys.stderr, flush=True)
+    return None
+
+
+def _entry(kind: str, identity: Callable[[], str]) -> Path | None:
+    """Where something is in the cache; None where an input cannot be read to the end."""
+    try:
+        return Path(os.environ[VARIABLE]) / kind / sha256_text(f"{identity()} {sorted(versions().items())}")
+    except OSError as error:
+        print(f"{kind}: not shared, because an input cannot be read: {error}", file=sys.stderr, flush=True)
+        return None
+
+
+def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
+    """Copy an entry's files, all or none of them."""
+    for name in (ENTRY, *files):
+        if entry.is_symlink() or not stat.S_ISREG((entry / name).lstat().st_mode):
+            raise DamagedEntryError(f"{name} is no file in a folder of its own: links, pipes and devices are not read")
+    known = read_json(entry / ENTRY)
+    whole = isinstance(known, dict) and all(isinstance(known.get(key), dict) for key in ("files", "made"))
+    if not whole or known["files"].keys() != files.keys() or not is_circumstances(known["made"]):
+        raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)} and how they were made")
+    with contextlib.ExitStack() as stack:
+        for name, path in files.items():
+            aside = stack.enter_context(write_aside(path))
+            copy_file(entry / name, aside)
+            if sha256_of(aside) != known["files"][name]:
+                raise DamagedEntryError(f"{name} does not have the digest {known['files'][name]}")
+    made: dict[str, Any] = known["made"]
+    return made
+
+
+def _put(entry: Path, files: Mapping[str, str | Path]) -> None:
+    with write_aside(entry) as aside:
+        aside.mkdir(parents=True)
+        for name, path in files.items():
+            copy_file(Path(path), aside / name)
+        digests = {name: sha256_of(aside / name) for name in files}
+        write_json(aside / ENTRY, {"files": digests, "made": circumstances()})

@@ -1,0 +1,101 @@
+r"""Tables as CSV that stay tables: no cell becomes a formula in a spreadsheet, and none becomes a row.
+
+- A text that a spreadsheet would run (it begins with `=`, `+`, `-` or `@`) gets an apostrophe in front, which
+  `read_csv` takes away again. Numbers stay numbers.
+- A line break, tab or other control character in a text is written as Python writes it (`\n`).
+
+Source: OWASP, "CSV injection".
+"""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from vidreason.artifacts.files import check_unchanged, write_text
+
+LONGEST_CELL = 32_000
+"""Characters of a cell; spreadsheets hold 32,767, and Python's reader refuses more than 131,072."""
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠]")
+
+
+def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table in one step."""
+    write_text(path, csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    r"""A table as CSV in UTF-8 with Unix line ends; None is an empty cell.
+
+    Example:
+        >>> csv_text(["label", "gain"], [["=1+1", "-1.5"], ["two\nlines", None]])
+        "label,gain\n'=1+1,-1.5\ntwo\\nlines,\n"
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([_cell(value) for value in row] for row in (header, *rows))
+    return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value as it may stand in a cell."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    if len(text) > LONGEST_CELL:
+        text = f"{text[:LONGEST_CELL]} ..."
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def _unguarded(cell: str) -> str:
+    """A text without the apostrophe that kept it from being a formula."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def one_line(text: str) -> str:
+    r"""A text without characters that end a line, or that cannot be written in UTF-8: these are spelled out.
+
+    Example:
+        >>> one_line("a\r\nb\u2028c\udc80")
+        'a\\r\\nb\\u2028c\\udc80'
+    """
+    if text.isprintable():
+        return text
+    odd = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(
+        sign.encode("unicode_escape").decode("ascii") if unicodedata.category(sign) in odd else sign for sign in text
+    )
+
+
+def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Read a table as text.
+
+    Args:
+        path: The file; tab separated if it is called `.tsv`, where lines that begin with `#` are comments.
+        needed: Columns that must be there.
+
+    Raises:
+        ChangedError: The file is not what its sidecar tells of.
+        ValueError: It is no CSV in UTF-8 (a byte-order mark is allowed), a column is missing, or a row has another number of
+            cells than the header; the message names it.
+    """
+    check_unchanged(path)
+    tabs = str(path).endswith(".tsv")
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            lines = (line for line in stream if not (tabs and line.startswith("#")))
+            table = [row for row in csv.reader(lines, delimiter="\t" if tabs else ",") if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    header, *rows = table or [[]]
+    absent = [name for name in needed if name not in header]
+    if absent:
+        raise ValueError(f"{path}: columns {absent} are missing; the file has {header}")
+    for number, cells in enumerate(rows, start=1):
+        if len(cells) != len(header):
+            raise ValueError(f"{path}: row {number} has {len(cells)} cells, the header has {len(header)}: {header}")
+    return [dict(zip(header, map(_unguarded, cells), strict=True)) for cells in rows]

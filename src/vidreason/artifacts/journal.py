@@ -1,0 +1,177 @@
+"""What a shard has answered so far, in a file that only grows and survives a kill.
+
+The first line names what the answers belong to; then there is one line for every finished batch, a digest and JSON, on the
+disk before the next batch begins. A kill can tear the last line only. A line that is torn, or that its digest does not fit, is
+dropped with all that follow, and their batches are done again.
+
+Journals are named by their identity. One of other settings, inputs or code stays where it is and is not used, so that
+answers never mix and nothing has to be removed by hand; it is used again when the change is taken back before the shard
+is done. (A saved training state of other settings stops the training instead: weeks would be lost by starting over.)
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from vidreason.artifacts.disk import explain_full_disk
+from vidreason.artifacts.files import json_line, sha256_text
+
+FORMAT = 2
+DIGITS = 16
+"""Length of a line's digest, in hexadecimal digits of SHA-256."""
+
+
+class JournalInUseError(RuntimeError):
+    """Another process is answering the same shard."""
+
+
+class Journal:
+    """The journal of one shard, open for writing.
+
+    Attributes:
+        path: The file, `<identity>.jsonl` in the folder.
+        entries: What was read and what was appended since, in order.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with Journal(folder, "0123") as journal:
+        ...     journal.append({"batch": 0})
+        >>> with Journal(folder, "0123") as journal:
+        ...     journal.entries
+        [{'batch': 0}]
+    """
+
+    def __init__(self, folder: str | Path, identity: str) -> None:
+        """Open the journal of an identity; make it if it is not there.
+
+        What had to be dropped, and journals of other identities, are told on stderr.
+
+        Args:
+            folder: Folder of the shard's journals, made if needed.
+            identity: Digest of everything that decides the answers, as `vidreason.artifacts.provenance.run_identity` gives it.
+
+        Raises:
+            JournalInUseError: Another process has it open.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{identity[:16]}.jsonl"
+        self.entries: list[dict[str, Any]] = []
+        self._head = {"journal": FORMAT, "identity": identity}
+        self._stream = self.path.open("ab+")
+        try:
+            self._lock()
+            self._read()
+            self._tell_others()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write one entry and wait until it is on the disk."""
+        self._write(entry)
+        self.entries.append(dict(entry))
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        text = json_line(line)
+        with explain_full_disk(self.path):
+            self._stream.write(f"{sha256_text(text)[:DIGITS]} {text}".encode())
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+
+    def _lock(self) -> None:
+        """Keep other processes out; the system opens the lock again when this one ends, however it does.
+
+        A lock of the process, not of the open file: processes that load ahead may outlive it by seconds.
+        """
+        try:
+            fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise JournalInUseError(
+                f"{self.path}: another process is writing it, so the same answers are being made twice. Is a job of an "
+                f"earlier run still alive? Wait for it or end it, then start again"
+            ) from error
+        except OSError as error:
+            # A file system without locks: go on, one run at a time is the rule anyway.
+            print(f"{self.path}: cannot be locked here ({error})", file=sys.stderr, flush=True)
+
+    def _read(self) -> None:
+        """Take the whole lines, cut off what follows them, and write the first line where there is none."""
+        self._stream.seek(0)
+        content = self._stream.read()
+        lines: list[dict[str, Any]] = []
+        kept = 0
+        for line in content.splitlines(keepends=True):  # JSON has no line ends but these
+            found = _whole(line)
+            if found is None or (not lines and found != self._head):
+                break
+            lines.append(found)
+            kept += len(line)
+        if kept < len(content):
+            lost = content[kept:].count(b"\n") + (not content.endswith(b"\n"))
+            print(
+                f"{self.path}: {lost} lines from line {len(lines) + 1} on are torn or damaged; they are dropped and the "
+                f"batches are answered again",
+                file=sys.stderr,
+                flush=True,
+            )
+            self._stream.truncate(kept)
+        if not lines:
+            self._write(self._head)
+            _sync_folder(self.path.parent)
+        self.entries = lines[1:]
+
+    def _tell_others(self) -> None:
+        """Say which journals of this shard are not used."""
+        for other in sorted(self.path.parent.glob("*.jsonl")):
+            if other != self.path and other.is_file():
+                done = max(0, other.read_bytes().count(b"\n") - 1)
+                print(
+                    f"{other}: {done} batches were answered under other settings, inputs or code. They are set aside: "
+                    f"{self.path.name} has {len(self.entries)}. Take the change back to go on from them; they are removed "
+                    f"when this shard is done",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+
+def discard_journals(folder: str | Path) -> None:
+    """Remove all journals of a shard, once its results stand."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _whole(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is torn, was changed, or is no object."""
+    digest, _, text = line.partition(b" ")
+    if not line.endswith(b"\n") or hashlib.sha256(text).hexdigest()[:DIGITS].encode() != digest:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new file's name on the disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,297 @@
+"""What an artefact was made from: a digest of the code a rule uses, and a sidecar file next to each result.
+
+Snakemake reruns a rule when its script changes, but not when a module that the script imports changes. Rules therefore
+carry `code_digest(...)` in their parameters. It follows the package's own imports without importing anything, so the
+graph can be built on a machine that has neither torch nor a video decoder.
+"""
+
+import ast
+import contextlib
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vidreason import __version__
+from vidreason.artifacts.files import (
+    content_digest,
+    read_json,
+    sha256_of,
+    sha256_text,
+    sidecar_of,
+    stamp_of,
+    write_json,
+)
+
+PACKAGE = Path(__file__).parents[1]
+DISTRIBUTIONS = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "deepspeed",
+    "numpy",
+    "pillow",
+    "decord",
+    "av",
+    "pyarrow",
+    "pandas",
+    "math-verify",
+)
+"""Packages whose version can change a number; those that are installed are recorded."""
+
+
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """Digest of modules of this package and of every module of this package that they import, directly or not.
+
+    Comments, docstrings and layout do not count, so correcting a comment never retrains anything.
+
+    Args:
+        modules: Dotted names, `vidreason.training.sft` for instance.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        ValueError: A name is not a module of this package.
+
+    Example:
+        >>> code_digest("vidreason.records") == code_digest("vidreason.records")
+        True
+    """
+    sources, known = _known_digests()
+    asked = " ".join(sorted(modules))
+    if asked not in known:
+        known[asked] = _code_digest(modules)
+        if not sys.dont_write_bytecode and _sources_digest() == sources:  # nothing was edited meanwhile
+            with contextlib.suppress(OSError):  # an installation that only an administrator may write
+                write_json(_table(), {"sources": sources, "digests": known})
+    return known[asked]
+
+
+def _table() -> Path:
+    return PACKAGE / "__pycache__" / f"code_digests.{sys.implementation.cache_tag}.json"
+
+
+@functools.cache
+def _known_digests() -> tuple[str, dict[str, str]]:
+    """A digest of the package's sources, and what is known of sources just like these: modules -> code digest.
+
+    Every job of a graph asks for all digests, and it takes a second to parse the sources. The table lies beside the compiled
+    files, and is written under the same conditions.
+    """
+    sources = _sources_digest()
+    with contextlib.suppress(OSError, ValueError):
+        table = read_json(_table())
+        if isinstance(table, dict) and table.get("sources") == sources and isinstance(table.get("digests"), dict):
+            return sources, table["digests"]
+    return sources, {}
+
+
+def _sources_digest() -> str:
+    files = sorted(PACKAGE.rglob("*.py"))
+    return sha256_text("\n".join(f"{file.relative_to(PACKAGE)} {sha256_of(file)}" for file in files))
+
+
+def _code_digest(modules: Sequence[str]) -> str:
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        if _module_file(name) is None:
+            raise ValueError(
+                f"{name}: not a module of {PACKAGE}; expected a dotted name such as vidreason.training.sft"
+            )
+        found[name], imported = _module_digest(name)
+        waiting.extend(imported)
+    return sha256_text("\n".join(f"{name} {found[name]}" for name in sorted(found)))[:16]
+
+
+def _module_file(name: str) -> Path | None:
+    """Source file of a dotted name of this package; None for anything else."""
+    first, *rest = name.split(".")
+    if first != PACKAGE.name:
+        return None
+    base = PACKAGE.joinpath(*rest)
+    for candidate in (base.with_suffix(".py") if rest else base / "__init__.py", base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@functools.cache
+def _module_digest(name: str) -> tuple[str, frozenset[str]]:
+    """Digest of one module's code, and the package's modules that it imports (its parent packages included)."""
+    file = _module_file(name)
+    if file is None:
+        raise ValueError(f"{name}: not a module of {PACKAGE}")
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    parts = name.split(".")
+    imported = {".".join(parts[:length]) for length in range(1, len(parts))}
+    here = parts if file.name == "__init__.py" else parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names if _module_file(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            above = here[: len(here) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for candidate in (source, *(f"{source}.{alias.name}" for alias in node.names)):
+                if _module_file(candidate):
+                    imported.add(candidate)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # A text standing alone documents; without it an empty body would not be a program.
+            node.body = [step for step in node.body if not _is_text(step)] or [ast.Pass()]
+    return sha256_text(ast.unparse(tree)), frozenset(imported - {name})
+
+
+def _is_text(step: ast.stmt) -> bool:
+    return isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant) and isinstance(step.value.value, str)
+
+
+def file_digest(path: str | Path) -> str:
+    """Digest of a script that a rule starts by name, so that editing it reruns the rule (16 hexadecimal digits)."""
+    return sha256_of(path)[:16]
+
+
+def write_sidecar(
+    artefact: str | Path,
+    inputs: Iterable[str | Path],
+    params: Mapping[str, Any],
+    modules: Iterable[str],
+    made: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write next to an artefact what it was made from, so that it can be traced without Snakemake's own records.
+
+    Args:
+        artefact: A file or folder that is complete.
+        inputs: Files and folders that were read.
+        params: Settings that were used; anything that is not JSON is stored as text.
+        modules: Modules whose code made it.
+        made: Where an artefact of a shared cache was made: the `circumstances` of that process instead of this one's.
+
+    Returns:
+        The sidecar's path. It holds the artefact's and the inputs' digests, one of its files' names, sizes and times, the
+        settings, the code digest, the `circumstances`, and whether the artefact is from a shared cache.
+    """
+    modules = sorted(modules)
+    path = sidecar_of(artefact)
+    write_json(
+        path,
+        {
+            "artefact": str(artefact),
+            "sha256": content_digest(artefact),
+            "files": stamp_of(Path(artefact)),
+            "inputs": {str(name): content_digest(name) for name in sorted(str(name) for name in inputs)},
+            "params": {key: _plain(value) for key, value in params.items()},
+            "modules": modules,
+            "code": code_digest(*modules),
+            **{key: value for key, value in (made or circumstances()).items() if key in _CIRCUMSTANCES},
+            "cached": made is not None,
+        },
+    )
+    return path
+
+
+_CIRCUMSTANCES: Mapping[str, Any] = {
+    "commit": str,
+    "python": str,
+    "versions": dict,
+    "ranks": int,
+    "nodes": str,
+    "devices": str | None,
+    "created": str,
+}
+"""What `circumstances` holds, with its types."""
+
+
+def circumstances() -> dict[str, Any]:
+    """Where and with what this process makes things.
+
+    Returns:
+        The commit, the versions of Python and of the packages that can change a number, the ranks and nodes of a training
+        run, the GPUs that its first rank sees (null where nothing limits them), and the time.
+    """
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+        "nodes": os.environ.get("SLURM_JOB_NODELIST", platform.node()),
+        "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def is_circumstances(value: object) -> bool:
+    """Whether a value of somebody else's has the keys of `circumstances`, each of its type, and no others."""
+    if not isinstance(value, dict) or value.keys() != _CIRCUMSTANCES.keys():
+        return False
+    versions_ = value["versions"]
+    return all(
+        isinstance(value[key], kind) and not isinstance(value[key], bool) for key, kind in _CIRCUMSTANCES.items()
+    ) and all(isinstance(text, str) for text in versions_.values())
+
+
+def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:
+    """Everything that defines a run: its resolved spec, what is in the files it reads, and its code.
+
+    A saved training state belongs to one origin; a state of another is not resumed, and the refusal lists what differs.
+
+    Returns:
+        `spec`, `inputs` (path -> digest) and `code`, as they come back from JSON.
+    """
+    contents = {str(path): content_digest(path) for path in inputs}
+    found = {"spec": spec, "inputs": contents, "code": code_digest(*sorted(modules))}
+    plain: dict[str, Any] = json.loads(json.dumps(_plain(found)))
+    return plain
+
+
+def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
+    """Digest of everything that defines a run; names the journal of its answers and what is shared. Files may move."""
+    contents = [content_digest(path) for path in inputs]
+    return sha256_text(json.dumps([spec, contents, code_digest(*sorted(modules))], sort_keys=True, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that can change a number; one that is not there is left out."""
+    found = {PACKAGE.name: __version__}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """Commit of the working tree, with `+changes` when files differ from it; empty outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,1 @@
+"""Data sets and benchmarks, a module each, and how their annotation files are read."""

@@ -1,0 +1,85 @@
+"""The cold-start conversations: questions with an annotated way of thinking, which teach the format of an answer."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from vidreason.config.annotations import find_annotations
+from vidreason.data.options import PROMPTS, answer_letter, split_choices
+from vidreason.data.nextqa import located, turns, video_name
+from vidreason.data.fields import need, questions_of, read_records, video_path
+from vidreason.records import NO_OPTION, Question
+
+TITLE = "Cold start (16 annotated NextQA conversations)"
+CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
+
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+prompt = PROMPTS["coldstart"]
+
+
+def read(root: str | Path, annotations: str | Path | None = None) -> list[Question]:
+    """Read and check the conversations.
+
+    Args:
+        root: Folder of the data set; videos are relative to it.
+        annotations: The conversations, absolute or relative to `root`; None looks for `nextqa-coldstart-16.json`.
+
+    Returns:
+        The questions with `target`, the annotated completion.
+
+    Raises:
+        ValueError: A record is malformed; the message names the file and the number of the record.
+    """
+    source = find_annotations(root, annotations, "coldstart")
+
+    def parse(record: Any, index: int) -> Question:
+        question = parse_record(record, index)
+        return dataclasses.replace(question, video=located(Path(root), question.video))
+
+    return questions_of(source, read_records(source), parse, learnt=True)
+
+
+def parse_record(record: Any, index: int) -> Question:
+    """Turn one conversation into a question with a target.
+
+    Args:
+        record: `{"video": ..., "conversations": [human, gpt]}`.
+        index: Place in the file, from 0; makes the id unique.
+
+    Returns:
+        The question.
+
+    Raises:
+        ValueError: The completion has not exactly one think and one answer block, or the answer is no option.
+    """
+    need(record, ("conversations", "video"))
+    human_text, completion = turns(record["conversations"])
+    question, options = split_choices(human_text)
+    answer = checked_answer(completion)
+    letter = answer_letter(answer, options)
+    if letter == NO_OPTION:  # A wrong text would be imitated.
+        raise ValueError(f"the words of the answer {answer[:80]!r} are none of the options {list(options)}")
+    video = video_path(record["video"])
+    return Question(
+        f"{video_name(video)}-{index}", "coldstart", video, question, options, letter, target=completion.strip()
+    )
+
+
+def checked_answer(completion: str) -> str:
+    """The content of the answer block of a completion with exactly one think block and one answer block after it.
+
+    Raises:
+        ValueError: A tag is absent or repeated, the blocks are in the wrong order, or the think block is empty.
+    """
+    counts = {tag: completion.count(tag) for tag in _TAGS}
+    if set(counts.values()) != {1}:
+        raise ValueError(f"every tag must stand exactly once in the completion; found {counts} in {completion[:200]!r}")
+    think, answer = _THINK.search(completion), _ANSWER.search(completion)
+    if think is None or answer is None or answer.start() < think.end():
+        raise ValueError(f"expected <think>..</think> followed by <answer>..</answer>, found {completion[:200]!r}")
+    if not think.group(1).strip():
+        raise ValueError(f"the think block is empty in {completion[:200]!r}")
+    return answer.group(1).strip()

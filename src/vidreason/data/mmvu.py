@@ -1,0 +1,90 @@
+"""MMVU: expert questions; the 625 multiple-choice ones of the 1,000 of the validation split.
+
+Layout (yale-nlp/MMVU): `validation.json`; single files `videos/<Subject>/<n>.mp4`, which the records name by the URL of
+the file on the hub.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from vidreason.data.options import PROMPTS
+from vidreason.data.fields import gold_letter, need, option_texts, optional_text, plain_text, questions_of, read_records, refuse_withheld, video_path
+from vidreason.records import LETTERS, Question
+
+TITLE = "MMVU (multiple choice, validation)"
+CITATION = "Zhao et al., MMVU, CVPR 2025, arXiv 2501.12380"
+TABLE = "validation.json"
+MULTIPLE_CHOICE = "multiple-choice"
+OPEN_ENDED = "open-ended"
+_PREFIX = re.compile(r"^https?://[^/]+/datasets/yale-nlp/MMVU/resolve/[^/]+/")
+
+prompt = PROMPTS["mmvu"]
+
+
+def read(root: str | Path) -> list[Question]:
+    """Read the multiple-choice questions in published order.
+
+    Args:
+        root: Folder of the benchmark.
+
+    Returns:
+        Questions; `group` is the subject.
+
+    Raises:
+        ValueError: The file is absent or a record is malformed.
+    """
+    (source,) = annotation_files(Path(root))
+    if not source.is_file():
+        raise ValueError(f"{source}: no such file. The root must be the folder that holds {TABLE} and videos/")
+    questions = questions_of(source, read_records(source), parse_record)
+    refuse_withheld(source, questions)
+    return questions
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The file that questions are read from; it may not exist."""
+    return [root / TABLE]
+
+
+def parse_record(record: Any, index: int = 0) -> Question | None:
+    """Turn one record into a question.
+
+    Args:
+        record: `{id, video, question_type, metadata, question, choices, answer}`; choices are `{"A": text, ...}`.
+        index: Place in the file, from 0; the id where the record has none.
+
+    Returns:
+        The question, every published choice kept, also an empty one; None for an open-ended record. The answer is
+        `NO_OPTION` where none is given.
+
+    Raises:
+        ValueError: A key is absent, the choices are not lettered from A on, or the answer is no letter of theirs.
+    """
+    need(record, ("video", "question_type", "question", "choices", "answer"))
+    kind = record["question_type"]
+    if kind == OPEN_ENDED:
+        return None
+    if kind != MULTIPLE_CHOICE:
+        raise ValueError(f"question_type {kind!r}; allowed: {MULTIPLE_CHOICE}, {OPEN_ENDED}")
+    choices = record["choices"]
+    letters = list(choices) if isinstance(choices, dict) else []
+    if not letters or letters != list(LETTERS[: len(letters)]):
+        raise ValueError(
+            f"choices must be an object with the keys A, B, ... in this order, at most {LETTERS[-1]}; found {choices!r}"
+        )
+    video = _PREFIX.sub("", plain_text(record["video"], "video"))
+    if "://" in video:
+        raise ValueError(f"video {video!r} is neither a path nor a URL of yale-nlp/MMVU")
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise ValueError(f"metadata is {str(metadata)[:80]!a}; expected an object")
+    return Question(
+        id=optional_text(record.get("id"), "id") or f"validation_{index}",
+        dataset="mmvu",
+        video=video_path(video),
+        question=plain_text(record["question"], "question"),
+        options=option_texts(list(choices.values()), "choices"),
+        answer=gold_letter(record["answer"], "".join(letters)),
+        group=optional_text(metadata.get("subject"), "metadata.subject"),
+    )

@@ -1,0 +1,171 @@
+"""Multiple-choice text: taking published questions apart and putting prompts together.
+
+Shared by the data sets and the benchmarks, which differ only in the little words around the options.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from vidreason.data.fields import LONGEST_TEXT
+from vidreason.tasks.marks import IMAGE
+from vidreason.records import LETTERS, NO_OPTION, Question
+
+_INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)
+_REASON_SUFFIX = ("Output the thinking process in <think>", "</answer> tags.")
+"""How upstream's instruction to think begins and ends."""
+_ANSWER_LETTER = re.compile(r"^\s*\(?([A-Za-z])(?:[.):\s]|$)")
+
+
+def with_options_line(question: Question) -> str:
+    r"""Question, a line `Options:`, then `A. text` lines (NextQA, Video-MME, MVBench).
+
+    Example:
+        >>> with_options_line(Question("1", "nextqa", "v.mp4", "Why?", ("rain.", "sun."), "A"))
+        'Why?\nOptions:\nA. rain.\nB. sun.'
+    """
+    return f"{question.question}\nOptions:\n{dotted(question.options)}"
+
+
+def with_options_line_cut(question: Question) -> str:
+    """As `with_options_line`, white space at the very end cut (MVBench)."""
+    return with_options_line(question).rstrip()
+
+
+def with_letters(question: Question) -> str:
+    """Question, then `A. text` lines (MMVU)."""
+    return f"{question.question}\n{dotted(question.options)}"
+
+
+def with_brackets_cut(question: Question) -> str:
+    """Question, then `(A) text` lines, white space at the very end cut (MLVU)."""
+    return f"{question.question}\n{bracketed(question.options)}".rstrip()
+
+
+PROMPTS: Mapping[str, Callable[[Question], str]] = {
+    "nextqa": with_options_line,
+    "coldstart": with_options_line,
+    "video_mme": with_options_line,
+    "mvbench": with_options_line_cut,
+    "mlvu": with_brackets_cut,
+    "mmvu": with_letters,
+}
+"""Data set -> how it presents a question.
+
+Source: `eval_model` in eval_{videomme,mmvu}.py, `qa_template` in eval_{mvbench,mlvu}.py, tinyllava/eval of
+ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; for NextQA the published text itself.
+"""
+
+
+def question_prompt(question: Question) -> str:
+    """The question with its options as its data set presents them, without `<image>` and without a suffix.
+
+    Raises:
+        ValueError: The question's data set is unknown.
+    """
+    if question.dataset not in PROMPTS:
+        raise ValueError(
+            f"question {question.id!r}: unknown data set {question.dataset!r}; allowed: {', '.join(PROMPTS)}"
+        )
+    return PROMPTS[question.dataset](question)
+
+
+def dotted(options: Sequence[str]) -> str:
+    """The options as `A. text` lines."""
+    return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))
+
+
+def bracketed(options: Sequence[str]) -> str:
+    """The options as `(A) text` lines."""
+    return "\n".join(f"({letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))
+
+
+def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
+    r"""Take a published question apart.
+
+    The text is `<image>` (optional), the question, a line `Options:` (optional), lines `A. ...`, `B. ...` and at most
+    one line of instruction after them.
+
+    Args:
+        text: The text as published.
+
+    Returns:
+        The question and the options without their letters.
+
+    Raises:
+        ValueError: No question, no option, a line that fits nowhere, or more than `LONGEST_TEXT` characters.
+
+    Example:
+        >>> split_choices("<image>\nWhy?\nA. rain.\nB. sun.\nPlease answer with the letter.")
+        ('Why?', ('rain.', 'sun.'))
+    """
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"question and options have {len(text)} characters; allowed are {LONGEST_TEXT}")
+    text = text.replace("\r\n", "\n")
+    text = text.replace(IMAGE, "", 1).strip()
+    begins, ends = _REASON_SUFFIX
+    if text.endswith(ends):
+        text = text.partition(begins)[0].rstrip()
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.startswith("A. ") or line == "A."), None)
+    if first is None:
+        raise ValueError(f"no line begins with 'A. ' in {text[:200]!r}")
+    options: list[str] = []
+    rest = lines[first:]
+    while rest and len(options) < len(LETTERS) and rest[0].startswith(f"{LETTERS[len(options)]}."):
+        options.append(rest.pop(0)[2:].removeprefix(" "))
+    if rest and not (len(rest) == 1 and _INSTRUCTION.match(rest[0])):
+        wanted = f"option {LETTERS[len(options)]!r} or" if len(options) < len(LETTERS) else "after ten options at most"
+        raise ValueError(f"expected {wanted} one instruction, found {rest[0][:80]!r}")
+    question_lines = lines[:first]
+    if question_lines and question_lines[-1].strip().rstrip(":").lower() == "options":
+        question_lines.pop()
+    question = "\n".join(question_lines).strip()
+    if not question:
+        raise ValueError(f"the question is empty in {text[:200]!r}")
+    return question, tuple(options)
+
+
+def answer_letter(text: str, options: Sequence[str]) -> str:
+    """The letter a published answer gives: `E`, `E. training.`, `(E)`; `NO_OPTION` if its words are no option's.
+
+    Words are compared without regard to case, white space and a full stop at the end.
+
+    Raises:
+        ValueError: No letter, a letter that no option has, or words that are another option's.
+
+    Example:
+        >>> answer_letter("B. Dog", ["a cat.", "a dog."]), answer_letter("B. A dog", ["a cat.", "a dog."])
+        ('@', 'B')
+    """
+    found = _ANSWER_LETTER.match(text)
+    allowed = LETTERS[: len(options)]
+    letter = found.group(1).upper() if found else ""
+    if letter not in allowed or not letter:
+        raise ValueError(f"the answer {text[:80]!r} names no option; allowed letters: {allowed}")
+    wording = _plain(text[found.end() :]) if found else ""
+    own = _plain(options[allowed.index(letter)])
+    if not wording or wording == own:
+        return letter
+    if wording in map(_plain, options):
+        raise ValueError(
+            f"the answer {text[:80]!r} has the letter of one option and the words of another: {list(options)}"
+        )
+    return NO_OPTION
+
+
+def _plain(text: str) -> str:
+    """What two spellings of an option have in common."""
+    return " ".join(text.split()).removesuffix(".").strip().casefold()
+
+
+def letter_of(answer: str, candidates: Sequence[str]) -> str:
+    """Letter of the candidate equal to the answer; the last one if several are, `NO_OPTION` if none is.
+
+    Source: `qa_template` in TinyLLaVA-Video-R1@efe76a1 tinyllava/eval/eval_{mvbench,mlvu}.py.
+
+    Example:
+        >>> letter_of("b", ["a", "b", "b"]), letter_of("c", ["a", "b"])
+        ('C', '@')
+    """
+    places = [index for index, candidate in enumerate(candidates) if candidate == answer]
+    return LETTERS[places[-1]] if places else NO_OPTION

@@ -1,0 +1,101 @@
+"""Video-MME: 2,700 questions about 900 videos of three lengths, without subtitles.
+
+Layout (lmms-lab/Video-MME): `videomme/test-00000-of-00001.parquet`; videos unpacked to `data/<videoID>.mp4`, a few of
+them `.MP4` or `.mkv`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidreason.data.options import PROMPTS
+from vidreason.data.fields import gold_letter, need, option_texts, optional_text, plain_text, questions_of, refuse_withheld, video_path
+from vidreason.artifacts.files import is_there
+from vidreason.records import LETTERS, Question
+
+TITLE = "Video-MME (without subtitles)"
+CITATION = "Fu et al., Video-MME, CVPR 2025, arXiv 2405.21075"
+DURATIONS = ("short", "medium", "long")
+TABLE = "videomme/test-00000-of-00001.parquet"
+SUFFIXES = (".mp4", ".MP4", ".mkv")
+
+prompt = PROMPTS["video_mme"]
+
+
+def read(root: str | Path) -> list[Question]:
+    """Read the questions in published order.
+
+    Args:
+        root: Folder of the benchmark.
+
+    Returns:
+        Questions; `task` is the task type, `group` the duration class.
+
+    Raises:
+        ValueError: The table is absent or a record is malformed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (table,) = annotation_files(Path(root))
+    if not table.is_file():
+        raise ValueError(f"{table}: no such file. The root must be the folder that holds {TABLE} and data/")
+    try:
+        records = pq.read_table(table).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # overflow: a date that Python has not
+        raise ValueError(f"{table}: not a parquet file ({error}). Was it cut short, or is it a web page?") from error
+
+    def parse(record: Any, index: int) -> Question:
+        return parse_record(record, root, index)
+
+    questions = questions_of(table, records, parse)
+    refuse_withheld(table, questions)
+    return questions
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The file that questions are read from; it may not exist."""
+    return [root / TABLE]
+
+
+def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int = 0) -> Question:
+    """Turn one row into a question.
+
+    Args:
+        record: A row; `options` is a list or a NumPy array of `A. text` strings.
+        root: Folder of the benchmark, to find the video's suffix.
+        index: Place in the table, from 0; the id where the row has none.
+
+    Returns:
+        The question; its options are what stands after `A. `, spacing and final full stop as published.
+
+    Raises:
+        ValueError: A key is absent, an option does not begin with its letter, or the answer is no letter.
+    """
+    need(dict(record), ("videoID", "question", "options", "answer", "duration"))
+    options = []
+    for letter, option in zip(LETTERS, option_texts(record["options"], "options"), strict=False):
+        if option.strip() and not option.startswith(f"{letter}."):
+            raise ValueError(f"expected an option that begins with '{letter}. ', found {option!r}")
+        options.append(option[2:].removeprefix(" ") if option.strip() else "")
+    duration = record["duration"]
+    if duration not in DURATIONS:
+        raise ValueError(f"duration {duration!r}; allowed: {', '.join(DURATIONS)}")
+    return Question(
+        id=optional_text(record.get("question_id"), "question_id") or f"row_{index}",
+        dataset="video_mme",
+        video=find_video(Path(root), video_path(record["videoID"], "videoID")),
+        question=plain_text(record["question"], "question"),
+        options=tuple(options),
+        answer=gold_letter(record["answer"], LETTERS[: len(options)]),
+        task=optional_text(record.get("task_type"), "task_type"),
+        group=duration,
+    )
+
+
+def find_video(root: Path, name: str) -> str:
+    """Path of a video below the root: the first suffix that exists, `.mp4` if none does."""
+    for suffix in SUFFIXES:
+        if is_there(root / "data" / f"{name}{suffix}"):
+            return f"data/{name}{suffix}"
+    return f"data/{name}{SUFFIXES[0]}"

@@ -1,1 +1,0 @@
-"""The training data: one module per data set."""

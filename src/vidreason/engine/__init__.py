@@ -1,0 +1,1 @@
+"""What runs a model: generation, log-probabilities, features, memory."""

@@ -1,0 +1,213 @@
+"""Opening files of videos and pictures: which are opened, for how long, and what is said of those that cannot be read.
+
+Whatever goes wrong becomes a `VideoError` with a status. A file is only ever read itself: playlists and other formats
+that name further files are not opened, and neither is anything but a regular file.
+"""
+
+import contextlib
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidreason.artifacts.files import looks_like_text
+
+MISSING = "missing"
+EMPTY_FILE = "empty_file"
+NOT_A_VIDEO = "not_a_video"
+UNREADABLE = "unreadable"
+TRUNCATED = "truncated"
+TOO_SHORT = "too_short"
+TIMED_OUT = "timed_out"
+
+CONTAINERS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "rm", "mxf", "nut", "dv", "wtv"),
+    *("ivf", "obu", "m4v", "h264", "hevc", "yuv4mpegpipe"),
+)
+"""FFmpeg's names of the containers that are opened; each holds its pictures itself."""
+PICTURES = ("JPEG", "PNG", "WEBP", "BMP")
+"""Pillow's names of the formats that a picture of a frame folder may have, whatever its name says."""
+TIME_LIMIT = 1800.0
+"""Seconds that reading or decoding one video may take. The longest published videos last nine hours."""
+MAX_PIXELS = 178_956_970
+"""Pixels of one frame; beyond, Pillow speaks of a decompression bomb."""
+
+
+class VideoError(Exception):
+    """A video that cannot be decoded.
+
+    Attributes:
+        status: One of `vidreason.media.video.STATUSES`.
+        detail: The decoder's own words.
+    """
+
+    def __init__(self, status: str, detail: str) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+class Deadline:
+    """The time at which work on one video ends."""
+
+    def __init__(self, duration: float | None = None) -> None:
+        """Begin to count.
+
+        Args:
+            duration: Seconds of the video, if known: so many more are allowed than `TIME_LIMIT`.
+        """
+        self._seconds = TIME_LIMIT + (duration or 0.0)
+        self._end = time.monotonic() + self._seconds
+
+    def check(self) -> None:
+        """Raise `VideoError` when the time is over."""
+        if time.monotonic() > self._end:
+            raise VideoError(TIMED_OUT, f"not done within {self._seconds:.0f} s")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder.
+
+    Raises:
+        VideoError: That cannot be found out.
+    """
+    with as_video_error("cannot be looked up", path):
+        return path.is_dir()
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a regular file.
+
+    Raises:
+        VideoError: It is absent, empty, or something else, such as a pipe, from which a read may never return.
+    """
+    with as_video_error("cannot be looked up", path):
+        try:
+            state = path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            dangling = path.is_symlink()
+            raise VideoError(MISSING, "a link to a file that is not there" if dangling else "no such file") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise VideoError(NOT_A_VIDEO, "neither a file nor a folder, but a pipe, socket or device")
+    if state.st_size == 0:
+        raise VideoError(EMPTY_FILE, "the file has 0 bytes")
+    return state.st_size
+
+
+@contextlib.contextmanager
+def open_video(path: Path) -> Iterator[Any]:
+    """Open a container with PyAV.
+
+    Raises:
+        VideoError: It is none of `CONTAINERS`, or damaged.
+    """
+    import av
+
+    name = str(path.absolute())  # which cannot be taken for another protocol's address
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    try:
+        container = av.open(name, container_options=options, timeout=TIME_LIMIT)
+    except av.ArgumentError as error:
+        detail = "a picture, sound, playlist or other file that is no container of video, or damaged at its beginning"
+        raise VideoError(NOT_A_VIDEO, f"{detail} ({_words(error, name)})") from error
+    except EOFError as error:  # av.EOFError is one
+        raise VideoError(TRUNCATED, f"the file ends within its header ({_words(error, name)})") from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(UNREADABLE, f"cannot be opened: {_words(error, name)}") from error
+    with container:
+        yield container
+
+
+def main_video_stream(container: Any) -> Any:
+    """The video stream that FFmpeg itself would choose; cover pictures are left out.
+
+    Raises:
+        VideoError: There is none, or nothing decodes it.
+    """
+    from av.stream import Disposition
+
+    candidates = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not candidates:
+        cover = ", only a cover picture" if container.streams.video else ""
+        raise VideoError(NOT_A_VIDEO, f"no video stream in this {container.format.name} file{cover}")
+    best = container.streams.best("video")
+    stream = best if best in candidates else candidates[0]
+    if stream.codec_context is None:
+        raise VideoError(UNREADABLE, "no decoder for its codec")
+    pixels = stream.codec_context.width * stream.codec_context.height
+    if pixels > MAX_PIXELS:
+        raise VideoError(UNREADABLE, f"frames of {pixels} pixels; allowed: {MAX_PIXELS}")
+    return stream
+
+
+@contextlib.contextmanager
+def as_video_error(doing: str, path: str | Path | None = None) -> Iterator[None]:
+    """Turn the errors of the decoder and of the disk into `VideoError`."""
+    import av
+
+    try:
+        yield
+    except (av.FFmpegError, EOFError, OSError, ValueError, MemoryError) as error:
+        raise VideoError(UNREADABLE, f"{doing}: {_words(error, path)}") from error
+
+
+def refuse_text(head: bytes) -> None:
+    """Raise `VideoError` for a file that begins as a text does: a web page, an error message, a playlist."""
+    if looks_like_text(head):
+        raise VideoError(NOT_A_VIDEO, f"the file is text and begins {head[:60].decode('utf-8', 'replace')!r}")
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture of a frame folder: uint8 [height, width, 3], RGB.
+
+    Raises:
+        VideoError: It cannot be read, or has more pixels than any honest picture.
+    """
+    from PIL import Image
+
+    with as_video_error(path.name, path):
+        # Broken pictures raise SyntaxError as well (PNG).
+        try:
+            with Image.open(path, formats=PICTURES) as picture:
+                return np.asarray(picture.convert("RGB"))
+        except (Image.DecompressionBombError, SyntaxError) as error:
+            raise VideoError(UNREADABLE, f"{path.name}: {error}") from error
+
+
+def packets_of(container: Any, deadline: Deadline, *streams: Any) -> Iterator[Any]:
+    """The packets of some streams of a container, or of all; each stream's last packet is empty.
+
+    Raises:
+        VideoError: The time is over.
+    """
+    try:
+        for packet in container.demux(*streams):
+            deadline.check()
+            yield packet
+    except IndexError:
+        # A stream that begins later (MPEG-TS) is unknown to PyAV, which stumbles over it when all packets have been read.
+        return
+
+
+def decoded(packet: Any) -> tuple[list[Any], str]:
+    """The frames that a packet brings out of the decoder, and the decoder's complaint about it if it has one."""
+    import av
+
+    try:
+        return packet.decode(), ""
+    except (av.FFmpegError, ValueError) as error:
+        return [], _words(error)
+
+
+def stamp_of(packet: Any) -> Any:
+    """When a packet is shown; where the container does not say (AVI), when it is decoded."""
+    return packet.dts if packet.pts is None else packet.pts
+
+
+def _words(error: BaseException, path: str | Path | None = None) -> str:
+    """What the decoder or the system says, without number, function and path; the row names the path already."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.replace(f" '{path}'", "") if path is not None else text

@@ -1,0 +1,201 @@
+"""Reading tables of frames: one parquet file a shard, one row a frame, one row group a clip, beside it the list of clips.
+
+`vidreason.media.frames` writes them. The table itself says how many frames a clip has.
+
+Letters: F frames of a clip, S height and width.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidreason.artifacts.files import check_unchanged, read_jsonl
+from vidreason.records import OK, Clip
+
+SCHEMA = pa.schema(
+    [
+        ("clip", pa.string()),
+        ("position", pa.int32()),
+        ("index", pa.int64()),
+        ("timestamp", pa.float64()),
+        ("sha256", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("pixels", pa.binary()),
+    ]
+)
+FRAMES = b"frames"
+"""Key of the number of frames a clip has, F, in a table's own metadata."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFrames:
+    """The frames taken from one clip.
+
+    Attributes:
+        clip: What the video is; frames are there only if its status is `ok`.
+        indices: int64 [F], positions in the video, from 0.
+        timestamps: float64 [F], seconds from the video's first frame.
+        pixels: uint8 [F, S, S, 3], RGB.
+    """
+
+    clip: Clip
+    indices: np.ndarray
+    timestamps: np.ndarray
+    pixels: np.ndarray
+
+
+def clips_path_of(frames_path: str | Path) -> Path:
+    """The list of clips beside a shard: `shard0.parquet` -> `shard0.clips.jsonl`."""
+    return Path(frames_path).with_suffix(".clips.jsonl")
+
+
+class FrameStore:
+    """Reads the shards that `extract_frames` wrote, one clip at a time.
+
+    Example:
+        `FrameStore(["shard0.parquet", "shard1.parquet"]).pixels("videos/a.mp4")` is uint8 [F, S, S, 3].
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        """Read which clips the shards hold; no pixels yet.
+
+        Args:
+            paths: Parquet files; beside each lies its `.clips.jsonl`.
+
+        Raises:
+            ChangedError: A shard or its list is not what its sidecar tells of.
+            ValueError: A shard is no frame table, lacks a clip that its list calls readable or frames of one, or two shards
+                hold the same clip or another number of frames.
+        """
+        self.clips: dict[str, Clip] = {}
+        self.count: int | None = None
+        """Frames of a clip, F; None as long as no clip has any."""
+        self._place: dict[str, tuple[Path, int]] = {}
+        self._open: dict[Path, Any] = {}
+        for path in map(Path, paths):
+            self._add(path)
+
+    def _add(self, path: Path) -> None:
+        """Take one shard into the index."""
+        check_unchanged(path)
+        listed = read_jsonl(clips_path_of(path), Clip)
+        row_groups: dict[str, int] = {}
+        with _as_damaged(path):
+            file = pq.ParquetFile(path)
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ValueError(
+                    f"{path}: not a frame table: its columns are {dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))}"
+                )
+            self._open[path] = file
+            declared = (file.schema_arrow.metadata or {}).get(FRAMES, b"0")
+            if not declared.isdigit():
+                raise ValueError(
+                    f"{path}: its number of frames a clip is {declared!r}; remove the table to have it extracted again"
+                )
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, columns=["clip", "position"]).to_pydict()
+                key = self._checked_clip(path, rows, int(declared) or None)
+                if key in row_groups:
+                    raise ValueError(
+                        f"{path}: clip {key!r} is in it twice; remove the table to have it extracted again"
+                    )
+                row_groups[key] = group
+        readable = {clip.clip for clip in listed if clip.status == OK}
+        if readable != set(row_groups):
+            odd = sorted(readable ^ set(row_groups))[:5]
+            raise ValueError(
+                f"{path}: its clips and {clips_path_of(path).name} disagree, for example on {odd}; extract them again"
+            )
+        for clip in listed:
+            if clip.clip in self.clips:
+                raise ValueError(
+                    f"{path}: clip {clip.clip!r} is in another shard too; shards of different runs were mixed"
+                )
+            self.clips[clip.clip] = clip
+            if clip.clip in row_groups:
+                self._place[clip.clip] = (path, row_groups[clip.clip])
+
+    def _checked_clip(self, path: Path, rows: Mapping[str, Sequence[Any]], declared: int | None) -> str:
+        """Name of the clip of a row group, whose frames must be F, in order."""
+        names, positions = sorted(set(map(str, rows["clip"]))), list(rows["position"])
+        if self.count is None:
+            self.count = declared or len(positions)
+        wanted = self.count
+        if len(names) != 1 or positions != list(range(wanted)) or declared not in (None, wanted):
+            also = f", and the table declares {declared} frames a clip" if declared else ""
+            raise ValueError(
+                f"{path}: the frames of clip {', '.join(map(repr, names[:3]))} are numbered {_abridged(positions)}; needed are "
+                f"{_abridged(range(wanted))}, all of one clip{also}. Remove the table to have it extracted again"
+            )
+        return names[0]
+
+    def status(self, clip: str) -> str:
+        """Status of a clip: `ok` or why it has no frames.
+
+        Raises:
+            KeyError: The clip was never asked for.
+        """
+        return self._known(clip).status
+
+    def frames(self, clip: str) -> ClipFrames:
+        """All that is stored of a clip, checked against the hashes.
+
+        Raises:
+            KeyError: The clip was never asked for, or has no frames.
+            ValueError: The pixels are not those that were stored.
+        """
+        known = self._known(clip)
+        if clip not in self._place:
+            raise KeyError(f"clip {clip!r} has no frames: {known.status} ({known.detail})")
+        path, group = self._place[clip]
+        with _as_damaged(path):
+            columns = self._open[path].read_row_group(group).to_pydict()
+        shape = (len(columns["pixels"]), columns["height"][0], columns["width"][0], 3)
+        for position in range(shape[0]):
+            row = {name: column[position] for name, column in columns.items()}
+            sound = None not in row.values() and (row["height"], row["width"]) == shape[1:3]
+            sound = sound and len(row["pixels"]) == shape[1] * shape[2] * shape[3]
+            if not sound or hashlib.sha256(row["pixels"]).hexdigest() != row["sha256"]:
+                raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
+        pixels = np.frombuffer(b"".join(columns["pixels"]), dtype=np.uint8).reshape(shape)
+        return ClipFrames(known, np.array(columns["index"]), np.array(columns["timestamp"]), pixels)
+
+    def pixels(self, clip: str) -> np.ndarray:
+        """Frames of a clip: uint8 [F, S, S, 3], as `resize_frames` left them; raises as `frames` does."""
+        return self.frames(clip).pixels
+
+    def _known(self, clip: str) -> Clip:
+        """The clip's row."""
+        if clip not in self.clips:
+            raise KeyError(f"clip {clip!r} is in none of the {len(self._open)} shards; extract its frames first")
+        return self.clips[clip]
+
+
+def _abridged(numbers: Sequence[Any]) -> str:
+    """A few numbers of a row: the first three and the last.
+
+    Example:
+        >>> _abridged([0, 1, 2, 3]), _abridged(range(16))
+        ('0, 1, 2, 3', '0, 1, 2 ... 15')
+    """
+    shown = ", ".join(map(str, numbers if len(numbers) < 5 else numbers[:3]))
+    return shown if len(numbers) < 5 else f"{shown} ... {numbers[-1]}"
+
+
+@contextlib.contextmanager
+def _as_damaged(path: Path) -> Iterator[None]:
+    """Turn what pyarrow says of a damaged file into an error that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path}: not a whole frame table ({error}); extract it again") from error

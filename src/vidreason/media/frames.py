@@ -1,0 +1,293 @@
+"""Frames in tables: every clip is decoded once, resized once, and stored without loss.
+
+`extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the frames taken, index in
+the video, time stamp, SHA-256 of the pixels, height, width, the pixels) and a `Clip` row for every clip asked for,
+readable or not. Each clip is a row group of its own, so that `vidreason.media.frame_store.FrameStore` reads one clip without
+touching the others. The table itself says how many frames a clip has.
+
+Letters: F frames of a clip, S height and width.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import math
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidreason.artifacts.files import content_digest, read_jsonl, write_aside, write_jsonl
+from vidreason.artifacts.provenance import run_identity
+from vidreason.media.containers import TOO_SHORT, VideoError
+from vidreason.media.decode import decode_frames
+from vidreason.media.frame_rules import FOREVER, segment_indices, uniform_indices
+from vidreason.media.frame_store import FRAMES, SCHEMA, ClipFrames
+from vidreason.media.resize import resize_frames
+from vidreason.media.video import Scan, count_decodable, scan
+from vidreason.records import OK, Clip, Question
+
+COUNTED_SECONDS = 300.0
+"""A video that is damaged where frames are taken, and no longer than this, is decoded whole to count its damaged packets."""
+_VARIABLE = 1.25
+"""A video whose longest frame is so many times its shortest has a variable frame rate."""
+
+
+def extract_frames(
+    questions: Sequence[str | Path],
+    root: str | Path,
+    frames_path: str | Path,
+    clips_path: str | Path,
+    *,
+    count: int,
+    size: int,
+    shard: int = 0,
+    shards: int = 1,
+    threads: int = 2,
+) -> dict[str, int]:
+    """Decode the clips of one shard.
+
+    Clips are put in one global order (by key) and dealt out like cards: shard i takes clips i, i + shards, ...
+
+    Args:
+        questions: Files of `Question` records; the unique clips they ask for are extracted.
+        root: Folder that `Question.video` is relative to.
+        frames_path: Parquet file to write.
+        clips_path: JSON lines to write, one `Clip` per clip of this shard.
+        count: Frames per clip, F.
+        size: Height and width to resize to, S, in pixels.
+        shard: Number of this shard, from 0.
+        shards: Number of shards.
+        threads: Videos decoded at the same time; the result does not depend on it.
+
+    Returns:
+        Status -> number of clips.
+
+    Raises:
+        ValueError: The shard does not exist, or two questions want different frames under the same key.
+    """
+    if count < 1 or size < 1:
+        raise ValueError(f"count {count}, size {size}; both must be at least 1")
+    clips = []
+    schema = SCHEMA.with_metadata({FRAMES: str(count)})
+    with write_aside(frames_path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+        for taken in _taken_in_order(asked_clips(questions, shard, shards), Path(root), count, size, threads):
+            clips.append(taken.clip)
+            if taken.clip.status == OK:
+                writer.write_table(_as_table(taken))
+    write_jsonl(clips_path, clips)
+    return dict(collections.Counter(clip.status for clip in clips))
+
+
+def asked_clips(questions: Sequence[str | Path], shard: int, shards: int) -> list[Question]:
+    """A question for every clip of a shard.
+
+    Raises:
+        ValueError: The shard does not exist, or `unique_clips` finds fault with a file.
+    """
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard {shard} of {shards}; allowed: 0 <= shard < shards")
+    return [question for _, question in sorted(unique_clips(questions).items())[shard::shards]]
+
+
+def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:
+    """One question for every different clip that the files ask for.
+
+    Raises:
+        ValueError: Two questions about the same clip pick their frames by different rules.
+    """
+    clips: dict[str, Question] = {}
+    for path in questions:
+        for question in read_jsonl(path, Question):
+            known = clips.setdefault(question.clip, question)
+            if known.indexing != question.indexing:
+                raise ValueError(
+                    f"{path}: questions {known.id!r} and {question.id!r} ask for clip {question.clip!r} by different rules "
+                    f"({known.indexing}, {question.indexing}); give one of them bounds of its own"
+                )
+    return clips
+
+
+def _taken_in_order(asked: Sequence[Question], root: Path, count: int, size: int, threads: int) -> Iterator[ClipFrames]:
+    """Decode clips in several threads, a few ahead of the one that is yielded."""
+    ahead = 4 * max(1, threads)
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        for begin in range(0, len(asked), ahead):
+            yield from pool.map(lambda question: take_frames(question, root, count, size), asked[begin : begin + ahead])
+
+
+def take_frames(question: Question, root: str | Path, count: int, size: int) -> ClipFrames:
+    """Decode and resize the frames that a question looks at.
+
+    Args:
+        question: Names the video, the bounds and the rule.
+        root: Folder that `question.video` is relative to.
+        count: Frames to take, F. A shorter video repeats frames, as the rules do.
+        size: Height and width to resize to, S, in pixels.
+
+    Returns:
+        The frames; none, and the reason in `clip.status`, when the video cannot be used.
+    """
+    path = Path(root) / question.video
+    scanned = scan(path, question.clip)
+    clip, indices, pictures = _decode(
+        question, path, count, scanned, lambda picture: resize_frames(picture[None], size)
+    )
+    if clip.status != OK:
+        return ClipFrames(clip, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0, 0, 3), np.uint8))
+    return ClipFrames(clip, indices, scanned.times[indices], np.concatenate(pictures))
+
+
+def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> Clip:
+    """What `take_frames` says of a clip; all of it is decoded to count its damaged packets.
+
+    Args:
+        question: As for `take_frames`.
+        root: As for `take_frames`.
+        count: As for `take_frames`.
+        scanned: What `scan` found in the video, if that was asked before.
+    """
+    path = Path(root) / question.video
+    scanned = scanned or scan(path, question.clip)
+    clip, *_ = _decode(question, path, count, scanned, lambda picture: picture[:0].copy())  # nobody looks at them
+    if clip.status != OK:
+        return clip
+    return dataclasses.replace(clip, detail=_damage(path, scanned))
+
+
+def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
+    """How many packets of a video cannot be decoded, in words: of the whole of it, or if it is long of those met."""
+    if not met or (scanned.clip.duration or 0.0) <= COUNTED_SECONDS:
+        # The frames to take are there, whatever the rest is like.
+        with contextlib.suppress(VideoError):
+            return count_decodable(path, scanned)[1]
+    return f"{len(met)} packets on the way cannot be decoded, the first at {met[0]}" if met else ""
+
+
+def _decode(
+    question: Question, path: Path, count: int, scanned: Scan, shrink: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
+    """The clip and, if its status is `ok`, the positions of the frames to take and what is kept of their pictures."""
+    clip, nothing = scanned.clip, np.zeros(0, np.int64)
+    if clip.status != OK:
+        return clip, nothing, []
+    try:
+        indices = frame_indices(question, scanned, count)
+        damage: list[str] = []
+        pictures = decode_frames(path, indices.tolist(), scanned, damage, shrink)
+        if damage:
+            clip = dataclasses.replace(clip, detail=_damage(path, scanned, damage))
+    except VideoError as error:
+        return dataclasses.replace(clip, status=error.status, detail=error.detail), nothing, []
+    return clip, indices, pictures
+
+
+def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
+    """Positions of the frames that a question looks at: int64 [F], from 0.
+
+    Bounds in seconds become frames by the average rate, as in MVBench's reader, and by the time stamps where the frame
+    rate varies.
+
+    Differs from the source: positions beyond the ends are moved to the nearest frame instead of failing.
+
+    Raises:
+        VideoError: The part that the question looks at begins when the last frame is over.
+    """
+    times, clip = scanned.times, scanned.clip
+    bound = _bounds(question, clip.duration or float(times[-1]))
+    if question.indexing == "uniform":
+        if bound is None:
+            return uniform_indices(len(times), count)
+        first = min(int(np.searchsorted(times, bound[0], side="left")), len(times) - 1)
+        last = max(first, int(np.searchsorted(times, bound[1], side="right")) - 1)
+        return uniform_indices(last - first + 1, count) + first
+    if question.indexing != "segments":
+        raise ValueError(f"question {question.id!r}: indexing {question.indexing!r}; allowed: uniform, segments")
+    # Pictures in folders are counted from 1 and the last one counts; frames of files from 0, as MVBench's readers do.
+    one_based = int(clip.codec == "frames")
+    fps = clip.fps or 1.0
+    if bound is not None and is_variable(times):
+        bound, fps = (float(np.searchsorted(times, bound[0])), float(np.searchsorted(times, bound[1]))), 1.0
+    found = segment_indices(len(times) - 1 + one_based, fps, count, bound=bound, first=one_based)
+    return np.clip(found - one_based, 0, len(times) - 1)
+
+
+def _bounds(question: Question, duration: float) -> tuple[float, float] | None:
+    """Start and end of the part that a question looks at, in seconds; None for the whole clip.
+
+    Raises:
+        VideoError: They are not numbers, or the part begins when the last frame is over.
+    """
+    if question.start is None or question.end is None:
+        return None
+    start, end = question.start, question.end
+    if math.isnan(start) or math.isnan(end):
+        raise VideoError(TOO_SHORT, f"the part to look at goes from {start:g} s to {end:g} s, which are not numbers")
+    if start >= duration:
+        raise VideoError(
+            TOO_SHORT, f"the part to look at starts at {start:g} s, the last frame ends at {duration:.2f} s"
+        )
+    return max(start, -FOREVER), min(end, FOREVER)
+
+
+def is_variable(times: np.ndarray) -> bool:
+    """Whether frames are shown for clearly different times."""
+    gaps = np.diff(times)
+    return len(gaps) > 1 and float(gaps.max()) > _VARIABLE * float(gaps.min())
+
+
+def _as_table(taken: ClipFrames) -> pa.Table:
+    """The rows of one clip."""
+    pixels = [picture.tobytes() for picture in taken.pixels]
+    frames, height, width, _ = taken.pixels.shape
+    columns = [
+        [taken.clip.clip] * frames,
+        list(range(frames)),
+        taken.indices,
+        taken.timestamps,
+        [hashlib.sha256(picture).hexdigest() for picture in pixels],
+        [height] * frames,
+        [width] * frames,
+        pixels,
+    ]
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+def frames_identity(
+    questions: Sequence[str | Path],
+    root: str | Path,
+    *,
+    count: int,
+    size: int,
+    shard: int = 0,
+    shards: int = 1,
+    threads: int = 2,
+) -> str:
+    """Digest of all that decides the pixels of a shard: its clips, what is in their videos, and the code.
+
+    Reads every video once, as far as it is there. Arguments as for `vidreason.media.frames.extract_frames`.
+    """
+    asked = asked_clips(questions, shard, shards)
+    videos = sorted({question.video for question in asked})
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        contents = pool.map(lambda video: _content(Path(root) / video), videos)
+    clips = [(question.clip, question.start, question.end, question.indexing) for question in asked]
+    decisive = {"clips": clips, "videos": list(zip(videos, contents, strict=True)), "count": count, "size": size}
+    return run_identity(decisive, [], ["vidreason.media.frames"])
+
+
+def _content(video: Path) -> str | None:
+    """Digest of a video file or a folder of frames; None for one that is not there, or may not end (a pipe)."""
+    try:
+        if not stat.S_ISREG(video.stat().st_mode) and not video.is_dir():
+            return None
+        return content_digest(video)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

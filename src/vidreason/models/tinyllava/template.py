@@ -1,0 +1,167 @@
+"""The `qwen2_base` chat template: texts, token ids with the video's mark, and label masks."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from vidreason.models.tinyllava.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from vidreason.tasks.marks import ASSISTANT, END, IMAGE, SEPARATOR, USER
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+)
+
+REASON_SUFFIX = "Output the thinking process in <think> </think> and final answer (option) in <answer> </answer> tags."
+OPTION_SUFFIX = "Answer with the option's letter from the given choices directly."
+SUFFIXES = {"reason": REASON_SUFFIX, "option": OPTION_SUFFIX}
+"""What follows the question, by answer style."""
+
+Message = Mapping[str, str | None]
+"""`{"from": "human" | "gpt", "value": text}`; the last answer is None where it is to be generated."""
+
+
+class SftExample(NamedTuple):
+    """One conversation to imitate: ids [T] and labels [T], int64."""
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+
+
+def training_query(question: str, answer_style: str) -> str:
+    r"""The user's turn in training: the suffix follows after a space.
+
+    Args:
+        question: Question and options, without a suffix.
+        answer_style: `reason` or `option`.
+
+    Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
+
+    Example:
+        >>> training_query("Who?\nA. he", "option")
+        "<image>Who?\nA. he Answer with the option's letter from the given choices directly."
+    """
+    return f"{IMAGE}{question} {_suffix(answer_style)}"
+
+
+def evaluation_query(question: str, answer_style: str) -> str:
+    r"""The user's turn in evaluation: the suffix follows after a newline.
+
+    Source: tinyllava/eval/eval_videomme.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1 (the four scripts agree).
+
+    Example:
+        >>> evaluation_query("Who?\nA. he", "option")
+        "<image>\nWho?\nA. he\nAnswer with the option's letter from the given choices directly."
+    """
+    return f"{IMAGE}\n{question}\n{_suffix(answer_style)}"
+
+
+def _suffix(answer_style: str) -> str:
+    """The suffix of an answer style."""
+    if answer_style not in SUFFIXES:
+        raise ValueError(f"answer style is {answer_style!r}; allowed: {', '.join(SUFFIXES)}")
+    return SUFFIXES[answer_style]
+
+
+def prompt_text(query: str) -> str:
+    r"""The whole text of one user's turn, up to where the answer begins.
+
+    Example:
+        >>> prompt_text("<image>Who?")[len(SYSTEM):]
+        'USER: <image>\nWho? ASSISTANT:'
+    """
+    return conversation_text([{"from": "human", "value": query}, {"from": "gpt", "value": None}])
+
+
+def conversation_text(conversation: Sequence[Message]) -> str:
+    """Fill the template.
+
+    A mark of the video is moved to the front of its message, further ones are dropped, and the rest is stripped;
+    messages without it stay as they are.
+
+    Args:
+        conversation: Question and answer in turns. A first message that is not `human` is left out.
+
+    Raises:
+        ValueError: A question has no answer.
+
+    Source: tinyllava/data/template/{base,formatter,qwen2_base_template}.py@efe76a1.
+    Differs from the source: none.
+    """
+    turns = list(conversation)
+    if turns and turns[0]["from"] != "human":
+        turns = turns[1:]
+    if len(turns) % 2:
+        raise ValueError(
+            f"a conversation of {len(turns)} turns has a question without an answer: {turns[-1]['value']!r}"
+        )
+    text = SYSTEM if turns else ""
+    for question, answer in zip(turns[::2], turns[1::2], strict=True):
+        asked = question["value"]
+        if not isinstance(asked, str):
+            raise ValueError(f"a question is {asked!r}; expected a text")
+        if IMAGE in asked:
+            asked = f"{IMAGE}\n{asked.replace(IMAGE, '').strip()}".strip()
+        text += f"{USER}{asked} {ASSISTANT}"
+        if answer["value"] is not None:
+            text += f" {answer['value']}{END}"
+    return text
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, with `IMAGE_TOKEN_INDEX` for the video's mark; the parts around it are tokenised apart."""
+    ids: list[int] = []
+    for number, part in enumerate(text.split(IMAGE)):
+        own = list(tokenizer(part).input_ids)
+        if number:
+            ids.append(IMAGE_TOKEN_INDEX)
+            if own and own[0] == tokenizer.bos_token_id:
+                own = own[1:]
+        ids += own
+    return ids
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, query: str) -> torch.Tensor:
+    """Ids [T] int64 to generate an answer to `query` from."""
+    return torch.tensor(text_ids(tokenizer, prompt_text(query)), dtype=torch.long)
+
+
+def sft_example(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> SftExample:
+    """Ids and labels of a conversation to imitate.
+
+    Labels are the ids, with `IGNORE_INDEX` on everything but the answers. Whatever the last token of
+    " ASSISTANT: " is, it is part of the answer: with the real tokenizer that space joins the answer's first word.
+
+    Args:
+        tokenizer: The checkpoint's.
+        conversation: Complete, every question answered.
+
+    Returns:
+        Ids [T] and labels [T], int64. All labels are `IGNORE_INDEX` if a text holds the end token or
+        " ASSISTANT: " itself (see `is_ignored`): such an example must be counted, it teaches nothing.
+
+    Source: Template.make_labels in tinyllava/data/template/base.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
+    Differs from the source: an example that cannot be masked costs no pause of five seconds.
+    """
+    text = conversation_text(conversation)
+    ids = torch.tensor(text_ids(tokenizer, text), dtype=torch.long)
+    labels = torch.full_like(ids, IGNORE_INDEX)
+    place = 0
+    for turn in text.split(END):
+        pieces = turn.split(SEPARATOR)
+        if turn == "" or len(pieces) != 2:
+            break
+        end = place + len(text_ids(tokenizer, turn)) + len(tokenizer(END).input_ids)
+        asked = len(text_ids(tokenizer, pieces[0] + SEPARATOR)) - 1
+        labels[place + asked : end] = ids[place + asked : end]
+        place = end
+    if place != len(ids) and place < tokenizer.model_max_length:
+        labels[:] = IGNORE_INDEX
+    return SftExample(ids, labels)
+
+
+def is_ignored(labels: torch.Tensor) -> bool:
+    """Whether an example has no label at all."""
+    return bool((labels == IGNORE_INDEX).all())

@@ -1,0 +1,262 @@
+"""The weights of a checkpoint folder: safetensors (one file or shards), every fault named before anything is loaded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from vidreason.artifacts.files import read_json, write_json
+from vidreason.models.tinyllava.checkpoint_files import CONFIG, INDEX, WEIGHTS
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
+
+TIED = "language_model.lm_head.weight"
+
+
+EMBEDDING = "language_model.model.embed_tokens.weight"
+
+
+SHARD_BYTES = 5_000_000_000
+"""Size above which weights are split, as transformers does."""
+
+
+STORED_TYPES = ("F32", "BF16", "F16")
+"""What safetensors calls the types that weights may be stored in."""
+
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+PICKLED = (
+    "pickled weights, which can run code when they are read; convert them where that is safe: "
+    f"torch.load(file, weights_only=True), then safetensors.torch.save_file(weights, {WEIGHTS!r})"
+)
+
+
+NO_WEIGHTS = ("training_args.bin",)
+"""Pickled files that lie beside published weights and hold none."""
+
+
+FAULTS_LISTED = 20
+"""Lines of an error; one wrong size in config.json makes a fault of hundreds of weights."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder is incomplete or does not fit the model."""
+
+
+class StoredWeight(NamedTuple):
+    """What the header of a weights file says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    file: str
+
+
+def unusable(folder: Path, faults: Sequence[str]) -> CheckpointError:
+    """The faults of a checkpoint folder as one error; it names the first `FAULTS_LISTED` and counts the rest."""
+    lines = list(faults[:FAULTS_LISTED])
+    if len(faults) > FAULTS_LISTED:
+        lines.append(f"and {len(faults) - FAULTS_LISTED} more")
+    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    return CheckpointError(
+        f"{folder}: not a usable checkpoint, {count}. Correct what is named, or download it again, whole and from one "
+        "revision:\n  " + "\n  ".join(lines)
+    )
+
+
+def weight_faults(folder: Path, model: TinyLlavaVideo) -> list[str]:
+    """All that keeps stored weights from being a model's, one line a fault.
+
+    Headers alone are read: names, shapes, types and the index of shards. Only a tied output embedding that is stored
+    beside the input embedding is loaded, to be compared with it.
+
+    Args:
+        folder: A checkpoint folder.
+        model: Built from its config.json, on whatever device.
+    """
+    stored, placed, faults = read_headers(folder)
+    if faults and not stored:
+        return faults
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    # What a shard lacks that its index promises has been named as that; a shard that cannot be read lacks nothing known.
+    known = {*stored, *placed}
+    tied = model.config.text().tie_word_embeddings
+    if tied and known & {TIED, EMBEDDING}:
+        known |= {TIED, EMBEDDING}
+    faults += [f"missing: {key} {wanted[key]}" for key in sorted(wanted) if key not in known]
+    faults += [f"unexpected: {key} {stored[key].shape}" for key in sorted(stored) if key not in wanted]
+    faults += [
+        f"shape of {key}: stored {stored[key].shape}, {CONFIG} asks for {wanted[key]}"
+        for key in sorted(wanted)
+        if key in stored and stored[key].shape != wanted[key]
+    ]
+    faults += [
+        f"type of {key}: stored as {weight.dtype}; allowed: {', '.join(STORED_TYPES)}"
+        for key, weight in sorted(stored.items())
+        if weight.dtype not in STORED_TYPES
+    ]
+    if tied and TIED in stored and EMBEDDING in stored and not _same_tensor(folder, stored[TIED], stored[EMBEDDING]):
+        faults.append(
+            f"text_config.tie_word_embeddings is true, but {TIED} differs from {EMBEDDING}; set it to false to use both"
+        )
+    return faults
+
+
+def _same_tensor(folder: Path, output: StoredWeight, embedding: StoredWeight) -> bool:
+    """Whether the output embedding that is stored is the input embedding; the two may be stored in different types."""
+    tensors = []
+    for key, weight in ((TIED, output), (EMBEDDING, embedding)):
+        with safe_open(folder / weight.file, framework="pt") as file:
+            tensors.append(file.get_tensor(key))
+    return torch.equal(*tensors)
+
+
+def read_headers(folder: Path) -> tuple[dict[str, StoredWeight], dict[str, str], list[str]]:
+    """Read the headers of all weights files of a folder.
+
+    Returns:
+        The tensors that are stored, where the index of shards says that they are (nothing without an index), and one
+        line for each file that cannot be read or holds other tensors than the index says.
+    """
+    files, placed, faults = _weight_files(folder)
+    stored: dict[str, StoredWeight] = {}
+    for name in files:
+        path = folder / name
+        if not path.is_file():
+            faults.append(_absent(path))
+            continue
+        held: dict[str, StoredWeight] = {}
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (not a dict)
+                    part = file.get_slice(key)
+                    held[key] = StoredWeight(tuple(part.get_shape()), part.get_dtype(), name)
+        except (SafetensorError, OSError) as error:
+            cause = foreign_content(path) or "was it cut short? Download it again"
+            faults.append(f"{path}: cannot be read ({error}); {cause}")
+            continue
+        stored |= held
+        if placed:
+            here = {key for key, place in placed.items() if place == name}
+            faults += [f"{path}: {key} is not in it, where {INDEX} places it" for key in sorted(here - held.keys())]
+            faults += [f"{path}: {key} is in it, where {INDEX} does not place it" for key in sorted(held.keys() - here)]
+    return stored, placed, faults
+
+
+def _weight_files(folder: Path) -> tuple[list[str], dict[str, str], list[str]]:
+    """Names of the weights files, the index's places of all tensors (if there is one), and faults."""
+    index, whole = folder / INDEX, folder / WEIGHTS
+    if not index.is_file():
+        if index.is_symlink():
+            return [], {}, [_absent(index)]
+        return ([WEIGHTS], {}, []) if whole.is_file() else ([], {}, [_no_weights(folder)])
+    try:
+        placed = read_json(index)["weight_map"]
+        files = sorted(set(placed.values()))
+        plain = all(isinstance(name, str) and name == Path(name).name for name in files)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        seen = foreign_content(index) or f"no object with a weight_map ({error!r}); download it again"
+        return [], {}, [f"{index}: {seen}"]
+    if not files or not plain:
+        return [], {}, [f"{index}: weight_map names {files[:5]}; expected names of files in the same folder"]
+    if whole.is_file() and WEIGHTS not in files:
+        # Which of the two is read differs between libraries.
+        return [], {}, [f"{folder}: both {WEIGHTS} and {INDEX}, which names other files; remove one of them"]
+    return files, placed, []
+
+
+def _absent(path: Path) -> str:
+    """Why a file that should be there is not."""
+    if path.is_symlink():
+        return f"{path}: a link to {path.readlink()}, which is not there; was the original moved or deleted?"
+    return f"{path}: no such file; was the download of the checkpoint complete?"
+
+
+def _no_weights(folder: Path) -> str:
+    """What a folder has in place of weights."""
+    path = folder / WEIGHTS
+    if path.is_symlink():
+        return _absent(path)
+    shards = sorted(file.name for file in folder.glob("*.safetensors"))
+    if shards:
+        return f"{folder / INDEX}: no such file, so {', '.join(shards[:5])} cannot be told from leftovers; download it"
+    pickled = [file for file in folder.rglob("*") if file.suffix in PICKLES and file.name not in NO_WEIGHTS]
+    return f"{min(pickled)}: {PICKLED}" if pickled else _absent(path)
+
+
+def foreign_content(path: Path) -> str | None:
+    """What a file that cannot be read is instead of what its name says, judged by its first bytes, and what to do.
+
+    A sound weights file may begin like a pickle by chance: ask only about files that could not be read.
+
+    Returns:
+        The end of a sentence, or None where the file looks like no known mistake.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "it is empty; download it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a git-lfs pointer, not the file itself; run `git lfs pull` beside it, or use `hf download`"
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "it is a web page, not the file itself; use `hf download`, or an address with /resolve/ for /blob/"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return f"it holds {PICKLED}"
+    return None
+
+
+def read_weights(folder: str | Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """Read all tensors of a folder, from one file or from the shards that its index names.
+
+    Args:
+        folder: A checkpoint folder.
+        dtype: Type of all tensors; None leaves them in the type they are stored in.
+
+    Raises:
+        CheckpointError: There are no weights, a file is missing or cut short, or a shard holds other tensors than the
+            index says.
+    """
+    folder = Path(folder)
+    stored, _, faults = read_headers(folder)
+    if faults:
+        raise unusable(folder, faults)
+    weights: dict[str, torch.Tensor] = {}
+    for name in sorted({weight.file for weight in stored.values()}):
+        with safe_open(folder / name, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                tensor = file.get_tensor(key)
+                weights[key] = tensor if dtype is None else tensor.to(dtype)
+    return weights
+
+
+def stored_weights(model: TinyLlavaVideo) -> dict[str, torch.Tensor]:
+    """The model's weights as a checkpoint stores them: contiguous, on the CPU, each once."""
+    weights = {key: tensor.detach().to("cpu").contiguous() for key, tensor in model.state_dict().items()}
+    if model.config.text().tie_word_embeddings:
+        weights.pop(TIED, None)
+    return weights
+
+
+def write_weights(weights: dict[str, torch.Tensor], folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write tensors as one safetensors file, or as shards of at most `shard_bytes` with an index."""
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    used = 0
+    for key, tensor in weights.items():
+        if shards[-1] and used + tensor.nbytes > shard_bytes:
+            shards.append({})
+            used = 0
+        shards[-1][key] = tensor
+        used += tensor.nbytes
+    if len(shards) == 1:
+        save_file(shards[0], folder / WEIGHTS, metadata={"format": "pt"})
+        return
+    names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    for name, shard in zip(names, shards, strict=True):
+        save_file(shard, folder / name, metadata={"format": "pt"})
+    places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    total = sum(tensor.nbytes for tensor in weights.values())
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})

@@ -1,0 +1,264 @@
+"""The scored runs that tables, figures and the report are made of, read once and put in order."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vidreason.evaluation.judged import Judged, read_judged
+from vidreason.evaluation.statistics import Estimate
+from vidreason.artifacts.files import read_json
+from vidreason.artifacts.typed import in_words, is_a
+
+TITLES = {"video_mme": "Video-MME", "mvbench": "MVBench", "mlvu": "MLVU", "mmvu": "MMVU", "mean": "Mean"}
+"""Benchmarks by the names their authors gave them; a name not listed here is shown as it is."""
+
+CONTROL = "control"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a table says about an arm.
+
+    Attributes:
+        name: Key in the config.
+        label: Words for the tables.
+        answer: `option` or `reason`.
+        method: `given`, `sft`, `grpo` or `control`.
+        parent: Arm whose weights it starts from (or uses, for a control); `""` without one.
+        frames: `ordered`, `shuffled` or `blind`.
+    """
+
+    name: str
+    label: str
+    answer: str
+    method: str
+    parent: str = ""
+    frames: str = "ordered"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm, one seed, one benchmark.
+
+    Attributes:
+        arm: The arm.
+        seed: The seed.
+        benchmark: The benchmark.
+        score: Content of `score.json`.
+        judged_path: The judged answers.
+    """
+
+    arm: Arm
+    seed: int
+    benchmark: str
+    score: Mapping[str, Any]
+    judged_path: Path
+
+    @cached_property
+    def rows(self) -> list[Judged]:
+        """The judged answers, read when first asked for."""
+        rows = read_judged(self.judged_path)
+        if len(rows) != self.score["n"]:
+            raise ValueError(
+                f"{self.judged_path}: {len(rows)} judged answers, the score beside it counts {self.score['n']}; score again"
+            )
+        if len({row.question for row in rows}) != len(rows):
+            raise ValueError(f"{self.judged_path}: a question is judged twice; score again")
+        return rows
+
+    @property
+    def estimate(self) -> Estimate:
+        """The headline accuracy with its interval."""
+        return headline(self.score)
+
+
+def headline(score: Mapping[str, Any]) -> Estimate:
+    """The headline accuracy of a `score.json` with its interval."""
+    return Estimate(
+        score["accuracy"],
+        score["se"],
+        score["ci_low"],
+        score["ci_high"],
+        score["n"],
+        score["clusters"],
+        score.get("trials"),
+    )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Every run of one configuration, in the order of the tables: arms as configured, seeds, benchmarks as configured.
+
+    Attributes:
+        arms: All arms that have runs.
+        seeds: All seeds, ascending.
+        benchmarks: The benchmarks.
+        by_key: (arm name, seed, benchmark) -> run.
+    """
+
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    benchmarks: tuple[str, ...]
+    by_key: Mapping[tuple[str, int, str], Run]
+
+    def of(self, arm: str, seed: int) -> list[Run]:
+        """The runs of one arm and seed, one per benchmark."""
+        return [self.by_key[arm, seed, benchmark] for benchmark in self.benchmarks]
+
+    def pairs(self, controls: bool) -> list[tuple[Arm, int]]:
+        """(arm, seed) in the order of the tables, with or without the control arms."""
+        return [(arm, seed) for arm in self.arms if controls or arm.method != CONTROL for seed in self.seeds]
+
+    def parent_of(self, arm: Arm) -> Arm | None:
+        """The parent, if it has runs."""
+        return next((other for other in self.arms if other.name == arm.parent), None)
+
+
+def read_arms(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Arm]:
+    """Take what the tables need from the config's `arms`.
+
+    Args:
+        arms: Arm name -> settings; `label`, `answer` and `method` are required, `parent` and `frames` optional.
+
+    Raises:
+        ValueError: A required key is missing.
+    """
+    known = {}
+    for name, settings in arms.items():
+        absent = [key for key in ("label", "answer", "method") if key not in settings]
+        if absent:
+            raise ValueError(f"arms.{name}: {absent} missing; the tables need label, answer and method of every arm")
+        known[name] = Arm(
+            name,
+            str(settings["label"]),
+            str(settings["answer"]),
+            str(settings["method"]),
+            str(settings.get("parent") or ""),
+            str(settings.get("frames") or "ordered"),
+        )
+    return known
+
+
+NUMBERS: Mapping[str, Any] = {
+    "arm": str,
+    "seed": int,
+    "benchmark": str,
+    "settings": dict,
+    "n": int,
+    "with_frames": int,
+    "unparsed": int,
+    "missing": dict,
+    "accuracy": float,
+    "se": float,
+    "ci_low": float,
+    "ci_high": float,
+    "clusters": int,
+    "chance": float,
+    "coverage": float,
+    "format_followed": float | None,
+}
+"""Key of a `score.json` that tables and figures read -> its type."""
+
+
+def read_score(path: str | Path) -> dict[str, Any]:
+    """Read a `score.json`.
+
+    Raises:
+        ChangedError: The file is not what its sidecar tells of.
+        ValueError: A key is missing or of another type, or a share is not between 0 and 1.
+    """
+    score = read_json(path)
+    if not isinstance(score, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(score).__name__}; score again")
+    for key, kind in NUMBERS.items():
+        if key not in score or not is_a(score[key], kind):
+            seen = f"is {score[key]!r}" if key in score else "is missing"
+            raise ValueError(f"{path}: {key} {seen}; needed is {in_words(kind)}. Score again")
+    for key in ("accuracy", "chance", "coverage"):
+        if not 0 <= score[key] <= 1:
+            raise ValueError(f"{path}: {key} is {score[key]}; needed is a share between 0 and 1. Score again")
+    if not 0 <= score["with_frames"] <= score["n"]:
+        raise ValueError(f"{path}: {score['with_frames']} of {score['n']} questions have frames. Score again")
+    return score
+
+
+def load_runs(
+    scores: Sequence[str | Path],
+    judged: Sequence[str | Path],
+    arms: Mapping[str, Mapping[str, Any]],
+    benchmarks: Sequence[str],
+) -> Runs:
+    """Read the scores and put them in order.
+
+    Args:
+        scores: All `score.json` files.
+        judged: The `judged.jsonl` of each score, in the same order.
+        arms: The config's arms, in the order of the rows.
+        benchmarks: In the order of the columns.
+
+    Returns:
+        The runs; every arm that has a score has one for every seed and benchmark.
+
+    Raises:
+        ValueError: Lists of different length, an unknown arm or benchmark, or holes in the grid.
+    """
+    if len(scores) != len(judged):
+        raise ValueError(
+            f"{len(scores)} score files but {len(judged)} files of judged answers; one of each per run is needed"
+        )
+    known = read_arms(arms)
+    by_key: dict[tuple[str, int, str], Run] = {}
+    for path, answers in zip(scores, judged, strict=True):
+        score = read_score(path)
+        name, seed, benchmark = score["arm"], score["seed"], score["benchmark"]
+        if name not in known or benchmark not in benchmarks:
+            raise ValueError(
+                f"{path}: a score of arm {name!r} on benchmark {benchmark!r}; allowed are arms {list(known)} "
+                f"and benchmarks {list(benchmarks)}"
+            )
+        by_key[name, seed, benchmark] = Run(known[name], seed, benchmark, score, Path(answers))
+    present = tuple(arm for arm in known.values() if any(key[0] == arm.name for key in by_key))
+    seeds = tuple(sorted({key[1] for key in by_key}))
+    holes = [
+        f"{arm.name}/seed{seed}/{benchmark}"
+        for arm in present
+        for seed in seeds
+        for benchmark in benchmarks
+        if (arm.name, seed, benchmark) not in by_key
+    ]
+    if holes or not by_key:
+        raise ValueError(f"scores are missing: {holes or 'all'}; a mean over fewer benchmarks would not be comparable")
+    return Runs(present, seeds, tuple(benchmarks), by_key)
+
+
+_ARM_AND_SEED = re.compile(r"seed(\d+)")
+
+
+def arm_and_seed(path: str | Path) -> tuple[str, int]:
+    """Arm and seed of a file that lies in a folder `.../{arm}/seed{seed}/`.
+
+    Example:
+        >>> arm_and_seed("results/demo/train_grpo/r1/seed3/metrics.jsonl")
+        ('r1', 3)
+    """
+    folder = Path(path).parent
+    found = _ARM_AND_SEED.fullmatch(folder.name)
+    if not found or not folder.parent.name:
+        raise ValueError(f"{path}: expected a path that ends in <arm>/seed<number>/{Path(path).name}")
+    return folder.parent.name, int(found.group(1))
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """A fraction in percent with fixed decimals; `""` for None.
+
+    Example:
+        >>> percent(0.52341), percent(-0.00001), percent(None)
+        ('52.34', '0.00', '')
+    """
+    if fraction is None:
+        return ""
+    text = f"{100 * fraction:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text

@@ -1,0 +1,1 @@
+"""The papers' claims as pure functions: rewards, advantages, losses."""

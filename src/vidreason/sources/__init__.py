@@ -1,0 +1,1 @@
+"""Published data and weights: locked, fetched, unpacked."""

@@ -1,0 +1,371 @@
+"""Getting files from a Hugging Face hub: what a repository holds at a commit, and its bytes, verified and resumable.
+
+Everything goes through huggingface-hub, so `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
+everywhere. Three things are added: a download that was interrupted, even by SIGKILL, resumes where it stopped (the library
+throws its partial file away); a file counts as downloaded only if its bytes have the digest that the hub names; and malformed
+answers of the hub are refused (`vidreason.sources.web`).
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from vidreason.artifacts.disk import DiskFullError, explain_full_disk
+from vidreason.artifacts.files import is_inside, sha256_of, sha256_text
+from vidreason.sources import web
+
+PARTIAL = ".partial"
+"""Folder, below a source's own, where files lie until they are whole."""
+RESERVED = (PARTIAL, ".unpacked", "fetched.json", "unpacked.json")
+"""Names in a source's folder that no file of a repository may take."""
+
+_MOST_SIZE = 10**15
+"""Bytes of a file; no repository holds a larger one."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ODD = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\\]")
+"""What no path may hold: control characters, line ends, halves of characters, backslashes."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class HubError(Exception):
+    """A repository, or a file of it, that cannot be had; the text says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HubRepo:
+    """A repository on a hub.
+
+    Attributes:
+        name: What the configuration calls it; errors begin with it.
+        repo: `owner/name`.
+        type: `model` or `dataset`.
+    """
+
+    name: str
+    repo: str
+    type: str
+
+    @property
+    def api(self) -> str:
+        """Address that programs ask."""
+        return f"{_endpoint()}/api/{self.type}s/{self.repo}"
+
+    @property
+    def page(self) -> str:
+        """Address of the page that a person visits."""
+        return f"{_endpoint()}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
+
+    def __str__(self) -> str:
+        return f"source {self.name} ({self.type} {self.repo})"
+
+
+@dataclasses.dataclass(frozen=True)
+class HubFile:
+    """A file of a repository at a commit.
+
+    Attributes:
+        path: Path in the repository: relative, within it, and none of `RESERVED`.
+        size: Bytes.
+        sha256: Digest of the bytes; `""` where the hub names another one.
+        git_sha1: Git's digest of the file as a blob, which the hub names for small files; `""` where it is not known.
+    """
+
+    path: str
+    size: int
+    sha256: str = ""
+    git_sha1: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a path that would be written elsewhere, and a size or a digest that is none."""
+        path = self.path
+        inside = isinstance(path, str) and is_inside(path) and not _ODD.search(path)
+        if not inside or not {"", "."}.isdisjoint(path.split("/")) or path.split("/")[0] in RESERVED:
+            raise ValueError(
+                f"a file of a repository is called {str(path)[:200]!r}; allowed are relative paths without '..', backslashes "
+                f"and control characters, and not {', '.join(RESERVED)}"
+            )
+        if not isinstance(self.size, int) or isinstance(self.size, bool) or not 0 <= self.size <= _MOST_SIZE:
+            raise ValueError(f"{path!r} has a size of {str(self.size)[:40]}; allowed: 0 to {_MOST_SIZE} bytes")
+        known, digest = (_SHA256, self.sha256) if self.sha256 else (_COMMIT, self.git_sha1)
+        if not isinstance(digest, str) or not known.fullmatch(digest):
+            raise ValueError(
+                f"{path!r} has the digest {str(digest)[:80]!r}; allowed: 64 (sha256) or 40 hex digits (git)"
+            )
+
+    @property
+    def digest(self) -> str:
+        """The digest that is known."""
+        return self.sha256 or self.git_sha1
+
+    def describes(self, path: Path) -> bool:
+        """Whether a file on disk has this size and this digest."""
+        if not path.is_file() or path.stat().st_size != self.size:
+            return False
+        return (sha256_of(path) == self.sha256) if self.sha256 else (git_sha1_of(path) == self.git_sha1)
+
+
+def git_sha1_of(path: str | Path) -> str:
+    """Git's digest of a file: SHA-1 of `blob <size>`, a zero byte and the content.
+
+    Example:
+        >>> import tempfile
+        >>> empty = Path(tempfile.mkdtemp()) / "empty"
+        >>> empty.touch()
+        >>> git_sha1_of(empty)
+        'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    path = Path(path)
+    total = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit, which never moves."""
+    return _COMMIT.fullmatch(revision) is not None
+
+
+def resolve_revision(repo: HubRepo, revision: str) -> str:
+    """The full commit that a branch, a tag or the beginning of a commit means now.
+
+    Args:
+        repo: The repository.
+        revision: What the configuration names.
+
+    Returns:
+        40 hexadecimal digits.
+
+    Raises:
+        HubError: The repository or the revision does not exist, or the hub cannot be reached or answers nonsense.
+    """
+    url = f"{repo.api}/revision/{quote(revision, safe='')}"
+    with _explained(repo, revision):
+        commit = str(web.ask(url, dict).get("sha"))
+        if not is_commit(commit):
+            raise web.AnswerError(f"{url}: the commit is {commit[:80]!r}, which is not 40 hex digits")
+        if is_commit(revision) and commit != revision:
+            raise web.AnswerError(f"{url}: the answer is about another commit, {commit}")
+    return commit
+
+
+def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
+    """All files of a repository at a commit, in order of their paths.
+
+    Raises:
+        HubError: The repository or the commit does not exist, or the hub cannot be reached or answers nonsense.
+    """
+    files: dict[str, HubFile] = {}
+    with _explained(repo, commit):
+        for url, entries in web.ask_pages(f"{repo.api}/tree/{quote(commit, safe='')}?recursive=true"):
+            for file in filter(None, (_listed(url, entry) for entry in entries)):
+                if file.path in files:
+                    raise web.AnswerError(f"{url}: {file.path!r} is listed twice")
+                files[file.path] = file
+    return [files[path] for path in sorted(files)]
+
+
+def _listed(url: str, entry: Any) -> HubFile | None:
+    """A file as a page of a repository's tree describes it; None for a folder or a submodule."""
+    try:
+        if entry["type"] != "file":
+            return None
+        large = entry.get("lfs")
+        if large is not None:
+            return HubFile(entry["path"], large["size"], sha256=large["oid"])
+        return HubFile(entry["path"], entry["size"], git_sha1=entry["oid"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        shown = json.dumps(entry)[:200]
+        raise web.AnswerError(f"{url}: an entry that describes no file ({error}): {shown}") from error
+
+
+def bytes_left(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> int:
+    """Bytes of a file that would have to be downloaded: none where the hub cache has it, the rest of a partial one."""
+    if _cached(repo, commit, file) is not None:
+        return 0
+    return max(0, file.size - _bytes_of(_partial(file, folder)))
+
+
+def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
+    """Have a file of a repository in a folder, under its own path, verified.
+
+    It is taken from the local hub cache (`HF_HOME`) where it is there, else downloaded; what an earlier, interrupted
+    download left is gone on with.
+
+    Args:
+        repo: The repository.
+        commit: Full commit.
+        file: The file.
+        folder: Where to put it.
+
+    Raises:
+        HubError: It cannot be had, or its bytes are not those that the hub promises: these are thrown away.
+    """
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    target = folder / file.path
+    with _explained(repo, commit, file):
+        cached = _cached(repo, commit, file)
+        if cached is not None and file.describes(cached):
+            link(cached, target)
+            return
+        if HF_HUB_OFFLINE:
+            raise HubError(
+                f"{repo}: {file.path} is not in {folder}, and HF_HUB_OFFLINE forbids to download it. Fetch it on a machine "
+                f"with a network, without HF_HUB_OFFLINE, or name a copy with VIDREASON_MIRROR"
+            )
+        partial = _partial(file, folder)
+        with explain_full_disk(target):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            web.with_retries(lambda: _go_on(repo, commit, file, partial), lambda: _bytes_of(partial))
+        if not file.describes(partial):
+            raise _refused(repo, file, partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(target)
+
+
+def _partial(file: HubFile, folder: Path) -> Path:
+    """Where a file lies until it is whole; two files of the same bytes have places of their own."""
+    return folder / PARTIAL / sha256_text(f"{file.path}\0{file.digest}")
+
+
+def _cached(repo: HubRepo, commit: str, file: HubFile) -> Path | None:
+    """The file in huggingface-hub's own cache, if it is there at this commit."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _go_on(repo: HubRepo, commit: str, file: HubFile, partial: Path) -> None:
+    """Download what a partial file lacks."""
+    from huggingface_hub import hf_hub_url
+
+    if _bytes_of(partial) > file.size:
+        partial.unlink()
+    with partial.open("ab") as stream:
+        _claim(stream, repo, file)
+        web.fetch(hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit), stream, file.size)
+
+
+def _bytes_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _refused(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
+    """The error for bytes that are not those promised; they are removed, so that the next run begins anew."""
+    with partial.open("rb") as stream:
+        head = stream.read(40)
+    size = partial.stat().st_size
+    partial.unlink()
+    text = f"; it begins with {head!r}: a web page?" if head.lstrip().startswith(b"<") else ""
+    came = f"more than the {file.size} bytes" if size > file.size else f"{size} of {file.size} bytes"
+    return HubError(
+        f"{repo}: {file.path} was refused: what came is not what the hub promises ({came}, "
+        f"{'sha256' if file.sha256 else 'git sha1'} {file.digest}){text}. Run again to download it anew; if it happens "
+        f"again, a proxy or {_endpoint()} changes the file"
+    )
+
+
+def _claim(stream: IO[bytes], repo: HubRepo, file: HubFile) -> None:
+    """Keep other processes from writing the same partial file; file systems without locks are taken at their word."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise HubError(f"{repo}: another process is downloading {file.path} here; wait for it") from error
+    except OSError:
+        return
+
+
+def link(source: Path, target: Path) -> None:
+    """Let `target` be the file `source` without copying its bytes: a hard link, across file systems a symbolic one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    source = source.resolve()
+    try:
+        os.link(source, target)
+    except OSError:
+        target.symlink_to(source)
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+@contextlib.contextmanager
+def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Iterator[None]:
+    """Turn what the library and the system raise into a `HubError` that says what to do."""
+    from huggingface_hub import errors
+
+    about = f"{repo}{f', {file.path}' if file else ''}"
+    try:
+        yield
+    except errors.OfflineModeIsEnabled as error:
+        raise HubError(f"{about}: HF_HUB_OFFLINE forbids to ask the hub; unset it, or set VIDREASON_MIRROR") from error
+    except errors.GatedRepoError as error:
+        raise HubError(
+            f"{about}: access is gated. Accept its conditions at {repo.page} with your account, then set HF_TOKEN to a token "
+            f"of that account ({_endpoint()}/settings/tokens); {_token_state()}"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(f"{about}: there is no revision {revision!r}. {_what_exists(repo)}") from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise HubError(f"{about}: this file is not in the repository at {revision}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError(
+            f"{about}: no such {repo.type} at {repo.page}, or it is private and needs a token: {_token_state()}"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status == 401:
+            advice = f"{_token_state()}. A token that is mistyped or expired is refused even where none is needed"
+        elif status == 403:
+            advice = f"it refuses access; {_token_state()}. See {repo.page}"
+        elif status in web.TRANSIENT:
+            advice = f"also at the last of {len(web.WAITS) + 1} tries. Run again later: what is complete is kept"
+        else:
+            advice = f"which is not expected. Is {_endpoint()} a hub?"
+        raise HubError(f"{about}: the hub answered {status}; {advice}") from error
+    except errors.HTTPError as error:  # type: ignore[attr-defined]
+        raise HubError(
+            f"{about}: {_endpoint()} cannot be reached or breaks off ({type(error).__name__}: {error}). Is HF_ENDPOINT right, "
+            f"and does this machine have a network? Run again, and it goes on where it stopped; or set VIDREASON_MIRROR"
+        ) from error
+    except DiskFullError as error:
+        raise HubError(f"{about}: {error.words}") from error
+    except OSError as error:
+        raise HubError(
+            f"{about}: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}"
+        ) from error
+    except ValueError as error:
+        raise HubError(f"{about}: {error}") from error
+
+
+def _token_state() -> str:
+    """Whether a token is set; never the token."""
+    from huggingface_hub import get_token
+
+    return "a token is set, but it gives no access" if get_token() else "no token is set"
+
+
+def _what_exists(repo: HubRepo) -> str:
+    """Branches, tags and latest commits of a repository, for the message about one that is not there."""
+    from huggingface_hub import errors
+
+    try:
+        refs = web.ask(f"{repo.api}/refs", dict)
+        named = [f"{ref['name']} ({ref['targetCommit'][:12]})" for kind in ("branches", "tags") for ref in refs[kind]]
+    except (errors.HTTPError, OSError, ValueError, TypeError, KeyError):  # type: ignore[attr-defined]
+        return f"See {repo.page}/commits/main"
+    return f"Existing: {', '.join(named) or 'nothing'}; all commits: {repo.page}/commits/main"

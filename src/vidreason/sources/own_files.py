@@ -1,0 +1,104 @@
+"""Data and weights of a user's own: which files decide a result, and what they are like now.
+
+What the graph fetches or makes itself changes only when the graph changes it. A user's own files change whenever the user
+edits them, so the rules that read them take them as inputs, and their fingerprint as a parameter: Snakemake looks at times,
+and a file that is moved or copied with its old time would go unnoticed.
+"""
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidreason.artifacts.files import LARGE, is_there, sha256_of, sha256_text
+from vidreason.config.annotations import NAMES, find_annotations
+from vidreason.data.registry import BENCHMARKS
+from vidreason.models.tinyllava.checkpoint_files import PROCESSOR, TOKENIZER_FILES
+
+NO_VIDEOS = frozenset({"json", "jsonl", "parquet", "csv", "tsv", "txt", "md", "yaml", "log"})
+"""Endings of files in a data set's folder that are neither videos nor pictures."""
+
+
+def annotation_files(dataset: str, root: str | Path, annotations: str | Path | None = None) -> list[Path]:
+    """List the files that the questions of a data set are read from, as far as they exist.
+
+    Args:
+        dataset: `nextqa`, `coldstart`, or a key of `BENCHMARKS`.
+        root: Folder of the data set.
+        annotations: Its annotation file, for `nextqa` and `coldstart`; None looks for the published names.
+    """
+    if dataset in NAMES:
+        try:
+            return [find_annotations(root, annotations, dataset)]
+        except ValueError:  # whoever reads it says where it was looked for
+            return []
+    return [path for path in BENCHMARKS[dataset].annotation_files(Path(root)) if is_there(path) and path.is_file()]
+
+
+def checkpoint_files(folder: str | Path, key: str) -> list[Path]:
+    """List the files that are read of a folder of given weights, as far as they exist.
+
+    Args:
+        folder: The folder.
+        key: What it is given for: `weights`, `tokenizer` or `processor`.
+    """
+    if key == "tokenizer":
+        names: list[str] = list(TOKENIZER_FILES)
+    elif key == "processor":
+        names = [PROCESSOR]
+    else:
+        kinds = ("*.json", "*.safetensors", "merges.txt")
+        names = sorted({path.name for kind in kinds for path in Path(folder).glob(kind)})
+    return [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+
+
+def fingerprint(files: list[str]) -> str:
+    """Digest of files: of what is in small ones, of the sizes and times of large ones.
+
+    Args:
+        files: Paths; one that is gone counts as that.
+    """
+    return sha256_text("\n".join(f"{name} {_fingerprint(name)}" for name in sorted(files)))[:16]
+
+
+@functools.cache
+def _fingerprint(name: str) -> str:
+    try:
+        stat = Path(name).stat()
+        return sha256_of(name) if stat.st_size <= LARGE else f"{stat.st_size} {stat.st_mtime_ns}"
+    except OSError as error:
+        return type(error).__name__
+
+
+@functools.cache
+def video_digest(root: str) -> str:
+    """Digest of the names and sizes of the videos and pictures below a folder.
+
+    Contents would take hours to read. Times are left out because clusters have files touched that are to be kept.
+    """
+    return sha256_text("\n".join(f"{name} {size}" for name, size in sorted(_videos(root, "", frozenset()))))[:16]
+
+
+def _videos(folder: str, name: str, above: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Name below the first folder and size of every file; a link to a folder further up is not followed."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    yield from _videos(entry.path, f"{name}{entry.name}/", above | {here})
+                elif entry.name.rpartition(".")[2].lower() not in NO_VIDEOS:
+                    yield f"{name}{entry.name}", _size(entry)
+    except OSError:  # a folder that cannot be read; its videos are rows with a reason
+        yield name, -1
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:  # a dangling link
+        return -1

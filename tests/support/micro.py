@@ -1,0 +1,119 @@
+"""A model that is too small for anything but tests, a tokenizer for it, and frame tables without videos."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from vidreason.artifacts.files import write_jsonl
+from vidreason.engine.features import clips_of, encode_clips, read_clips
+from vidreason.media.frame_store import FRAMES as KEY
+from vidreason.media.frame_store import SCHEMA, ClipFrames, clips_path_of
+from vidreason.media.frames import _as_table
+from vidreason.models.tinyllava import TinyLlavaConfig, initialise, save_checkpoint
+from vidreason.records import OK, Clip, Question
+from vidreason.world.tokenizer import build_tokenizer
+
+FRAMES, SIZE = 4, 8
+OPTIONS = ("red", "blue", "green")
+WORDS = (
+    "red", "blue", "green", "ball", "box", "kite", "goes", "left", "two", "three", "four", "so", "the", "answer", "is",
+    "Which", "How", "many", "thing", "things", "colour", "comes", "right", "after", "think", "Options", "USER",
+    "ASSISTANT", "A", "B", "C", "D", "<", "</", ">",
+)  # fmt: skip
+
+
+@functools.cache
+def tokenizer():
+    return build_tokenizer(WORDS, 512)
+
+
+def model(seed=0, spread=0.5, width=16):
+    """About 20,000 weights, vision tower frozen as in training. `spread` makes its random logits far from uniform."""
+    text = {
+        "vocab_size": len(tokenizer()), "hidden_size": width, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": spread, "tie_word_embeddings": True,
+        "bos_token_id": tokenizer().eos_token_id, "eos_token_id": tokenizer().eos_token_id,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": SIZE, "patch_size": 4,
+    }  # fmt: skip
+    config = {
+        "connector_type": "groupresampler", "group": 3, "num_queries": 6, "num_resampler_layers": 1,
+        "tokenizer_model_max_length": 512, "text_config": text, "vision_config": vision,
+    }  # fmt: skip
+    built = initialise(TinyLlavaConfig.from_dict(config), seed).eval()
+    built.freeze_vision()
+    return built
+
+
+def checkpoint(folder: Path, **options) -> Path:
+    save_checkpoint(model(**options), tokenizer(), folder)
+    return folder
+
+
+def question(
+    number, clip="a", answer="B", dataset="nextqa", options=OPTIONS, target="", asked="Which colour is the ball?"
+):
+    return Question(f"q{number}", dataset, f"{clip}.mp4", asked, options, answer, target=target)
+
+
+def picture(seed) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def write_frames(path: Path, clips: Mapping[str, str]) -> Path:
+    """A frame table: clip -> status; readable clips show noise of their own."""
+    rows = [Clip(f"{name}.mp4", status) for name, status in clips.items()]
+    with pq.ParquetWriter(path, SCHEMA.with_metadata({KEY: str(FRAMES)})) as writer:
+        for number, clip in enumerate(rows):
+            if clip.status == OK:
+                times = np.arange(FRAMES, dtype=np.float64)
+                writer.write_table(_as_table(ClipFrames(clip, np.arange(FRAMES), times, picture(number))))
+    write_jsonl(clips_path_of(path), rows)
+    return path
+
+
+def write_questions(path: Path, questions: Sequence[Question]) -> Path:
+    write_jsonl(path, questions)
+    return path
+
+
+def weights_of(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def videos(count, seed=0, width=16, queries=6):
+    return torch.randn(count, queries, width, generator=torch.Generator().manual_seed(seed))
+
+
+def shown(model, store, questions, view="ordered", seed=0):
+    """The clips of questions as the language model gets them, each encoded once: [B, Q, D]."""
+    clips = clips_of(questions)
+    videos = model.connect(encode_clips(model, read_clips(store, clips, view, seed)))
+    return videos[[clips.index(question.clip) for question in questions]]
+
+
+def sft_spec(**changes):
+    """A resolved spec of an SFT arm."""
+    return {
+        "answer": "reason", "seed": 0, "origin": {"spec": "an sft run"}, "epochs": 2, "batch_size": 2, "learning_rate": 3e-3,
+        "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": "fp32",
+        "gradient_checkpointing": False, "micro_batch": None, "save_every": 0, "deepspeed": None, **changes,
+    }  # fmt: skip
+
+
+def grpo_spec(**changes):
+    """A resolved spec of a GRPO arm."""
+    return sft_spec(
+        **{
+            "origin": {"spec": "a grpo run"}, "protocol": "upstream", "epochs": 1, "rollouts": 4, "temperature": 1.0, "top_k": 50,
+            "max_new_tokens": 6, "max_think_length": 20, "length_weight": 0.5, "penalise_wrong": True, "beta": 0.01,
+            "kl_clamp": 100.0, "length_norm": "sequence", "advantage_std": "unbiased", "advantage_eps": 1e-4,
+            "advantage_noise": 0.02, "validate_every": 0, "validation_limit": 2, **changes,
+        }
+    )  # fmt: skip

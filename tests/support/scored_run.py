@@ -1,0 +1,192 @@
+"""A small run written by hand: questions, predictions and world truth of two benchmarks, for the tests of the results.
+
+Every number that the tests expect follows from the tables in this file, not from the code under test.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from vidreason.artifacts.files import write_jsonl
+from vidreason.evaluation.score import score
+from vidreason.records import Clip, Prediction, Question
+
+SETTINGS = {"parser": "strict", "unparsed": "wrong", "max_missing_fraction": 0.0}
+BENCHMARKS = ("video_mme", "mlvu")
+CAPTION = "red ball goes left, blue box stays put"
+ARMS: dict[str, dict[str, Any]] = {
+    "base": {"label": "Base", "answer": "option", "method": "given", "weights": "unused"},
+    "coldstart": {"label": "Cold start", "answer": "reason", "method": "sft", "parent": "base"},
+    "r1": {"label": "R1 <ours> & co", "answer": "reason", "method": "grpo", "parent": "coldstart"},
+    "r1_shuffled": {
+        "label": "R1, shuffled",
+        "answer": "reason",
+        "method": "control",
+        "parent": "r1",
+        "frames": "shuffled",
+    },
+}
+RIGHT = {
+    # Of the 8 questions of each benchmark, by number; even numbers are temporal.
+    ("base", "video_mme"): {0, 1, 2},
+    ("base", "mlvu"): {1, 3},
+    ("coldstart", "video_mme"): {1},
+    ("coldstart", "mlvu"): {1, 5},
+    ("r1", "video_mme"): {0, 1, 2, 3, 4, 5},
+    ("r1", "mlvu"): {0, 1, 2, 3, 5, 7},
+    ("r1_shuffled", "video_mme"): {1, 3, 5},
+    ("r1_shuffled", "mlvu"): {1, 3, 5, 7},
+}
+
+
+def questions_of(benchmark: str) -> list[Question]:
+    """Eight questions on four videos, two tasks of unequal size, four options, gold letters A B C D A B C D."""
+    return [
+        Question(
+            id=f"{benchmark}-{number}",
+            dataset=benchmark,
+            video=f"clips/{number // 2}.mp4",
+            question="Which thing comes <first>?",
+            options=("ball", "box", "kite & string", "ring"),
+            answer="ABCD"[number % 4],
+            task="order" if number < 6 else "count",
+            group=("short", "long")[number // 4],
+        )
+        for number in range(8)
+    ]
+
+
+def completion_of(arm: str, question: Question, right: bool) -> str:
+    """What the arm says: a letter, or a think text (true to the clip for even numbers of r1) and an answer block."""
+    letter = question.answer if right else "ABCD"[("ABCD".index(question.answer) + 1) % 4]
+    if ARMS[arm]["answer"] == "option":
+        return letter
+    number = int(question.id.split("-")[1])
+    caption = CAPTION if arm == "r1" and number % 2 == 0 else "green ring stays put"
+    return f"<think>{caption}. so the answer is <b>it</b></think> <answer>{letter}</answer>"
+
+
+def predictions_of(arm: str, benchmark: str) -> list[Prediction]:
+    """The arm's predictions for one benchmark."""
+    return [
+        Prediction(
+            question=question.id,
+            video=question.video,
+            task=question.task,
+            group=question.group,
+            answer=question.answer,
+            options=4,
+            status="ok",
+            prompt_sha256="0" * 64,
+            completion=completion_of(arm, question, number in RIGHT[arm, benchmark]),
+            tokens=1 if ARMS[arm]["answer"] == "option" else 20,
+            finish="stop",
+        )
+        for number, question in enumerate(questions_of(benchmark))
+    ]
+
+
+def change(predictions: list[Prediction], number: int, **fields: Any) -> list[Prediction]:
+    """The same predictions with one of them changed."""
+    return [
+        replace(prediction, **fields) if place == number else prediction for place, prediction in enumerate(predictions)
+    ]
+
+
+def write_truth(path: Path) -> Path:
+    """World truth of both benchmarks: even questions need the order of the frames."""
+    rows = [
+        {
+            "dataset": benchmark,
+            "question": question.id,
+            "temporal": number % 2 == 0,
+            "caption": CAPTION,
+            "task": "first" if number % 2 == 0 else "colour",
+        }
+        for benchmark in BENCHMARKS
+        for number, question in enumerate(questions_of(benchmark))
+    ]
+    write_jsonl(path, rows)
+    return path
+
+
+def score_one(
+    root: Path, arm: str, benchmark: str, predictions: list[Prediction], seed: int = 0, **changes: Any
+) -> tuple[Path, Path]:
+    """Write the inputs of one score in two shards, score, and return (score.json, judged.jsonl)."""
+    folder = root / "score" / arm / f"seed{seed}"
+    questions = root / "questions" / f"{benchmark}.jsonl"
+    write_jsonl(questions, questions_of(benchmark))
+    shards = [root / "predict" / arm / f"seed{seed}" / benchmark / f"shard{shard}.jsonl" for shard in (0, 1)]
+    write_jsonl(shards[0], predictions[::2])
+    write_jsonl(shards[1], predictions[1::2])
+    arguments: dict[str, Any] = {
+        "questions": questions,
+        "predictions": shards,
+        "settings": SETTINGS,
+        "benchmark": benchmark,
+        "arm": arm,
+        "answer": ARMS[arm]["answer"],
+        "seed": seed,
+        "truth": write_truth(root / "make_world" / "truth.jsonl"),
+        "judged": folder / f"{benchmark}.judged.jsonl",
+        "out": folder / f"{benchmark}.score.json",
+    }
+    arguments |= changes
+    score(**arguments)
+    return arguments["out"], arguments["judged"]
+
+
+def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """Score every arm on both benchmarks; the arguments that tables, figures and the report share."""
+    done = [
+        score_one(root, arm, benchmark, predictions_of(arm, benchmark), seed)
+        for arm in ARMS
+        for seed in seeds
+        for benchmark in BENCHMARKS
+    ]
+    return {
+        "scores": [one for one, _ in done],
+        "judged": [two for _, two in done],
+        "arms": ARMS,
+        "benchmarks": BENCHMARKS,
+    }
+
+
+def write_selection(root: Path) -> dict[str, Path]:
+    """Histogram and dropped questions of a selection with four rollouts."""
+    folder = root / "select_by_variance" / "coldstart" / "seed0"
+    folder.mkdir(parents=True)
+    histogram, dropped = folder / "histogram.csv", folder / "dropped.csv"
+    histogram.write_text("correct,questions,kept\n0,5,0\n1,7,7\n2,4,4\n3,2,2\n4,1,0\n")
+    dropped.write_text(
+        "question,video,reason,correct,rollouts,variance\n"
+        + "".join(f"q{number},v.mp4,always_wrong,0,4,0.000000\n" for number in range(5))
+        + "q5,v.mp4,always_right,4,4,0.000000\nq6,bad.mp4,truncated,,0,\n"
+    )
+    return {"histogram": histogram, "dropped": dropped}
+
+
+def write_clips(root: Path) -> list[Path]:
+    """Clips of the training set in two shards, three of them broken, and of a benchmark."""
+    folder = root / "extract_frames"
+    shards = {
+        folder / "nextqa" / "shard0.clips.jsonl": [
+            Clip("a.mp4", "ok", 6.0, 25.0, 150, "h264"),
+            Clip("zero.mp4", "empty_file", detail="0 bytes"),
+        ],
+        folder / "nextqa" / "shard1.clips.jsonl": [
+            Clip("cut.webm", "truncated", 9.0, detail="<script>alert(1)</script> 40 of 90 frames"),
+            Clip("noise.mp4", "unreadable", detail="moov atom not found"),
+        ],
+        folder / "mlvu" / "shard0.clips.jsonl": [Clip("clips/0.mp4", "ok", 12.0, 25.0, 300, "h264")],
+    }
+    for path, clips in shards.items():
+        write_jsonl(path, clips)
+    return list(shards)
+
+
+def as_lines(records: list[Any]) -> str:
+    """Records as JSON lines, for files that a test writes itself."""
+    return "".join(json.dumps(asdict(record)) + "\n" for record in records)

@@ -1,0 +1,78 @@
+"""Tables that another stage wrote, and one that it did not write so."""
+
+from pathlib import Path
+
+import pytest
+
+from vidreason.artifacts.counts import read_counts, read_histogram
+from vidreason.artifacts.csv_files import read_csv
+from vidreason.artifacts.files import ChangedError
+from vidreason.artifacts.provenance import write_sidecar
+from vidreason.evaluation.coverage import COLUMNS, TaskCoverage, read_coverage
+from vidreason.results.page import csv_table, figure
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_text("correct,questions,kept\n0,5,0\n1,3,3\n2,2,0\n")
+    return path
+
+
+def test_a_sound_table(table: Path) -> None:
+    assert read_csv(table, ("kept",))[1] == {"correct": "1", "questions": "3", "kept": "3"}
+    assert read_counts(table, ("questions",)) == [{"questions": 5}, {"questions": 3}, {"questions": 2}]
+    assert [row["kept"] for row in read_histogram(table)] == [0, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("1,3,3", "1,3", r"row 2 has 2 cells, the header has 3: \['correct', 'questions', 'kept'\]"),
+        ("1,3,3", "1,3,3,3", "row 2 has 4 cells"),
+        ("kept", "taken", r"columns \['kept'\] are missing; the file has \['correct', 'questions', 'taken'\]"),
+        ("1,3,3", "1,,3", r"row 2: questions is ''; needed is a whole number, 0 or more"),
+        ("1,3,3", "1,3.0,3", r"row 2: questions is '3.0'"),
+        ("1,3,3", "1,-3,3", r"row 2: questions is '-3'"),
+        ("1,3,3", "1,nan,3", r"row 2: questions is 'nan'"),
+        ("1,3,3", "3,3,3", r"correct is \[0, 3, 2\]; needed is a row for each of 0, 1 \.\.\. N"),
+        ("0,5,0\n", "", r"correct is \[1, 2\]"),
+        ("0,5,0\n1,3,3\n2,2,0\n", "", r"correct is \[\]"),
+        ("1,3,3", "1,3,4", r"of 3 questions 4 were kept"),
+    ],
+)
+def test_what_no_selection_writes_is_named(table: Path, old: str, new: str, words: str) -> None:
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=rf"table\.csv: {words}"):
+        read_histogram(table)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("order,5,3,2,missing 1; bad file 1", None),
+        ("order,5,3,x,missing 2", "without_frames is 'x'; needed is a whole number"),
+        ("order,5,3,2,missing two", "the count of reason 'missing' is 'two'"),
+        ("order,5,3,2,missing 1", r"of 5 questions 3 have frames and 2 have none \(missing 1\)"),
+        ("order,5,4,2,missing 2", "of 5 questions 4 have frames and 2 have none"),
+    ],
+)
+def test_counts_of_missing_videos_add_up(tmp_path: Path, row: str, words: str | None) -> None:
+    path = tmp_path / "mlvu.csv"
+    path.write_text(f"{','.join(COLUMNS)}\n{row}\n")
+    if words is None:
+        assert read_coverage(path) == [TaskCoverage("order", 5, {"missing": 1, "bad file": 1})]
+        return
+    with pytest.raises(ValueError, match=rf"mlvu\.csv: row 1: {words}"):
+        read_coverage(path)
+
+
+def test_tables_and_pictures_that_were_changed_since_they_were_made_are_refused(table: Path) -> None:
+    write_sidecar(table, [], {}, ["vidreason.artifacts.files"])
+    readers = (lambda: read_csv(table, ()), lambda: csv_table(table), lambda: figure(table, "caption"))
+    for read in readers:
+        read()
+    table.write_text(table.read_text().replace("5", "6"))
+    for read in readers:
+        with pytest.raises(ChangedError, match=r"table\.csv: changed since it was made"):
+            read()

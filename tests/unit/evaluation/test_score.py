@@ -1,0 +1,304 @@
+"""Judging: merging shards, both parsers, the denominator, missing videos, truth, intervals."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.scored_run import (
+    CAPTION,
+    SETTINGS,
+    change,
+    completion_of,
+    predictions_of,
+    questions_of,
+    score_one,
+    write_truth,
+)
+from vidreason.artifacts.files import read_json
+from vidreason.evaluation.judged import Judged, chance_level, majority_letter, read_judged
+from vidreason.records import PROMPT_TOO_LONG
+
+
+def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[dict[str, Any], list[Judged]]:
+    """Score and read both files back."""
+    predictions = changes.pop("with_predictions", predictions_of(arm, benchmark))
+    out, judged = score_one(root, arm, benchmark, predictions, **changes)
+    return read_json(out), read_judged(judged)
+
+
+def test_plain_counts(tmp_path: Path) -> None:
+    score, rows = scored(tmp_path, "r1", "video_mme")
+    assert [row.question for row in rows] == [f"video_mme-{number}" for number in range(8)], "sorted, both shards"
+    assert (score["n"], score["with_frames"], score["answered"], score["unparsed"]) == (8, 8, 8, 0)
+    assert score["accuracy"] == 6 / 8
+    assert score["coverage"] == 1.0
+    assert score["chance"] == 0.25
+    assert score["majority"] == {"letter": "A", "accuracy": 0.25}
+    assert score["clusters"] == 4
+    # Videos 0, 1, 2 right twice, video 3 wrong twice: residual sums 0.5, 0.5, 0.5, -1.5; se = sqrt(4/3 * 3) / 8.
+    assert score["se"] == pytest.approx(0.25)
+    assert score["average"] == "micro"
+    assert (score["arm"], score["seed"], score["benchmark"]) == ("r1", 0, "video_mme")
+
+
+def test_groups_and_tasks(tmp_path: Path) -> None:
+    score, _ = scored(tmp_path, "r1", "video_mme")
+    assert {part["name"]: (part["n"], part["accuracy"]) for part in score["by_task"]} == {
+        "count": (2, 0.0),
+        "order": (6, 1.0),
+    }
+    assert {part["name"]: (part["n"], part["accuracy"]) for part in score["by_group"]} == {
+        "long": (4, 0.5),
+        "short": (4, 1.0),
+    }
+
+
+def test_mlvu_reports_macro_and_micro(tmp_path: Path) -> None:
+    score, _ = scored(tmp_path, "r1", "mlvu")
+    # Right: 0 1 2 3 5 of the six order questions, 7 of the two count questions.
+    assert score["micro"]["accuracy"] == 6 / 8
+    assert score["macro"]["accuracy"] == pytest.approx((5 / 6 + 1 / 2) / 2, abs=1e-8)
+    assert score["average"] == "macro"
+    assert score["accuracy"] == score["macro"]["accuracy"]
+
+
+def test_option_arms_answer_without_tags(tmp_path: Path) -> None:
+    score, rows = scored(tmp_path, "base", "video_mme")
+    assert score["accuracy"] == 3 / 8
+    assert score["unparsed"] == 0
+    assert {row.parsed_strict for row in rows} <= set("ABCD")
+    assert score["format_followed"] == 0.0
+
+
+def test_reason_arms_need_the_tags(tmp_path: Path) -> None:
+    predictions = change(predictions_of("r1", "video_mme"), 0, completion="A")
+    score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
+    assert rows[0].parsed_strict is None
+    assert not rows[0].correct
+    assert (score["n"], score["unparsed"], score["accuracy"]) == (8, 1, 5 / 8)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot say.", "<answer></answer>", "<think>A</think>", "<answer>Z</answer>", "🎈" * 500]
+)
+def test_denominator_does_not_depend_on_the_answer(tmp_path: Path, text: str) -> None:
+    predictions = predictions_of("r1", "mlvu")
+    for number in range(8):
+        predictions = change(predictions, number, completion=text)
+    score, rows = scored(tmp_path, "r1", "mlvu", with_predictions=predictions)
+    assert (score["n"], len(rows), score["unparsed"], score["accuracy"]) == (8, 8, 8, 0.0)
+    assert score["accuracy_within_well_formed"] is None or score["format_followed"] == 1.0
+
+
+def test_parsers_stand_side_by_side(tmp_path: Path) -> None:
+    # Gold of question 1 is B. Upstream reads the first character of the first block, strict the letter of the last.
+    text = "<think>x</think> <answer>Boxes are seen</answer>"
+    predictions = change(predictions_of("coldstart", "video_mme"), 1, completion=text)
+    score, rows = scored(tmp_path, "coldstart", "video_mme", with_predictions=predictions)
+    assert (rows[1].parsed_strict, rows[1].parsed_upstream) == (None, "B")
+    assert (rows[1].correct, rows[1].correct_upstream) == (False, True)
+    assert score["parsers"] == {
+        "strict": {"accuracy": 0.0, "unparsed": 1},
+        "upstream": {"accuracy": 1 / 8, "unparsed": 0},
+        "disagree": 1,
+    }
+    switched, rows = scored(
+        tmp_path, "coldstart", "video_mme", with_predictions=predictions, settings=SETTINGS | {"parser": "upstream"}
+    )
+    assert rows[1].correct
+    assert switched["accuracy"] == 1 / 8
+    assert switched["unparsed"] == 0
+
+
+def test_random_letters_only_under_the_switch_and_seeded(tmp_path: Path) -> None:
+    predictions = predictions_of("r1", "video_mme")
+    for number in range(8):
+        predictions = change(predictions, number, completion="no idea")
+    _, wrong = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
+    assert {row.guess for row in wrong} == {None}
+    settings = SETTINGS | {"unparsed": "random", "parser": "upstream"}
+    letters = {}
+    for seed in (0, 0, 1):
+        score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, settings=settings, seed=seed)
+        guesses = "".join(row.guess or "?" for row in rows)
+        assert letters.setdefault(seed, guesses) == guesses
+        assert score["accuracy"] == sum(row.guess == row.answer for row in rows) / 8
+        assert score["unparsed"] == 8, "a guess is not an answer"
+    assert letters[0] != letters[1]
+    assert set(letters[0]) <= set("ABCD")
+
+
+def test_an_answered_question_is_never_guessed(tmp_path: Path) -> None:
+    plain, _ = scored(tmp_path, "r1", "video_mme")
+    random, rows = scored(tmp_path, "r1", "video_mme", settings=SETTINGS | {"unparsed": "random"})
+    assert {row.guess for row in rows} == {None}
+    assert random["accuracy"] == plain["accuracy"]
+
+
+def test_missing_videos_fail_with_a_table_and_the_way_out(tmp_path: Path) -> None:
+    predictions = change(predictions_of("r1", "video_mme"), 7, status="truncated", completion="", finish="", tokens=0)
+    with pytest.raises(ValueError, match="1 of 8 questions") as caught:
+        scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
+    text = str(caught.value)
+    assert "count | 2 | 1 | 0 | truncated 1" in text
+    assert "order | 6 | 0 | 0 | -" in text
+    assert "extract_frames/video_mme/" in text
+    assert "evaluation.scoring.max_missing_fraction" in text
+    assert "0.1250" in text
+    most = float(re.search(r"to ([0-9.]+) or more", text)[1])
+    scored(
+        tmp_path, "r1", "video_mme", with_predictions=predictions, settings=SETTINGS | {"max_missing_fraction": most}
+    )
+
+
+def test_videos_known_to_be_missing_stop_nothing(tmp_path: Path) -> None:
+    lost = {"status": "missing", "completion": "", "finish": "", "tokens": 0}
+    predictions = change(predictions_of("r1", "video_mme"), 7, **lost)
+    score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, known_missing={"count": 1})
+    assert (score["n"], score["with_frames"], score["coverage"]) == (8, 7, 0.875)
+    more = change(predictions, 6, **lost)
+    with pytest.raises(ValueError, match=r"1 of 8 questions \(0.1250\)"):
+        scored(tmp_path, "r1", "video_mme", with_predictions=more, known_missing={"count": 1})
+
+
+def test_missing_videos_count_as_wrong_when_allowed(tmp_path: Path) -> None:
+    # Question 0 was right; without frames even a completion that is there by mistake is not read.
+    predictions = change(predictions_of("r1", "video_mme"), 0, status="unreadable")
+    score, rows = scored(
+        tmp_path,
+        "r1",
+        "video_mme",
+        with_predictions=predictions,
+        settings=SETTINGS | {"max_missing_fraction": 0.125, "unparsed": "random"},
+    )
+    assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
+    assert score["missing"] == {"unreadable": 1}
+    assert score["unparsed"] == 0
+    assert (rows[0].correct, rows[0].guess, rows[0].parsed_strict) == (False, None, None)
+
+
+def test_a_prompt_that_is_too_long_counts_as_wrong_and_needs_no_permission(tmp_path: Path) -> None:
+    """The data is whole; it is this model that cannot be asked."""
+    predictions = change(
+        predictions_of("r1", "video_mme"), 0, status=PROMPT_TOO_LONG, completion="", tokens=0, finish=""
+    )
+    score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
+    assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
+    assert score["missing"] == {PROMPT_TOO_LONG: 1}
+    assert (rows[0].status, rows[0].correct, score["unparsed"]) == (PROMPT_TOO_LONG, False, 0)
+    lost = change(predictions, 7, status="truncated", completion="", finish="", tokens=0)
+    with pytest.raises(ValueError, match="1 of 8 questions"):
+        scored(tmp_path, "r1", "video_mme", with_predictions=lost)
+
+
+def test_a_question_without_prediction_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"1 of 8 questions have no prediction: 'mlvu-3'") as caught:
+        scored(
+            tmp_path,
+            "r1",
+            "mlvu",
+            with_predictions=[row for row in predictions_of("r1", "mlvu") if row.question != "mlvu-3"],
+        )
+    assert "shard1.jsonl" in str(caught.value)
+    assert not (tmp_path / "score" / "r1").exists(), "nothing is written"
+
+
+def test_a_second_prediction_is_refused(tmp_path: Path) -> None:
+    predictions = predictions_of("r1", "mlvu")
+    with pytest.raises(ValueError, match="second prediction for 'mlvu-1'"):
+        scored(tmp_path, "r1", "mlvu", with_predictions=[*predictions, predictions[1]])
+
+
+def test_predictions_of_other_questions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'mlvu-9', which is no question"):
+        scored(tmp_path, "r1", "mlvu", with_predictions=change(predictions_of("r1", "mlvu"), 0, question="mlvu-9"))
+    with pytest.raises(ValueError, match="predict again"):
+        scored(tmp_path, "r1", "mlvu", with_predictions=change(predictions_of("r1", "mlvu"), 0, answer="D"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parser": "lenient"}, r"parser is 'lenient'; allowed are \['strict', 'upstream'\]"),
+        ({"unparsed": "skip"}, "unparsed is 'skip'"),
+        ({"max_missing_fraction": 1.5}, "max_missing_fraction is 1.5"),
+        ({"max_missing_fraction": True}, "max_missing_fraction is True"),
+        ({"parsr": "strict"}, r"unknown keys \['parsr'\]"),
+    ],
+)
+def test_settings_are_closed(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        scored(tmp_path, "r1", "mlvu", settings=SETTINGS | changes)
+
+
+def test_unknown_answer_style_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="answer style 'essay'"):
+        scored(tmp_path, "r1", "mlvu", answer="essay")
+
+
+def test_think_texts_are_held_against_the_world(tmp_path: Path) -> None:
+    score, rows = scored(tmp_path, "r1", "video_mme")
+    assert rows[0].think == f"{CAPTION}. so the answer is <b>it</b>"
+    assert [row.think_true for row in rows] == [True, False] * 4
+    assert [row.temporal for row in rows] == [True, False] * 4
+    assert score["think_true"] == 0.5
+    without, rows = scored(tmp_path, "r1", "video_mme", truth=None)
+    assert without["think_true"] is None
+    assert {(row.think_true, row.temporal) for row in rows} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("temporal", 7, "is 7; needed is true or false"), ("caption", None, "is None; needed is a text")],
+)
+def test_truth_of_another_type_is_refused(tmp_path: Path, key: str, value: object, words: str) -> None:
+    path = write_truth(tmp_path / "truth.jsonl")
+    first, *rest = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first | {key: value}, *rest)))
+    with pytest.raises(ValueError, match=rf"truth\.jsonl: {key} of question '{first['question']}' {words}"):
+        scored(tmp_path, "r1", first["dataset"], truth=path)
+
+
+def test_truth_of_another_world_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "truth.jsonl"
+    row = {"dataset": "mlvu", "question": "mlvu-0", "temporal": True, "caption": "x", "task": "first"}
+    other.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="no truth for 7 of 8 questions of mlvu"):
+        scored(tmp_path, "r1", "mlvu", truth=other)
+    row.pop("caption")
+    other.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=r"'caption', 'question', 'task', 'temporal'\] are needed"):
+        scored(tmp_path, "r1", "mlvu", truth=other)
+
+
+def test_accuracy_within_well_formed(tmp_path: Path) -> None:
+    # Two right answers lose their form: 4 of the 6 that keep it are right.
+    predictions = predictions_of("r1", "video_mme")
+    for number in (0, 1):
+        broken = completion_of("r1", questions_of("video_mme")[number], True).replace("</think>", "")
+        predictions = change(predictions, number, completion=broken)
+    score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
+    assert score["format_followed"] == 0.75
+    assert score["accuracy"] == 0.75, "the answer block still stands"
+    assert score["accuracy_within_well_formed"]["accuracy"] == pytest.approx(4 / 6, abs=1e-8)
+
+
+def test_bytes_do_not_depend_on_the_order_of_the_shards(tmp_path: Path) -> None:
+    out, judged = score_one(tmp_path, "r1", "mlvu", predictions_of("r1", "mlvu"))
+    before = out.read_bytes(), judged.read_bytes()
+    score_one(tmp_path, "r1", "mlvu", predictions_of("r1", "mlvu")[::-1])
+    assert (out.read_bytes(), judged.read_bytes()) == before
+
+
+def test_answers_outside_the_options_lower_chance_and_majority(tmp_path: Path) -> None:
+    _, rows = scored(tmp_path, "r1", "video_mme")
+    from dataclasses import replace
+
+    lost = [replace(rows[0], answer="@"), *rows[1:]]
+    assert chance_level(lost) == pytest.approx(7 / 32)
+    assert majority_letter(lost) == ("B", 0.25)
+    assert Counter(row.answer for row in lost)["@"] == 1

@@ -1,0 +1,46 @@
+"""What the documents claim about the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vidreason.config.layers import read_layer
+from vidreason.config.runs import load_run, value_at
+
+ROOT = Path(__file__).parents[3]
+DEVIATIONS = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+ROWS = [line for line in DEVIATIONS.splitlines() if line.startswith("| ") and not line.startswith("| What")]
+
+
+def test_there_are_rows():
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip())
+def test_every_deviation_is_pinned_by_a_test_that_exists(row):
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+    assert named
+    for file, name in named:
+        (path,) = [*(ROOT / "tests").glob(f"*/{file}")]
+        assert re.search(rf"def {name}\(", path.read_text(encoding="utf-8")), f"{file}::{name}"
+
+
+def test_every_switch_is_a_key_of_the_configuration():
+    config = read_layer(ROOT / "config" / "config.yaml")[1]
+    switches = re.findall(r"`((?:protocol|evaluation|methods)[\w.*]*)", DEVIATIONS)
+    assert len(switches) > 8
+    for switch in switches:
+        for method in ("sft", "grpo") if "*" in switch else ("",):
+            value_at(config, switch.replace("*", method))  # KeyError where there is none
+
+
+def test_every_variation_on_the_papers_page_is_a_configuration():
+    text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 3
+    layers = [read_layer(ROOT / "config" / f"{name}.yaml") for name in ("sources", "config")]
+    schema = read_layer(ROOT / "workflow/schemas/config.schema.yaml")[1]
+    for block in blocks:
+        load_run([*layers, ("docs/paper.md", yaml.safe_load(block))], schema)

@@ -1,0 +1,64 @@
+"""The tables that docs/show_seeds.py writes, from numbers made up here."""
+
+import json
+import sys
+
+import pytest
+
+from tests.unit.project.test_packaging import ROOT
+
+sys.path.insert(0, str(ROOT / "docs"))
+import show_seeds
+
+
+@pytest.fixture
+def run(tmp_path):
+    tables, scores = tmp_path / "tables", tmp_path / "score" / "r1" / "seed4"
+    tables.mkdir()
+    scores.mkdir(parents=True)
+    (tables / "main.csv").write_text(
+        "arm,label,answer,benchmark,accuracy,ci_low,ci_high,seed\n"
+        "r1,R1,reason,mmvu,99,98,100,4\nr1,R1,reason,mean,50.04,46,54.2,4\n"
+    )
+    (tables / "thinking.csv").write_text("arm,benchmark,format_followed,think_true\nr1,mmvu,0,0\nr1,all,0.987,0.25\n")
+    (tables / "gains.csv").write_text("arm,benchmark,difference,well_formed_difference\nr1,mean,6.86,-1.2\n")
+    (tables / "controls.csv").write_text(
+        "arm,label,questions,n,accuracy,ci_low,ci_high,chance,seed\n"
+        "r1,R1,temporal,3,66.7,20,90,43.6,4\nr1,R1,all,3,66.7,20,90,43.6,4\n"
+    )
+    answers = [("first", True, 3), ("first", False, 3), ("first", True, 3), ("count", True, 4)]
+    (scores / "mmvu.judged.jsonl").write_text(
+        "".join(json.dumps({"kind": k, "correct": c, "options": o}) + "\n" for k, c, o in answers)
+    )
+    return tmp_path
+
+
+def test_means_come_from_the_row_of_all_benchmarks(run):
+    assert show_seeds.means(run) == [["4", "R1", "reason", "50.0 ± 4.1", "99%", "25%", "+6.9", "-1.2"]]
+
+
+def test_controls_are_given_by_kind_of_question(run):
+    assert show_seeds.kinds(run) == [["4", "R1", "temporal", "3", "66.7 (20.0 to 90.0)", "43.6"]]
+
+
+def test_types_are_counted_over_answers(run):
+    empty = ["-"] * 6
+    assert show_seeds.types(run) == [["4", "R1", "67", *empty, "100"], ["4", "chance", "33", *empty, "25"]]
+
+
+def test_letters_between_any_tags_are_the_last_ones(run):
+    folder = run / "predict" / "base_thinks" / "seed4" / "mmvu"
+    folder.mkdir(parents=True)
+    said = [
+        "<box> so ball A </box> <red> B </red>",
+        "<box> so ball A </box> <red> C </red>",
+        "B",
+        "<box> so ball B </box>",
+    ]
+    (folder / "shard0.jsonl").write_text("".join(json.dumps({"completion": x, "answer": "B"}) + "\n" for x in said))
+    assert show_seeds.between_any_tags(run) == "50%"
+
+
+def test_the_page_has_the_marks():
+    text = show_seeds.PAGE.read_text(encoding="utf-8")
+    assert text.count(show_seeds.BEGIN) == text.count(show_seeds.END) == 1

@@ -1,0 +1,176 @@
+"""Figures: drawn from files, the same bytes twice, honest where there is nothing to draw."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tests.support.scored_run import ARMS, BENCHMARKS, write_run, write_selection
+from vidreason.results.figures import FIGURES, draw_accuracy, draw_grpo, draw_selection, draw_sft, draw_temporal, make_figures
+from vidreason.results.tables import make_tables
+
+
+def write_metrics(root: Path, method: str, arm: str, seed: int = 0) -> Path:
+    """A short training log: 40 steps, validation every 10, one step without a KL."""
+    rows: list[dict[str, Any]] = []
+    for step in range(1, 41):
+        row = {"kind": "train", "step": step, "loss": 2.0 / step, "grad_norm": 1.0, "lr": 1e-4}
+        if method == "grpo":
+            row |= {"reward": -1 + step / 20, "accuracy": 0.3 + step / 200, "format": 0.9, "tokens": 20 + step / 4}
+            row |= {"kl": None if step == 1 else 0.001 * step, "zero_variance": 0.25}
+        rows.append(row)
+        if method == "grpo" and step % 10 == 0:
+            rows.append(
+                {"kind": "validation", "step": step, "accuracy": 0.3 + step / 300, "format": 0.95, "tokens": 24.0}
+            )
+    path = root / f"train_{method}" / arm / f"seed{seed}" / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Any]:
+    """What make_figures needs."""
+    run = write_run(tmp_path)
+    controls = tmp_path / "controls.csv"
+    make_tables(**run, out={"controls": controls})
+    run.pop("judged")
+    return run | {
+        "controls": controls,
+        "histograms": [write_selection(tmp_path)["histogram"]],
+        "grpo": [write_metrics(tmp_path, "grpo", "r1")],
+        "sft": [write_metrics(tmp_path, "sft", "coldstart"), write_metrics(tmp_path, "sft", "sft")],
+        "keep_min": 1,
+        "keep_max": 3,
+    }
+
+
+def labels(figure: Figure) -> set[str]:
+    """All axis labels and legend entries of a figure."""
+    found = set()
+    for axes in figure.axes:
+        found |= {axes.get_xlabel(), axes.get_ylabel(), *axes.get_legend_handles_labels()[1]}
+    return found
+
+
+LABELS = {"base": r"$\frac$ & $5", "coldstart": "_under_", "r1": r"a_1 \$ {x} <b>", "r1_shuffled": "100% $x$"}
+
+
+def test_labels_are_drawn_as_they_are_written(inputs: dict[str, Any], tmp_path: Path) -> None:
+    arms = {name: arm | {"label": LABELS[name]} for name, arm in ARMS.items()}
+    out = {name: tmp_path / f"{name}.svg" for name in ("accuracy", "temporal")}
+    make_figures(out=out, **inputs | {"arms": arms})
+    accuracy = html.unescape(out["accuracy"].read_text())
+    for name in ("base", "coldstart", "r1"):
+        assert f"{LABELS[name]}</text>" in accuracy
+    assert f"{LABELS['r1']}, seed 0</text>" in html.unescape(out["temporal"].read_text())
+
+
+def test_all_figures_twice_the_same_bytes(inputs: dict[str, Any], tmp_path: Path) -> None:
+    bytes_of = []
+    for turn in ("one", "two"):
+        out = {name: tmp_path / turn / f"{name}.{'svg' if name == 'sft' else 'png'}" for name in FIGURES}
+        make_figures(**inputs, out=out)
+        bytes_of.append([path.read_bytes() for path in out.values()])
+    assert bytes_of[0] == bytes_of[1]
+    assert b"Matplotlib v" not in bytes_of[0][0]
+    for name in set(FIGURES) - {"sft"}:
+        with Image.open(tmp_path / "one" / f"{name}.png") as picture:
+            assert min(picture.size) > 300
+            assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 5, "not blank"
+
+
+def test_accuracy_bars_have_the_right_height(inputs: dict[str, Any]) -> None:
+    figure = draw_accuracy(inputs["scores"], ARMS, BENCHMARKS)
+    axes = figure.axes[0]
+    heights = [round(patch.get_height(), 2) for patch in axes.patches]
+    assert heights[:3] == [37.5, round(100 * (2 / 6 + 0) / 2, 2), round((37.5 + 100 / 6) / 2, 2)]
+    assert len(heights) == 3 * 3, "three arms without the control, two benchmarks and their mean"
+    assert {"accuracy (%)", "chance", "Base"} <= labels(figure)
+
+
+def test_selection_shows_kept_and_dropped(inputs: dict[str, Any]) -> None:
+    figure = draw_selection(inputs["histograms"], 1, 3)
+    assert {"right answers out of 4", "questions", "kept", "dropped", "kept range"} <= labels(figure)
+    assert "13 of 19 kept" in figure.axes[0].get_title()
+
+
+def test_training_curves_have_units(inputs: dict[str, Any]) -> None:
+    assert {
+        "mean reward",
+        "accuracy (%)",
+        "KL to the reference (nats)",
+        "answer length (tokens)",
+        "step",
+        "validation",
+    } <= labels(draw_grpo(inputs["grpo"]))
+    assert {"cross-entropy (nats per token)", "step"} <= labels(draw_sft(inputs["sft"]))
+
+
+def test_temporal_views(inputs: dict[str, Any]) -> None:
+    figure = draw_temporal(inputs["controls"], ARMS)
+    assert {"ordered frames", "shuffled frames", "chance", "accuracy (%)"} <= labels(figure)
+    assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
+
+
+def test_a_control_that_changes_no_frames_has_no_panel(inputs: dict[str, Any], tmp_path: Path) -> None:
+    """One that is asked in another way, for instance, is no view of its parent's."""
+    header, *rows = Path(inputs["controls"]).read_text(encoding="utf-8").splitlines()
+    asked = [row.replace("base,Base,", "asked,Asked,") for row in rows if row.startswith("base,")]
+    assert asked
+    controls = tmp_path / "controls.csv"
+    controls.write_text("\n".join([header, *rows, *asked]) + "\n", encoding="utf-8")
+    arm = {"label": "Asked", "answer": "reason", "method": "control", "parent": "base", "frames": "ordered"}
+    figure = draw_temporal(controls, {**ARMS, "asked": arm})
+    assert len(figure.axes) == 1
+    assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
+
+
+def test_two_seeds_give_two_panels_and_longer_legends(tmp_path: Path) -> None:
+    run = write_run(tmp_path, seeds=(0, 3))
+    controls = tmp_path / "controls.csv"
+    make_tables(**run, out={"controls": controls})
+    assert len(draw_temporal(controls, ARMS).axes) == 2
+    assert "Base, seed 3" in labels(draw_accuracy(run["scores"], ARMS, BENCHMARKS))
+
+
+def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
+    out = {name: tmp_path / f"{name}.png" for name in ("selection", "grpo", "sft", "temporal")}
+    make_figures(out=out, arms=ARMS, benchmarks=BENCHMARKS)
+    assert all(path.stat().st_size > 1000 for path in out.values())
+    assert "no GRPO arm" in draw_grpo([]).texts[0].get_text()
+
+
+def test_unknown_name_and_suffix_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown names \['acuracy'\]"):
+        make_figures(out={"acuracy": tmp_path / "x.png"}, arms=ARMS, benchmarks=BENCHMARKS)
+    with pytest.raises(ValueError, match=r"\.png or \.svg"):
+        make_figures(out={"sft": tmp_path / "x.jpg"}, arms=ARMS, benchmarks=BENCHMARKS)
+    with pytest.raises(ValueError, match=r"<arm>/seed<number>/metrics\.jsonl"):
+        make_figures(
+            out={"sft": tmp_path / "x.png"}, arms=ARMS, benchmarks=BENCHMARKS, sft=[tmp_path / "metrics.jsonl"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("loss", "low", "loss is 'low'; needed is a number or null"),
+        ("loss", True, "loss is True"),
+        ("loss", float("nan"), "loss is nan"),
+        ("step", 1.5, "step is 1.5; needed is a whole number"),
+        ("step", None, "step is None"),
+        ("kind", 1, "kind is 1; needed is a text"),
+    ],
+)
+def test_a_curve_is_made_of_numbers(tmp_path: Path, key: str, value: object, words: str) -> None:
+    path = write_metrics(tmp_path, "sft", "coldstart")
+    first, second, *rest = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first, second | {key: value}, *rest)))
+    with pytest.raises(ValueError, match=rf"metrics\.jsonl: row 2: {words}"):
+        draw_sft([path])

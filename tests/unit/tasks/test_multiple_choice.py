@@ -1,0 +1,128 @@
+"""The two readings of an answer."""
+
+import re
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidreason.tasks import multiple_choice as parse
+from vidreason.tasks.markup import first_line_block, last_block
+
+TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)
+TAGS = ("<answer>", "</answer>", "\n", " ", "B", "ab", "<", "answer>")
+
+
+def test_every_row_of_the_table_is_read():
+    assert len(ROWS) == len(re.findall(r"^\| `", TABLE, re.MULTILINE)) > 70
+
+
+@pytest.mark.parametrize(("block", "strict", "upstream"), ROWS, ids=[row[0] for row in ROWS])
+def test_the_table_in_the_documents(block, strict, upstream):
+    text = block.replace("\\n", "\n").replace("\\u200b", "\u200b")
+    completion = f"<think>A or C?</think>\n<answer>{text}</answer>"
+    letter, source = parse.strict(completion, "ABCD"), parse.upstream(completion, "ABCD")
+    assert (letter or "none", source or "none") == (strict, upstream)
+
+
+@given(st.lists(st.sampled_from(TAGS), max_size=14).map("".join))
+def test_blocks_are_those_of_the_patterns(text):
+    """The patterns that upstream's code has, and the one that the strict reading began with."""
+    for breaks_around, pattern in ((True, r"<answer>\s*(.*?)\s*</answer>"), (False, "<answer>(.*?)</answer>")):
+        found = re.search(pattern, text)
+        assert first_line_block(text, breaks_around) == (None if found is None else found.group(1).strip())
+    blocks = re.findall(r"<answer>((?:(?!<answer>).)*?)</answer>", text, re.DOTALL)
+    assert last_block(text) == (blocks[-1] if blocks else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>" + " " * 200_000,
+        "<answer>" + " " * 200_000 + "B",
+        "<answer>" * 50_000,
+        "<answer>\n x" * 50_000 + "</answer>",
+        "<answer>x\n</answer>" * 50_000,
+        "<answer>" + "(" * 200_000 + "</answer>",
+        "<answer>" + "\\a" * 200_000 + "</answer>",
+        "<answer>\\" + "a" * 200_000 + "</answer>",
+        "<answer>B" + "*" * 200_000 + "x</answer>",
+        "<answer>B" + " " * 200_000 + "x</answer>",
+        "<answer>B," + " and or" * 50_000 + "</answer>",
+        "<answer>B." + "." * 200_000 + "x</answer>",
+        "<think>" * 50_000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_hostile_text_takes_no_time(text):
+    began = time.perf_counter()
+    parse.strict(text, "ABCD")
+    parse.upstream(text, "ABCD")
+    parse.upstream_guesses(text, "ABCD")
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"), ("b", "B"), (" B \n", "B"), ("\nB\n", "B"), ("B.", "B"), ("B. he runs", "B"), ("(B)", "B"), ("(b) he", "B"),
+        ("[B]", "B"), ("**B**", "B"), ('"B"', "B"), ("B: he", "B"), ("B, he", "B"), ("B)", "B"),
+        ("a dog", None), ("Because", None), ("A dog", None), ("E", None), ("", None), ("  ", None), ("he runs", None),
+        ("Answer: B", None), ("1. B", None), ("BB", None),
+    ],
+)  # fmt: skip
+def test_strict_reads_letters_and_no_words(answer, letter):
+    assert parse.strict(f"<think>x</think>\n<answer>{answer}</answer>", "ABCD") == letter
+
+
+@pytest.mark.parametrize(
+    ("completion", "letter"),
+    [
+        ("B", None),
+        ("", None),
+        ("<answer>B", None),
+        ("B</answer>", None),
+        ("<ANSWER>B</ANSWER>", None),
+        ("<answer>A</answer> no, <answer>B</answer>", "B"),
+        ("<think>is it <answer>A</answer>?</think><answer>C</answer>", "C"),
+        ("<answer>A <answer>B</answer>", "B"),
+        ("<answer>B\nbecause it rains</answer>", "B"),
+        ("<answer>B.\nIt rains</answer>", "B"),
+    ],
+)
+def test_strict_takes_the_last_complete_block(completion, letter):
+    assert parse.strict(completion, "ABCD") == letter
+
+
+def test_letter_must_be_an_option():
+    assert parse.strict("<answer>D</answer>", "ABC") is None
+    assert parse.strict("<answer>D</answer>", ["A", "B", "C", "D"]) == "D"
+
+
+@pytest.mark.parametrize(
+    ("completion", "letter", "guesses"),
+    [
+        ("<answer>cat</answer>", "C", False),
+        ("<answer>Answer: B</answer>", "A", False),
+        ("<answer>(B) or (A)</answer>", "A", False),
+        ("<answer></answer>", None, False),
+        ("<answer>E</answer>", None, True),
+        ("B", None, True),
+        ("<answer>B\nbecause</answer>", None, True),
+    ],
+)
+def test_upstream_quirks(completion, letter, guesses):
+    assert parse.upstream(completion, "ABCD") == letter
+    assert parse.upstream_guesses(completion, "ABCD") == guesses
+    guess = parse.upstream(completion, "ABCD", Random(3))
+    assert guess == letter or (guesses and guess in "ABCD")
+
+
+def test_guesses_repeat_with_the_seed_and_cover_the_options():
+    drawn = [parse.upstream("", "ABC", Random(seed)) for seed in range(50)]
+    assert drawn == [parse.upstream("", "ABC", Random(seed)) for seed in range(50)]
+    assert set(drawn) == set("ABC")
