@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from bench import floor
+from bench.costs import MEASURED_PHASES, step_costs
 from bench.machine import THREADS, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import make_updater
@@ -158,8 +158,8 @@ def described(size: Size, step: int, row: dict[str, Any]) -> str:
 def goals(size: Size, row: dict[str, Any], peak: float) -> list[str]:
     """Results of a step in which all completions have their full length, beside the goals."""
     per_rollout = row["seconds"] / (size.questions * size.rollouts)
-    costs = floor.step_costs(size, "ours")
-    flops = sum(costs[name].flops for part in ("score", "backward") for name in floor.MEASURED[part])
+    costs = step_costs(size, "ours")
+    flops = sum(costs[name].flops for part in ("score", "backward") for name in MEASURED_PHASES[part])
     share = flops / (row["phases"]["score"] + row["phases"]["backward"]) / peak
     comparable = "" if size.name == "paper" else f" (at the paper's size on one H100; this is size {size.name})"
     return [

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench import floor
+from bench.costs import BF16, MEASURED_PHASES, Model, step_costs, total
 from bench.floor import table
 from bench.machine import THREADS, describe
 from bench.sizes import SIZES, Size
@@ -184,7 +184,7 @@ def _told(size: Size, what: str, row: Row) -> Row:
 
 def section(size: Size, found: Row) -> str:
     """The tables of one size."""
-    numbers = floor.Model(size.model)
+    numbers = Model(size.model)
     lines = [
         f"## {size.name}",
         "",
@@ -220,16 +220,16 @@ def same(row: Row) -> str:
 def step_table(size: Size, found: Row) -> str:
     """Seconds by phase, and the share of the machine's peak that each side reaches."""
     peak, lines = found["peak"]["flops"], []
-    costs = {side: floor.step_costs(size, side) for side in SIDES}
-    names = [name for name in floor.MEASURED if name in found["step"]["ours"][0]["phases"]]
+    costs = {side: step_costs(size, side) for side in SIDES}
+    names = [name for name in MEASURED_PHASES if name in found["step"]["ours"][0]["phases"]]
     for name in names:
-        flops = {side: sum(costs[side][part].flops for part in floor.MEASURED[name]) for side in SIDES}
+        flops = {side: sum(costs[side][part].flops for part in MEASURED_PHASES[name]) for side in SIDES}
         seconds = {side: median(found, "step", side, name) for side in SIDES}
         lines.append(_step_line(name, seconds, flops, peak))
     whole = {side: median(found, "step", side) for side in SIDES}
     rest = {side: whole[side] - sum(median(found, "step", side, name) for name in names) for side in SIDES}
     lines.append(("rewards and the rest", *(f"{rest[side]:.3f}" for side in SIDES), "", "", ""))
-    every = {side: floor.total(costs[side]).flops for side in SIDES}
+    every = {side: total(costs[side]).flops for side in SIDES}
     lines.append(_step_line("**step**", whole, every, peak))
     return table(("phase", "ours, s", "naive, s", "ratio", "ours, of peak", "naive, of peak"), lines)
 
@@ -245,7 +245,7 @@ def step_notes(size: Size, found: Row) -> str:
     peak, rows = found["peak"], found["step"]
     tokens = {side: rows[side][0]["tokens"] / median(found, "step", side) for side in SIDES}
     held = {side: max(row["memory"] for row in rows[side]) / 2**20 for side in SIDES}
-    work = {side: floor.total(floor.step_costs(size, side)).flops / 1e9 for side in SIDES}
+    work = {side: total(step_costs(size, side)).flops / 1e9 for side in SIDES}
     last = {side: "{loss:.6f} and {norm:.4f}".format(**rows[side][-1]) for side in SIDES}
     notes = [
         f"Work: {work['ours']:,.0f} GFLOP in our schedule, {work['naive']:,.0f} in the naive one. Peak of the machine: "
@@ -254,7 +254,7 @@ def step_notes(size: Size, found: Row) -> str:
         f"Peak memory: {held['ours']:,.0f} MiB against {held['naive']:,.0f} MiB.",
         f"Loss and gradient norm: {last['ours']} against {last['naive']}.",
     ]
-    if floor.BF16 * floor.Model(size.model).language_weights() > CACHED:
+    if BF16 * Model(size.model).language_weights() > CACHED:
         moved = {side: sampled_bytes(size, side) for side in SIDES}
         share = {side: moved[side] / median(found, "step", side, "sample") / peak["bandwidth"] for side in SIDES}
         notes.append(
@@ -267,9 +267,9 @@ def step_notes(size: Size, found: Row) -> str:
 
 def sampled_bytes(size: Size, side: str) -> float:
     """Bytes that sampling cannot avoid to move, in the type of the weights."""
-    costs = floor.step_costs(size, side)
-    width = getattr(torch, size.dtype).itemsize / floor.BF16
-    return width * sum(costs[name].bytes for name in floor.MEASURED["sample"])
+    costs = step_costs(size, side)
+    width = getattr(torch, size.dtype).itemsize / BF16
+    return width * sum(costs[name].bytes for name in MEASURED_PHASES["sample"])
 
 
 def throughput_table(found: Row) -> str:

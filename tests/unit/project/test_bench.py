@@ -8,6 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from bench import floor, naive, run
+from bench.costs import MEASURED_PHASES, Model, step_costs
+from bench.memory import learning_activations
 from bench.sizes import SIZES
 from bench.work import DifferentError, compare, judged, make_updater, step
 from bench.workload import build, make_question, prompt_of
@@ -55,7 +57,7 @@ def told(size, groups=1):
 
 
 def test_weights_are_a_real_models(size, model):
-    numbers = floor.Model(size.model)
+    numbers = Model(size.model)
     parts = {
         "vision_tower": numbers.tower_weights(),
         "connector": numbers.connector_weights(),
@@ -68,10 +70,10 @@ def test_weights_are_a_real_models(size, model):
 
 
 def test_flops_are_torchs_count(size, model):
-    numbers = floor.Model(size.model)
+    numbers = Model(size.model)
     side = size.model.image_size
     pixels = torch.zeros(1, size.frames, 3, side, side)
-    features = torch.zeros(1, size.frames * numbers.seen, numbers.vision_width)
+    features = torch.zeros(1, size.frames * numbers.video_patches, numbers.vision_width)
     embeds = torch.zeros(1, size.prompt, numbers.width)
     passes = {
         "tower": (numbers.tower(size.frames), lambda: model.encode_frames(pixels)),
@@ -90,8 +92,8 @@ def test_flops_of_a_scored_group_are_torchs_count(size, model):
     prompt = prompt_of(make_question(size, 0))
     videos = torch.zeros(1, size.model.queries, size.model.hidden_size)
     seen = counted(lambda: completion_log_probs(model, [prompt], videos, told(size), size.rollouts))
-    connected = floor.Model(size.model).connector(size.frames).flops
-    assert floor.step_costs(one, "ours")["policy"].flops - connected == pytest.approx(seen, rel=FLOPS_APART)
+    connected = Model(size.model).connector(size.frames).flops
+    assert step_costs(one, "ours")["policy"].flops - connected == pytest.approx(seen, rel=FLOPS_APART)
 
 
 def test_activations_are_about_what_autograd_keeps():
@@ -105,7 +107,7 @@ def test_activations_are_about_what_autograd_keeps():
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    numbers = floor.Model(size.model)
+    numbers = Model(size.model)
     tokens = 400
     embeds = torch.randn(1, tokens, numbers.width, dtype=torch.bfloat16, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -113,7 +115,7 @@ def test_activations_are_about_what_autograd_keeps():
     for weight in model.parameters():
         kept.pop(weight.untyped_storage().data_ptr(), None)
     assert alive.requires_grad
-    expected = floor.learning_activations(numbers, tokens, recompute=False)
+    expected = learning_activations(numbers, tokens, recompute=False)
     assert expected == pytest.approx(sum(kept.values()), rel=ACTIVATIONS_APART)
 
 
@@ -190,7 +192,7 @@ def test_both_sides_see_the_same_frames(tmp_path):
 
 def test_a_section_shows_medians_and_ratios(size):
     def row(seconds, **more):
-        phases = dict.fromkeys(floor.MEASURED, seconds / 10)
+        phases = dict.fromkeys(MEASURED_PHASES, seconds / 10)
         return {"seconds": seconds, "phases": phases, "questions": 2, "tokens": 200, "memory": 2**30, **more}
 
     found = {

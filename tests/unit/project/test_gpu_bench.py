@@ -136,7 +136,7 @@ def test_goals_stand_beside_what_was_measured():
     """8 questions of 8 rollouts in 6.4 s are 0.1 s each; a share of the peak is operations over seconds and peak."""
     size = gpu_step.sized("paper", questions=8, tokens=None)
     row = {"seconds": 6.4, "phases": {"score": 1.0, "backward": 3.0}}
-    costs = gpu_step.floor.step_costs(size, "ours")
+    costs = gpu_step.step_costs(size, "ours")
     work = sum(costs[name].flops for name in ("policy", "reference", "backward"))
     rollout, learning = gpu_step.goals(size, row, peak=work / 4 / 0.25)
     assert rollout == "GPU-seconds a rollout: 0.100; goal: at most 0.10"

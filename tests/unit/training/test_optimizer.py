@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import floor
+from bench.costs import Model
+from bench.memory import Setting, memory
 from bench.sizes import SIZES
 from tests.support.storages import Storages
 from vidreason.models.tinyllava import initialise
@@ -48,12 +49,12 @@ def demo():
 @pytest.mark.parametrize("share", [1, 4])
 def test_the_floor_counts_what_zero_holds_in_an_update(demo, monkeypatch, share):
     """One group of all weights: 22 bytes a weight; groups of a quarter of them: 18."""
-    most = -(-floor.Model(demo.model).trained_weights() // share)
+    most = -(-Model(demo.model).trained_weights() // share)
     measured = apart("memory", str(most))
     assert (measured["groups"] > 1) == (share > 1)
     monkeypatch.setattr(update, "WEIGHTS_A_GROUP", most)
-    counted = floor.memory(demo, floor.Setting("", zero=2))
-    stands = sum(counted[name] for name in ("weights", "gradients", "optimiser", "update"))
+    counted = memory(demo, Setting("", zero=2))
+    stands = sum(counted[name] for name in ("weights", "gradients", "optimizer", "update"))
     assert measured["peak"] == pytest.approx(stands, rel=0.04)
 
 
@@ -69,8 +70,8 @@ def test_the_floor_counts_what_plain_adamw_holds_in_an_update(demo):
             weight.grad = torch.ones_like(weight)
         with Storages() as storages:
             updater.step(1e-3)
-    counted = floor.memory(demo, floor.Setting(""))
-    stands = sum(counted[name] for name in ("weights", "gradients", "optimiser", "update"))
+    counted = memory(demo, Setting(""))
+    stands = sum(counted[name] for name in ("weights", "gradients", "optimizer", "update"))
     assert storages.peak - before == pytest.approx(stands, rel=0.02)
 
 
