@@ -76,7 +76,10 @@ def _module(*words: str, **environment: str) -> Command:
     return Command(words, environment)
 
 
-UNIT = tuple(f"tests/unit/test_{name}.py" for name in ("decoder", "packing", "generation", "grpo"))
+UNIT = tuple(
+    f"tests/unit/{name}.py"
+    for name in ("engine/test_decoder", "models/test_packing", "engine/test_generation", "training/test_grpo")
+)
 BENCH_PACKAGES = ("av", "jsonschema", "yaml")
 PIECES = {
     "tests": Piece(

@@ -302,9 +302,8 @@ def _register() -> None:
 def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this package train, answer and record its steps on the pretended device, until `monkeypatch` is undone."""
     _register()
-    from vidreason.engine import decoder
-    from vidreason.evaluation import predict
-    from vidreason.training import trainer as loop
+    from vidreason.engine import batch_inference, decoder
+    from vidreason.training import trainer
 
     for name, stand_in in {
         "CUDAGraph": Graph,
@@ -317,6 +316,6 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(decoder, "RECORDS", NAME)
-    for module in (loop, predict):
+    for module in (trainer, batch_inference):
         monkeypatch.setattr(module, "compute_device", lambda: torch.device(NAME, 0))
     DEVICE.reset()

@@ -1,4 +1,4 @@
-"""A training of the micro model as `torchrun` starts it, once for each process; see test_ranks.py."""
+"""A training of the micro model as `torchrun` starts it, once for each process; see test_distributed.py."""
 
 import atexit
 import contextlib

@@ -92,7 +92,7 @@ def test_the_words_of_a_decoder_are_one_cell(tmp_path):
 
 
 def test_nothing_else_writes_or_reads_csv():
-    own = ROOT / "src" / "vidreason" / "csv_files.py"
+    own = ROOT / "src" / "vidreason" / "artifacts" / "csv_files.py"
     files = [path for folder in ("src", "workflow", "docs", "bench") for path in (ROOT / folder).rglob("*.py")]
     files += (ROOT / "workflow").rglob("*.smk")
     found = [str(path) for path in files if re.search(r"\bimport csv\b|\bcsv\.|\.to_csv\(", path.read_text("utf-8"))]

@@ -110,7 +110,7 @@ def test_a_name_alone_is_not_believed(folder, capsys):
 
 def test_two_processes_do_not_write_the_same_journal(folder):
     script = f"""
-from vidreason.evaluation.journal import Journal, JournalInUseError
+from vidreason.artifacts.journal import Journal, JournalInUseError
 try:
     Journal({str(folder)!r}, {MINE!r})
 except JournalInUseError as error:

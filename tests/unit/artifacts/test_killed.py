@@ -15,7 +15,8 @@ MOMENTS = ("before_a_line", "in_a_line", "before_it_is_on_the_disk", "in_the_res
 VICTIM = textwrap.dedent(
     """
     import functools, os, pathlib, signal, sys
-    import vidreason.artifacts.journal as journal, vidreason.evaluation.predict as module, vidreason.artifacts.files as files
+    import vidreason.artifacts.files as files, vidreason.artifacts.journal as journal
+    import vidreason.evaluation.predict, vidreason.training.rollouts
     from tests.support.answering import answers, rollouts
 
     def die(*_):
@@ -49,7 +50,10 @@ VICTIM = textwrap.dedent(
             module.write_jsonl = lambda *parts: real(*parts) and die()
 
     # One process that has imported everything; each moment dies in a copy of it.
-    ask = {"predict": answers, "rollouts": rollouts}[sys.argv[1]]
+    ask, module = {
+        "predict": (answers, vidreason.evaluation.predict),
+        "rollouts": (rollouts, vidreason.training.rollouts),
+    }[sys.argv[1]]
     world = {"weights": pathlib.Path(sys.argv[2]), "questions": pathlib.Path(sys.argv[3]), "frames": [pathlib.Path(sys.argv[4])]}
     for moment in sys.argv[6:]:
         child = os.fork()

@@ -257,7 +257,7 @@ def test_sft(cuda, monkeypatch, data):
 
 
 def test_answers_and_rollouts(cuda, graphs, monkeypatch, tmp_path):
-    from vidreason.evaluation import predict
+    from vidreason.engine import batch_inference
 
     def run(name):
         (tmp_path / name).mkdir()
@@ -266,6 +266,6 @@ def test_answers_and_rollouts(cuda, graphs, monkeypatch, tmp_path):
         return [path.read_bytes() for path in paths]
 
     there = run("there")
-    monkeypatch.setattr(predict, "compute_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(batch_inference, "compute_device", lambda: torch.device("cpu"))
     assert there == run("here")
     assert graphs

@@ -161,8 +161,8 @@ def test_frames_can_be_read_in_forks_of_a_process_that_used_the_libraries_thread
         import torch, pyarrow as pa
         torch.set_num_threads(2)
         pa.set_cpu_count(2)
-        from vidreason.frame_store import FrameStore
-        from vidreason.prefetch import prefetch
+        from vidreason.media.frame_store import FrameStore
+        from vidreason.engine.prefetch import prefetch
         store = FrameStore({[str(table) for table in tables]!r})
         clips = [f"{{name}}.mp4" for name in "abcdef"]
         here = [store.pixels(clip) for clip in clips]

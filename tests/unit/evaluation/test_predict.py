@@ -324,9 +324,9 @@ class TestResume:
 
 def interrupt(monkeypatch, after):
     """Let generation stop, once, after so many batches; return the list of its calls."""
-    import vidreason.evaluation.predict as module
+    from vidreason.engine import batch_inference
 
-    calls, stopped, real = [], [], module.generate
+    calls, stopped, real = [], [], batch_inference.generate
 
     def generate(*parts):
         if len(calls) == after and after and not stopped:
@@ -335,7 +335,7 @@ def interrupt(monkeypatch, after):
         calls.append(len(parts[1]))
         return real(*parts)
 
-    monkeypatch.setattr(module, "generate", generate)
+    monkeypatch.setattr(batch_inference, "generate", generate)
     return calls
 
 

@@ -18,6 +18,7 @@ from tests.support import micro
 from vidreason.artifacts.files import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.models.tinyllava import CheckpointError, checkpoint, load_checkpoint, load_tokenizer, save_checkpoint
+from vidreason.models.tinyllava import weights as weight_files
 from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
 from vidreason.models.tinyllava.published import import_weights
 from vidreason.models.tinyllava.weights import EMBEDDING, FAULTS_LISTED, TIED
@@ -262,7 +263,7 @@ class TestImport:
             get_slice = property(lambda self: self.file.get_slice)
 
         rewrite(published, shard_bytes=SHARD_BYTES)
-        monkeypatch.setattr(checkpoint, "safe_open", Headers)
+        monkeypatch.setattr(weight_files, "safe_open", Headers)
         run(published)
         assert {path.name for path in published.glob("*.safetensors")} == set(opened)
         with pytest.raises(AttributeError, match="get_tensor"):

@@ -671,7 +671,7 @@ class TestGoingOn:
         archive = pack(tmp_path / "x.zip", FILES)
         code = (
             "import os, signal, sys, zipfile\n"
-            "from vidreason import archives\n"
+            "from vidreason.sources import archives\n"
             "read = zipfile.ZipExtFile.read\n"
             "def kill(self, size):\n"
             "    if self._left < 10_000 and 'b.mp4' in self.name: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -679,7 +679,7 @@ class TestGoingOn:
             "archives.CHUNK, zipfile.ZipExtFile.read = 1_000, kill\n"
             "archives.unpack(sys.argv[1], sys.argv[2])\n"
         )
-        environment = {**os.environ, "PYTHONPATH": str(Path(archives.__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(archives.__file__).parents[2])}
         killed = subprocess.run([sys.executable, "-c", code, archive, into], env=environment, check=False)
         assert killed.returncode == -signal.SIGKILL
         whole, rest = sorted(found(into), key=len)

@@ -26,7 +26,9 @@ def test_it_was_trained_with_the_settings_of_the_demo(demo):
     made = json.loads(BASE.with_suffix(".provenance.json").read_text())
     expected = {"settings": demo["base"], "image_size": demo["frames"]["size"], "seed": paper["seed"]}
     assert made["params"] == expected
-    assert made["modules"] == ["vidreason.world.pretraining"]
+    assert made["modules"] == [
+        "vidreason.training.base"
+    ]  # the name of world/pretraining.py at the commit named beside it
 
 
 def test_its_tokenizer_is_that_of_the_world(tmp_path, demo):
