@@ -24,6 +24,7 @@ FLOORS = (
 )
 """Rooms from the ground up: a module may import from its own room and from the floors below."""
 MOST_ENTRIES, MOST_LINES = 25, 400
+TAGS = "</?(think|answer)>"
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -140,7 +141,7 @@ def report() -> dict[str, object]:
         "functions with more than 7 parameters": wide_functions(),
         "lines of Python in the rules": rule_python_lines(),
         "parameters that are a mapping of anything": untyped_mappings(),
-        "files that name the think and answer tags": files_with("</?(think|answer)>"),
+        "files that name the think and answer tags": files_with(TAGS),
         "files outside models/ that name the TinyLLaVA class": files_with("TinyLlava", outside="models"),
     }
 
