@@ -70,6 +70,6 @@ onstart:
 rule all:
     default_target: True
     input:
-        expand("results/{run}/tables/{table}", run=RUN, table=TABLES),
-        expand("results/{run}/figures/{figure}.png", run=RUN, figure=FIGURES),
+        expand("results/{run}/tables/{file}", run=RUN, file=[table.file for table in TABLES]),
+        expand("results/{run}/figures/{file}", run=RUN, file=[figure.file for figure in FIGURES]),
         expand("results/{run}/report/index.html", run=RUN),

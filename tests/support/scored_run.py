@@ -11,6 +11,8 @@ from typing import Any
 from vidreason.artifacts.files import write_jsonl
 from vidreason.evaluation.score import score
 from vidreason.records import Clip, Prediction, Question
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.runs import read_arms
 
 SETTINGS = {"parser": "strict", "unparsed": "wrong", "max_missing_fraction": 0.0}
 BENCHMARKS = ("video_mme", "mlvu")
@@ -138,20 +140,15 @@ def score_one(
     return arguments["out"], arguments["judged"]
 
 
-def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """Score every arm on both benchmarks; the arguments that tables, figures and the report share."""
+def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> ResultInputs:
+    """Score every arm on both benchmarks."""
     done = [
         score_one(root, arm, benchmark, predictions_of(arm, benchmark), seed)
         for arm in ARMS
         for seed in seeds
         for benchmark in BENCHMARKS
     ]
-    return {
-        "scores": [one for one, _ in done],
-        "judged": [two for _, two in done],
-        "arms": ARMS,
-        "benchmarks": BENCHMARKS,
-    }
+    return ResultInputs(read_arms(ARMS), BENCHMARKS, scores=[one for one, _ in done], judged=[two for _, two in done])
 
 
 def write_selection(root: Path) -> dict[str, Path]:

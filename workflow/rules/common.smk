@@ -20,7 +20,9 @@ from vidreason.config.runs import (
 )
 from vidreason.config.layers import ConfigError
 from vidreason.sources.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
+from vidreason.artifacts.files import content_digest
 from vidreason.artifacts.provenance import code_digest, file_digest
+from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, modules_of
 from vidreason.sources.fetch import Lock, Source, SourceError
 
 SCHEMA = os.path.join(os.path.dirname(workflow.current_basedir), "schemas/config.schema.yaml")
@@ -28,18 +30,6 @@ PAPER = ("config/sources.yaml", "config/config.yaml")
 SHIPPED = (PAPER, (*PAPER, "config/demo.yaml"))
 BENCHMARKS = ("video_mme", "mvbench", "mlvu", "mmvu")
 DATASETS = ("nextqa", "coldstart", *BENCHMARKS)
-TABLES = (
-    "main.csv",
-    "main.md",
-    "by_task.csv",
-    "by_group.csv",
-    "controls.csv",
-    "thinking.csv",
-    "gains.csv",
-    "selection.csv",
-    "data.csv",
-)
-FIGURES = ("accuracy", "selection", "grpo", "sft", "temporal")
 
 
 try:

@@ -1,4 +1,17 @@
-# From scores to what people read.
+# From scores to tables, figures and the report. Tables and figures are registered in src/vidreason/results/registry.py.
+
+
+def files(folder, items):
+    """Paths of registered tables or figures."""
+    return [f"results/{{run}}/{folder}/{item.file}" for item in items]
+
+
+def shown(folder, items):
+    """The same as outputs by name, shown with their captions in Snakemake's own report."""
+    return {
+        item.name: report(path, caption=f"../report/{item.caption}.rst", category=folder.capitalize())
+        for item, path in zip(items, files(folder, items))
+    }
 
 
 rule make_tables:
@@ -12,47 +25,7 @@ rule make_tables:
         clips=run_clips,
         published=published_of,
     output:
-        main=report(
-            "results/{run}/tables/main.csv",
-            caption="../report/main.rst",
-            category="Tables",
-        ),
-        markdown="results/{run}/tables/main.md",
-        by_task=report(
-            "results/{run}/tables/by_task.csv",
-            caption="../report/by_task.rst",
-            category="Tables",
-        ),
-        by_group=report(
-            "results/{run}/tables/by_group.csv",
-            caption="../report/by_group.rst",
-            category="Tables",
-        ),
-        controls=report(
-            "results/{run}/tables/controls.csv",
-            caption="../report/controls.rst",
-            category="Tables",
-        ),
-        thinking=report(
-            "results/{run}/tables/thinking.csv",
-            caption="../report/thinking.rst",
-            category="Tables",
-        ),
-        gains=report(
-            "results/{run}/tables/gains.csv",
-            caption="../report/gains.rst",
-            category="Tables",
-        ),
-        selection=report(
-            "results/{run}/tables/selection.csv",
-            caption="../report/selection.rst",
-            category="Tables",
-        ),
-        data=report(
-            "results/{run}/tables/data.csv",
-            caption="../report/data.rst",
-            category="Tables",
-        ),
+        **shown("tables", TABLES),
     log:
         "logs/{run}/make_tables.log",
     benchmark:
@@ -62,7 +35,7 @@ rule make_tables:
     params:
         arms=arms_shown,
         benchmarks=benchmarks_shown,
-        code=code_digest("vidreason.results.tables"),
+        code=code_digest(*modules_of(TABLES)),
     script:
         "../scripts/make_tables.py"
 
@@ -71,35 +44,11 @@ rule make_figures:
     input:
         scores=run_scores,
         histograms=run_histograms,
-        controls="results/{run}/tables/controls.csv",
+        tables=files("tables", TABLES),
         grpo=run_grpo_metrics,
         sft=run_sft_metrics,
     output:
-        accuracy=report(
-            "results/{run}/figures/accuracy.png",
-            caption="../report/accuracy.rst",
-            category="Figures",
-        ),
-        selection=report(
-            "results/{run}/figures/selection.png",
-            caption="../report/selection.rst",
-            category="Figures",
-        ),
-        grpo=report(
-            "results/{run}/figures/grpo.png",
-            caption="../report/grpo.rst",
-            category="Figures",
-        ),
-        sft=report(
-            "results/{run}/figures/sft.png",
-            caption="../report/sft.rst",
-            category="Figures",
-        ),
-        temporal=report(
-            "results/{run}/figures/temporal.png",
-            caption="../report/temporal.rst",
-            category="Figures",
-        ),
+        **shown("figures", FIGURES),
     log:
         "logs/{run}/make_figures.log",
     benchmark:
@@ -109,9 +58,7 @@ rule make_figures:
     params:
         arms=arms_shown,
         benchmarks=benchmarks_shown,
-        keep_min=setting("selection/rule/keep_min"),
-        keep_max=setting("selection/rule/keep_max"),
-        code=code_digest("vidreason.results.figures"),
+        code=code_digest(*modules_of(FIGURES)),
     script:
         "../scripts/make_figures.py"
 
@@ -124,17 +71,10 @@ rule report:
         clips=run_clips,
         frames=run_benchmark_frames,
         filtered="results/{run}/filter_nextqa/dropped.csv",
-        main="results/{run}/tables/main.csv",
-        markdown="results/{run}/tables/main.md",
-        by_task="results/{run}/tables/by_task.csv",
-        by_group="results/{run}/tables/by_group.csv",
-        controls="results/{run}/tables/controls.csv",
-        thinking="results/{run}/tables/thinking.csv",
-        gains="results/{run}/tables/gains.csv",
-        selection="results/{run}/tables/selection.csv",
-        data="results/{run}/tables/data.csv",
-        figures=expand("results/{{run}}/figures/{figure}.png", figure=FIGURES),
-        captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
+        published=published_of,
+        tables=files("tables", TABLES),
+        figures=files("figures", FIGURES),
+        captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
     output:
         page="results/{run}/report/index.html",
     log:
@@ -148,5 +88,6 @@ rule report:
         benchmarks=benchmarks_shown,
         seed=setting("seed"),
         code=code_digest("vidreason.results.report"),
+        templates=content_digest(TEMPLATES)[:16],
     script:
         "../scripts/report.py"

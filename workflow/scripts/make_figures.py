@@ -7,20 +7,13 @@ os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
 os.dup2(2, 1)
 
 from vidreason.results.figures import make_figures
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.registry import FIGURES, modules_of
+from vidreason.results.runs import read_arms
 from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
-make_figures(
-    scores=given.scores,
-    controls=given.controls,
-    histograms=given.histograms,
-    grpo=given.grpo,
-    sft=given.sft,
-    arms=params.arms,
-    benchmarks=list(params.benchmarks),
-    keep_min=params.keep_min,
-    keep_max=params.keep_max,
-    out=dict(out.items()),
-)
+inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()))
+make_figures(inputs, dict(out.items()))
 for figure in out:
-    write_sidecar(figure, given.scores, dict(params.items()), ["vidreason.results.figures"])
+    write_sidecar(figure, given.scores, dict(params.items()), modules_of(FIGURES))

@@ -6,30 +6,14 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from pathlib import Path
-
+from vidreason.results.inputs import ResultInputs
 from vidreason.results.report import make_report
-from vidreason.results.tables import TABLES
+from vidreason.results.runs import read_arms
 from vidreason.artifacts.files import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
-traced = [*given.questions, *given.frames, *given.scores, given.main]
-make_report(
-    run=snakemake.wildcards.run,
-    tables={name: given[name] for name in TABLES},
-    figures={Path(path).stem: path for path in given.figures},
-    captions={Path(path).stem: path for path in given.captions},
-    scores=given.scores,
-    judged=given.judged,
-    questions=given.questions,
-    clips=given.clips,
-    frames=given.frames,
-    filtered=given.filtered,
-    arms=params.arms,
-    benchmarks=list(params.benchmarks),
-    seed=params.seed,
-    provenance=[sidecar_of(path) for path in traced],
-    out=out.page,
-)
+inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()))
+traced = [*given.questions, *given.frames, *given.scores, inputs.table("main")]
+make_report(inputs, snakemake.wildcards.run, params.seed, out.page, sidecars=[sidecar_of(path) for path in traced])
 write_sidecar(out.page, given.scores, dict(params.items()), ["vidreason.results.report"])

@@ -1,23 +1,25 @@
 """One HTML page that shows a run: results, figures, real answers with their frames, broken videos, provenance.
 
-Entry point (keyword-only): `make_report(run=, tables=, figures=, scores=, judged=, questions=, clips=, arms=, benchmarks=,
-seed=, out=, filtered=None, captions={}, frames=(), provenance=(), examples=2)`.
-
-The page is one file, works from a folder or a mail, and loads nothing. All text from models and data sets is escaped.
+The page is one file, works from a folder or a mail, and loads nothing. The templates escape all text of models and data sets.
 """
 
 import io
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidreason.results.data_tables import broken_clips
 from vidreason.evaluation.judged import Judged
-from vidreason.results.page import csv_table, data_uri, escape, figure, fold, from_markdown, page, plain_caption, table
-from vidreason.results.runs import TITLES, Runs, load_runs, percent
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.markdown import Grid
+from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
+from vidreason.results.registry import FIGURES, TABLES, Figure, Table
+from vidreason.results.runs import TITLES, Runs, percent
+from vidreason.results.summary import summary
 from vidreason.evaluation.statistics import mean_of_estimates
-from vidreason.artifacts.files import read_json, read_jsonl, read_text, write_text
+from vidreason.artifacts.files import read_json, read_jsonl, write_text
 from vidreason.records import LETTERS, Question
 
 if TYPE_CHECKING:
@@ -29,98 +31,49 @@ SIDE = 96
 """Greatest height and width of a shown frame in pixels."""
 LONGEST = 1200
 """Characters shown of a think text."""
-
-DETAILS = {
-    "controls": "What the order of the frames is worth: all arms, and the controls compared to the arm whose weights they use",
-    "thinking": "How the arms reason: format, truth and length of the think texts",
-    "gains": "Every arm minus its parent, paired by question",
-    "by_task": "Every arm by task",
-    "by_group": "Every arm by duration or subject",
-    "main": "The main table, long",
-    "selection": "Questions by their number of right answers",
-}
+SECTIONS = ("results", "figures", "details", "examples", "data", "provenance")
 
 
 def make_report(
-    *,
-    run: str,
-    tables: Mapping[str, str | Path],
-    figures: Mapping[str, str | Path],
-    scores: Sequence[str | Path],
-    judged: Sequence[str | Path],
-    questions: Sequence[str | Path],
-    clips: Sequence[str | Path],
-    arms: Mapping[str, Mapping[str, Any]],
-    benchmarks: Sequence[str],
-    seed: int,
-    out: str | Path,
-    filtered: str | Path | None = None,
-    captions: Mapping[str, str | Path] | None = None,
-    frames: Sequence[str | Path] = (),
-    provenance: Sequence[str | Path] = (),
-    examples: int = 2,
+    inputs: ResultInputs, run: str, seed: int, out: str | Path, sidecars: Sequence[str | Path] = (), examples: int = 2
 ) -> None:
     """Write the page.
 
     Args:
+        inputs: The run's results; tables and figures that are absent are left out.
         run: Name of the run, for the title.
-        tables: Table name -> path, the names of `vidreason.results.tables.TABLES`; what is absent is left out.
-        figures: Figure name -> path, in the order shown.
-        scores: All `score.json`.
-        judged: The `judged.jsonl` of each score, in the same order.
-        questions: JSON lines of `Question` of the benchmarks (others may be among them).
-        clips: JSON lines of `Clip`, in folders `.../{data set}/`.
-        arms: The config's arms.
-        benchmarks: In the order of the tables.
         seed: Seed of the draw of the examples.
         out: Where to write the page.
-        filtered: Table of the questions that the filter of the training data dropped, or None.
-        captions: Figure name -> file with its caption.
-        frames: Frame tables (parquet), in folders `.../{data set}/`; without them examples have no pictures.
-        provenance: Sidecars of the artefacts.
+        sidecars: Provenance files of the results.
         examples: Questions shown per benchmark, drawn at random, whatever the arms answered.
     """
-    runs = load_runs(scores, judged, arms, benchmarks)
-    captions = captions or {}
-    broken = broken_clips(clips, filtered)
-    body = [f"<h1>{escape(run)}: results</h1>", _summary(runs, len(broken)), _contents()]
-    body += [
-        '<section id="results">',
-        from_markdown(read_text(tables["markdown"])) if "markdown" in tables else "",
-    ]
-    body += ["</section>", '<section id="figures"><h2>Figures</h2>']
-    for name, path in figures.items():
-        body.append(figure(path, plain_caption(captions[name]) if name in captions else name))
-    body += ["</section>", '<section id="details"><h2>Details</h2>']
-    body += [fold(words, csv_table(tables[name])) for name, words in DETAILS.items() if name in tables]
-    body += [
-        "</section>",
-        '<section id="examples"><h2>Answers</h2>',
-        _examples(runs, questions, frames, seed, examples),
-    ]
-    body += ["</section>", '<section id="data"><h2>Data</h2>']
-    if "data" in tables:
-        body += ["<p>What every stage did with the questions and clips it was given.</p>", csv_table(tables["data"])]
-    body.append(f"<h3>Videos that could not be used ({len(broken)})</h3>")
-    body.append(
-        table(
-            ["data set", "clip", "reason", "what the decoder said"],
-            broken.to_numpy().tolist(),
-            "Every clip could be read.",
-        )
+    runs = inputs.runs
+    broken = broken_clips(inputs)
+    records = [read_json(path) for path in sorted(map(str, sidecars))]
+    page = render(
+        "report.html.j2",
+        title=f"{run}: results",
+        overview=_overview(runs, len(broken)),
+        sections=SECTIONS,
+        results=summary(inputs),
+        figures=_shown_figures(inputs),
+        details=_shown_tables(inputs, "details"),
+        data=_shown_tables(inputs, "data"),
+        broken=Grid(["data set", "clip", "reason", "what the decoder said"], broken.to_numpy().tolist()),
+        examples=examples,
+        seed=seed,
+        first_seed=runs.seeds[0],
+        cards=_cards(inputs, seed, examples),
+        seeds=runs.seeds,
+        settings=runs.of(runs.arms[0].name, runs.seeds[0])[0].score["settings"],
+        versions=_versions(records),
+        digests=_digests(records),
     )
-    body += ["</section>", '<section id="provenance"><h2>Provenance</h2>', _provenance(runs, provenance), "</section>"]
-    write_text(out, page(f"{run}: results", body))
+    write_text(out, page)
 
 
-def _contents() -> str:
-    """Links to the sections."""
-    names = ("results", "figures", "details", "examples", "data", "provenance")
-    return "<nav>" + "".join(f'<a href="#{name}">{name}</a>' for name in names) + "</nav>"
-
-
-def _summary(runs: Runs, broken: int) -> str:
-    """What the run found, in one paragraph."""
+def _overview(runs: Runs, broken: int) -> str:
+    """The result in one paragraph."""
     words = []
     for arm, seed in runs.pairs(controls=False):
         mean = mean_of_estimates(run.estimate for run in runs.of(arm.name, seed))
@@ -129,22 +82,86 @@ def _summary(runs: Runs, broken: int) -> str:
     members = runs.of(runs.arms[0].name, runs.seeds[0])
     chance = sum(run.score["chance"] for run in members) / len(members)
     return (
-        f"<p>Mean accuracy over {', '.join(escape(TITLES.get(name, name)) for name in runs.benchmarks)}: "
-        f"{escape('; '.join(words))}. Chance is {percent(chance, 1)}%. "
-        f"{broken} {'video' if broken == 1 else 'videos'} could not be used; the names and reasons are below.</p>"
+        f"Mean accuracy over {', '.join(TITLES.get(name, name) for name in runs.benchmarks)}: {'; '.join(words)}. "
+        f"Chance is {percent(chance, 1)}%. {broken} {'video' if broken == 1 else 'videos'} could not be used; "
+        "the names and reasons are below."
     )
 
 
-def _examples(runs: Runs, questions: Sequence[str | Path], frames: Sequence[str | Path], seed: int, count: int) -> str:
-    """Questions drawn at random with the answer of every arm, and the clip's frames."""
-    asked = {(question.dataset, question.id): question for path in questions for question in read_jsonl(path, Question)}
-    draw = random.Random(seed)
-    cards = [
-        f"<p>{count} questions of each benchmark, drawn at random with seed {seed} and not by what the arms answered; "
-        f"answers of the arms of seed {runs.seeds[0]}.</p>"
+def _caption(inputs: ResultInputs, item: Table | Figure) -> str:
+    """Caption of a table or figure, `""` if its file is not among the inputs."""
+    path = next((path for path in inputs.captions if Path(path).stem == item.caption), None)
+    return "" if path is None else plain_caption(path)
+
+
+def _shown_figures(inputs: ResultInputs) -> list[dict[str, str]]:
+    """Picture and caption of every figure that is there."""
+    files = {Path(path).name: path for path in inputs.figures}
+    return [
+        {"uri": picture_uri(files[figure.file]), "caption": _caption(inputs, figure) or figure.title}
+        for figure in FIGURES
+        if figure.file in files
     ]
+
+
+def _shown_tables(inputs: ResultInputs, section: str) -> list[dict[str, Any]]:
+    """Title, caption and content of every table of a section that is there."""
+    found = [(table, inputs.table(table.name)) for table in TABLES if table.section == section]
+    return [
+        {"title": table.title, "caption": _caption(inputs, table), "grid": csv_grid(path)}
+        for table, path in found
+        if path is not None
+    ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One arm's answer as the page shows it."""
+
+    arm: str
+    shown: str
+    truth: str
+    letter: str
+    verdict: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a strip."""
+
+    uri: str
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """One question with its clip and all answers; `missing` says why there are no frames."""
+
+    where: str
+    question: Question
+    clip: str
+    text: str
+    gold: str
+    options: Sequence[tuple[str, str]]
+    answers: Sequence[Answer]
+    frames: Sequence[Frame]
+    missing: str
+
+
+def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
+    """Questions drawn at random, with the answers of all arms of the first seed."""
+    runs = inputs.runs
+    questions = {
+        (question.dataset, question.id): question
+        for path in inputs.questions
+        for question in read_jsonl(path, Question)
+    }
+    draw = random.Random(seed)
+    cards = []
     for benchmark in runs.benchmarks:
-        store = _frame_store(frames, benchmark)
+        store = _frame_store(inputs.frames, benchmark)
         answers = {
             arm.name: {row.question: row for row in runs.by_key[arm.name, runs.seeds[0], benchmark].rows}
             for arm in runs.arms
@@ -152,42 +169,42 @@ def _examples(runs: Runs, questions: Sequence[str | Path], frames: Sequence[str 
         names = sorted(next(iter(answers.values())))
         parser = runs.by_key[runs.arms[0].name, runs.seeds[0], benchmark].score["settings"]["parser"]
         for name in sorted(draw.sample(names, min(count, len(names)))):
-            question = asked.get((benchmark, name))
+            question = questions.get((benchmark, name))
             if question is None:
                 raise ValueError(
                     f"report: question {name!r} of {benchmark} was judged but is in none of the question files"
                 )
-            cards.append(_card(question, [(arm.label, answers[arm.name][name]) for arm in runs.arms], parser, store))
-    return "\n".join(cards)
+            shown = [_answer(arm.label, answers[arm.name][name], parser) for arm in runs.arms]
+            cards.append(_card(question, shown, store))
+    return cards
 
 
-def _card(question: Question, answers: Sequence[tuple[str, Judged]], parser: str, store: "FrameStore | None") -> str:
-    """One question, its frames, and what each arm made of it."""
-    options = "".join(
-        f"<li{' class=' + chr(34) + 'right' + chr(34) if letter == question.answer else ''}>{letter}. {escape(text)}</li>"
-        for letter, text in zip(LETTERS, question.options, strict=False)
+def _answer(label: str, row: Judged, parser: str) -> Answer:
+    """One arm's answer, and how it was read."""
+    words = row.think or row.completion
+    return Answer(
+        arm=label,
+        shown=words[:LONGEST] + (" ..." if len(words) > LONGEST else ""),
+        truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
+        letter=row.letter(parser) or (f"{row.guess} (drawn at random)" if row.guess else "none"),
+        verdict="right" if row.correct else "wrong",
+        completion=row.completion,
     )
-    rows = []
-    for label, row in answers:
-        verdict = '<span class="right">right</span>' if row.correct else '<span class="wrong">wrong</span>'
-        letter = row.letter(parser) or (f"{row.guess} (drawn at random)" if row.guess else "none")
-        truth = "" if row.think_true is None or not row.think else ("true" if row.think_true else "not true")
-        words = row.think or row.completion
-        shown = words[:LONGEST] + (" ..." if len(words) > LONGEST else "")
-        rows.append(
-            f"<tr><td>{escape(label)}</td><td>{escape(shown)}</td><td>{truth}</td><td>{escape(letter)}</td><td>{verdict}</td>"
-            f"<td>{fold('raw', '<pre>' + escape(row.completion) + '</pre>')}</td></tr>"
-        )
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("arm", "think, or answer", "think", "read as", "verdict", "")
-    )
-    where = " / ".join(filter(None, (TITLES.get(question.dataset, question.dataset), question.task, question.group)))
-    return (
-        f'<div class="card"><p class="dim">{escape(where)}: {escape(question.id)} on {escape(question.clip)}</p>'
-        f"{_strip(question.clip, store)}<p><strong>{escape(question.question)}</strong></p><ul>{options}</ul>"
-        f'<p class="dim">Right is {escape(question.answer)}.</p><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>'
-        + "".join(rows)
-        + "</tbody></table></div></div>"
+
+
+def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | None") -> Card:
+    """One question, its frames, and the arms' answers."""
+    frames, missing = _strip(question.clip, store)
+    return Card(
+        where=" / ".join(filter(None, (TITLES.get(question.dataset, question.dataset), question.task, question.group))),
+        question=question,
+        clip=question.clip,
+        text=question.question,
+        gold=question.answer,
+        options=list(zip(LETTERS, question.options, strict=False)),
+        answers=answers,
+        frames=frames,
+        missing=missing,
     )
 
 
@@ -201,18 +218,17 @@ def _frame_store(frames: Sequence[str | Path], data: str) -> "FrameStore | None"
     return FrameStore(paths)
 
 
-def _strip(clip: str, store: "FrameStore | None") -> str:
-    """A few frames of a clip, evenly spread, first and last included."""
+def _strip(clip: str, store: "FrameStore | None") -> tuple[list[Frame], str]:
+    """A few frames of a clip, evenly spread, first and last included; or why there are none."""
     if store is None:
-        return ""
+        return [], ""
     status = store.status(clip)
     if status != "ok":
-        return f'<p class="wrong">No frames: {escape(status)}</p>'
+        return [], status
     pixels = store.pixels(clip)
     last = len(pixels) - 1
     picked = sorted({round(place * last / (STRIP - 1)) for place in range(STRIP)})
-    pictures = [f'<img alt="frame {index + 1} of {last + 1}" src="{_thumbnail(pixels[index])}">' for index in picked]
-    return f'<div class="strip">{"".join(pictures)}</div>'
+    return [Frame(_thumbnail(pixels[index]), index + 1, last + 1) for index in picked], ""
 
 
 def _thumbnail(pixels: Any) -> str:
@@ -226,35 +242,23 @@ def _thumbnail(pixels: Any) -> str:
     return data_uri(stream.getvalue(), "png")
 
 
-def _provenance(runs: Runs, sidecars: Sequence[str | Path]) -> str:
-    """Seeds, settings, versions and the commit behind the numbers."""
-    settings = runs.of(runs.arms[0].name, runs.seeds[0])[0].score["settings"]
-    parts = [
-        f"<p>Seeds: {escape(', '.join(map(str, runs.seeds)))}. Scoring: {escape(', '.join(f'{k} = {v}' for k, v in settings.items()))}.</p>"
-    ]
-    records = [read_json(path) for path in sorted(map(str, sidecars))]
-    if not records:
-        return parts[0]
+def _versions(records: Sequence[dict[str, Any]]) -> Grid:
+    """Versions of the packages and the commit behind the results."""
     versions: dict[str, set[str]] = {}
     for record in records:
-        for name, version in (
-            {"python": record.get("python", ""), "commit": record.get("commit", "")} | record.get("versions", {})
-        ).items():
+        named = {"python": record.get("python", ""), "commit": record.get("commit", "")} | record.get("versions", {})
+        for name, version in named.items():
             versions.setdefault(name, set()).add(str(version))
-    parts.append(
-        table(
-            ["what", "version"],
-            [(name, ", ".join(sorted(found - {""})) or "unknown") for name, found in sorted(versions.items())],
-        )
-    )
+    rows = [(name, ", ".join(sorted(known - {""})) or "unknown") for name, known in sorted(versions.items())]
+    return Grid(["what", "version"], rows)
+
+
+def _digests(records: Sequence[dict[str, Any]]) -> Grid:
+    """Digests of the results and of the code that made them."""
     rows = [
-        (
-            record.get("artefact", ""),
-            str(record.get("sha256", ""))[:16],
-            record.get("code", ""),
-            record.get("created", ""),
-        )
-        for record in records
+        [str(record.get(key, "")) for key in ("artefact", "sha256", "code", "created")] for record in records
     ]
-    parts.append(fold("Digests of the artefacts", table(["artefact", "sha256 (first 16)", "code", "made"], rows)))
-    return "\n".join(parts)
+    return Grid(
+        ["artifact", "sha256 (first 16)", "code", "made"],
+        [[artifact, digest[:16], code, made] for artifact, digest, code, made in rows],
+    )

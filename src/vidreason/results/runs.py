@@ -117,7 +117,7 @@ class Runs:
         return next((other for other in self.arms if other.name == arm.parent), None)
 
 
-def read_arms(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Arm]:
+def read_arms(arms: Mapping[str, Mapping[str, str]]) -> dict[str, Arm]:
     """Take what the tables need from the config's `arms`.
 
     Args:
@@ -188,7 +188,7 @@ def read_score(path: str | Path) -> dict[str, Any]:
 def load_runs(
     scores: Sequence[str | Path],
     judged: Sequence[str | Path],
-    arms: Mapping[str, Mapping[str, Any]],
+    arms: Mapping[str, Arm],
     benchmarks: Sequence[str],
 ) -> Runs:
     """Read the scores and put them in order.
@@ -196,7 +196,7 @@ def load_runs(
     Args:
         scores: All `score.json` files.
         judged: The `judged.jsonl` of each score, in the same order.
-        arms: The config's arms, in the order of the rows.
+        arms: Arm name -> arm, in the order of the rows.
         benchmarks: In the order of the columns.
 
     Returns:
@@ -209,18 +209,17 @@ def load_runs(
         raise ValueError(
             f"{len(scores)} score files but {len(judged)} files of judged answers; one of each per run is needed"
         )
-    known = read_arms(arms)
     by_key: dict[tuple[str, int, str], Run] = {}
     for path, answers in zip(scores, judged, strict=True):
         score = read_score(path)
         name, seed, benchmark = score["arm"], score["seed"], score["benchmark"]
-        if name not in known or benchmark not in benchmarks:
+        if name not in arms or benchmark not in benchmarks:
             raise ValueError(
-                f"{path}: a score of arm {name!r} on benchmark {benchmark!r}; allowed are arms {list(known)} "
+                f"{path}: a score of arm {name!r} on benchmark {benchmark!r}; allowed are arms {list(arms)} "
                 f"and benchmarks {list(benchmarks)}"
             )
-        by_key[name, seed, benchmark] = Run(known[name], seed, benchmark, score, Path(answers))
-    present = tuple(arm for arm in known.values() if any(key[0] == arm.name for key in by_key))
+        by_key[name, seed, benchmark] = Run(arms[name], seed, benchmark, score, Path(answers))
+    present = tuple(arm for arm in arms.values() if any(key[0] == arm.name for key in by_key))
     seeds = tuple(sorted({key[1] for key in by_key}))
     holes = [
         f"{arm.name}/seed{seed}/{benchmark}"

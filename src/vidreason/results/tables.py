@@ -1,22 +1,19 @@
-"""The tables of a run, byte for byte the same for the same scores.
+"""The tables of a run: the same bytes for the same scores.
 
-Entry point (keyword-only): `make_tables(scores=, judged=, arms=, benchmarks=, histograms=, dropped=, filtered=, clips=,
-published=, out=)`, where `out` maps names of `TABLES` to paths; only the tables named there are written.
-
-Accuracies and their intervals are in percent with two decimals, coverage and shares are fractions with four.
+Accuracies and their intervals are in percent with two decimals; coverage and shares are fractions with four.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from vidreason.artifacts.csv_files import csv_text
-from vidreason.results.data_tables import data_table, selection_table
 from vidreason.evaluation.judged import Judged, chance_level
-from vidreason.results.markdown import main_markdown
-from vidreason.results.runs import CONTROL, Arm, Run, Runs, load_runs, percent
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.registry import TABLES, chosen, maker_of
+from vidreason.results.runs import CONTROL, Arm, Run, Runs, percent
 from vidreason.evaluation.score import MACRO
 from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_estimates, paired_difference
 from vidreason.artifacts.files import write_text
@@ -34,61 +31,21 @@ MAIN_COLUMNS = [
     "unparsed",
     "seed",
 ]
-TABLES = ("main", "markdown", "by_task", "by_group", "controls", "thinking", "gains", "selection", "data")
 
 
-def make_tables(
-    *,
-    scores: Sequence[str | Path],
-    judged: Sequence[str | Path],
-    arms: Mapping[str, Mapping[str, Any]],
-    benchmarks: Sequence[str],
-    out: Mapping[str, str | Path],
-    histograms: Sequence[str | Path] = (),
-    dropped: Sequence[str | Path] = (),
-    filtered: str | Path | None = None,
-    durations: str | Path | None = None,
-    clips: Sequence[str | Path] = (),
-    published: str | Path | None = None,
-) -> None:
-    """Write the tables named in `out`.
+def make_tables(inputs: ResultInputs, out: Mapping[str, str | Path]) -> None:
+    """Write some tables of a run.
 
     Args:
-        scores: All `score.json` of the run.
-        judged: The `judged.jsonl` of each score, in the same order.
-        arms: The config's arms, in the order of the rows (`label`, `answer`, `method`; `parent`, `frames` if any).
-        benchmarks: In the order of the columns.
-        out: Table name -> path: `main` (CSV, one row per arm, benchmark and seed, and a `mean` row), `markdown` (the
-            same, wide, to read), `by_task`, `by_group` (durations of Video-MME, subjects of MMVU), `controls` (questions that need the order of the frames and others),
-            `thinking` (format, truth and length of the think texts), `gains` (arm minus parent, paired), `selection`,
-            `data` (what was dropped, unreadable or too long to be asked, by reason).
-        histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
-        dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
-        filtered: Questions that the filter of the training data dropped, or None.
-        durations: How many training videos last a little longer than allowed, or None.
-        clips: JSON lines of `Clip`, in folders `.../{data set}/`.
-        published: Table of published numbers (arm, benchmark, value), or None.
+        inputs: The run's results.
+        out: Table name -> path.
 
     Raises:
-        ValueError: An unknown table name, or scores that do not fit together.
+        ValueError: A name that is not registered, or scores that do not fit together.
     """
-    unknown = sorted(set(out) - set(TABLES))
-    if unknown:
-        raise ValueError(f"tables: unknown names {unknown}; allowed are {list(TABLES)}")
-    runs = load_runs(scores, judged, arms, benchmarks)
-    makers: dict[str, Callable[[], str]] = {
-        "main": lambda: to_csv(main_table(runs)),
-        "markdown": lambda: main_markdown(runs, main_table(runs), gains_table(runs), published),
-        "by_task": lambda: to_csv(by_task_table(runs)),
-        "by_group": lambda: to_csv(by_group_table(runs)),
-        "controls": lambda: to_csv(controls_table(runs)),
-        "thinking": lambda: to_csv(thinking_table(runs)),
-        "gains": lambda: to_csv(gains_table(runs)),
-        "selection": lambda: to_csv(selection_table(histograms)),
-        "data": lambda: to_csv(data_table(filtered, clips, histograms, dropped, runs.by_key.values(), durations)),
-    }
-    for name, path in out.items():
-        write_text(path, makers[name]())
+    for table in chosen(TABLES, out, "tables"):
+        content = maker_of(table)(inputs)
+        write_text(out[table.name], content if isinstance(content, str) else to_csv(content))
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -96,8 +53,9 @@ def to_csv(table: pd.DataFrame) -> str:
     return csv_text(list(table.columns), table.itertuples(index=False))
 
 
-def main_table(runs: Runs) -> pd.DataFrame:
+def main_table(inputs: ResultInputs) -> pd.DataFrame:
     """The result: every arm but the controls, each benchmark and the unweighted mean over the benchmarks."""
+    runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=False):
         members = runs.of(arm.name, seed)
@@ -133,11 +91,12 @@ def main_table(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MAIN_COLUMNS)
 
 
-def by_task_table(runs: Runs) -> pd.DataFrame:
+def by_task_table(inputs: ResultInputs) -> pd.DataFrame:
     """Every arm, controls included, by the benchmarks' own tasks; `temporal` where the world knows it.
 
     Rows of the benchmark `all` pool the benchmarks by the world's own kinds of question, where these are known.
     """
+    runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=True):
         members = runs.of(arm.name, seed)
@@ -171,8 +130,9 @@ def by_task_table(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "unparsed", "seed"])
 
 
-def by_group_table(runs: Runs) -> pd.DataFrame:
+def by_group_table(inputs: ResultInputs) -> pd.DataFrame:
     """Every arm, controls included, by the benchmarks' second grouping: durations of Video-MME, subjects of MMVU."""
+    runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=True):
         for run in runs.of(arm.name, seed):
@@ -193,11 +153,12 @@ def _covered(answers: Sequence[Judged]) -> str:
     return _share(sum(row.has_frames for row in answers) / len(answers))
 
 
-def controls_table(runs: Runs) -> pd.DataFrame:
+def controls_table(inputs: ResultInputs) -> pd.DataFrame:
     """Questions that need the order of the frames, the others and all, pooled over the benchmarks, for every arm.
 
     For a control arm (same weights, other frames) also the paired difference to the arm whose weights it uses.
     """
+    runs = inputs.runs
     rows: list[list[Any]] = []
     for arm, seed in runs.pairs(controls=True):
         pool = _pool(runs, arm, seed)
@@ -237,13 +198,14 @@ def _pool(runs: Runs, arm: Arm, seed: int) -> list[tuple[tuple[str, str], Judged
     return [((run.benchmark, row.video), row) for run in runs.of(arm.name, seed) for row in run.rows]
 
 
-def thinking_table(runs: Runs) -> pd.DataFrame:
+def thinking_table(inputs: ResultInputs) -> pd.DataFrame:
     """How the arms that reason do it: format, accuracy within well-formed answers, truth and length of the think texts.
 
     Shares are of the questions with frames; `all` pools the benchmarks. `accuracy_think_true` and
     `accuracy_think_false` split the answers by whether the think text tells the clip as it was: where they are equal,
     the answer does not come from the think text.
     """
+    runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=True):
         if arm.answer != "reason":
@@ -297,13 +259,14 @@ def _thinking(members: Sequence[tuple[tuple[str, str], Judged]]) -> list[Any]:
     ]
 
 
-def gains_table(runs: Runs) -> pd.DataFrame:
+def gains_table(inputs: ResultInputs) -> pd.DataFrame:
     """Every arm minus its parent on the same questions, paired and clustered by video.
 
     `separate` says whether the two arms' own 95% intervals do not overlap, a stronger demand than a difference whose
     interval excludes 0. `well_formed_difference` compares accuracy within well-formed answers only, where both arms
     reason: what it leaves of the difference is not repair of the format.
     """
+    runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=False):
         parent = runs.parent_of(arm)

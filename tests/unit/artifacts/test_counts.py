@@ -9,7 +9,7 @@ from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.evaluation.coverage import COLUMNS, TaskCoverage, read_coverage
-from vidreason.results.page import csv_table, figure
+from vidreason.results.page import csv_grid, picture_uri
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_counts_of_missing_videos_add_up(tmp_path: Path, row: str, words: str | 
 
 def test_tables_and_pictures_that_were_changed_since_they_were_made_are_refused(table: Path) -> None:
     write_sidecar(table, [], {}, ["vidreason.artifacts.files"])
-    readers = (lambda: read_csv(table, ()), lambda: csv_table(table), lambda: figure(table, "caption"))
+    readers = (lambda: read_csv(table, ()), lambda: csv_grid(table), lambda: picture_uri(table))
     for read in readers:
         read()
     table.write_text(table.read_text().replace("5", "6"))

@@ -2,6 +2,7 @@
 
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.support.scored_run import ARMS, BENCHMARKS, write_run, write_selection
-from vidreason.results.figures import FIGURES, draw_accuracy, draw_grpo, draw_selection, draw_sft, draw_temporal, make_figures
+from vidreason.results.curves import draw_grpo, draw_sft
+from vidreason.results.figures import draw_accuracy, draw_selection, draw_temporal, make_figures
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.registry import FIGURES
+from vidreason.results.runs import read_arms
 from vidreason.results.tables import make_tables
+
+EMPTY = ResultInputs(read_arms(ARMS), BENCHMARKS)
+NAMES = [figure.name for figure in FIGURES]
 
 
 def write_metrics(root: Path, method: str, arm: str, seed: int = 0) -> Path:
@@ -34,20 +42,19 @@ def write_metrics(root: Path, method: str, arm: str, seed: int = 0) -> Path:
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> dict[str, Any]:
-    """What make_figures needs."""
+def inputs(tmp_path: Path) -> ResultInputs:
+    """A run with everything that the figures need."""
     run = write_run(tmp_path)
     controls = tmp_path / "controls.csv"
-    make_tables(**run, out={"controls": controls})
-    run.pop("judged")
-    return run | {
-        "controls": controls,
-        "histograms": [write_selection(tmp_path)["histogram"]],
-        "grpo": [write_metrics(tmp_path, "grpo", "r1")],
-        "sft": [write_metrics(tmp_path, "sft", "coldstart"), write_metrics(tmp_path, "sft", "sft")],
-        "keep_min": 1,
-        "keep_max": 3,
-    }
+    make_tables(run, {"controls": controls})
+    return replace(
+        run,
+        judged=(),
+        tables=[controls],
+        histograms=[write_selection(tmp_path)["histogram"]],
+        grpo=[write_metrics(tmp_path, "grpo", "r1")],
+        sft=[write_metrics(tmp_path, "sft", "coldstart"), write_metrics(tmp_path, "sft", "sft")],
+    )
 
 
 def labels(figure: Figure) -> set[str]:
@@ -61,32 +68,32 @@ def labels(figure: Figure) -> set[str]:
 LABELS = {"base": r"$\frac$ & $5", "coldstart": "_under_", "r1": r"a_1 \$ {x} <b>", "r1_shuffled": "100% $x$"}
 
 
-def test_labels_are_drawn_as_they_are_written(inputs: dict[str, Any], tmp_path: Path) -> None:
-    arms = {name: arm | {"label": LABELS[name]} for name, arm in ARMS.items()}
+def test_labels_are_drawn_as_they_are_written(inputs: ResultInputs, tmp_path: Path) -> None:
+    arms = read_arms({name: arm | {"label": LABELS[name]} for name, arm in ARMS.items()})
     out = {name: tmp_path / f"{name}.svg" for name in ("accuracy", "temporal")}
-    make_figures(out=out, **inputs | {"arms": arms})
+    make_figures(replace(inputs, arms=arms), out)
     accuracy = html.unescape(out["accuracy"].read_text())
     for name in ("base", "coldstart", "r1"):
         assert f"{LABELS[name]}</text>" in accuracy
     assert f"{LABELS['r1']}, seed 0</text>" in html.unescape(out["temporal"].read_text())
 
 
-def test_all_figures_twice_the_same_bytes(inputs: dict[str, Any], tmp_path: Path) -> None:
+def test_all_figures_twice_the_same_bytes(inputs: ResultInputs, tmp_path: Path) -> None:
     bytes_of = []
     for turn in ("one", "two"):
-        out = {name: tmp_path / turn / f"{name}.{'svg' if name == 'sft' else 'png'}" for name in FIGURES}
-        make_figures(**inputs, out=out)
+        out = {name: tmp_path / turn / f"{name}.{'svg' if name == 'sft' else 'png'}" for name in NAMES}
+        make_figures(inputs, out)
         bytes_of.append([path.read_bytes() for path in out.values()])
     assert bytes_of[0] == bytes_of[1]
     assert b"Matplotlib v" not in bytes_of[0][0]
-    for name in set(FIGURES) - {"sft"}:
+    for name in set(NAMES) - {"sft"}:
         with Image.open(tmp_path / "one" / f"{name}.png") as picture:
             assert min(picture.size) > 300
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 5, "not blank"
 
 
-def test_accuracy_bars_have_the_right_height(inputs: dict[str, Any]) -> None:
-    figure = draw_accuracy(inputs["scores"], ARMS, BENCHMARKS)
+def test_accuracy_bars_have_the_right_height(inputs: ResultInputs) -> None:
+    figure = draw_accuracy(inputs)
     axes = figure.axes[0]
     heights = [round(patch.get_height(), 2) for patch in axes.patches]
     assert heights[:3] == [37.5, round(100 * (2 / 6 + 0) / 2, 2), round((37.5 + 100 / 6) / 2, 2)]
@@ -94,13 +101,13 @@ def test_accuracy_bars_have_the_right_height(inputs: dict[str, Any]) -> None:
     assert {"accuracy (%)", "chance", "Base"} <= labels(figure)
 
 
-def test_selection_shows_kept_and_dropped(inputs: dict[str, Any]) -> None:
-    figure = draw_selection(inputs["histograms"], 1, 3)
+def test_selection_shows_kept_and_dropped(inputs: ResultInputs) -> None:
+    figure = draw_selection(inputs)
     assert {"right answers out of 4", "questions", "kept", "dropped", "kept range"} <= labels(figure)
     assert "13 of 19 kept" in figure.axes[0].get_title()
 
 
-def test_training_curves_have_units(inputs: dict[str, Any]) -> None:
+def test_training_curves_have_units(inputs: ResultInputs) -> None:
     assert {
         "mean reward",
         "accuracy (%)",
@@ -108,25 +115,25 @@ def test_training_curves_have_units(inputs: dict[str, Any]) -> None:
         "answer length (tokens)",
         "step",
         "validation",
-    } <= labels(draw_grpo(inputs["grpo"]))
-    assert {"cross-entropy (nats per token)", "step"} <= labels(draw_sft(inputs["sft"]))
+    } <= labels(draw_grpo(inputs))
+    assert {"cross-entropy (nats per token)", "step"} <= labels(draw_sft(inputs))
 
 
-def test_temporal_views(inputs: dict[str, Any]) -> None:
-    figure = draw_temporal(inputs["controls"], ARMS)
+def test_temporal_views(inputs: ResultInputs) -> None:
+    figure = draw_temporal(inputs)
     assert {"ordered frames", "shuffled frames", "chance", "accuracy (%)"} <= labels(figure)
     assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
 
 
-def test_a_control_that_changes_no_frames_has_no_panel(inputs: dict[str, Any], tmp_path: Path) -> None:
+def test_a_control_that_changes_no_frames_has_no_panel(inputs: ResultInputs, tmp_path: Path) -> None:
     """One that is asked in another way, for instance, is no view of its parent's."""
-    header, *rows = Path(inputs["controls"]).read_text(encoding="utf-8").splitlines()
+    header, *rows = Path(inputs.tables[0]).read_text(encoding="utf-8").splitlines()
     asked = [row.replace("base,Base,", "asked,Asked,") for row in rows if row.startswith("base,")]
     assert asked
     controls = tmp_path / "controls.csv"
     controls.write_text("\n".join([header, *rows, *asked]) + "\n", encoding="utf-8")
     arm = {"label": "Asked", "answer": "reason", "method": "control", "parent": "base", "frames": "ordered"}
-    figure = draw_temporal(controls, {**ARMS, "asked": arm})
+    figure = draw_temporal(replace(inputs, tables=[controls], arms=read_arms({**ARMS, "asked": arm})))
     assert len(figure.axes) == 1
     assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
 
@@ -134,27 +141,25 @@ def test_a_control_that_changes_no_frames_has_no_panel(inputs: dict[str, Any], t
 def test_two_seeds_give_two_panels_and_longer_legends(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=(0, 3))
     controls = tmp_path / "controls.csv"
-    make_tables(**run, out={"controls": controls})
-    assert len(draw_temporal(controls, ARMS).axes) == 2
-    assert "Base, seed 3" in labels(draw_accuracy(run["scores"], ARMS, BENCHMARKS))
+    make_tables(run, {"controls": controls})
+    assert len(draw_temporal(replace(run, tables=[controls])).axes) == 2
+    assert "Base, seed 3" in labels(draw_accuracy(run))
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
     out = {name: tmp_path / f"{name}.png" for name in ("selection", "grpo", "sft", "temporal")}
-    make_figures(out=out, arms=ARMS, benchmarks=BENCHMARKS)
+    make_figures(EMPTY, out)
     assert all(path.stat().st_size > 1000 for path in out.values())
-    assert "no GRPO arm" in draw_grpo([]).texts[0].get_text()
+    assert "no GRPO arm" in draw_grpo(EMPTY).texts[0].get_text()
 
 
 def test_unknown_name_and_suffix_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown names \['acuracy'\]"):
-        make_figures(out={"acuracy": tmp_path / "x.png"}, arms=ARMS, benchmarks=BENCHMARKS)
+        make_figures(EMPTY, {"acuracy": tmp_path / "x.png"})
     with pytest.raises(ValueError, match=r"\.png or \.svg"):
-        make_figures(out={"sft": tmp_path / "x.jpg"}, arms=ARMS, benchmarks=BENCHMARKS)
+        make_figures(EMPTY, {"sft": tmp_path / "x.jpg"})
     with pytest.raises(ValueError, match=r"<arm>/seed<number>/metrics\.jsonl"):
-        make_figures(
-            out={"sft": tmp_path / "x.png"}, arms=ARMS, benchmarks=BENCHMARKS, sft=[tmp_path / "metrics.jsonl"]
-        )
+        make_figures(replace(EMPTY, sft=[tmp_path / "metrics.jsonl"]), {"sft": tmp_path / "x.png"})
 
 
 @pytest.mark.parametrize(
@@ -173,4 +178,4 @@ def test_a_curve_is_made_of_numbers(tmp_path: Path, key: str, value: object, wor
     first, second, *rest = map(json.loads, path.read_text().splitlines())
     path.write_text("".join(json.dumps(row) + "\n" for row in (first, second | {key: value}, *rest)))
     with pytest.raises(ValueError, match=rf"metrics\.jsonl: row 2: {words}"):
-        draw_sft([path])
+        draw_sft(replace(EMPTY, sft=[path]))

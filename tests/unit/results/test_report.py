@@ -13,7 +13,9 @@ import pytest
 
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
 from vidreason.results.figures import make_figures
-from vidreason.results.page import from_markdown, plain_caption
+from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
+from vidreason.results.page import plain_caption, render
+from vidreason.results.registry import TABLES
 from vidreason.results.report import make_report
 from vidreason.results.tables import make_tables
 from vidreason.artifacts.files import write_json
@@ -55,15 +57,16 @@ class Store:
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> dict[str, Any]:
+def page(tmp_path: Path) -> dict[str, Any]:
     """A whole run with tables, figures and sidecars."""
-    run = write_run(tmp_path)
     selection, clips = write_selection(tmp_path), write_clips(tmp_path)
-    tables = {name: tmp_path / "tables" / f"{name}.csv" for name in ("main", "controls", "thinking", "data", "by_task")}
-    tables["markdown"] = tmp_path / "tables" / "main.md"
-    make_tables(**run, histograms=[selection["histogram"]], dropped=[selection["dropped"]], clips=clips, out=tables)
+    run = replace(
+        write_run(tmp_path), histograms=[selection["histogram"]], dropped=[selection["dropped"]], clips=clips
+    )
+    tables = {table.name: tmp_path / "tables" / table.file for table in TABLES}
+    make_tables(run, tables)
     figures = {"accuracy": tmp_path / "accuracy.png"}
-    make_figures(out=figures, arms=run["arms"], benchmarks=run["benchmarks"], scores=run["scores"])
+    make_figures(run, figures)
     caption = tmp_path / "accuracy.rst"
     caption.write_text("R1 beats *everything*,\n``truly`` & always.\n")
     sidecar = tmp_path / "main.csv.provenance.json"
@@ -77,23 +80,21 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
             "versions": {"torch": "2.13.0"},
         },
     )
-    return run | {
+    questions = sorted((tmp_path / "questions").glob("*.jsonl"))
+    shown = {"tables": list(tables.values()), "figures": list(figures.values()), "captions": [caption]}
+    return {
+        "inputs": replace(run, questions=questions, **shown),
         "run": "demo & <co>",
-        "tables": tables,
-        "figures": figures,
-        "captions": {"accuracy": caption},
-        "questions": sorted((tmp_path / "questions").glob("*.jsonl")),
-        "clips": clips,
         "seed": 1,
-        "provenance": [sidecar],
+        "sidecars": [sidecar],
         "out": tmp_path / "report" / "index.html",
     }
 
 
-def written(inputs: dict[str, Any]) -> str:
-    """Make the report and check its markup."""
-    make_report(**inputs)
-    text = Path(inputs["out"]).read_text(encoding="utf-8")
+def written(page: dict[str, Any], **changes: Any) -> str:
+    """Make the report, with some of its inputs changed, and check its markup."""
+    make_report(**page | {"inputs": replace(page["inputs"], **changes)})
+    text = Path(page["out"]).read_text(encoding="utf-8")
     parser = Balanced()
     parser.feed(text)
     assert not parser.open
@@ -102,8 +103,8 @@ def written(inputs: dict[str, Any]) -> str:
     return text
 
 
-def test_page_holds_everything(inputs: dict[str, Any]) -> None:
-    text = written(inputs)
+def test_page_holds_everything(page: dict[str, Any]) -> None:
+    text = written(page)
     assert "demo &amp; &lt;co&gt;: results" in text
     assert "R1 &lt;ours&gt; &amp; co" in text
     assert "R1 beats everything, truly &amp; always." in text
@@ -125,17 +126,15 @@ def test_page_holds_everything(inputs: dict[str, Any]) -> None:
         ("no letter at all", {"parser": "upstream", "unparsed": "random"}, "[ABCD] \\(drawn at random\\)"),
     ],
 )
-def test_the_letter_that_decided_is_shown(inputs: dict[str, Any], completion, settings, cell) -> None:
+def test_the_letter_that_decided_is_shown(page: dict[str, Any], completion, settings, cell) -> None:
     """Whatever the run's parser and its rule for unparsable answers are, the cell explains the verdict beside it."""
-    root = Path(inputs["out"]).parents[1]
-    inputs["scores"], inputs["judged"] = [], []
+    root = Path(page["out"]).parents[1]
+    done = []
     for arm in ("base", "r1"):
-        for benchmark in inputs["benchmarks"]:
+        for benchmark in page["inputs"].benchmarks:
             answers = [replace(one, completion=completion) for one in predictions_of(arm, benchmark)]
-            one, two = score_one(root, arm, benchmark, answers, settings=SETTINGS | settings)
-            inputs["scores"].append(one)
-            inputs["judged"].append(two)
-    text = written(inputs)
+            done.append(score_one(root, arm, benchmark, answers, settings=SETTINGS | settings))
+    text = written(page, scores=[one for one, _ in done], judged=[two for _, two in done])
     read = re.findall(r"<td>([^<]*)</td><td><span class=\"(right|wrong)\">", text)
     assert len(read) == 8
     assert all(re.fullmatch(cell, letter) for letter, _ in read), read
@@ -146,8 +145,8 @@ def test_the_letter_that_decided_is_shown(inputs: dict[str, Any], completion, se
     ]
 
 
-def test_broken_videos_are_named_with_their_reason(inputs: dict[str, Any]) -> None:
-    text = written(inputs)
+def test_broken_videos_are_named_with_their_reason(page: dict[str, Any]) -> None:
+    text = written(page)
     for words in ("zero.mp4", "empty_file", "cut.webm", "truncated", "noise.mp4", "moov atom not found"):
         assert words in text
     assert "Videos that could not be used (3)" in text
@@ -155,7 +154,7 @@ def test_broken_videos_are_named_with_their_reason(inputs: dict[str, Any]) -> No
     assert "<script" not in text
 
 
-def test_videos_that_the_filter_dropped_are_named_too(inputs: dict[str, Any], tmp_path: Path) -> None:
+def test_videos_that_the_filter_dropped_are_named_too(page: dict[str, Any], tmp_path: Path) -> None:
     filtered = tmp_path / "filtered.csv"
     filtered.write_text(
         "question,video,reason,duration,detail\n"
@@ -164,7 +163,7 @@ def test_videos_that_the_filter_dropped_are_named_too(inputs: dict[str, Any], tm
         "2-0,NextQA/long.mp4,too_long,44.000,allowed 30 s\n"
         "3-0,NextQA/fine.mp4,duplicate,6.000,repeats an earlier question\n"
     )
-    text = written(inputs | {"filtered": filtered})
+    text = written(page, filtered=filtered)
     assert "Videos that could not be used (4)" in text, "one video once, and only those that are broken"
     assert text.count("NextQA/one.mp4") == 1
     assert "begins with &lt;html&gt;" in text
@@ -172,18 +171,18 @@ def test_videos_that_the_filter_dropped_are_named_too(inputs: dict[str, Any], tm
     assert "NextQA/fine.mp4" not in text
 
 
-def test_no_broken_videos_is_said(inputs: dict[str, Any]) -> None:
-    assert "Every clip could be read." in written(inputs | {"clips": []})
+def test_no_broken_videos_is_said(page: dict[str, Any]) -> None:
+    assert "Every clip could be read." in written(page, clips=[])
 
 
 def test_frames_are_shown_and_their_absence_explained(
-    inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    page: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     module = types.ModuleType("vidreason.media.frame_store")
     module.FrameStore = Store  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vidreason.media.frame_store", module)
-    frames = [tmp_path / "extract_frames" / benchmark / "shard0.parquet" for benchmark in inputs["benchmarks"]]
-    text = written(inputs | {"frames": frames, "examples": 8})
+    frames = [tmp_path / "extract_frames" / benchmark / "shard0.parquet" for benchmark in page["inputs"].benchmarks]
+    text = written(page | {"examples": 8}, frames=frames)
     assert text.count('class="card"') == 16
     strips = re.findall(r'<div class="strip">(.*?)</div>', text)
     assert len(strips) == 12, "a quarter of the clips is broken"
@@ -193,32 +192,43 @@ def test_frames_are_shown_and_their_absence_explained(
     assert text.count("No frames: truncated") == 4
 
 
-def test_examples_depend_on_the_seed_only(inputs: dict[str, Any]) -> None:
-    first = written(inputs)
-    assert written(inputs) == first
-    assert written(inputs | {"seed": 2}) != first
+def test_examples_depend_on_the_seed_only(page: dict[str, Any]) -> None:
+    first = written(page)
+    assert written(page) == first
+    assert written(page | {"seed": 2}) != first
 
 
-def test_question_missing_from_the_files_is_an_error(inputs: dict[str, Any]) -> None:
+def test_question_missing_from_the_files_is_an_error(page: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="in none of the question files"):
-        make_report(**inputs | {"questions": inputs["questions"][:1]})
+        written(page, questions=page["inputs"].questions[:1])
 
 
-def test_page_without_optional_parts(inputs: dict[str, Any]) -> None:
-    bare = {
-        name: inputs[name] for name in ("run", "scores", "judged", "questions", "arms", "benchmarks", "seed", "out")
-    }
-    assert "Mean accuracy over" in written(bare | {"tables": {}, "figures": {}, "clips": []})
+def test_page_without_optional_parts(page: dict[str, Any]) -> None:
+    text = written(page | {"sidecars": []}, tables=[], figures=[], captions=[], clips=[])
+    assert "Mean accuracy over" in text
+    assert "<details>" not in text.split('id="examples"')[0]
 
 
-def test_markdown_subset() -> None:
-    text = "# T <1>\n\n| a | b\\|c |\n|---|---|\n| 1.5 | x |\n\n- one\n- two\n\nplain\nwords\n"
-    html = from_markdown(text)
+def test_a_sign_is_code_and_not_a_pair_of_backticks(page: dict[str, Any]) -> None:
+    text = written(page)
+    assert "<p><code>*</code>: the two arms&#39; own intervals do not overlap.</p>" in text
+    assert "`" not in text.split('id="figures"')[0]
+
+
+def test_blocks_of_a_document() -> None:
+    blocks = [
+        Heading("T <1>", level=1),
+        Grid(["a", "b|c"], [["1.5", "x"]]),
+        Bullets(["one", "two & <three>"]),
+        Paragraph("plain <b>words</b>"),
+    ]
+    html = render("document.html.j2", blocks=blocks)
     assert "<h2>T &lt;1&gt;</h2>" in html
     assert '<th scope="col">b|c</th>' in html
     assert '<td class="number">1.5</td><td>x</td>' in html
-    assert "<ul><li>one</li><li>two</li></ul>" in html
-    assert "<p>plain words</p>" in html
+    assert "<ul><li>one</li><li>two &amp; &lt;three&gt;</li></ul>" in html
+    assert "<p>plain &lt;b&gt;words&lt;/b&gt;</p>" in html
+    assert "Nothing to show." in render("document.html.j2", blocks=[Grid(["a"], [])])
 
 
 def test_captions_lose_their_markup(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,18 @@ from tests.support.scored_run import (
     write_selection,
 )
 from vidreason.artifacts.csv_files import read_csv
-from vidreason.results.page import from_markdown
-from vidreason.results.runs import load_runs, percent
-from vidreason.results.tables import MAIN_COLUMNS, TABLES, make_tables
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.page import render
+from vidreason.results.registry import TABLES
+from vidreason.results.runs import percent, read_arms
+from vidreason.results.summary import summary
+from vidreason.results.tables import MAIN_COLUMNS, make_tables
 from vidreason.records import PROMPT_TOO_LONG
 
-NAMES = {name: f"{name}.md" if name == "markdown" else f"{name}.csv" for name in TABLES}
-
-
-def make(root: Path, run: dict[str, Any], **changes: Any) -> dict[str, Path]:
+def make(root: Path, run: ResultInputs, **changes: Any) -> dict[str, Path]:
     """Make every table."""
-    out = {name: root / "tables" / file for name, file in NAMES.items()}
-    make_tables(**run | {"out": out} | changes)
+    out = {table.name: root / "tables" / table.file for table in TABLES}
+    make_tables(replace(run, **changes), out)
     return out
 
 
@@ -51,7 +52,8 @@ def tables(tmp_path: Path) -> dict[str, Path]:
     durations.write_text("longer_than,up_to,videos\n0,30,5\n30,30.5,3\n30.5,31,0\n31,,2\n")
     published = tmp_path / "published.tsv"
     published.write_text(
-        "# the paper\narm\tbenchmark\tvalue\tprotocol\nsft\tmlvu\t49.2\toption\nr1\tmlvu\t52.4\treason\nr1\tother\t1\treason\n"
+        "# the paper\narm\tbenchmark\tvalue\tprotocol\tsource\nsft\tmlvu\t49.2\toption\tTable 1\n"
+        "r1\tmlvu\t52.4\treason\tTable 1\nr1\tother\t1\treason\tTable 1\n"
     )
     return make(
         tmp_path,
@@ -100,8 +102,8 @@ def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: s
     ]
     some = predictions_of("r1", benchmark)
     done = [score_one(tmp_path, arm, benchmark, answers) for arm, answers in (("base", right), ("r1", some))]
-    run = {"scores": [one for one, _ in done], "judged": [two for _, two in done], "arms": ARMS}
-    tables = make(tmp_path, run, benchmarks=[benchmark])
+    run = ResultInputs(read_arms(ARMS), [benchmark], [one for one, _ in done], [two for _, two in done])
+    tables = make(tmp_path, run)
     first, mean = ([row for row in rows_of(tables["main"]) if row["benchmark"] == name] for name in (benchmark, "mean"))
     assert first == [row | {"benchmark": benchmark} for row in mean]
     assert first[0]["ci_low"] == low
@@ -113,7 +115,7 @@ def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
     """A label is neither a formula of a spreadsheet nor markup, and reads the same on the page."""
     labels = {"base": "=1+1", "coldstart": "a|b\\", "r1": "*R1* $x$ [y](z) `w`", "r1_shuffled": "@SUM(A1)"}
     run = write_run(tmp_path)
-    run["arms"] = {name: arm | {"label": labels[name]} for name, arm in ARMS.items()}
+    run = replace(run, arms=read_arms({name: arm | {"label": labels[name]} for name, arm in ARMS.items()}))
     tables = make(tmp_path, run)
     cells = [row["label"] for name in ("main", "controls", "by_task") for row in rows_of(tables[name])]
     assert set(cells) == {"'=1+1", labels["coldstart"], labels["r1"], "'@SUM(A1)"}
@@ -124,7 +126,7 @@ def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
     assert r"| a\|b\\ " in text
     assert r"| \*R1\* \$x\$ \[y](z) \`w\` " in text
     assert r"Base (seed" not in text
-    page = html.unescape(from_markdown(text))
+    page = html.unescape(render("document.html.j2", blocks=summary(run)))
     assert all(f"<td>{label}</td>" in page for name, label in labels.items() if name != "r1_shuffled")
     assert f"; {labels['r1']} (seed 0) 75.0" in page
     assert f"{labels['r1']} minus {labels['coldstart']}</td>" in page
@@ -149,8 +151,13 @@ def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     chance = next(line for line in text.splitlines() if line.startswith("| chance"))
     assert chance.count("25.0") == 3
     assert "over all its questions: Base (seed 0) 25.0; Cold start (seed 0) 25.0; R1 <ours> & co (seed 0) 75.0" in text
-    assert "| r1 (reason)" in text
-    assert "other" not in text.split("## Published")[1].split("|")[1]
+    published = [line.split("|")[1:-1] for line in text.split("## Published")[1].splitlines() if line.startswith("| ")]
+    assert [[cell.strip() for cell in line] for line in published] == [
+        ["arm", "answer", "Video-MME", "MLVU", "source"],
+        ["sft", "option", "-", "49.2", "Table 1"],
+        ["R1 <ours> & co", "reason", "-", "52.4", "Table 1"],
+        ["R1 <ours> & co", "reason", "75.0 ± 75.0", "66.7 ± 25.0", "this run, seed 0"],
+    ]
     assert "R1 <ours> & co minus Cold start" in text
 
 
@@ -266,7 +273,7 @@ def test_selection_and_data(tables: dict[str, Path]) -> None:
 def test_same_bytes_whatever_the_order_of_the_files(tmp_path: Path) -> None:
     run = write_run(tmp_path, seeds=(0, 3))
     first = {name: path.read_bytes() for name, path in make(tmp_path, run).items()}
-    turned = run | {"scores": run["scores"][::-1], "judged": run["judged"][::-1]}
+    turned = replace(run, scores=run.scores[::-1], judged=run.judged[::-1])
     assert {name: path.read_bytes() for name, path in make(tmp_path, turned).items()} == first
 
 
@@ -279,11 +286,10 @@ def test_several_seeds(tmp_path: Path) -> None:
 
 
 def test_real_data_without_truth(tmp_path: Path) -> None:
-    run: dict[str, Any] = {"scores": [], "judged": [], "arms": ARMS, "benchmarks": BENCHMARKS}
-    for benchmark in BENCHMARKS:
-        out, judged = score_one(tmp_path, "r1", benchmark, predictions_of("r1", benchmark), truth=None)
-        run["scores"].append(out)
-        run["judged"].append(judged)
+    done = [
+        score_one(tmp_path, "r1", benchmark, predictions_of("r1", benchmark), truth=None) for benchmark in BENCHMARKS
+    ]
+    run = ResultInputs(read_arms(ARMS), BENCHMARKS, [one for one, _ in done], [two for _, two in done])
     tables = make(tmp_path, run)
     assert [row["questions"] for row in rows_of(tables["controls"])] == ["all"]
     assert {row["temporal"] for row in rows_of(tables["by_task"])} == {""}
@@ -305,25 +311,25 @@ def test_coverage_is_shown(tmp_path: Path) -> None:
 def test_holes_in_the_grid_are_named(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     with pytest.raises(ValueError, match="base/seed0/video_mme"):
-        make(tmp_path, run | {"scores": run["scores"][1:], "judged": run["judged"][1:]})
+        make(tmp_path, run, scores=run.scores[1:], judged=run.judged[1:])
     with pytest.raises(ValueError, match="8 score files but 7"):
-        make(tmp_path, run | {"judged": run["judged"][1:]})
+        make(tmp_path, run, judged=run.judged[1:])
     with pytest.raises(ValueError, match=r"arm 'r1_shuffled'.*allowed are arms \['base'\]"):
         make(
-            tmp_path, run | {"arms": {"base": ARMS["base"]}, "scores": run["scores"][-1:], "judged": run["judged"][-1:]}
+            tmp_path, run, arms={"base": run.arms["base"]}, scores=run.scores[-1:], judged=run.judged[-1:]
         )
 
 
 def test_score_and_answers_of_different_runs_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    run["judged"][0].write_text("".join(run["judged"][0].read_text().splitlines(keepends=True)[:-1]))
+    run.judged[0].write_text("".join(run.judged[0].read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(ValueError, match="7 judged answers, the score beside it counts 8"):
         make(tmp_path, run)
 
 
 def test_unknown_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown names \['mian'\]"):
-        make_tables(**write_run(tmp_path), out={"mian": tmp_path / "x.csv"})
+        make_tables(write_run(tmp_path), {"mian": tmp_path / "x.csv"})
 
 
 def test_published_table_without_a_column_is_refused(tmp_path: Path) -> None:
@@ -353,18 +359,17 @@ def test_percent_never_shows_minus_zero() -> None:
 )
 def test_a_score_that_no_scoring_writes_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
     run = write_run(tmp_path)
-    path = Path(run["scores"][0])
+    path = Path(run.scores[0])
     score = {name: old for name, old in json.loads(path.read_text()).items() if name != key}
     path.write_text(json.dumps(score if value is ... else score | {key: value}))
     with pytest.raises(ValueError, match=rf"{path.name}: {words}"):
-        load_runs(run["scores"], run["judged"], run["arms"], run["benchmarks"])
+        _ = run.runs
 
 
 def test_a_question_judged_twice_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    path = Path(run["judged"][0])
+    path = Path(run.judged[0])
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:-1], lines[0]]) + "\n")
-    runs = load_runs(run["scores"], run["judged"], run["arms"], run["benchmarks"])
     with pytest.raises(ValueError, match=rf"{path.name}: a question is judged twice; score again"):
-        [judged.rows for judged in runs.by_key.values()]
+        [judged.rows for judged in run.runs.by_key.values()]

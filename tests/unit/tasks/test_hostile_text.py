@@ -15,7 +15,8 @@ from vidreason.data.fields import LONGEST_TEXT, plain_text, questions_of
 from vidreason.data.nextqa import parse_record
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.models.tinyllava.template import conversation_text, evaluation_query
-from vidreason.results.page import from_markdown
+from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph, to_markdown
+from vidreason.results.page import render
 from vidreason.rl.rewards import reward, rules_for
 from vidreason.tasks import multiple_choice as parse
 
@@ -33,6 +34,10 @@ def _problem(text: str) -> Any:
     return parse_record({"problem": "Why?\nA. x\nB. y", "solution": text, "video_filename": "a/b.mp4"})
 
 
+def _document(text: str) -> list[Any]:
+    return [Heading(text), Grid([text], [[text]]), Bullets([text]), Paragraph(text)]
+
+
 READERS = {
     "split_choices": split_choices,
     "answer_letter": lambda text: answer_letter(text, ["x", "y"]),
@@ -42,7 +47,8 @@ READERS = {
     "upstream": lambda text: parse.upstream_guesses(text, "ABCD"),
     "reward, upstream": lambda text: reward(text, "<answer>B</answer>", rules_for("upstream")),
     "reward, paper": lambda text: reward(text, "<answer>B</answer>", rules_for("paper")),
-    "page": from_markdown,
+    "page": lambda text: render("document.html.j2", blocks=_document(text)),
+    "Markdown": lambda text: to_markdown(_document(text)),
     "prompt": lambda text: conversation_text(
         [{"from": "human", "value": evaluation_query(text, "reason")}, {"from": "gpt", "value": text}]
     ),

@@ -1,0 +1,126 @@
+"""Figures of a run's training curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vidreason.results.figures import COLORS, MARKERS, legend, nothing, shown
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.runs import arm_and_seed
+from vidreason.artifacts.files import read_json_lines
+from vidreason.artifacts.typed import in_words, is_a
+
+PANELS = (
+    ("reward", "mean reward", 1.0),
+    ("accuracy", "accuracy (%)", 100.0),
+    ("format", "format followed (%)", 100.0),
+    ("tokens", "answer length (tokens)", 1.0),
+    ("kl", "KL to the reference (nats)", 1.0),
+    ("grad_norm", "gradient norm", 1.0),
+)
+"""Curves of a GRPO run: key in metrics.jsonl, axis label with unit, factor."""
+
+
+def draw_grpo(inputs: ResultInputs) -> Figure:
+    """Reward, accuracy, format, length, KL and gradient norm over the steps; validation as marked points."""
+    if not inputs.grpo:
+        return nothing(Figure(figsize=(5, 2), layout="constrained"), "no GRPO arm in this run")
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True).flat
+    for number, path in enumerate(sorted(inputs.grpo, key=arm_and_seed)):
+        rows = read_metrics(path)
+        for axes, (key, _, factor) in zip(panels, PANELS, strict=True):
+            _curve(axes, rows, key, factor, number, _label(inputs, path))
+        panels = figure.axes
+    for axes, (_, label, _) in zip(figure.axes, PANELS, strict=True):
+        axes.set_ylabel(label)
+    for axes in figure.axes[3:]:
+        axes.set_xlabel("step")
+    legend(figure)
+    return figure
+
+
+def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, factor: float, number: int, label: str) -> None:
+    """One run in one panel: each step faint, its running mean strong, validation as points."""
+    color = COLORS[number % len(COLORS)]
+    steps, values = _series(rows, "train", key, factor)
+    if steps:
+        axes.plot(steps, values, color=color, lw=0.5, alpha=0.35)
+        axes.plot(
+            steps,
+            running_mean(values, max(1, len(values) // 20)),
+            color=color,
+            lw=1.5,
+            label=label if key == "reward" else None,
+        )
+    steps, values = _series(rows, "validation", key, factor)
+    if steps:
+        marker = MARKERS[number % len(MARKERS)]
+        axes.plot(
+            steps,
+            values,
+            marker,
+            ms=5,
+            ls=":",
+            lw=1,
+            color=color,
+            mec="black",
+            mew=0.6,
+            label="validation" if key == "accuracy" else None,
+        )
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Read training curves: rows of numbers, with their kind and step.
+
+    Raises:
+        ValueError: A row has no kind or step, or a value is no number.
+    """
+    rows = read_json_lines(path)
+    for number, row in enumerate(rows, start=1):
+        kinds: dict[str, Any] = dict.fromkeys(row, float | None) | {"kind": str, "step": int}
+        for name, kind in kinds.items():
+            if not is_a(row.get(name), kind):
+                raise ValueError(f"{path}: row {number}: {name} is {row.get(name)!r}; needed is {in_words(kind)}")
+    return rows
+
+
+def _series(rows: Sequence[Mapping[str, Any]], kind: str, key: str, factor: float) -> tuple[list[int], list[float]]:
+    """Steps and values of one metric; steps where it was not measured are left out."""
+    found = [(row["step"], factor * row[key]) for row in rows if row.get("kind") == kind and row.get(key) is not None]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """Mean of each value and the up to `window - 1` before it.
+
+    Example:
+        >>> running_mean([1.0, 3.0, 5.0], 2)
+        [1.0, 2.0, 4.0]
+    """
+    return [sum(values[max(0, end - window) : end]) / min(end, window) for end in range(1, len(values) + 1)]
+
+
+def draw_sft(inputs: ResultInputs) -> Figure:
+    """Loss of the supervised arms over the steps."""
+    if not inputs.sft:
+        return nothing(Figure(figsize=(5, 2), layout="constrained"), "no supervised arm in this run")
+    figure = Figure(figsize=(max(4.5, 3.2 * len(inputs.sft)), 2.9), layout="constrained")
+    for number, (axes, path) in enumerate(
+        zip(figure.subplots(1, len(inputs.sft), squeeze=False)[0], sorted(inputs.sft, key=arm_and_seed), strict=True)
+    ):
+        _curve(axes, read_metrics(path), "loss", 1.0, number, "")
+        axes.set_title(_label(inputs, path), fontsize=9)
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
+    figure.axes[0].set_ylabel("cross-entropy (nats per token)")
+    return figure
+
+
+def _label(inputs: ResultInputs, path: str | Path) -> str:
+    """Label and seed of the arm that a file belongs to."""
+    arm, seed = arm_and_seed(path)
+    return f"{shown(inputs.label(arm))}, seed {seed}"

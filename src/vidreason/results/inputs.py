@@ -1,0 +1,68 @@
+"""What tables, figures and the report are made from: one object with the paths of a run's results."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vidreason.results.registry import TABLES
+from vidreason.results.runs import Arm, Runs, load_runs
+
+Files = Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class ResultInputs:
+    """Files of one run. The inputs of the rules have the names of these fields; what a maker does not need may be absent.
+
+    Attributes:
+        arms: Arm name -> arm, in the order of rows and bars.
+        benchmarks: In the order of columns and groups.
+        scores: All `score.json` files.
+        judged: The `judged.jsonl` of each score, in the same order.
+        histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
+        dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
+        filtered: Questions that the filter of the training data dropped.
+        durations: How many training videos last how long, as the filter counted them.
+        clips: JSON lines of `Clip`, in folders `.../{data set}/`.
+        published: Published numbers (columns arm, benchmark, value, protocol, source).
+        grpo: `metrics.jsonl` of the GRPO arms, in folders `.../{arm}/seed{seed}/`.
+        sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.
+        tables: Finished tables, under the file names of the registry.
+        figures: Finished figures, under the file names of the registry.
+        captions: Captions of tables and figures, `{name}.rst`.
+        questions: JSON lines of `Question` of the benchmarks; others may be among them.
+        frames: Frame tables (parquet), in folders `.../{data set}/`.
+    """
+
+    arms: Mapping[str, Arm]
+    benchmarks: Sequence[str]
+    scores: Files = ()
+    judged: Files = ()
+    histograms: Files = ()
+    dropped: Files = ()
+    filtered: str | Path | None = None
+    durations: str | Path | None = None
+    clips: Files = ()
+    published: str | Path | None = None
+    grpo: Files = ()
+    sft: Files = ()
+    tables: Files = ()
+    figures: Files = ()
+    captions: Files = ()
+    questions: Files = ()
+    frames: Files = ()
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The scored runs, read at the first use."""
+        return load_runs(self.scores, self.judged, self.arms, self.benchmarks)
+
+    def table(self, name: str) -> Path | None:
+        """The file of a finished table, None if it is not among the inputs."""
+        file = next(table.file for table in TABLES if table.name == name)
+        return next((Path(path) for path in self.tables if Path(path).name == file), None)
+
+    def label(self, arm: str) -> str:
+        """Label of an arm; its name if it has no entry."""
+        return self.arms[arm].label if arm in self.arms else arm

@@ -1,0 +1,115 @@
+"""Every table and figure of a run, registered once: the workflow's rules, the report and the docs read these lists.
+
+This module imports nothing heavy, because the graph is built from it. To add a table or a figure, write a function that
+takes `ResultInputs` and returns it, add an entry here, and put its caption in `workflow/report/<name>.rst`.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TEMPLATES = Path(__file__).with_name("templates")
+"""Folder of the page's templates."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a run.
+
+    Attributes:
+        name: Name of the output in the rule `make_tables`.
+        title: Heading in the report.
+        maker: Dotted name of the function that makes it: `ResultInputs` to a data frame, or to a text for a `.md` file.
+        file: File name in `results/{run}/tables/`; `<name>.csv` unless given.
+        caption: Stem of the caption in `workflow/report/`; the name unless given.
+        section: Section of the report that shows it; `""` if the report shows its content in another form.
+    """
+
+    name: str
+    title: str
+    maker: str
+    file: str = ""
+    caption: str = ""
+    section: str = "details"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", self.file or f"{self.name}.csv")
+        object.__setattr__(self, "caption", self.caption or self.name)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a run.
+
+    Attributes:
+        name: Name of the output in the rule `make_figures`, and stem of its caption in `workflow/report/`.
+        title: What it shows, in a few words.
+        maker: Dotted name of the function that draws it: `ResultInputs` to a matplotlib figure.
+    """
+
+    name: str
+    title: str
+    maker: str
+
+    @property
+    def file(self) -> str:
+        """File name in `results/{run}/figures/`."""
+        return f"{self.name}.png"
+
+    @property
+    def caption(self) -> str:
+        """Stem of the caption in `workflow/report/`."""
+        return self.name
+
+
+_TABLES, _FIGURES = "vidreason.results.tables", "vidreason.results.figures"
+
+TABLES = (
+    Table("main", "The main table, one row for every number", f"{_TABLES}.main_table"),
+    Table("markdown", "Results", "vidreason.results.summary.main_markdown", "main.md", "main", section=""),
+    Table("controls", "What the order of the frames is worth: all arms and controls", f"{_TABLES}.controls_table"),
+    Table("thinking", "How the arms reason: format, truth and length of the think texts", f"{_TABLES}.thinking_table"),
+    Table("gains", "Every arm minus its parent, paired by question", f"{_TABLES}.gains_table"),
+    Table("by_task", "Every arm by task", f"{_TABLES}.by_task_table"),
+    Table("by_group", "Every arm by duration or subject", f"{_TABLES}.by_group_table"),
+    Table("selection", "Questions by their number of right answers", "vidreason.results.data_tables.selection_table"),
+    Table("data", "What every stage did with its questions and clips", "vidreason.results.data_tables.data_table",
+          section="data"),
+)  # fmt: skip
+"""In the order in which the report shows them."""
+
+FIGURES = (
+    Figure("accuracy", "Accuracy of the arms on the benchmarks", f"{_FIGURES}.draw_accuracy"),
+    Figure("selection", "How often training questions were answered right", f"{_FIGURES}.draw_selection"),
+    Figure("grpo", "Training curves of GRPO", "vidreason.results.curves.draw_grpo"),
+    Figure("sft", "Training curves of supervised fine-tuning", "vidreason.results.curves.draw_sft"),
+    Figure("temporal", "Accuracy with ordered, shuffled and gray frames", f"{_FIGURES}.draw_temporal"),
+)
+"""In the order in which the report shows them."""
+
+
+def maker_of(item: Table | Figure) -> Callable[..., Any]:
+    """Import the function that makes a table or draws a figure."""
+    module, _, name = item.maker.rpartition(".")
+    maker: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return maker
+
+
+def chosen(items: tuple[Any, ...], names: Any, kind: str) -> list[Any]:
+    """The registered tables or figures with these names, in the order of the names.
+
+    Raises:
+        ValueError: A name that is not registered.
+    """
+    by_name = {item.name: item for item in items}
+    unknown = sorted(set(names) - set(by_name))
+    if unknown:
+        raise ValueError(f"{kind}: unknown names {unknown}; allowed are {list(by_name)}")
+    return [by_name[name] for name in names]
+
+
+def modules_of(items: tuple[Table, ...] | tuple[Figure, ...]) -> list[str]:
+    """Modules with the makers of some tables or figures, for digests of their code."""
+    return sorted({item.maker.rpartition(".")[0] for item in items})

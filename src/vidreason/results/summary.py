@@ -1,0 +1,191 @@
+"""The results of a run as a document to read: arms by benchmarks, with everything needed to judge the numbers."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from vidreason.artifacts.csv_files import read_csv
+from vidreason.results.inputs import ResultInputs
+from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
+from vidreason.results.runs import TITLES, Arm, Run, Runs
+from vidreason.results.tables import gains_table, main_table
+from vidreason.evaluation.score import MACRO
+from vidreason.evaluation.statistics import Estimate, mean_of_estimates
+from vidreason.records import PROMPT_TOO_LONG
+
+PARSERS = {
+    "strict": "the letter of the last answer block, also where the format is broken",
+    "upstream": "the first character of the first answer block",
+}
+"""How an answer is read."""
+
+
+def main_markdown(inputs: ResultInputs) -> str:
+    """The results in Markdown."""
+    return to_markdown(summary(inputs))
+
+
+def summary(inputs: ResultInputs) -> list[Block]:
+    """The results, one table for every question that a reader has."""
+    runs, gains = inputs.runs, gains_table(inputs)
+    columns = ["arm", "answer", "seed", *map(title, [*runs.benchmarks, "mean"]), "format followed", "unparsed"]
+    blocks: list[Block] = [
+        Heading("Accuracy in percent, with 95% intervals clustered by video", level=1),
+        Grid(columns, _arm_rows(runs, main_table(inputs))),
+        Bullets(_notes(runs)),
+    ]
+    if len(runs.seeds) > 1:
+        blocks += [Heading(f"Over {len(runs.seeds)} seeds: mean (lowest to highest)"), _over_seeds(runs)]
+    if len(gains):
+        blocks += [Heading("Gain over the parent arm in points, paired by question"), _gains(runs, gains)]
+        blocks.append(Paragraph(": the two arms' own intervals do not overlap.", sign="*"))
+    if inputs.published:
+        blocks += _published(inputs)
+    return blocks
+
+
+def title(benchmark: str) -> str:
+    """A benchmark as its authors call it."""
+    return TITLES.get(benchmark, benchmark)
+
+
+def plus_minus(estimate: Estimate) -> str:
+    """`52.3 ± 4.0`, in percent."""
+    return f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f}"
+
+
+def _arm_rows(runs: Runs, main: pd.DataFrame) -> list[list[str]]:
+    """One row per arm and seed, then what no model is needed for."""
+    rows = []
+    for arm, seed in runs.pairs(controls=False):
+        members = runs.of(arm.name, seed)
+        cells = [plus_minus(run.estimate) for run in members] + [
+            plus_minus(mean_of_estimates(run.estimate for run in members))
+        ]
+        unparsed = main.loc[
+            (main["arm"] == arm.name) & (main["seed"] == seed) & (main["benchmark"] == "mean"), "unparsed"
+        ]
+        rows.append([arm.label, arm.answer, str(seed), *cells, _format_share(arm, members), str(unparsed.iloc[0])])
+    for label, key in (("chance (1/options)", "chance"), ("most frequent letter", "majority")):
+        values = [_baseline(run, key) for run in _any_runs(runs)]
+        rows.append([label, "", "", *(f"{100 * value:.1f}" for value in [*values, sum(values) / len(values)]), "", ""])
+    return rows
+
+
+def _any_runs(runs: Runs) -> list[Run]:
+    """One run per benchmark: what depends on the questions alone is the same for every arm."""
+    return runs.of(runs.arms[0].name, runs.seeds[0])
+
+
+def _baseline(run: Run, key: str) -> float:
+    """Chance level, or accuracy of the most frequent gold letter."""
+    value = run.score[key]
+    return float(value["accuracy"] if isinstance(value, dict) else value)
+
+
+def _format_share(arm: Arm, members: Sequence[Run]) -> str:
+    """Share of the answers in the reason format; a dash for arms that are not asked for it."""
+    shares = [(run.score["format_followed"], run.score["with_frames"]) for run in members]
+    total = sum(count for share, count in shares if share is not None)
+    if arm.answer != "reason" or not total:
+        return "-"
+    return f"{100 * sum(share * count for share, count in shares if share is not None) / total:.1f}%"
+
+
+def _notes(runs: Runs) -> list[str]:
+    """What the numbers are out of."""
+    members = _any_runs(runs)
+    questions = ", ".join(
+        f"{title(run.benchmark)} {run.score['n']} ({run.score['clusters']} videos)" for run in members
+    )
+    notes = [
+        f"Questions: {questions}. An answer that cannot be read, and a question whose video cannot, count as wrong."
+    ]
+    short = [
+        f"{title(run.benchmark)} {run.score['n'] - lost}/{run.score['n']}"
+        for run in members
+        if (lost := sum(count for reason, count in run.score["missing"].items() if reason != PROMPT_TOO_LONG))
+    ]
+    notes.append(
+        "Frames: "
+        + (f"missing for some questions: {', '.join(short)} have them." if short else "there for every question.")
+    )
+    too_long = [
+        f"{arm.label} (seed {seed}) {title(run.benchmark)} {run.score['missing'][PROMPT_TOO_LONG]}"
+        for arm, seed in runs.pairs(controls=False)
+        for run in runs.of(arm.name, seed)
+        if PROMPT_TOO_LONG in run.score["missing"]
+    ]
+    if too_long:
+        notes.append(f"Prompts too long for the model, not asked, count as wrong: {', '.join(too_long)}.")
+    for run in members:
+        if run.benchmark in MACRO:
+            both = "; ".join(
+                f"{arm.label} (seed {seed}) {100 * runs.by_key[arm.name, seed, run.benchmark].score['micro']['accuracy']:.1f}"
+                for arm, seed in runs.pairs(controls=False)
+            )
+            notes.append(
+                f"{title(run.benchmark)} is the mean over its tasks, as published; over all its questions: {both}."
+            )
+    settings = members[0].score["settings"]
+    notes.append(
+        f"Parser: {settings['parser']} ({PARSERS[settings['parser']]}); unparsable answers: {settings['unparsed']}."
+    )
+    notes.append("The mean weighs the benchmarks equally; its interval takes their videos to be independent.")
+    return notes
+
+
+def _over_seeds(runs: Runs) -> Grid:
+    """Mean and range over the seeds, of the arms and columns of the main table."""
+    rows = []
+    for arm in dict.fromkeys(arm for arm, _ in runs.pairs(controls=False)):
+        by_seed = [[100 * run.estimate.mean for run in runs.of(arm.name, seed)] for seed in runs.seeds]
+        columns = list(zip(*[[*values, sum(values) / len(values)] for values in by_seed], strict=True))
+        rows.append([arm.label, *(f"{sum(c) / len(c):.1f} ({min(c):.1f} to {max(c):.1f})" for c in columns)])
+    return Grid(["arm", *map(title, [*runs.benchmarks, "mean"])], rows)
+
+
+def _gains(runs: Runs, gains: pd.DataFrame) -> Grid:
+    """The gains, a row for every arm and seed."""
+    labels = {arm.name: arm.label for arm in runs.arms}
+    rows = []
+    for (arm, parent, seed), group in gains.groupby(["arm", "compared_to", "seed"], sort=False):
+        cells = {}
+        for row in group.astype(str).to_dict("records"):
+            half = (float(row["ci_high"]) - float(row["ci_low"])) / 2
+            cells[row["benchmark"]] = (
+                f"{float(row['difference']):+.1f} ± {half:.1f}{' *' if row['separate'] == 'yes' else ''}"
+            )
+        within = group.loc[group["benchmark"] == "mean", "well_formed_difference"].iloc[0]
+        cells["within"] = f"{float(within):+.1f}" if within else "-"
+        names = f"{labels[str(arm)]} minus {labels[str(parent)]}"
+        rows.append([names, str(seed), *(cells[name] for name in [*runs.benchmarks, "mean", "within"])])
+    return Grid(["arms", "seed", *map(title, [*runs.benchmarks, "mean"]), "mean within well-formed answers"], rows)
+
+
+def _published(inputs: ResultInputs) -> list[Block]:
+    """Published numbers with their source; below a row of an arm of this run, what this run gives."""
+    runs = inputs.runs
+    published: dict[tuple[str, str], dict[str, str]] = {}
+    sources: dict[tuple[str, str], str] = {}
+    for row in read_csv(inputs.published or "", ("arm", "benchmark", "value")):
+        key = row["arm"], row.get("protocol") or ""
+        published.setdefault(key, {})[row["benchmark"]] = row["value"]
+        sources[key] = row.get("source") or ""
+    rows = []
+    for (name, protocol), values in published.items():
+        if not set(values) & set(runs.benchmarks):
+            continue
+        arm = inputs.arms.get(name)
+        ours = [seed for seed in runs.seeds if arm in runs.arms and arm.answer == (protocol or arm.answer)]
+        label = arm.label if arm else name
+        cells = [values.get(benchmark, "-") for benchmark in runs.benchmarks]
+        rows.append([label, protocol, *cells, sources[name, protocol]])
+        for seed in ours:
+            cells = [plus_minus(run.estimate) for run in runs.of(name, seed)]
+            rows.append([label, protocol, *cells, f"this run, seed {seed}"])
+    return [
+        Heading("Published numbers and this run's"),
+        Paragraph("Published numbers come without intervals. A difference smaller than this run's interval shows nothing."),
+        Grid(["arm", "answer", *map(title, runs.benchmarks), "source"], rows),
+    ]
