@@ -70,6 +70,5 @@ onstart:
 rule all:
     default_target: True
     input:
-        expand("results/{run}/tables/{file}", run=RUN, file=[table.file for table in TABLES]),
-        expand("results/{run}/figures/{file}", run=RUN, file=[figure.file for figure in FIGURES]),
+        expand([item.path for item in (*TABLES, *FIGURES)], run=RUN),
         expand("results/{run}/report/index.html", run=RUN),

@@ -1,19 +1,6 @@
 # From scores to tables, figures and the report. Tables and figures are registered in src/vidreason/results/registry.py.
 
 
-def files(folder, items):
-    """Paths of registered tables or figures."""
-    return [f"results/{{run}}/{folder}/{item.file}" for item in items]
-
-
-def shown(folder, items):
-    """The same as outputs by name, shown with their captions in Snakemake's own report."""
-    return {
-        item.name: report(path, caption=f"../report/{item.caption}.rst", category=folder.capitalize())
-        for item, path in zip(items, files(folder, items))
-    }
-
-
 rule make_tables:
     input:
         scores=run_scores,
@@ -25,7 +12,10 @@ rule make_tables:
         clips=run_clips,
         published=published_of,
     output:
-        **shown("tables", TABLES),
+        **{
+            table.name: report(table.path, caption=f"../report/{table.caption}.rst", category="Tables")
+            for table in TABLES
+        },
     log:
         "logs/{run}/make_tables.log",
     benchmark:
@@ -44,11 +34,14 @@ rule make_figures:
     input:
         scores=run_scores,
         histograms=run_histograms,
-        tables=files("tables", TABLES),
+        tables=[table.path for table in TABLES],
         grpo=run_grpo_metrics,
         sft=run_sft_metrics,
     output:
-        **shown("figures", FIGURES),
+        **{
+            figure.name: report(figure.path, caption=f"../report/{figure.caption}.rst", category="Figures")
+            for figure in FIGURES
+        },
     log:
         "logs/{run}/make_figures.log",
     benchmark:
@@ -72,8 +65,8 @@ rule report:
         frames=run_benchmark_frames,
         filtered="results/{run}/filter_nextqa/dropped.csv",
         published=published_of,
-        tables=files("tables", TABLES),
-        figures=files("figures", FIGURES),
+        tables=[table.path for table in TABLES],
+        figures=[figure.path for figure in FIGURES],
         captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
     output:
         page="results/{run}/report/index.html",

@@ -1,6 +1,7 @@
 """Figures of a run's training curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,38 @@ PANELS = (
 """Curves of a GRPO run: key in metrics.jsonl, axis label with unit, factor."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One line of `metrics.jsonl`: what was measured at a step.
+
+    Attributes:
+        kind: `train` or `validation`.
+        step: Optimizer step, from 1.
+        values: Metric -> value, None where it could not be measured.
+    """
+
+    kind: str
+    step: int
+    values: Mapping[str, float | None]
+
+
+def read_metrics(path: str | Path) -> list[Measured]:
+    """Read training curves.
+
+    Raises:
+        ValueError: A row has no kind or step, or a value is not a number.
+    """
+    measured = []
+    for number, row in enumerate(read_json_lines(path), start=1):
+        kinds: dict[str, Any] = dict.fromkeys(row, float | None) | {"kind": str, "step": int}
+        for name, kind in kinds.items():
+            if not is_a(row.get(name), kind):
+                raise ValueError(f"{path}: row {number}: {name} is {row.get(name)!r}; needed is {in_words(kind)}")
+        values = {name: value for name, value in row.items() if name not in ("kind", "step")}
+        measured.append(Measured(row["kind"], row["step"], values))
+    return measured
+
+
 def draw_grpo(inputs: ResultInputs) -> Figure:
     """Reward, accuracy, format, length, KL and gradient norm over the steps; validation as marked points."""
     if not inputs.grpo:
@@ -43,7 +76,7 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, factor: float, number: int, label: str) -> None:
+def _curve(axes: Axes, rows: Sequence[Measured], key: str, factor: float, number: int, label: str) -> None:
     """One run in one panel: each step faint, its running mean strong, validation as points."""
     color = COLORS[number % len(COLORS)]
     steps, values = _series(rows, "train", key, factor)
@@ -73,25 +106,12 @@ def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, factor: floa
         )
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Read training curves: rows of numbers, with their kind and step.
-
-    Raises:
-        ValueError: A row has no kind or step, or a value is no number.
-    """
-    rows = read_json_lines(path)
-    for number, row in enumerate(rows, start=1):
-        kinds: dict[str, Any] = dict.fromkeys(row, float | None) | {"kind": str, "step": int}
-        for name, kind in kinds.items():
-            if not is_a(row.get(name), kind):
-                raise ValueError(f"{path}: row {number}: {name} is {row.get(name)!r}; needed is {in_words(kind)}")
-    return rows
-
-
-def _series(rows: Sequence[Mapping[str, Any]], kind: str, key: str, factor: float) -> tuple[list[int], list[float]]:
+def _series(rows: Sequence[Measured], kind: str, key: str, factor: float) -> tuple[list[int], list[float]]:
     """Steps and values of one metric; steps where it was not measured are left out."""
-    found = [(row["step"], factor * row[key]) for row in rows if row.get("kind") == kind and row.get(key) is not None]
-    return [step for step, _ in found], [value for _, value in found]
+    points = [
+        (row.step, factor * value) for row in rows if row.kind == kind and (value := row.values.get(key)) is not None
+    ]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:

@@ -38,6 +38,11 @@ class Table:
         object.__setattr__(self, "file", self.file or f"{self.name}.csv")
         object.__setattr__(self, "caption", self.caption or self.name)
 
+    @property
+    def path(self) -> str:
+        """Path with the wildcard `run`."""
+        return f"results/{{run}}/tables/{self.file}"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -57,6 +62,11 @@ class Figure:
     def file(self) -> str:
         """File name in `results/{run}/figures/`."""
         return f"{self.name}.png"
+
+    @property
+    def path(self) -> str:
+        """Path with the wildcard `run`."""
+        return f"results/{{run}}/figures/{self.file}"
 
     @property
     def caption(self) -> str:

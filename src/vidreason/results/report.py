@@ -5,7 +5,7 @@ The page is one file, works from a folder or a mail, and loads nothing. The temp
 
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ def make_report(
     """
     runs = inputs.runs
     broken = broken_clips(inputs)
-    records = [read_json(path) for path in sorted(map(str, sidecars))]
+    made = [_read_sidecar(path) for path in sorted(map(str, sidecars))]
     page = render(
         "report.html.j2",
         title=f"{run}: results",
@@ -66,8 +66,8 @@ def make_report(
         cards=_cards(inputs, seed, examples),
         seeds=runs.seeds,
         settings=runs.of(runs.arms[0].name, runs.seeds[0])[0].score["settings"],
-        versions=_versions(records),
-        digests=_digests(records),
+        versions=_versions(made),
+        digests=_digests(made),
     )
     write_text(out, page)
 
@@ -242,23 +242,38 @@ def _thumbnail(pixels: Any) -> str:
     return data_uri(stream.getvalue(), "png")
 
 
-def _versions(records: Sequence[dict[str, Any]]) -> Grid:
+@dataclass(frozen=True)
+class Provenance:
+    """What the page shows of a result's provenance file."""
+
+    artifact: str
+    sha256: str
+    code: str
+    created: str
+    versions: Mapping[str, str]
+
+
+def _read_sidecar(path: str | Path) -> Provenance:
+    """Read a provenance file; what an older one lacks is shown as unknown."""
+    record = read_json(path)
+    versions = {"python": record.get("python"), "commit": record.get("commit")} | record.get("versions", {})
+    artifact, sha256, code, created = (str(record.get(key, "")) for key in ("artefact", "sha256", "code", "created"))
+    return Provenance(artifact, sha256, code, created, {name: str(known or "") for name, known in versions.items()})
+
+
+def _versions(made: Sequence[Provenance]) -> Grid:
     """Versions of the packages and the commit behind the results."""
     versions: dict[str, set[str]] = {}
-    for record in records:
-        named = {"python": record.get("python", ""), "commit": record.get("commit", "")} | record.get("versions", {})
-        for name, version in named.items():
-            versions.setdefault(name, set()).add(str(version))
+    for one in made:
+        for name, version in one.versions.items():
+            versions.setdefault(name, set()).add(version)
     rows = [(name, ", ".join(sorted(known - {""})) or "unknown") for name, known in sorted(versions.items())]
     return Grid(["what", "version"], rows)
 
 
-def _digests(records: Sequence[dict[str, Any]]) -> Grid:
+def _digests(made: Sequence[Provenance]) -> Grid:
     """Digests of the results and of the code that made them."""
-    rows = [
-        [str(record.get(key, "")) for key in ("artefact", "sha256", "code", "created")] for record in records
-    ]
     return Grid(
         ["artifact", "sha256 (first 16)", "code", "made"],
-        [[artifact, digest[:16], code, made] for artifact, digest, code, made in rows],
+        [[one.artifact, one.sha256[:16], one.code, one.created] for one in made],
     )

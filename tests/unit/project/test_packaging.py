@@ -44,8 +44,6 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     rules = set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
     rules.remove("fetch_sources")  # a target: all sources of a run, which does nothing itself
     assert rules == {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")}
-    captions = set(re.findall(r"report/(\w+)\.rst", text))
-    assert captions == {path.stem for path in (ROOT / "workflow/report").glob("*.rst")}
 
 
 def test_ci_calls_the_readmes_test_command() -> None:
