@@ -13,7 +13,7 @@ import dataclasses
 from typing import Any
 
 from bench.sizes import Size
-from vidreason.models.tinyllava import TinyLlavaConfig
+from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 
 BF16, FP32 = 2, 4
 SCHEDULES = ("naive", "ours")

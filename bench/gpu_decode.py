@@ -24,7 +24,7 @@ from vidreason.engine.batch_inference import complete
 from vidreason.engine.features import clips_of, read_clips
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import prompts_of
-from vidreason.models.tinyllava import TinyLlavaVideo
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 
 GOAL, GOAL_ROWS = 5_700, 64
 """Tokens a second at the paper's size on one H100, at so many rows."""
@@ -55,7 +55,7 @@ def plain_decoders() -> AbstractContextManager[object]:
     """Decode without CUDA graphs inside."""
 
     def plain(model: TinyLlavaVideo, rows: int, positions: int) -> decoder.Decoder:
-        return decoder.Decoder(model, rows, positions, recorded=False)
+        return decoder.Decoder(model, rows, positions, cuda_graph=False)
 
     return mock.patch.object(generation, "decoder_for", plain)
 

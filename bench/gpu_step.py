@@ -22,7 +22,7 @@ from bench.sizes import SIZES, Size
 from bench.work import make_updater
 from bench.workload import Workload, build
 from vidreason.engine import decoder, generation
-from vidreason.engine.profiling import measured, phase
+from vidreason.engine.profiling import profile, span
 from vidreason.training.distributed import Ranks, ending_together, start_ranks
 from vidreason.training.grpo import grpo_step
 from vidreason.training.optimizer import DeepSpeedUpdater, Updater
@@ -105,7 +105,7 @@ def _one_step(work: Workload, updater: Updater, ranks: Ranks, step: int) -> dict
     memory: dict[str, int] = {}
     forget_memory()
     began = time.perf_counter()
-    with measured() as phases:
+    with profile() as phases:
         loss, row = grpo_step(
             work.policy,
             work.reference,
@@ -120,7 +120,7 @@ def _one_step(work: Workload, updater: Updater, ranks: Ranks, step: int) -> dict
             ranks,
         )
         memory["sampled and learnt"] = most_memory()
-        with phase("update"):
+        with span("update"):
             norm = updater.step(1e-6)
     memory["updated"] = most_memory()
     seconds = time.perf_counter() - began

@@ -4,7 +4,7 @@ import dataclasses
 
 from bench.costs import BF16, FP32, Model
 from bench.sizes import Size
-from vidreason.engine.decoder import room_for
+from vidreason.engine.decoder import rounded_size
 from vidreason.rl.losses import LOGITS_AT_ONCE
 from vidreason.training import optimizer as training_optimizer
 
@@ -149,7 +149,7 @@ def step_memory(size: Size, schedule: str, recompute: bool, chunked: bool = True
         rows, positions, tokens, repeated = 1, length, group * length, 0.0
     else:
         logits = 2 * (BF16 + FP32) * (min(completion_logits, LOGITS_AT_ONCE) if chunked else completion_logits)
-        rows, positions = room_for(size.questions * group, length)
+        rows, positions = rounded_size(size.questions * group, length)
         tokens = size.prompt + group * (size.completion - 1)
         repeated = 2.0 * BF16 * group * (length - 1) * model.attention
     return {

@@ -27,12 +27,12 @@ from transformers import DynamicCache
 from bench.workload import SEED, Workload
 from vidreason.engine.features import read_clips
 from vidreason.engine.generation import Completions, Decoding, choose_tokens, rollout_seed, uniforms
-from vidreason.engine.profiling import phase
+from vidreason.engine.profiling import span
 from vidreason.engine.prompts import prompts_of
 from vidreason.media.frames import frame_indices
 from vidreason.media.resize import resize_frames
 from vidreason.media.video import scan
-from vidreason.models.tinyllava import TinyLlavaVideo
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import Question
 from vidreason.rl.advantages import group_advantages
@@ -43,7 +43,7 @@ from vidreason.training.optimizer import PlainUpdater
 
 def encode(model: TinyLlavaVideo, pixels: torch.Tensor) -> torch.Tensor:
     """Tower and connector, on one clip of uint8 frames [1, F, S, S, 3]: [1, Q, D]."""
-    with phase("encode"):
+    with span("encode"):
         return model.encode_videos(normalize_frames(pixels.to(model.device)))
 
 
@@ -70,9 +70,9 @@ def generate_one(
         Ids up to and including the end.
     """
     video = encode(model, pixels)
-    with phase("sample"):
+    with span("sample"):
         random = None if seed is None else uniforms([seed], decoding.max_new_tokens)
-        embeds = model.embed([prompt], video)[0]
+        embeds = model.build_inputs([prompt], video).embeds
         cache, table = DynamicCache(), model.language_model.get_input_embeddings()
         ids: list[int] = []
         while True:
@@ -111,8 +111,8 @@ def log_probs(
 ) -> torch.Tensor:
     """Log-probabilities [G, T] of G completions, from G encodings and G whole sequences with logits everywhere."""
     videos = torch.cat([encode(model, pixels) for _ in told.lengths])
-    with phase("score"):
-        embeds = model.embed([prompt] * len(videos), videos)[0]
+    with span("score"):
+        embeds = model.build_inputs([prompt] * len(videos), videos).embeds
         own = model.language_model.get_input_embeddings()(told.ids)
         seen = torch.cat((told.mask.new_ones(embeds.shape[:2]), told.mask), dim=1)
         whole = torch.cat((embeds, own), dim=1)  # [G, L + T, D]
@@ -147,7 +147,7 @@ def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | N
         logp = log_probs(work.policy, prompt, pixels, group, size.recompute)
         with torch.no_grad():
             ref_logp = log_probs(work.reference, prompt, pixels, group)
-        with phase("score"):
+        with span("score"):
             result = grpo_loss(
                 logp,
                 ref_logp,
@@ -158,7 +158,7 @@ def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | N
                 kl_clamp=settings.kl_clamp,
                 limit=settings.max_new_tokens,
             )
-        with phase("backward"):
+        with span("backward"):
             updater.backward(result.loss / size.questions)
         loss += float(result.loss.detach()) / size.questions
     return loss

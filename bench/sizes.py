@@ -13,7 +13,7 @@ from transformers import Qwen2Tokenizer
 
 from vidreason.config.layers import merge, read_layer
 from vidreason.config.runs import resolve_arm, running_of
-from vidreason.models.tinyllava import TinyLlavaConfig
+from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.world.corpus import WORDS
 from vidreason.world.pretraining import model_config
 from vidreason.world.tokenizer import build_tokenizer

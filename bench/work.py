@@ -14,7 +14,7 @@ import torch
 from bench import naive, ours
 from bench.workload import Workload
 from vidreason.engine.generation import Completions, Decoding
-from vidreason.engine.profiling import measured, phase
+from vidreason.engine.profiling import profile, span
 from vidreason.training.distributed import Ranks
 from vidreason.training.optimizer import PlainUpdater
 
@@ -60,7 +60,7 @@ def step(work: Workload, side: str, updater: PlainUpdater | None = None) -> Call
 
     def run() -> tuple[int, int, float, float]:
         loss = ours.grpo_step(work, updater) if side == "ours" else naive.grpo_step(work, updater)
-        with phase("update"):
+        with span("update"):
             norm = updater.step(0.0)
         size = work.size
         return size.questions, size.questions * size.rollouts * size.completion, loss, norm
@@ -202,7 +202,7 @@ def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> floa
 
 def _timed(run: Callable[[], tuple[Any, ...]]) -> Measurement:
     """Time one repeat and its phases; on CUDA the device is waited for at the borders of phases, on both sides."""
-    with measured() as phases:
+    with profile() as phases:
         began = time.perf_counter()
         found = run()
         if torch.cuda.is_available():

@@ -22,7 +22,8 @@ from vidreason.engine.generation import rollout_seed
 from vidreason.engine.prompts import prompts_of
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.frames import extract_frames
-from vidreason.models.tinyllava import TinyLlavaVideo, initialise
+from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.records import Question
 from vidreason.rl.rewards import RewardRules
 from vidreason.training.grpo import GrpoSettings, reward_rules
@@ -84,7 +85,7 @@ def build(size: Size, folder: Path, clips: int, device: torch.device, shared: bo
         shared: Whether policy and reference have one vision tower, as this project trains; else each has its own.
     """
     with torch.random.fork_rng(devices=[]), device:
-        policy = initialise(size.model, SEED).to(device=device, dtype=getattr(torch, size.dtype)).eval()
+        policy = initialize(size.model, SEED).to(device=device, dtype=getattr(torch, size.dtype)).eval()
         policy.freeze_vision()
         reference = reference_of(policy) if shared else copy.deepcopy(policy)
         torch.manual_seed(SEED + 1)

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.models.tinyllava import TinyLlavaVideo, load_checkpoint
+from vidreason.models.families import load_checkpoint
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 
 EXACT = 0.0
 

@@ -11,10 +11,12 @@ import torch
 from tests.golden.folder import EXACT, Folder, Item, close, same, worst
 from tests.golden.slow import connector_weights, slow_resampler
 from vidreason.artifacts.files import read_json
-from vidreason.engine import decoder, generation
+from vidreason.engine import generation
 from vidreason.media import frame_rules as indices
-from vidreason.models.tinyllava import TinyLlavaConfig, TinyLlavaVideo, checkpoint, resampler
+from vidreason.models.tinyllava import checkpoint, resampler
 from vidreason.models.tinyllava import preprocessing as processing
+from vidreason.models.tinyllava.configuration import TinyLlavaConfig
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import text_ids
 
 PIXELS = 1e-6
@@ -158,20 +160,20 @@ def check_merging(folder: Folder) -> Iterator[Item]:
     given, wanted = folder.tensors("inputs"), folder.tensors("outputs")
     model = folder.model
     videos = model.encode_videos(given["pixel_values"])
-    single = model.embed([given["input_ids"][0]], videos[:1])[0]
+    single = model.build_inputs([given["input_ids"][0]], videos[:1]).embeds
     yield close("merge: embeddings of one sequence", single, wanted["inputs_embeds"], CONNECTOR)
     rows = [ids[mask] for ids, mask in zip(given["batch_input_ids"], given["batch_attention_mask"], strict=True)]
-    embeds, mask, labels = model.embed(rows, videos, padding_side="right", labels=rows)
-    yield close("merge: batch, embeddings", embeds, wanted["batch_inputs_embeds"], CONNECTOR)
-    for side, prefix, merged in (
-        ("right", "batch_merged", (mask, labels)),
-        ("left", "batch_left_merged", model.embed(rows, videos, padding_side="left", labels=rows)[1:]),
+    inputs = model.build_inputs(rows, videos, padding_side="right", labels=rows)
+    yield close("merge: batch, embeddings", inputs.embeds, wanted["batch_inputs_embeds"], CONNECTOR)
+    for side, prefix, padded in (
+        ("right", "batch_merged", inputs),
+        ("left", "batch_left_merged", model.build_inputs(rows, videos, padding_side="left", labels=rows)),
     ):
-        yield close(f"merge: batch padded {side}, mask", merged[0], wanted[f"{prefix}_attention_mask"], EXACT)
-        yield close(f"merge: batch padded {side}, labels", merged[1], wanted[f"{prefix}_labels"], EXACT)
-        positions = decoder.positions_of(merged[0]) * merged[0]
+        yield close(f"merge: batch padded {side}, mask", padded.mask, wanted[f"{prefix}_attention_mask"], EXACT)
+        yield close(f"merge: batch padded {side}, labels", padded.labels, wanted[f"{prefix}_labels"], EXACT)
+        positions = padded.positions * padded.mask
         yield close(f"merge: batch padded {side}, positions", positions, wanted[f"{prefix}_position_ids"], EXACT)
-    left = model.embed(rows, videos, padding_side="left")[0]
+    left = model.build_inputs(rows, videos, padding_side="left").embeds
     yield close(
         "merge: batch padded left, first position", left[:, 0], wanted["batch_left_embeds_first_row"], CONNECTOR
     )
@@ -180,7 +182,7 @@ def check_merging(folder: Folder) -> Iterator[Item]:
         if cut:
             short = folder.new_model()
             short.config = dataclasses.replace(short.config, tokenizer_model_max_length=int(cut.group(1)))
-            shape = list(short.embed([given["input_ids"][0]], videos[:1])[0].shape)
+            shape = list(short.build_inputs([given["input_ids"][0]], videos[:1]).embeds.shape)
             yield same(f"merge: cut after {cut.group(1)} positions", [("shape", shape, wanted[key].tolist())])
 
 
@@ -190,14 +192,16 @@ def check_logits(folder: Folder) -> Iterator[Item]:
     given, wanted = folder.tensors("inputs"), folder.tensors("outputs")
     model = folder.model
     videos = model.encode_videos(given["pixel_values"])
-    embeds, mask = model.embed([given["input_ids"][0]], videos[:1])
+    inputs = model.build_inputs([given["input_ids"][0]], videos[:1])
+    embeds, mask = inputs.embeds, inputs.mask
     yield close("logits: one sequence", model(embeds).logits, wanted["logits"], LOGITS)
-    text = model.embed([given["text_only_input_ids"][0]], None)[0]
+    text = model.build_inputs([given["text_only_input_ids"][0]], None).embeds
     yield close("logits: text only", model(text).logits, wanted["text_only_logits"], LOGITS)
     rows = [ids[real] for ids, real in zip(given["batch_input_ids"], given["batch_attention_mask"], strict=True)]
     for side in ("right", "left"):
-        embeds, mask = model.embed(rows, videos, padding_side=side)
-        logits = model(embeds, attention_mask=mask, position_ids=decoder.positions_of(mask)).logits
+        inputs = model.build_inputs(rows, videos, padding_side=side)
+        embeds, mask = inputs.embeds, inputs.mask
+        logits = model(embeds, attention_mask=mask, position_ids=inputs.positions).logits
         for row in range(len(rows)):
             last = logits[row, mask[row]][-1]
             yield close(
@@ -221,7 +225,7 @@ def check_greedy(folder: Folder) -> Iterator[Item]:
         result = same(f"greedy: ids ({name})", [("ids", found.tolist(), ids.tolist())])
         yield dataclasses.replace(result, detail=result.detail if not result.passed else margins)
     ids, scores = wanted["greedy_ids_0"], wanted["greedy_scores_0"]
-    embeds = model.embed([torch.cat((given["input_ids"][0], ids[0]))], videos[:1])[0]
+    embeds = model.build_inputs([torch.cat((given["input_ids"][0], ids[0]))], videos[:1]).embeds
     logits = model(embeds).logits[0, -len(scores) - 1 : -1]
     yield close("greedy: scores (0)", logits, scores, LOGITS)
 

@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from tests.golden import check
 from tests.golden.folder import Folder
 from tests.golden.slow import connector_weights, slow_resampler
-from vidreason.models.tinyllava import IGNORE_INDEX, TinyLlavaConfig, TinyLlavaVideo, resampler
+from vidreason.models.base import IGNORE_INDEX
+from vidreason.models.tinyllava import resampler
 from vidreason.models.tinyllava import template as prompts
+from vidreason.models.tinyllava.configuration import TinyLlavaConfig
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import SftExample
 from vidreason.rl import advantages, losses
 

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from tests.golden.folder import Folder, Item, number, same, worst
 from vidreason.data import mlvu, mmvu, mvbench, video_mme
 from vidreason.media import frame_rules as indices
-from vidreason.models.tinyllava import load_tokenizer
 from vidreason.models.tinyllava import template as prompts
+from vidreason.models.tinyllava.tokenizer import load_tokenizer
 from vidreason.records import Question
 from vidreason.rl import advantages, rewards
 from vidreason.tasks import multiple_choice as parse

@@ -8,8 +8,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tests.golden.folder import EXACT, Folder, Item, close, number, relative, same
 from vidreason.engine import generation, log_probs
-from vidreason.models.tinyllava import IGNORE_INDEX, TinyLlavaVideo, checkpoint
+from vidreason.models.base import IGNORE_INDEX
+from vidreason.models.tinyllava import checkpoint
 from vidreason.models.tinyllava import template as prompts
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.rl import advantages, losses, rewards
 
 LOG_PROBS = 5e-5
@@ -55,12 +57,13 @@ def check_sft(folder: Folder) -> Iterator[Item]:
     yield close("sft: ids of the batch", ids, wanted["input_ids"], EXACT)
     yield close("sft: labels of the batch", labels, wanted["labels"], EXACT)
     videos = model.encode_videos(given["pixel_values"][: len(examples)])
-    embeds, mask, merged = model.embed(
+    inputs = model.build_inputs(
         [one.input_ids for one in examples], videos, padding_side="right", labels=[one.labels for one in examples]
     )
+    embeds, mask, merged = inputs.embeds, inputs.mask, inputs.labels
     yield close("sft: merged mask", mask, wanted["merged_attention_mask"], EXACT)
     yield close("sft: merged labels", merged, wanted["merged_labels"], EXACT)
-    logp = log_probs.label_log_probs(model, embeds, mask, merged)
+    logp = log_probs.label_log_probs(model, inputs)
     told = merged[:, 1:] != IGNORE_INDEX
     yield close("sft: log-probabilities of labels", logp, wanted["label_logps"][told], LOG_PROBS)
     loss = -logp.mean()
@@ -166,7 +169,7 @@ def _whole_log_probs(folder: Folder, model: TinyLlavaVideo) -> torch.Tensor:
     wanted = folder.tensors("grpo_loss")
     ids = wanted["completion_ids"]
     videos = model.encode_videos(folder.tensors("inputs")["pixel_values"][:1]).expand(len(ids), -1, -1)
-    embeds = model.embed([torch.cat((wanted["prompt_ids"][0], row)) for row in ids], videos)[0]
+    embeds = model.build_inputs([torch.cat((wanted["prompt_ids"][0], row)) for row in ids], videos).embeds
     return losses.token_log_probs(model(embeds).logits[:, -ids.shape[1] - 1 : -1], ids)
 
 

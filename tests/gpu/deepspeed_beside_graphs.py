@@ -33,7 +33,7 @@ def main() -> None:
         group = 2**step
         found["said"].append(str(say(model, group)))
         found["graphs"].append(len(decoder._decoders[model]._graphs))
-        generation.decoder_for = lambda *given: decoder.Decoder(*given, recorded=False)
+        generation.decoder_for = lambda *given: decoder.Decoder(*given, cuda_graph=False)
         found["plain"].append(str(say(model, group)))
         generation.decoder_for = recorded
         embeds = model.language_model.get_input_embeddings()(torch.tensor([[5, 6, 7]], device="cuda"))

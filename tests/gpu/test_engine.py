@@ -17,7 +17,7 @@ from vidreason.engine import generation
 from vidreason.engine.decoder import GRAIN, Decoder
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs
-from vidreason.models.tinyllava import IMAGE_TOKEN_INDEX
+from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.training.reference import halved_copy, refresh
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -98,7 +98,7 @@ def plain_decoding(monkeypatch):
 
     def use():
         monkeypatch.setattr(
-            generation, "decoder_for", lambda model, rows, positions: Decoder(model, rows, positions, recorded=False)
+            generation, "decoder_for", lambda model, rows, positions: Decoder(model, rows, positions, cuda_graph=False)
         )
 
     return use
@@ -107,13 +107,13 @@ def plain_decoding(monkeypatch):
 def forced(model, prompts, recorded):
     """Logits of every step where the same tokens are said and the same rows leave: [steps, row, vocabulary], by step."""
     generator = torch.Generator().manual_seed(2)
-    embeds, mask = model.embed([prompt.cuda() for prompt in prompts], None, padding_side="left")[:2]
+    inputs = model.build_inputs([prompt.cuda() for prompt in prompts], None, padding_side="left")
     with torch.no_grad():
         decoder = Decoder(model, 8, 2 * GRAIN, recorded)
-        found = [decoder.prefill(embeds, mask, 4).float()]
+        found = [decoder.prefill(inputs, 4).float()]
         for step in range(GRAIN + 10):
             if step in (3, 200):
-                decoder.keep(torch.arange(decoder.rows, device=mask.device) % 2 == 0)
+                decoder.keep(torch.arange(decoder.rows, device=inputs.mask.device) % 2 == 0)
             token = torch.randint(5, 300, (decoder.rows,), generator=generator).cuda()
             found.append(decoder.step(token).float().clone())
     return found

@@ -536,7 +536,8 @@ def write_model(folder: Path, seed: int, dtype: str, shards: int = 1) -> None:
     """
     import torch
 
-    from vidreason.models.tinyllava import TinyLlavaConfig, initialise
+    from vidreason.models.tinyllava.checkpoint import initialize
+    from vidreason.models.tinyllava.configuration import TinyLlavaConfig
     from vidreason.models.tinyllava.weights import stored_weights, write_weights
 
     values = read_json(GOLDEN / "checkpoint" / "config.json")
@@ -566,7 +567,7 @@ def write_model(folder: Path, seed: int, dtype: str, shards: int = 1) -> None:
     ids = {"bos_token_id": config.text().bos_token_id, "eos_token_id": config.text().eos_token_id}
     write_json(folder / "generation_config.json", {"_from_model_config": True, **ids})
     weights = {
-        name: tensor.to(getattr(torch, dtype)) for name, tensor in stored_weights(initialise(config, seed)).items()
+        name: tensor.to(getattr(torch, dtype)) for name, tensor in stored_weights(initialize(config, seed)).items()
     }
     total = sum(tensor.nbytes for tensor in weights.values())
     write_weights(weights, folder, total if shards == 1 else total // shards)

@@ -39,7 +39,7 @@ from vidreason.engine.generation import Decoding, generate
 from vidreason.engine.prompts import prompts_of
 from vidreason.media.frames import take_frames
 from vidreason.media.video import probe
-from vidreason.models.tinyllava import load_checkpoint
+from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.models.tinyllava.tokenizer import load_tokenizer

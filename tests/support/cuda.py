@@ -315,7 +315,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
         "synchronize": lambda *_: DEVICE.wait("synchronize"),
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(decoder, "RECORDS", NAME)
+    monkeypatch.setattr(decoder, "GRAPH_DEVICE", NAME)
     for module in (trainer, batch_inference):
         monkeypatch.setattr(module, "compute_device", lambda: torch.device(NAME, 0))
     DEVICE.reset()

@@ -12,7 +12,7 @@ from bench.sizes import SIZES
 from tests.support import micro
 from tests.support.storages import Storages
 from vidreason.engine.generation import Decoding, generate, rollout_seed
-from vidreason.models.tinyllava import initialise
+from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.training import optimizer as update
 from vidreason.training.distributed import start_ranks
 from vidreason.training.optimizer import DeepSpeedUpdater
@@ -50,7 +50,7 @@ def memory(weights_a_group):
     """Most bytes that are alive in an update of the demo's model, as torch updates on a GPU: several tensors in one call."""
     update.WEIGHTS_A_GROUP = int(weights_a_group)
     ranks = start_ranks(deepspeed=True)
-    model = initialise(SIZES["demo"]().model, 0).to(torch.bfloat16).eval()
+    model = initialize(SIZES["demo"]().model, 0).to(torch.bfloat16).eval()
     model.freeze_vision()
     updater = DeepSpeedUpdater(model, 0.0, 1.0, ranks, SETTINGS, "bf16")
     for group in updater.inner.param_groups:

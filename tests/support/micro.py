@@ -13,7 +13,9 @@ from vidreason.engine.features import clips_of, encode_clips, read_clips
 from vidreason.media.frame_store import FRAMES as KEY
 from vidreason.media.frame_store import SCHEMA, ClipFrames, clips_path_of
 from vidreason.media.frames import _as_table
-from vidreason.models.tinyllava import TinyLlavaConfig, initialise, save_checkpoint
+from vidreason.models.families import save_checkpoint
+from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.records import OK, Clip, Question
 from vidreason.world.tokenizer import build_tokenizer
 
@@ -46,7 +48,7 @@ def model(seed=0, spread=0.5, width=16):
         "connector_type": "groupresampler", "group": 3, "num_queries": 6, "num_resampler_layers": 1,
         "tokenizer_model_max_length": 512, "text_config": text, "vision_config": vision,
     }  # fmt: skip
-    built = initialise(TinyLlavaConfig.from_dict(config), seed).eval()
+    built = initialize(TinyLlavaConfig.from_dict(config), seed).eval()
     built.freeze_vision()
     return built
 

@@ -17,7 +17,7 @@ from vidreason.artifacts.journal import discard_journals
 from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
 from vidreason.media.frame_store import clips_path_of
-from vidreason.models.tinyllava import compute_device
+from vidreason.models.families import compute_device
 from vidreason.artifacts.provenance import run_identity, write_sidecar
 from vidreason.artifacts.cache import made_or_found
 

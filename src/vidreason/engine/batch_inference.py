@@ -25,12 +25,13 @@ from vidreason.artifacts.journal import Journal
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.features import clips_of, encode_clips, read_clips
 from vidreason.engine.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
-from vidreason.engine.oom import explain_out_of_memory
+from vidreason.engine.oom import out_of_memory_advice
 from vidreason.engine.prefetch import prefetch
-from vidreason.engine.profiling import phase
-from vidreason.engine.prompts import fits, most_positions, prompt_positions, prompts_of
+from vidreason.engine.profiling import span
+from vidreason.engine.prompts import fits, max_prompt_length, prompt_length, prompts_of
 from vidreason.media.frame_store import FrameStore, clips_path_of
-from vidreason.models.tinyllava import PRECISIONS, TinyLlavaConfig, TinyLlavaVideo, compute_device, load_checkpoint
+from vidreason.models.base import VideoLM
+from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
 from vidreason.records import OK, PROMPT_TOO_LONG, Clip, Prediction, Question, Rollout
 
 
@@ -62,14 +63,14 @@ class Shard:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asking:
+class InferenceConfig:
     """How questions are put.
 
     Attributes:
         purpose: `predict` or `selection`; names the seeds.
         answer: `option` or `reason`.
         training: Whether prompts are written as in training.
-        view: `ordered`, `shuffled` or `blind`.
+        view: one of `vidreason.media.views.VIEWS`.
         decoding: How tokens are chosen.
         group: Answers to each question, G.
         batch_size: Questions at a time.
@@ -102,12 +103,12 @@ Recorder = Callable[[Question, str, Sequence[Spoken]], Sequence[Prediction | Rol
 
 
 @torch.no_grad()
-def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[str, Any]]:
+def answer_shard(shard: Shard, config: InferenceConfig, record: Recorder) -> list[dict[str, Any]]:
     """Ask what the journal does not hold yet.
 
     Args:
         shard: The questions and who answers them.
-        asking: How they are put.
+        config: How they are put.
         record: Makes the records of one question.
 
     Returns:
@@ -123,32 +124,34 @@ def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[st
     """
     for table in shard.frames:  # before the weights are read, and before processes that load ahead open the tables
         check_unchanged(table)
-    model, tokenizer = load_checkpoint(shard.weights, PRECISIONS[asking.precision])
+    model, tokenizer = load_checkpoint(shard.weights, PRECISIONS[config.precision])
     model.to(compute_device()).eval()
-    plan = _plan(shard, asking, model.config, tokenizer)
+    plan = _plan(shard, config, model, tokenizer)
     batches = plan.batches
     began = time.monotonic()
     with Journal(shard.state, shard.identity) as journal:
         done = len(journal.entries)
         _check_resumed(journal, batches)
         asked = [[question for question in batch if plan.statuses[question.id] == OK] for batch in batches[done:]]
-        reader = _Reader(shard.frames, asking.view, shard.seed)
+        reader = _Reader(shard.frames, config.view, shard.seed)
         with (
-            _progress(asking.purpose, batches, done) as bar,
+            _progress(config.purpose, batches, done) as bar,
             prefetch(asked, reader.read, shard.workers) as loaded,
         ):
             start = time.monotonic()
             for number, (batch, (usable, pixels)) in enumerate(zip(batches[done:], loaded, strict=True), start=done):
                 longest = max((plan.lengths[question.id] for question in usable), default=0)
-                with explain_out_of_memory(
+                with out_of_memory_advice(
                     f"Batch {number} of {len(batches)} has {len(usable)} questions about {len(clips_of(usable))} clips with "
-                    f"{asking.group} answers each, prompts of up to {longest} positions and answers of up to "
-                    f"{asking.decoding.max_new_tokens} tokens. Lower {asking.key}, now {asking.batch_size} (it decides which "
+                    f"{config.group} answers each, prompts of up to {longest} positions and answers of up to "
+                    f"{config.decoding.max_new_tokens} tokens. Lower {config.key}, now {config.batch_size} (it decides which "
                     f"questions are computed together, so the answers are begun afresh)"
                 ):
                     try:
                         spoken = (
-                            _speak(model, tokenizer, usable, plan.prompts, pixels, asking, shard.seed) if usable else {}
+                            answer_batch(model, tokenizer, usable, plan.prompts, pixels, config, shard.seed)
+                            if usable
+                            else {}
                         )
                     except NotFiniteError as error:
                         raise NotFiniteError(f"{shard.weights}: batch {number} of {len(batches)}: {error}") from error
@@ -168,7 +171,7 @@ def answer_shard(shard: Shard, asking: Asking, record: Recorder) -> list[dict[st
                 )
                 bar.update(len(batch))
                 start = time.monotonic()
-        _summarise(journal.entries, done, time.monotonic() - began, asking.purpose)
+        _summarise(journal.entries, done, time.monotonic() - began, config.purpose)
         return journal.entries
 
 
@@ -189,25 +192,25 @@ class _Plan:
     statuses: Mapping[str, str]
 
 
-def _plan(shard: Shard, asking: Asking, config: TinyLlavaConfig, tokenizer: PreTrainedTokenizerBase) -> _Plan:
+def _plan(shard: Shard, config: InferenceConfig, model: VideoLM, tokenizer: PreTrainedTokenizerBase) -> _Plan:
     """Form the batches, and tell which prompts are too long."""
     questions = read_jsonl(shard.questions, Question)
-    ids = prompts_of(tokenizer, questions, asking.answer, asking.training)
+    ids = prompts_of(tokenizer, questions, config.answer, config.training)
     prompts = {question.id: own for question, own in zip(questions, ids, strict=True)}
-    lengths = {name: prompt_positions(own, config) for name, own in prompts.items()}
-    answer = asking.decoding.max_new_tokens
+    lengths = {name: prompt_length(own, model) for name, own in prompts.items()}
+    answer = config.decoding.max_new_tokens
     statuses = _statuses(questions, shard.frames)
     for name, own in prompts.items():
-        if statuses[name] == OK and not fits(own, config, answer):
+        if statuses[name] == OK and not fits(own, model, answer):
             statuses[name] = PROMPT_TOO_LONG
     costs = {name: length if statuses[name] == OK else 0 for name, length in lengths.items()}
-    batches = evaluation_batches(questions, costs, asking.batch_size, shard.number, shard.count)
+    batches = evaluation_batches(questions, costs, config.batch_size, shard.number, shard.count)
     names = [question.id for batch in batches for question in batch]
     too_long = [f"{name!r} ({lengths[name]})" for name in names if statuses[name] == PROMPT_TOO_LONG]
     if too_long:
         _tell(
             f"{len(too_long)} of {len(names)} questions are not asked ({PROMPT_TOO_LONG}): the model has room for prompts of "
-            f"{most_positions(config, answer)} positions, video included, beside answers of {answer} tokens. These need "
+            f"{max_prompt_length(model, answer)} positions, video included, beside answers of {answer} tokens. These need "
             f"more: {', '.join(too_long[:10])}" + (f" and {len(too_long) - 10} others" if len(too_long) > 10 else "")
         )
     return _Plan(batches, prompts, lengths, statuses)
@@ -215,7 +218,7 @@ def _plan(shard: Shard, asking: Asking, config: TinyLlavaConfig, tokenizer: PreT
 
 @torch.no_grad()
 def complete(
-    model: TinyLlavaVideo,
+    model: VideoLM,
     questions: Sequence[Question],
     prompts: Sequence[torch.Tensor],
     pixels: torch.Tensor,
@@ -236,19 +239,19 @@ def complete(
         group: Answers to each, G.
         seeds: One an answer; may be None when decoding is greedy.
     """
-    place = {clip: number for number, clip in enumerate(clips_of(questions))}
-    videos = model.connect(encode_clips(model, pixels))[[place[question.clip] for question in questions]]  # [B, Q, D]
-    with phase("sample"):
+    clips = dict(zip(clips_of(questions), model.connect(encode_clips(model, pixels)), strict=True))
+    videos = [clips[question.clip] for question in questions]
+    with span("sample"):
         return generate(model, prompts, videos, decoding, end, group, seeds)
 
 
-def _speak(
-    model: TinyLlavaVideo,
+def answer_batch(
+    model: VideoLM,
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[Question],
     prompts: Mapping[str, torch.Tensor],
     pixels: torch.Tensor,
-    asking: Asking,
+    config: InferenceConfig,
     seed: int,
 ) -> dict[str, list[Spoken]]:
     """Answer one batch: question id -> its G answers.
@@ -259,17 +262,17 @@ def _speak(
         questions: The batch, at least one question.
         prompts: Question id -> ids.
         pixels: Frames of the batch's clips in the order of `clips_of`: uint8 [C, F, S, S, 3].
-        asking: How the questions are put.
+        config: How the questions are put.
         seed: Seed of the arm.
     """
-    group = asking.group
-    seeds = [rollout_seed(seed, asking.purpose, question.id, g) for question in questions for g in range(group)]
+    group = config.group
+    seeds = [rollout_seed(seed, config.purpose, question.id, g) for question in questions for g in range(group)]
     completions = complete(
         model,
         questions,
         [prompts[question.id] for question in questions],
         pixels,
-        asking.decoding,
+        config.decoding,
         tokenizer.eos_token_id,
         group,
         seeds,

@@ -1,39 +1,50 @@
-"""From the clips of questions to what the vision tower sees in them."""
+"""Features of the clips that questions are about: frames from the frame tables, through the vision tower.
 
-from collections.abc import Sequence
+Batch inference reads frames in worker processes (`read_clips`) and encodes them in the main one (`encode_clips`); training,
+validation and the benchmark do both at once (`clip_features`). `connect_clips` orders the result by question.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from vidreason.engine.profiling import phase
+from vidreason.engine.profiling import span
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.views import view_frames
-from vidreason.models.tinyllava import TinyLlavaVideo
-from vidreason.models.tinyllava.preprocessing import normalize_frames
+from vidreason.media.views import ORDERED, view_frames
+from vidreason.models.base import Features, VideoLM, VideoTokens
 from vidreason.records import Question
 
 
 def clips_of(questions: Sequence[Question]) -> list[str]:
-    """The different clips that questions ask about, in the order in which they first come."""
+    """Keys of the different clips that questions are about, in the order of their first question."""
     return list(dict.fromkeys(question.clip for question in questions))
 
 
-def read_clips(store: FrameStore, clips: Sequence[str], view: str = "ordered", seed: int = 0) -> torch.Tensor:
-    """Frames of clips as they are shown: uint8 [C, F, S, S, 3].
+def read_clips(store: FrameStore, clips: Sequence[str], view: str = ORDERED, seed: int = 0) -> torch.Tensor:
+    """Frames of C clips in a view: uint8 [C, F, S, S, 3].
 
     Args:
-        store: Frames of all clips asked for.
-        clips: C keys.
-        view: One of `VIEWS`.
-        seed: Names the random order of a `shuffled` view, together with the clip.
+        store: Frames of all the clips.
+        clips: C keys, at least one.
+        view: One of `vidreason.media.views.VIEWS`.
+        seed: With the clip's key, the seed of a view with random numbers.
     """
     return torch.from_numpy(np.stack([view_frames(store.pixels(clip), view, seed, clip) for clip in clips]))
 
 
-def encode_clips(model: TinyLlavaVideo, pixels: torch.Tensor) -> torch.Tensor:
-    """What the vision tower sees in frames uint8 [C, F, S, S, 3]: [C, N, Dv], to be connected (`TinyLlavaVideo.connect`).
+def encode_clips(model: VideoLM, frames: torch.Tensor) -> Features:
+    """Features of frames uint8 [C, F, S, S, 3], to be connected (`VideoLM.connect`)."""
+    with span("encode"):
+        return model.encode(frames)
 
-    Levels become numbers on the model's device, so that a quarter of the bytes travel there.
-    """
-    with phase("encode"):
-        return model.encode_frames(normalize_frames(pixels.to(model.device)).to(model.dtype))
+
+def clip_features(model: VideoLM, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
+    """Features of the clips that questions are about, each clip encoded once: key of the clip -> features [N, Dv]."""
+    clips = clips_of(questions)
+    return dict(zip(clips, encode_clips(model, read_clips(store, clips)), strict=True)) if clips else {}
+
+
+def connect_clips(model: VideoLM, features: Mapping[str, torch.Tensor], questions: Sequence[Question]) -> VideoTokens:
+    """Embeddings of every question's clip in the order of the questions, with gradient where the connector is trained."""
+    return model.connect([features[question.clip] for question in questions])

@@ -1,6 +1,6 @@
-"""Keys and values of rollouts that are sampled together, in memory that is laid out once.
+"""Keys and values of rollouts that are sampled together, in memory that is allocated once.
 
-Letters: B prompts, G rollouts a prompt, N = B G rows, L prompt positions, H heads of keys, d their width.
+Letters: B prompts, G rollouts a prompt, N = B G rows, L prompt positions, H KV heads, d width of a head.
 """
 
 from typing import Any
@@ -8,75 +8,76 @@ from typing import Any
 import torch
 
 
-class RolloutCache:
-    """What the language model's layers ask of a cache, for prefills and then one token a row and step.
+class KVCache:
+    """The cache that the language model's layers write to, first in prefills, then one token a row and step.
 
-    A step writes its keys and values in place: nothing that was there before is copied, as it is where a cache grows by
-    concatenation. A row that has ended gives its place to the last one, so that rows in use stay together at the front.
+    A step writes its keys and values in place, so nothing is copied as it is in a cache that grows by concatenation. When a
+    row ends, the last row takes its place, so the rows in use are always the first ones.
 
     Attributes:
-        most_rows: Rows that there is room for.
+        max_rows: Rows that memory is allocated for.
         capacity: Positions of a row, prompt and completion together.
-        rows: Rows in use, the first so many.
-        place: int64 [1], position that a step writes to.
-        extent: Positions that a step looks at.
+        rows: Rows in use.
+        write_at: int64 [1], the position that a step writes to.
+        kv_length: Positions that a step attends to.
     """
 
-    def __init__(self, most_rows: int, capacity: int) -> None:
-        """Prepare for at most so many rows, and so many positions each with the steps that follow."""
-        self.most_rows, self.capacity = most_rows, capacity
-        self.rows, self.extent = 0, 0
-        self.place = torch.zeros(1, dtype=torch.int64)
-        self._group, self._filled, self._first = 1, 0, 0
+    def __init__(self, max_rows: int, capacity: int) -> None:
+        """Remember the sizes; memory is allocated when the first prefill tells widths and types."""
+        self.max_rows, self.capacity = max_rows, capacity
+        self.rows, self.kv_length = 0, 0
+        self.write_at = torch.zeros(1, dtype=torch.int64)
+        self._group, self._filled_layers, self._first_row = 1, 0, 0
         self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def begin(self, group: int, first: int = 0) -> None:
-        """Take the next keys and values of every layer as those of a prefill.
+    def begin_prefill(self, group: int, first_row: int = 0) -> None:
+        """Treat the next keys and values of every layer as those of a prefill.
 
         Args:
-            group: How often each of its rows is laid out, G.
-            first: Row where they begin: prompts may be passed one part after the other.
+            group: Rows that each prompt is copied to, G.
+            first_row: Row that the copies begin at; prompts may be prefilled in several parts.
         """
-        self._group, self._filled, self._first = group, 0, first
+        self._group, self._filled_layers, self._first_row = group, 0, first_row
 
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take a layer's new keys and values; called by the layer.
+        """Store a layer's new keys and values; called by the layer.
 
         Args:
-            key: [B, H, L, d] of the prefill, then [rows, H, 1, d].
+            key: [B, H, L, d] in a prefill, [rows, H, 1, d] in a step.
             value: As `key`.
             layer: Number of the layer; a prefill goes through them in order.
 
         Returns:
-            Keys and values to attend to: those given, in the prefill; then [rows, H, extent, d].
+            Keys and values to attend to: those given in a prefill, [rows, H, kv_length, d] in a step.
         """
-        key = key.to(value.dtype)  # autocast's rotation leaves it in float32, which attention would cast every time
-        if layer == self._filled:
-            self._lay_out(key, value)
+        key = key.to(value.dtype)  # autocast's rotation leaves float32 keys, which attention would cast at every step
+        if layer == self._filled_layers:
+            self._store_prefill(key, value)
             return key, value
         views = []
-        for part, new in zip(self._layers[layer], (key, value), strict=True):
-            part[: self.rows].index_copy_(2, self.place, new)
-            views.append(part[: self.rows, :, : self.extent])
+        for memory, new in zip(self._layers[layer], (key, value), strict=True):
+            memory[: self.rows].index_copy_(2, self.write_at, new)
+            views.append(memory[: self.rows, :, : self.kv_length])
         return views[0], views[1]
 
-    def move(self, source: torch.Tensor, target: torch.Tensor) -> None:
-        """Copy whole rows [m] onto others [m]."""
+    def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """Copy rows `source` int64 [m] onto rows `target` int64 [m]."""
         for layer in self._layers:
-            for part in layer:
-                part[target, :, : self.extent] = part[source, :, : self.extent]
+            for memory in layer:
+                memory[target, :, : self.kv_length] = memory[source, :, : self.kv_length]
 
-    def _lay_out(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Write a layer's [B, H, L, d] into the memory of its rows, each G times over."""
-        count, heads, length, width = key.shape
-        self.rows, self.extent = self._first + count * self._group, length
-        if self._filled == len(self._layers):
-            # Zeros: what is masked must still be a number, or it spoils the rest.
-            shape = (self.most_rows, heads, self.capacity, width)
+    def _store_prefill(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Copy a layer's [B, H, L, d] to its rows, G times each."""
+        prompts, heads, length, width = key.shape
+        self.rows, self.kv_length = self._first_row + prompts * self._group, length
+        if self._filled_layers == len(self._layers):
+            # Zeros, because a masked NaN would still spoil the attention's sums.
+            shape = (self.max_rows, heads, self.capacity, width)
             self._layers.append((key.new_zeros(shape), value.new_zeros(shape)))
-            self.place = self.place.to(key.device)
-        for part, new in zip(self._layers[self._filled], (key, value), strict=True):
-            part[self._first : self.rows].unflatten(0, (count, self._group))[:, :, :, :length] = new[:, None]
-        self._filled += 1
+            self.write_at = self.write_at.to(key.device)
+        for memory, new in zip(self._layers[self._filled_layers], (key, value), strict=True):
+            rows = memory[self._first_row : self.rows].unflatten(0, (prompts, self._group))
+            rows[:, :, :, :length] = new[:, None]
+        self._filled_layers += 1

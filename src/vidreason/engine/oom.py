@@ -1,34 +1,34 @@
-"""Running out of memory, said in the words of the configuration."""
+"""Turns an out-of-memory error into advice in the configuration's words."""
 
 import contextlib
 from collections.abc import Iterator
 
 import torch
 
-SIGNS = (
+OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",
     "out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What a plain RuntimeError says when memory is the cause: PyTorch's allocator on the CPU, the CUDA driver, NCCL, libraries."""
+"""Texts of a plain RuntimeError that is about memory: from PyTorch's CPU allocator, the CUDA driver, NCCL, libraries."""
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(advice: str) -> Iterator[None]:
-    """Turn an allocation that failed inside into an error that says what to do.
+def out_of_memory_advice(advice: str) -> Iterator[None]:
+    """Turn a failed allocation inside the block into an error that says what to do.
 
-    A process that the system itself ends for its memory (on Linux the usual way on a CPU) cannot say anything: this
-    is for allocations that are refused.
+    This covers allocations that are refused. A process that the system kills for its memory (the usual case on the CPU
+    under Linux) cannot report anything.
 
     Args:
-        advice: What was being done, its sizes, and the key of the configuration that makes it smaller.
+        advice: What was computed, its sizes, and the configuration key that makes it smaller.
 
     Raises:
-        MemoryError: With the advice and the allocator's own words; the original error is its cause.
+        MemoryError: With the advice and the allocator's own message; the original error is its cause.
 
     Example:
-        >>> with explain_out_of_memory("8 rollouts at a time: lower batch_size"):
+        >>> with out_of_memory_advice("8 rollouts at a time: lower batch_size"):
         ...     raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
         Traceback (most recent call last):
         MemoryError: out of memory. 8 rollouts at a time: lower batch_size (DefaultCPUAllocator: can't allocate ...
@@ -36,21 +36,21 @@ def explain_out_of_memory(advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        refused = _refusal(error)
+        refused = _refused_allocation(error)
         if refused is None:
             raise
-        told = str(refused).strip()
-        words = told.splitlines()[0] if told else type(refused).__name__
-        raise MemoryError(f"out of memory. {advice} ({words})") from error
+        message = str(refused).strip()
+        first_line = message.splitlines()[0] if message else type(refused).__name__
+        raise MemoryError(f"out of memory. {advice} ({first_line})") from error
 
 
-def _refusal(error: BaseException | None) -> BaseException | None:
-    """The refused allocation that an error is, or after which it was raised.
+def _refused_allocation(error: BaseException | None) -> BaseException | None:
+    """The refused allocation among an error and those it was raised after, or None.
 
-    The recording of a CUDA graph ends with an error of its own, whatever happened in it.
+    When an allocation fails while a CUDA graph is recorded, the recording ends with an error of its own.
     """
     while error is not None:
-        named = isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+        named = isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
         if named or isinstance(error, MemoryError | torch.OutOfMemoryError):
             return error
         error = error.__context__

@@ -1,4 +1,4 @@
-"""How long the phases of a step take, for whoever asks: nothing is measured, and nothing waits, unless somebody does."""
+"""Seconds spent in named spans of a step. Outside `profile` nothing is measured and the device is never waited for."""
 
 import contextlib
 import contextvars
@@ -8,35 +8,35 @@ from collections.abc import Iterator
 import torch
 
 Seconds = dict[str, float]
-_listening: contextvars.ContextVar[Seconds | None] = contextvars.ContextVar("phases", default=None)
+_profile: contextvars.ContextVar[Seconds | None] = contextvars.ContextVar("profile", default=None)
 
 
 @contextlib.contextmanager
-def measured() -> Iterator[Seconds]:
-    """Measure the phases that pass inside.
+def profile() -> Iterator[Seconds]:
+    """Measure the spans inside the block.
 
     Yields:
-        Name of the phase -> seconds, of all its times together. Complete when the block ends.
+        Name of the span -> its seconds, summed over all its passes. Complete when the block ends.
 
     Example:
-        >>> with measured() as seconds:
-        ...     with phase("encode"):
+        >>> with profile() as seconds:
+        ...     with span("encode"):
         ...         pass
         >>> list(seconds)
         ['encode']
     """
     seconds: Seconds = {}
-    token = _listening.set(seconds)
+    token = _profile.set(seconds)
     try:
         yield seconds
     finally:
-        _listening.reset(token)
+        _profile.reset(token)
 
 
 @contextlib.contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Mark what happens inside as a phase of a step; phases do not contain each other."""
-    seconds = _listening.get()
+def span(name: str) -> Iterator[None]:
+    """Name a part of a step. Spans are not nested."""
+    seconds = _profile.get()
     if seconds is None:
         yield
         return
@@ -48,7 +48,7 @@ def phase(name: str) -> Iterator[None]:
 
 
 def _now() -> float:
-    """Clock time once the device has done what it was given."""
+    """Time on the clock, after the device has finished its queued work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.data.options import question_prompt
-from vidreason.models.tinyllava import IMAGE_TOKEN_INDEX, TinyLlavaConfig
+from vidreason.models.base import VideoLM
 from vidreason.models.tinyllava.template import evaluation_query, prompt_ids, training_query
 from vidreason.records import Question
 
@@ -30,49 +30,39 @@ def prompts_of(
     return [prompt_ids(tokenizer, query_text(question, answer, training)) for question in questions]
 
 
-def prompt_positions(ids: torch.Tensor, config: TinyLlavaConfig) -> int:
-    """Positions that a prompt takes up once the video stands in the place of its mark.
+def prompt_length(ids: torch.Tensor, model: VideoLM) -> int:
+    """Positions of a prompt once its video has replaced the image token.
 
     Args:
-        ids: int64 [T], with at most one `IMAGE_TOKEN_INDEX`.
-        config: Sizes of the model.
-
-    Returns:
-        T, or T - 1 + Q with a video of Q embeddings.
+        ids: int64 [T], with at most one image token.
+        model: Tells the image token and the positions of a video.
     """
-    marks = int((ids == IMAGE_TOKEN_INDEX).sum())
-    return len(ids) + marks * (config.queries - 1)
+    videos = int((ids == model.image_token).sum())
+    return len(ids) + videos * (model.video_positions - 1)
 
 
-def most_positions(config: TinyLlavaConfig, max_new_tokens: int) -> int:
+def max_prompt_length(model: VideoLM, max_new_tokens: int) -> int:
     """Positions of the longest prompt that can be answered.
 
-    Two limits hold: `tokenizer_model_max_length`, where the checkpoint's own training cut a prompt with its video, and
-    the language model's `max_position_embeddings`, which the answer has to fit into as well.
+    Two limits hold. `tokenizer_model_max_length` is where the checkpoint's own training cut a prompt with its video;
+    `max_position_embeddings` is the size of the language model, which the answer has to fit into as well.
 
     Args:
-        config: Sizes of the model.
-        max_new_tokens: Longest answer; 0 where the ids hold it already.
+        model: Tells both limits.
+        max_new_tokens: Longest answer; 0 where the ids contain it already.
 
     Raises:
-        ValueError: So long an answer leaves no room for any prompt.
+        ValueError: The answer leaves no room for any prompt.
     """
-    whole = int(config.text().max_position_embeddings)
-    most = min(config.tokenizer_model_max_length, whole - max_new_tokens)
-    if most < 1:
+    longest = min(model.max_prompt_positions, model.max_positions - max_new_tokens)
+    if longest < 1:
         raise ValueError(
-            f"max_new_tokens is {max_new_tokens}: with max_position_embeddings {whole} no room is left for a prompt; "
-            f"allowed: less than {whole}"
+            f"max_new_tokens is {max_new_tokens}: with max_position_embeddings {model.max_positions} no room is left for a "
+            f"prompt; allowed: less than {model.max_positions}"
         )
-    return most
+    return longest
 
 
-def fits(ids: torch.Tensor, config: TinyLlavaConfig, max_new_tokens: int) -> bool:
-    """Whether a prompt can be answered without being cut; see `most_positions` for the limits.
-
-    Args:
-        ids: int64 [T], with at most one `IMAGE_TOKEN_INDEX`.
-        config: Sizes of the model.
-        max_new_tokens: Longest answer; 0 where the ids hold it already.
-    """
-    return prompt_positions(ids, config) <= most_positions(config, max_new_tokens)
+def fits(ids: torch.Tensor, model: VideoLM, max_new_tokens: int) -> bool:
+    """Whether a prompt can be answered without being cut; arguments as in `max_prompt_length`."""
+    return prompt_length(ids, model) <= max_prompt_length(model, max_new_tokens)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import sha256_text, write_jsonl
-from vidreason.engine.batch_inference import Asking, Shard, Spoken, answer_shard
+from vidreason.engine.batch_inference import InferenceConfig, Shard, Spoken, answer_shard
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text
 from vidreason.models.tinyllava.template import prompt_text
@@ -26,14 +26,14 @@ def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, o
         shard: The questions and who answers them.
         settings: `decoding` (`greedy`, or `upstream` for its sampling), `max_new_tokens`, `batch_size`, `precision`.
         answer: `option` or `reason`.
-        view: `ordered`, `shuffled` or `blind`.
+        view: one of `vidreason.media.views.VIEWS`.
         out: Prediction records to write.
         timing: CSV to write: batch, questions, tokens, seconds. Times live apart so that predictions are reproducible.
 
     Raises:
         MemoryError: A batch does not fit into memory.
     """
-    asking = Asking(
+    config = InferenceConfig(
         purpose="predict",
         answer=answer,
         training=False,
@@ -63,7 +63,7 @@ def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, o
             )
         ]
 
-    entries = answer_shard(shard, asking, record)
+    entries = answer_shard(shard, config, record)
     write_jsonl(out, (row for entry in entries for row in entry["rows"]))
     write_csv(
         timing,

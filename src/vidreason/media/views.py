@@ -1,31 +1,50 @@
-"""How the frames of a clip are shown to a model."""
+"""Ways to show a clip's frames to a model: as they are, and controls that take something away.
+
+A view is a function of the frames and a random generator, listed by name in `VIEWS`; to add one, add an entry.
+"""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-VIEWS = ("ordered", "shuffled", "blind")
-"""How the frames of a clip are shown: as they are; in a random order; as grey pictures that show nothing."""
+ORDERED = "ordered"
+GRAY_LEVEL = 127
+
+View = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Frames uint8 [F, S, S, 3] and a generator -> the frames that are shown, of the same shape."""
 
 
-GREY = 127
+def ordered(frames: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    """The frames as they are."""
+    return frames
+
+
+def shuffled(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The frames in a random order."""
+    return frames[rng.permutation(len(frames))]
+
+
+def gray(frames: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    """Uniformly gray frames, which show nothing."""
+    return np.full_like(frames, GRAY_LEVEL)
+
+
+VIEWS: Mapping[str, View] = {ORDERED: ordered, "shuffled": shuffled, "gray": gray}
+"""Name of a view -> the view."""
 
 
 def view_frames(frames: np.ndarray, view: str, seed: int, clip: str) -> np.ndarray:
-    """Show the frames of one clip in the way of a view.
+    """Show the frames of one clip in a view.
 
     Args:
         frames: uint8 [F, S, S, 3].
         view: One of `VIEWS`.
-        seed: With `clip`, the seed of the shuffled order.
+        seed: With `clip`, the seed of the view's random numbers.
         clip: Key of the clip.
 
     Raises:
         ValueError: An unknown view.
     """
-    if view == "ordered":
-        return frames
-    if view == "blind":
-        return np.full_like(frames, GREY)
-    if view == "shuffled":
-        rng = np.random.default_rng([seed, *clip.encode()])
-        return frames[rng.permutation(len(frames))]
-    raise ValueError(f"view: {view!r}; allowed: {', '.join(VIEWS)}")
+    if view not in VIEWS:
+        raise ValueError(f"view: {view!r}; allowed: {', '.join(VIEWS)}")
+    return VIEWS[view](frames, np.random.default_rng([seed, *clip.encode()]))

@@ -38,8 +38,6 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # A label may hold "$".
 }
-VIEWS = {"blind": "grey"}
-"""What the frames look like, where that is not the view's own name."""
 
 
 def make_figures(inputs: ResultInputs, out: Mapping[str, str | Path]) -> None:
@@ -222,7 +220,7 @@ def _views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
             Estimate(mean, 0.0, low, high, 0, 0) for mean, low, high in (found[kind] for kind in kinds if kind in found)
         ]
         places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(kinds) if kind in found]
-        _bars(axes, places, estimates, width, number, f"{VIEWS.get(view, view)} frames")
+        _bars(axes, places, estimates, width, number, f"{view} frames")
     chance = {row["questions"]: float(row["chance"]) / 100 for row in rows}
     _chance_lines(axes, [chance[kind] for kind in kinds if kind in chance])
     axes.set_xticks(range(len(kinds)), list(kinds.values()))

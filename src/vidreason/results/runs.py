@@ -28,7 +28,7 @@ class Arm:
         answer: `option` or `reason`.
         method: `given`, `sft`, `grpo` or `control`.
         parent: Arm whose weights it starts from (or uses, for a control); `""` without one.
-        frames: `ordered`, `shuffled` or `blind`.
+        frames: `ordered`, `shuffled` or `gray`.
     """
 
     name: str

@@ -19,12 +19,14 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from vidreason.artifacts.files import read_jsonl
+from vidreason.engine.features import connect_clips
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs
-from vidreason.engine.profiling import phase
+from vidreason.engine.profiling import span
 from vidreason.engine.prompts import fits, prompts_of
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.tinyllava import TinyLlavaVideo, save_checkpoint
+from vidreason.models.base import VideoLM
+from vidreason.models.families import save_checkpoint
 from vidreason.records import OK, Question
 from vidreason.rl.advantages import StdKind, group_advantages
 from vidreason.rl.losses import LengthNorm, grpo_loss
@@ -33,7 +35,15 @@ from vidreason.training.distributed import Ranks, start_ranks
 from vidreason.training.optimizer import whole_weights
 from vidreason.training.reference import halve, halved_copy, on_device, put_off, reference_of, refresh
 from vidreason.training.sampler import EpochBatches
-from vidreason.training.trainer import ALONE, Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
+from vidreason.training.trainer import (
+    ALONE,
+    Backward,
+    Metrics,
+    Optimisation,
+    gathered_features,
+    load_for_training,
+    run_steps,
+)
 
 STEP_QUESTIONS = 0x6B90
 """Name of the random order of the questions, next to the run's seed and the epoch."""
@@ -137,7 +147,7 @@ def train_grpo(
 
     def answerable(question: Question) -> bool:
         (prompt,) = prompts_of(tokenizer, [question], spec["answer"], training=True)
-        return fits(prompt, policy.config, settings.max_new_tokens)
+        return fits(prompt, policy, settings.max_new_tokens)
 
     batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS), answerable)
     asked = read_jsonl(validation, Question)
@@ -205,8 +215,8 @@ class Group:
 
 
 def grpo_step(
-    policy: TinyLlavaVideo,
-    reference: TinyLlavaVideo | None,
+    policy: VideoLM,
+    reference: VideoLM | None,
     tokenizer: PreTrainedTokenizerBase,
     store: FrameStore,
     batch: Sequence[Question],
@@ -216,7 +226,7 @@ def grpo_step(
     step: int,
     backward: Backward,
     ranks: Ranks = ALONE,
-    sampler: TinyLlavaVideo | None = None,
+    sampler: VideoLM | None = None,
 ) -> tuple[float, Metrics]:
     """Roll out, reward and score one batch of B questions, and have the gradient computed.
 
@@ -229,7 +239,7 @@ def grpo_step(
         The loss, and the step's metrics.
     """
     prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
-    seen = encoded(policy, store, batch)
+    seen = gathered_features(policy, store, batch)
     if sampler is not None:
         refresh(sampler, policy)
     completions = _rollouts(sampler or policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
@@ -248,14 +258,14 @@ def grpo_step(
     parts = zip(batch, prompts, completions.split(settings.rollouts), advantages.split(settings.rollouts), strict=True)
     groups = [Group(*part) for part in parts]
     groups = ranks.dealt(groups, [group.tokens for group in groups])
-    seen |= encoded(policy, store, [group.question for group in groups if group.question.clip not in seen])
+    seen |= gathered_features(policy, store, [group.question for group in groups if group.question.clip not in seen])
     loss, kl = _learn(policy, reference, groups, seen, spec["gradient_checkpointing"], settings, tokenizer, backward)
     flat = total.reshape(-1, settings.rollouts).std(dim=1) == 0
     return loss, {**summary(rewards, completions), "kl": kl, "zero_variance": float(flat.float().mean())}
 
 
 def _rollouts(
-    policy: TinyLlavaVideo,
+    policy: VideoLM,
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[Question],
     prompts: Sequence[torch.Tensor],
@@ -266,10 +276,10 @@ def _rollouts(
 ) -> Completions:
     """Sample G completions of each of B questions, `rollout_batch` questions at a time."""
     group, size, found = settings.rollouts, settings.rollout_batch or len(batch), []
-    with phase("sample"), torch.no_grad(), whole_weights(policy):
+    with span("sample"), torch.no_grad(), whole_weights(policy):
         for start in range(0, len(batch), size):
             asked = batch[start : start + size]
-            videos = policy.connect(torch.stack([seen[question.clip] for question in asked]))
+            videos = connect_clips(policy, seen, asked)
             seeds = [rollout_seed(seed, "grpo", step, question.id, g) for question in asked for g in range(group)]
             found.append(
                 generate(
@@ -286,8 +296,8 @@ def _rollouts(
 
 
 def _learn(
-    policy: TinyLlavaVideo,
-    reference: TinyLlavaVideo | None,
+    policy: VideoLM,
+    reference: VideoLM | None,
     groups: Sequence[Group],
     seen: dict[str, torch.Tensor],
     recompute: bool,
@@ -297,18 +307,18 @@ def _learn(
 ) -> tuple[float, float]:
     """Loss and mean KL of groups; their gradient is taken `micro_batch` groups at a time."""
 
-    def log_probs(model: TinyLlavaVideo, part: Sequence[Group], recompute: bool = False) -> torch.Tensor:
-        videos = model.connect(torch.stack([seen[group.question.clip] for group in part]))
+    def log_probs(model: VideoLM, part: Sequence[Group], recompute: bool = False) -> torch.Tensor:
+        videos = connect_clips(model, seen, [group.question for group in part])
         told = _told(part, tokenizer).to(model.device)
         return completion_log_probs(model, [group.prompt for group in part], videos, told, settings.rollouts, recompute)
 
     size = settings.micro_batch or len(groups)
     parts = [groups[start : start + size] for start in range(0, len(groups), size)]
-    with phase("score"), torch.no_grad(), on_device(reference, policy.device, settings.offload_reference):
+    with span("score"), torch.no_grad(), on_device(reference, policy.device, settings.offload_reference):
         ref_logps = [None if reference is None else log_probs(reference, part) for part in parts]
     loss, kl = 0.0, 0.0
     for part, ref_logp in zip(parts, ref_logps, strict=True):
-        with phase("score"):
+        with span("score"):
             logp = log_probs(policy, part, recompute)
             told = _told(part, tokenizer).to(logp.device)
             result = grpo_loss(
@@ -322,7 +332,7 @@ def _learn(
                 limit=settings.max_new_tokens,
             )
         share = len(part) / len(groups)
-        with phase("backward"):
+        with span("backward"):
             backward(share * result.loss, part is parts[-1])
         loss, kl = loss + share * float(result.loss.detach()), kl + share * float(result.kl)
     return loss, kl
@@ -368,7 +378,7 @@ def summary(rewards: Sequence[Reward], completions: Completions) -> Metrics:
 
 
 def validation_metrics(
-    policy: TinyLlavaVideo,
+    policy: VideoLM,
     tokenizer: PreTrainedTokenizerBase,
     store: FrameStore,
     held_out: Sequence[Question],
@@ -384,8 +394,8 @@ def validation_metrics(
         for start in range(0, len(held_out), size):
             batch = held_out[start : start + size]
             prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
-            clips = encoded(policy, store, batch)
-            videos = policy.connect(torch.stack([clips[question.clip] for question in batch]))
+            clips = gathered_features(policy, store, batch)
+            videos = connect_clips(policy, clips, batch)
             completions = generate(policy, prompts, videos, greedy, tokenizer.eos_token_id)
             rows.append((summary(rewards_of(tokenizer, completions, batch, 1, rules), completions), len(batch)))
     keys = rows[0][0] if rows else ()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import write_jsonl
-from vidreason.engine.batch_inference import Asking, Shard, Spoken, answer_shard
+from vidreason.engine.batch_inference import InferenceConfig, Shard, Spoken, answer_shard
 from vidreason.engine.generation import Decoding
 from vidreason.records import Question, Rollout
 from vidreason.rl.rewards import question_reward, rules_for
@@ -28,7 +28,7 @@ def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, an
         MemoryError: A batch does not fit into memory.
     """
     rules = rules_for(protocol)  # type: ignore[arg-type]
-    asking = Asking(
+    config = InferenceConfig(
         purpose="selection",
         answer=answer,
         training=True,
@@ -51,5 +51,5 @@ def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, an
             for g, (spoken, own) in enumerate(zip(answers, earned, strict=True))
         ]
 
-    entries = answer_shard(shard, asking, record)
+    entries = answer_shard(shard, config, record)
     write_jsonl(out, (row for entry in entries for row in entry["rows"]))

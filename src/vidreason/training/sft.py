@@ -7,17 +7,19 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from vidreason.engine.features import connect_clips
 from vidreason.engine.log_probs import label_log_probs
 from vidreason.engine.prompts import fits, query_text
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.tinyllava import TinyLlavaVideo, save_checkpoint
+from vidreason.models.base import VideoLM, VideoTokens
+from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.template import is_ignored, sft_example
 from vidreason.records import Question
 from vidreason.rl.losses import IGNORE_INDEX
 from vidreason.training.distributed import start_ranks
 from vidreason.training.optimizer import whole_weights
 from vidreason.training.sampler import EpochBatches
-from vidreason.training.trainer import Backward, Metrics, Optimisation, encoded, load_for_training, run_steps
+from vidreason.training.trainer import Backward, Metrics, Optimisation, gathered_features, load_for_training, run_steps
 
 STEP_QUESTIONS = 0x5F7
 """Name of the order of the questions, next to the run's seed."""
@@ -55,7 +57,7 @@ def train_sft(
 
     def teachable(question: Question) -> bool:
         example = sft_example(tokenizer, conversation(question, spec["answer"]))
-        return fits(example.input_ids, model.config, max_new_tokens=0)
+        return fits(example.input_ids, model, max_new_tokens=0)
 
     batches = EpochBatches(questions, store, spec["batch_size"], (spec["seed"], STEP_QUESTIONS), teachable)
 
@@ -66,8 +68,8 @@ def train_sft(
         size, found, untaught = spec["micro_batch"] or len(batch), 0.0, 0
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
-            clips = encoded(model, store, part)
-            videos = model.connect(torch.stack([clips[question.clip] for question in part]))
+            clips = gathered_features(model, store, part)
+            videos = connect_clips(model, clips, part)
             with model.recomputed(spec["gradient_checkpointing"]):
                 loss, tokens, without = batch_loss(model, tokenizer, part, videos, spec["answer"])
             loss = loss * (share * tokens / total)
@@ -93,10 +95,10 @@ def train_sft(
 
 
 def batch_loss(
-    model: TinyLlavaVideo,
+    model: VideoLM,
     tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[Question],
-    videos: torch.Tensor,
+    videos: VideoTokens,
     answer: str,
 ) -> tuple[torch.Tensor, int, int]:
     """Cross-entropy of the taught texts of a batch.
@@ -105,7 +107,7 @@ def batch_loss(
         model: The model.
         tokenizer: Its tokenizer.
         batch: B questions.
-        videos: float [B, Q, D].
+        videos: Embeddings of their videos.
         answer: `option` or `reason`.
 
     Returns:
@@ -113,13 +115,13 @@ def batch_loss(
         holds what marks the end of a turn.
     """
     examples = [sft_example(tokenizer, conversation(question, answer)) for question in batch]
-    embeds, mask, labels = model.embed(
+    inputs = model.build_inputs(
         [example.input_ids for example in examples],
         videos,
         padding_side="right",
         labels=[example.labels for example in examples],
     )
-    logp = label_log_probs(model, embeds, mask, labels)
+    logp = label_log_probs(model, inputs)
     untaught = sum(is_ignored(example.labels) for example in examples)
     return -logp.sum() / max(1, len(logp)), len(logp), untaught
 

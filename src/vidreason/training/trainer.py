@@ -8,6 +8,7 @@ losses and metrics are averaged. Losses are means over questions, every process 
 by the question and not by its place: so R processes take the same steps as one.
 """
 
+import contextlib
 import dataclasses
 import math
 import sys
@@ -20,13 +21,14 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.engine.features import clips_of, encode_clips, read_clips
+from vidreason.engine.features import clip_features
 from vidreason.engine.generation import NotFiniteError
-from vidreason.engine.oom import explain_out_of_memory
-from vidreason.engine.profiling import phase
+from vidreason.engine.oom import out_of_memory_advice
+from vidreason.engine.profiling import span
 from vidreason.media.frame_store import FrameStore
+from vidreason.models.base import VideoLM
+from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
 from vidreason.models.packing import varlen_kernel
-from vidreason.models.tinyllava import PRECISIONS, TinyLlavaVideo, compute_device, load_checkpoint
 from vidreason.records import Question
 from vidreason.training.distributed import Ranks
 from vidreason.training.metrics import MetricsLog
@@ -184,7 +186,7 @@ def run_steps(
             for step in bar:
                 began = time.monotonic()
                 rate = optimisation.rate(step, steps)
-                with explain_out_of_memory(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
+                with out_of_memory_advice(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
                     try:
                         with half:
                             loss, row = step_function(step, updater.backward)
@@ -193,7 +195,7 @@ def run_steps(
                             f"{title}: step {step}: {error}; lower learning_rate ({optimisation.learning_rate}). The state of "
                             f"the last saved step is kept in {state}"
                         ) from error
-                    with phase("update"):
+                    with span("update"):
                         norm = updater.step(rate)
                 row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
                 if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
@@ -207,7 +209,7 @@ def run_steps(
                 done = step + 1
                 if validate is not None and _due(optimisation.validate_every, done, steps):
                     advice = LESS_MEMORY.get(title, "take less at a time")
-                    with explain_out_of_memory(f"{title}: validation: {advice}"), half, whole_weights(model):
+                    with out_of_memory_advice(f"{title}: validation: {advice}"), half, whole_weights(model):
                         found, questions = validate(done)
                     log.write("validation", done, ranks.mean(found, questions))
                 # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
@@ -251,7 +253,7 @@ def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Rank
     )
 
 
-def load_for_training(init: Path, optimisation: Optimisation) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
+def load_for_training(init: Path, optimisation: Optimisation) -> tuple[VideoLM, PreTrainedTokenizerBase]:
     """Load a parent's checkpoint as the recipe trains it: vision tower frozen, connector and language model trained.
 
     Args:
@@ -270,14 +272,15 @@ def load_for_training(init: Path, optimisation: Optimisation) -> tuple[TinyLlava
     return model.to(compute_device()).eval(), tokenizer
 
 
-def encoded(model: TinyLlavaVideo, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
-    """What the vision tower sees in the clips of a process's questions: clip -> [N, Dv].
+def gathered_features(model: VideoLM, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
+    """`clip_features` of this process's questions.
 
-    Processes have other numbers of clips, so where ZeRO-3 has dealt the tower out it is gathered once for all of them.
+    Processes have different numbers of clips, so under ZeRO-3 the vision tower is gathered once for all of them.
     """
-    clips = clips_of(questions)
-    with whole_weights(model.vision_tower):
-        return dict(zip(clips, encode_clips(model, read_clips(store, clips)), strict=True)) if clips else {}
+    with contextlib.ExitStack() as stack:
+        for part in model.frozen_parts():
+            stack.enter_context(whole_weights(part))
+        return clip_features(model, store, questions)
 
 
 def _due(every: int, done: int, steps: int) -> bool:

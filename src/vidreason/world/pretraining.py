@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.models.tinyllava import TinyLlavaConfig, TinyLlavaVideo, initialise, save_checkpoint
+from vidreason.models.families import save_checkpoint
+from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.configuration import TinyLlavaConfig
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.models.tinyllava.template import sft_example
 from vidreason.rl.losses import IGNORE_INDEX, sft_loss
@@ -72,7 +75,7 @@ def pretrain(
     tokenizer = build_tokenizer(WORDS, settings["model"]["context"])
     config = model_config(settings["model"], image_size, len(tokenizer), tokenizer.eos_token_id)
     weights_seed = int(np.random.SeedSequence([seed, BASE_WEIGHTS]).generate_state(1)[0])
-    model = initialise(config, seed=weights_seed)
+    model = initialize(config, seed=weights_seed)
     shape_weights(model, settings["first_weights"], weights_seed)
     seeds = [scene_seed(seed, "base", number) for number in range(settings["clips"])]
     scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
@@ -123,14 +126,14 @@ def exercise_loss(
     loss = torch.zeros(())
     for start in range(0, len(order), ROWS_AT_A_TIME):
         rows = order[start : start + ROWS_AT_A_TIME]
-        embeds, mask, labels = model.embed(
+        inputs = model.build_inputs(
             [examples[row].input_ids for row in rows],
             None if videos is None else videos[rows],
             padding_side="right",
             labels=[examples[row].labels for row in rows],
         )
-        share = int((labels[:, 1:] != IGNORE_INDEX).sum()) / taught
-        loss = loss + share * sft_loss(model(embeds, attention_mask=mask).logits, labels)
+        share = int((inputs.labels[:, 1:] != IGNORE_INDEX).sum()) / taught
+        loss = loss + share * sft_loss(model(inputs.embeds, attention_mask=inputs.mask).logits, inputs.labels)
     return loss, {"tokens": sum(len(example.input_ids) for example in examples) / len(batch)}
 
 
@@ -206,7 +209,7 @@ def shape_weights(model: TinyLlavaVideo, shape: Mapping[str, Any], seed: int) ->
       others; so begun, after 50.
 
     Args:
-        model: A newly initialised model.
+        model: A newly initialized model.
         shape: The config's `base.first_weights`: `positions`, `residual`, `look_back`, `same_token`.
         seed: Names the draw.
 

@@ -436,7 +436,7 @@ def test_a_path_that_no_file_can_have_or_that_may_not_be_read_is_said(
                         "label": "x",
                         "method": "control",
                         "parent": "base",
-                        "frames": "blind",
+                        "frames": "gray",
                         "answer": "option",
                     }
                 }

@@ -42,15 +42,15 @@ def data(tmp_path):
 @pytest.fixture
 def graphs(monkeypatch):
     """Shapes of the graphs that were recorded, in order."""
-    played, shapes = decoder.Decoder._played, []
+    played, shapes = decoder.Decoder._replay, []
 
     def noted(self):
-        shape = (self.cache.rows, self.cache.extent)
+        shape = (self.cache.rows, self.cache.kv_length)
         if shape not in self._graphs:
             shapes.append(shape)
         return played(self)
 
-    monkeypatch.setattr(decoder.Decoder, "_played", noted)
+    monkeypatch.setattr(decoder.Decoder, "_replay", noted)
     return shapes
 
 
@@ -104,7 +104,7 @@ class TestTheDevice:
         assert cuda.places.total() == 2  # ids and lengths
         assert all(place.startswith("generation.py:") and place.endswith(": tolist") for place in cuda.places)
 
-    def test_a_graph_is_computed_when_it_is_played(self, cuda):
+    def test_a_graph_is_computed_when_it_is_replay(self, cuda):
         there, found, graph = torch.ones(2, device="gpu"), torch.zeros(2, device="gpu"), torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             found.add_(2 * there)
@@ -233,7 +233,7 @@ def test_what_a_batch_computes_does_not_depend_on_those_before_it(cuda, monkeypa
     shapes, passed = [], decoder.Decoder._forward
 
     def noted(self):
-        shapes.append((self.cache.rows, self.cache.extent))
+        shapes.append((self.cache.rows, self.cache.kv_length))
         return passed(self)
 
     monkeypatch.setattr(decoder.Decoder, "_forward", noted)

@@ -4,27 +4,28 @@ import pytest
 import torch
 
 from tests.support import micro
-from vidreason.engine.decoder import decoder_for, positions_of
-from vidreason.engine.kv_cache import RolloutCache
-from vidreason.models.tinyllava import modeling
+from vidreason.engine.decoder import decoder_for
+from vidreason.engine.kv_cache import KVCache
+from vidreason.models import chunks
+from vidreason.models.base import Inputs
 
 
 def test_positions_count_the_real_tokens():
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]]).bool()
-    assert positions_of(mask).tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
+    assert Inputs(torch.zeros(2, 4, 1), mask, mask.long()).positions.tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
 
 
 @pytest.fixture(params=("together", "one after the other"))
 def decoder(request, monkeypatch):
     """Two prompts of different lengths, three rollouts each."""
     if request.param != "together":
-        monkeypatch.setattr(modeling, "NUMBERS_AT_ONCE", 1)
+        monkeypatch.setattr(chunks, "CHUNK_NUMBERS", 1)
     model = micro.model()
     prompts = [torch.arange(5, 5 + length) for length in (4, 7)]
     with torch.no_grad():
-        embeds, mask = model.embed(prompts, None)
+        inputs = model.build_inputs(prompts, None)
         made = decoder_for(model, 6, 7 + 5)
-        made.first = made.prefill(embeds, mask, 3)
+        made.first = made.prefill(inputs, 3)
     made.prompts, made.kept = prompts, model  # which a decoder does not keep alive
     return made
 
@@ -32,7 +33,7 @@ def decoder(request, monkeypatch):
 def whole(model, prompt, said):
     """Logits after a prompt and some tokens, from a plain forward pass."""
     ids = torch.cat((prompt, torch.tensor(said, dtype=torch.long)))
-    return model(model.embed([ids], None)[0]).logits[0, -1]
+    return model(model.build_inputs([ids], None).embeds).logits[0, -1]
 
 
 @torch.no_grad()
@@ -70,27 +71,27 @@ def test_nothing_is_copied_but_what_is_new(decoder):
 def test_no_hook_of_a_trainer_runs_while_decoding(decoder):
     """DeepSpeed hangs a timer on the whole model that waits for the device: an error while a step is recorded."""
     decoder.kept.register_forward_pre_hook(lambda *_: pytest.fail("a hook of the whole model ran"))
-    embeds, mask = decoder.kept.embed(decoder.prompts, None)
-    decoder.prefill(embeds, mask, 3)
+    inputs = decoder.kept.build_inputs(decoder.prompts, None)
+    decoder.prefill(inputs, 3)
     decoder.step(torch.full((6,), 9))
 
 
 def test_a_prefill_is_laid_out_for_every_rollout():
-    cache = RolloutCache(most_rows=4, capacity=4)
-    cache.begin(group=2)
+    cache = KVCache(max_rows=4, capacity=4)
+    cache.begin_prefill(group=2)
     key = torch.arange(12.0).view(2, 1, 3, 2)
     given = cache.update(key, -key, 0)
     assert given[0] is key
-    cache.place.fill_(3)
-    cache.rows, cache.extent = 3, 4
+    cache.write_at.fill_(3)
+    cache.rows, cache.kv_length = 3, 4
     keys, values = cache.update(torch.full((3, 1, 1, 2), 99.0), torch.full((3, 1, 1, 2), -99.0), 0)
     assert keys.shape == (3, 1, 4, 2)
     assert torch.equal(keys[:, :, :3], key[[0, 0, 1]])
     assert torch.equal(values, -keys)
     assert (keys[:, :, 3] == 99).all()
-    cache.begin(group=1)
+    cache.begin_prefill(group=1)
     cache.update(key[:1, :, :2] + 50, key[:1, :, :2], 0)
-    cache.place.fill_(2)
-    cache.rows, cache.extent = 1, 3
+    cache.write_at.fill_(2)
+    cache.rows, cache.kv_length = 1, 3
     keys, _ = cache.update(torch.full((1, 1, 1, 2), 7.0), torch.zeros(1, 1, 1, 2), 0)
     assert keys.flatten().tolist() == [50, 51, 52, 53, 7, 7]

@@ -67,7 +67,7 @@ def rows_of(completions):
 def plain_logits(model, prompt, video, tokens):
     """Logits of one sequence without padding, packing or cache, at the places that predict `tokens`."""
     ids = torch.cat([prompt, torch.tensor(tokens, dtype=torch.long)])
-    embeds, _ = model.embed([ids], video[None])
+    embeds = model.build_inputs([ids], video[None]).embeds
     logits = model(embeds).logits[0]
     return logits[len(logits) - len(tokens) - 1 : -1]
 
@@ -167,7 +167,8 @@ class TestSampling:
 
 class TestGreedy:
     def test_equals_transformers(self, model, prompts, videos):
-        embeds, mask = model.embed(prompts, videos, padding_side="left")
+        inputs = model.build_inputs(prompts, videos, padding_side="left")
+        embeds, mask = inputs.embeds, inputs.mask
         found = generate(model, prompts, videos, Decoding(TOKENS, 0.0), NEVER)
         theirs = model.language_model.generate(
             inputs_embeds=embeds, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=None,
@@ -179,7 +180,8 @@ class TestGreedy:
     def test_stops_where_transformers_stops(self, model, prompts, videos):
         free = generate(model, prompts, videos, Decoding(TOKENS, 0.0), NEVER).ids
         end = int(free[0, 4])
-        embeds, mask = model.embed(prompts, videos, padding_side="left")
+        inputs = model.build_inputs(prompts, videos, padding_side="left")
+        embeds, mask = inputs.embeds, inputs.mask
         found = generate(model, prompts, videos, Decoding(TOKENS, 0.0), end)
         theirs = model.language_model.generate(
             inputs_embeds=embeds, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=end,

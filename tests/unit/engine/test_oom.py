@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidreason.engine.oom import explain_out_of_memory
+from vidreason.engine.oom import out_of_memory_advice
 
 ADVICE = "Lower evaluation.generation.batch_size, now 64"
 
@@ -12,7 +12,7 @@ ADVICE = "Lower evaluation.generation.batch_size, now 64"
 def test_a_refused_allocation_of_the_cpu():
     """PyTorch's own error, not an imitation."""
     told = rf"^out of memory\. {ADVICE} \(.*can't allocate memory"
-    with pytest.raises(MemoryError, match=told) as caught, explain_out_of_memory(ADVICE):
+    with pytest.raises(MemoryError, match=told) as caught, out_of_memory_advice(ADVICE):
         torch.empty(1 << 62, dtype=torch.uint8)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -20,7 +20,7 @@ def test_a_refused_allocation_of_the_cpu():
 
 def test_a_refused_allocation_of_numpy():
     told = rf"^out of memory\. {ADVICE} \(Unable to allocate"
-    with pytest.raises(MemoryError, match=told), explain_out_of_memory(ADVICE):
+    with pytest.raises(MemoryError, match=told), out_of_memory_advice(ADVICE):
         np.empty(1 << 62, np.uint8)
 
 
@@ -37,7 +37,7 @@ def test_a_refused_allocation_of_numpy():
     ],
 )
 def test_what_else_means_that_memory_ran_out(error):
-    with pytest.raises(MemoryError, match=ADVICE) as caught, explain_out_of_memory(ADVICE):
+    with pytest.raises(MemoryError, match=ADVICE) as caught, out_of_memory_advice(ADVICE):
         raise error
     assert caught.value.__cause__ is error
     assert (str(error).split("\n")[0] or "MemoryError") in str(caught.value)
@@ -48,13 +48,13 @@ def test_memory_that_ran_out_while_a_step_was_recorded():
     error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
     error.__context__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     told = rf"{ADVICE} \(CUDA out of memory. Tried"
-    with pytest.raises(MemoryError, match=told) as caught, explain_out_of_memory(ADVICE):
+    with pytest.raises(MemoryError, match=told) as caught, out_of_memory_advice(ADVICE):
         raise error
     assert "previous error" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("can't allocate memory")])
 def test_other_errors_pass_unchanged(error):
-    with pytest.raises(type(error)) as caught, explain_out_of_memory(ADVICE):
+    with pytest.raises(type(error)) as caught, out_of_memory_advice(ADVICE):
         raise error
     assert caught.value is error

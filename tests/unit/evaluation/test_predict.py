@@ -14,7 +14,7 @@ from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text
 from vidreason.evaluation.predict import evaluation_decoding, predict
-from vidreason.models.tinyllava import TinyLlavaVideo
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_text
 from vidreason.records import OK, PROMPT_TOO_LONG, Prediction, Rollout
 
@@ -192,13 +192,12 @@ class TestPredict:
 
     def test_views_change_the_answers(self, world, tmp_path):
         told = {
-            view: answers(world, tmp_path / view, view=view)[0].read_bytes()
-            for view in ("ordered", "shuffled", "blind")
+            view: answers(world, tmp_path / view, view=view)[0].read_bytes() for view in ("ordered", "shuffled", "gray")
         }
         assert len(set(told.values())) == 3
-        blind = [row for row in read_jsonl(tmp_path / "blind" / "shard0.jsonl", Prediction) if row.status == OK]
+        uniform = [row for row in read_jsonl(tmp_path / "gray" / "shard0.jsonl", Prediction) if row.status == OK]
         # All clips look alike and all questions read alike, so all answers are alike.
-        assert len({row.completion for row in blind}) == 1
+        assert len({row.completion for row in uniform}) == 1
 
     def test_times_live_apart(self, world, tmp_path):
         (path,) = answers(world, tmp_path)

@@ -7,8 +7,8 @@ import torch
 from tests.support import micro
 from vidreason.engine.prompts import prompts_of, query_text
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.views import GREY, VIEWS, view_frames
-from vidreason.models.tinyllava import IMAGE_TOKEN_INDEX
+from vidreason.media.views import GRAY_LEVEL, VIEWS, view_frames
+from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.models.tinyllava.template import OPTION_SUFFIX, REASON_SUFFIX
 from vidreason.records import OK
@@ -97,10 +97,10 @@ class TestViews:
         assert np.array_equal(view_frames(self.frames, "ordered", 0, "a"), self.frames)
 
     def test_blind_shows_nothing(self):
-        blind = view_frames(self.frames, "blind", 0, "a")
-        assert (blind == GREY).all()
-        assert blind.shape == self.frames.shape
-        assert np.array_equal(blind, view_frames(micro.picture(4), "blind", 1, "b"))
+        uniform = view_frames(self.frames, "gray", 0, "a")
+        assert (uniform == GRAY_LEVEL).all()
+        assert uniform.shape == self.frames.shape
+        assert np.array_equal(uniform, view_frames(micro.picture(4), "gray", 1, "b"))
 
     def test_shuffled_shows_the_same_frames_in_an_order_of_the_seed_and_the_clip(self):
         frames = np.arange(16, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
@@ -121,5 +121,5 @@ class TestViews:
         assert not torch.allclose(shown[0], shown[2], atol=1e-3)
 
     def test_an_unknown_view_is_refused(self):
-        with pytest.raises(ValueError, match="'grey'; allowed: ordered, shuffled, blind"):
-            view_frames(self.frames, "grey", 0, "a")
+        with pytest.raises(ValueError, match="'blind'; allowed: ordered, shuffled, gray"):
+            view_frames(self.frames, "blind", 0, "a")

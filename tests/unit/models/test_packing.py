@@ -61,7 +61,7 @@ def plainly(model, prompts, completions, group):
     rows = []
     for number, (row, length) in enumerate(zip(completions.ids, completions.lengths.tolist(), strict=True)):
         ids = torch.cat((prompts[number // group], row[:length]))
-        logits = model(model.embed([ids], None)[0]).logits[0]
+        logits = model(model.build_inputs([ids], None).embeds).logits[0]
         logp = token_log_probs(logits[-length - 1 : -1], row[:length])
         rows.append(torch.cat((logp, logp.new_zeros(completions.ids.shape[1] - length))))
     return torch.stack(rows)
@@ -140,8 +140,9 @@ def test_logits_of_labels_alone_give_the_loss_of_all():
     labels = [row.clone() for row in ids]
     labels[0][:3] = -100
     labels[2][:] = -100
-    embeds, mask, merged = model.embed(ids, None, padding_side="right", labels=labels)
-    logp = label_log_probs(model, embeds, mask, merged)
+    inputs = model.build_inputs(ids, None, padding_side="right", labels=labels)
+    embeds, mask, merged = inputs.embeds, inputs.mask, inputs.labels
+    logp = label_log_probs(model, inputs)
     assert len(logp) == 3 + 2  # a sequence's first token is never predicted
     whole = sft_loss(model(embeds, attention_mask=mask).logits, merged)
     assert float(-logp.mean()) == pytest.approx(float(whole), rel=1e-6)

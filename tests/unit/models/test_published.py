@@ -17,11 +17,13 @@ from transformers import PreTrainedTokenizerFast
 from tests.support import micro
 from vidreason.artifacts.files import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.models.tinyllava import CheckpointError, checkpoint, load_checkpoint, load_tokenizer, save_checkpoint
+from vidreason.models.families import load_checkpoint, save_checkpoint
+from vidreason.models.tinyllava import checkpoint
 from vidreason.models.tinyllava import weights as weight_files
 from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
 from vidreason.models.tinyllava.published import import_weights
-from vidreason.models.tinyllava.weights import EMBEDDING, FAULTS_LISTED, TIED
+from vidreason.models.tinyllava.tokenizer import load_tokenizer
+from vidreason.models.tinyllava.weights import EMBEDDING, FAULTS_LISTED, TIED, CheckpointError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SIZE = 56
@@ -119,7 +121,7 @@ def faults_of(published: Path, **options) -> str:
 @torch.no_grad()
 def logits(model, given):
     pixels, ids = given
-    return model(model.embed([ids], model.encode_videos(pixels))[0]).logits
+    return model(model.build_inputs([ids], model.encode_videos(pixels)).embeds).logits
 
 
 def assert_same(model, other):

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidreason.models.tinyllava import IGNORE_INDEX, IMAGE_TOKEN_INDEX, load_tokenizer
+from vidreason.models.base import IGNORE_INDEX
 from vidreason.models.tinyllava import template as prompts
+from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
+from vidreason.models.tinyllava.tokenizer import load_tokenizer
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "checkpoint"
 QUESTION = "What falls?\nOptions:\nA. cup\nB. ball"

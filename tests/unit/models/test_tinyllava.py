@@ -11,16 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vidreason.models.tinyllava import (
-    IMAGE_TOKEN_INDEX,
-    CheckpointError,
-    TinyLlavaConfig,
-    initialise,
-    load_checkpoint,
-    save_checkpoint,
-)
+from vidreason.models.families import load_checkpoint, save_checkpoint
+from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX, TinyLlavaConfig
 from vidreason.models.tinyllava.preprocessing import normalize_frames, resize_frames
 from vidreason.models.tinyllava.resampler import GroupResampler, group_layout, group_sizes, position_encoding
+from vidreason.models.tinyllava.weights import CheckpointError
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "checkpoint"
 
@@ -47,7 +43,7 @@ def values():
 
 @pytest.fixture(scope="module")
 def model(values):
-    return initialise(TinyLlavaConfig.from_dict(values), seed=0).eval()
+    return initialize(TinyLlavaConfig.from_dict(values), seed=0).eval()
 
 
 @pytest.fixture
@@ -130,7 +126,7 @@ class TestResampler:
 
     def test_heads_are_those_asked_for(self, values):
         asked = TinyLlavaConfig.from_dict({**values, "resampler_heads": 3, "resampler_head_width": 4})
-        weights = initialise(asked, seed=0).connector.state_dict()
+        weights = initialize(asked, seed=0).connector.state_dict()
         assert weights["_connector.layers.0.0.to_kv.weight"].shape == (2 * 3 * 4, 16)
         assert asked.to_dict()["resampler_heads"] == 3
         assert "resampler_heads" not in TinyLlavaConfig.from_dict(values).to_dict()
@@ -152,7 +148,7 @@ class TestModel:
         assert model.encode_videos(pixels()).shape == (2, 12, 16)
 
     def test_frozen_tower_has_no_graph_and_the_connector_learns(self, values):
-        model = initialise(TinyLlavaConfig.from_dict(values), seed=0)
+        model = initialize(TinyLlavaConfig.from_dict(values), seed=0)
         model.encode_videos(pixels()).sum().backward()
         assert model.vision_tower._vision_tower.vision_model.embeddings.patch_embedding.weight.grad is not None
         model.zero_grad(set_to_none=True)
@@ -175,7 +171,8 @@ class TestModel:
     def test_merging(self, model, side):
         videos = model.encode_videos(pixels())
         rows = [torch.tensor([5, IMAGE_TOKEN_INDEX, 6, 7]), torch.tensor([8, 9])]
-        embeds, mask, labels = model.embed(rows, videos, padding_side=side, labels=rows)
+        inputs = model.build_inputs(rows, videos, padding_side=side, labels=rows)
+        embeds, mask, labels = inputs.embeds, inputs.mask, inputs.labels
         assert mask.sum(dim=1).tolist() == [15, 2]
         table = model.language_model.get_input_embeddings().weight
         assert torch.equal(embeds[0, 0], table[5])
@@ -192,29 +189,31 @@ class TestModel:
     def test_padding_does_not_change_logits(self, model):
         videos = model.encode_videos(pixels())
         rows = [torch.tensor([5, IMAGE_TOKEN_INDEX, 6, 7, 8, 9]), torch.tensor([IMAGE_TOKEN_INDEX, 4])]
-        alone = model(model.embed(rows[1:], videos[1:])[0]).logits[0, -1]
+        alone = model(model.build_inputs(rows[1:], videos[1:]).embeds).logits[0, -1]
         for side in ("left", "right"):
-            embeds, mask = model.embed(rows, videos, padding_side=side)
+            inputs = model.build_inputs(rows, videos, padding_side=side)
+            embeds, mask = inputs.embeds, inputs.mask
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
             logits = model(embeds, attention_mask=mask, position_ids=positions).logits
             assert torch.allclose(logits[1, mask[1]][-1], alone, atol=1e-5)
 
     def test_marks_without_a_video_are_refused(self, model):
         with pytest.raises(ValueError, match="no video"):
-            model.embed([torch.tensor([IMAGE_TOKEN_INDEX])], None)
+            model.build_inputs([torch.tensor([IMAGE_TOKEN_INDEX])], None)
         with pytest.raises(ValueError, match="2 video marks"):
-            model.embed([torch.tensor([IMAGE_TOKEN_INDEX] * 2)], torch.zeros(1, 12, 16))
+            model.build_inputs([torch.tensor([IMAGE_TOKEN_INDEX] * 2)], torch.zeros(1, 12, 16))
 
     def test_long_sequences_are_cut(self, values):
         config = TinyLlavaConfig.from_dict(values | {"tokenizer_model_max_length": 7})
-        embeds, mask = initialise(config, seed=0).embed([torch.arange(20)], None)
+        inputs = initialize(config, seed=0).build_inputs([torch.arange(20)], None)
+        embeds, mask = inputs.embeds, inputs.mask
         assert embeds.shape == (1, 7, 16)
         assert mask.all()
 
     def test_seed_decides_the_weights_and_nothing_else_moves(self, values):
         config = TinyLlavaConfig.from_dict(values)
         before = torch.get_rng_state()
-        one, same, other = initialise(config, 1), initialise(config, 1), initialise(config, 2)
+        one, same, other = initialize(config, 1), initialize(config, 1), initialize(config, 2)
         assert torch.equal(torch.get_rng_state(), before)
         assert all(
             torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True)

@@ -16,7 +16,7 @@ from bench.workload import build, make_question, prompt_of
 from vidreason.engine.generation import Completions
 from vidreason.engine.log_probs import completion_log_probs
 from vidreason.media.frames import take_frames
-from vidreason.models.tinyllava import initialise
+from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.records import Question
 from vidreason.world import encode
 from vidreason.world.scenes import make_scene
@@ -33,7 +33,7 @@ def size(request):
 
 @pytest.fixture(scope="module")
 def model(size):
-    built = initialise(size.model, 0).eval()
+    built = initialize(size.model, 0).eval()
     built.freeze_vision()
     return built
 
@@ -98,7 +98,7 @@ def test_flops_of_a_scored_group_are_torchs_count(size, model):
 
 def test_activations_are_about_what_autograd_keeps():
     size = SIZES["demo"]()
-    model = initialise(size.model, 0).to(torch.bfloat16).eval()
+    model = initialize(size.model, 0).to(torch.bfloat16).eval()
     model.freeze_vision()
     kept: dict[int, int] = {}
 

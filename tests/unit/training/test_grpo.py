@@ -7,7 +7,8 @@ import torch
 from tests.support import micro
 from vidreason.artifacts.files import read_json_lines
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.tinyllava import TinyLlavaVideo, load_checkpoint
+from vidreason.models.families import load_checkpoint
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.records import OK
 from vidreason.rl.rewards import Reward
 from vidreason.training import grpo
@@ -282,10 +283,10 @@ def test_matrices_in_half_precision_compute_what_autocast_computes():
     assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
     prompts, videos = [torch.tensor([5, -200, 9, 12])], micro.videos(1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        ours, its = (model(model.embed(prompts, videos)[0]).logits for model in (halved, policy))
+        ours, its = (model(model.build_inputs(prompts, videos).embeds).logits for model in (halved, policy))
     assert torch.equal(ours, its)
     with torch.no_grad():
-        exact = policy(policy.embed(prompts, videos)[0]).logits
+        exact = policy(policy.build_inputs(prompts, videos).embeds).logits
     assert not torch.equal(ours.float(), exact)
 
 

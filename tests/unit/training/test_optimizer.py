@@ -13,7 +13,7 @@ from bench.costs import Model
 from bench.memory import Setting, memory
 from bench.sizes import SIZES
 from tests.support.storages import Storages
-from vidreason.models.tinyllava import initialise
+from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.training import optimizer as update
 from vidreason.training.distributed import Ranks
 from vidreason.training.optimizer import PlainUpdater
@@ -60,7 +60,7 @@ def test_the_floor_counts_what_zero_holds_in_an_update(demo, monkeypatch, share)
 
 def test_the_floor_counts_what_plain_adamw_holds_in_an_update(demo):
     """On a GPU it is one kernel, here the CPU's."""
-    model = initialise(demo.model, 0).eval()
+    model = initialize(demo.model, 0).eval()
     model.freeze_vision()
     updater = PlainUpdater(model, 0.0, 1.0, Ranks())
     updater.optimizers = [update._adamw([list(updater.weights.values())], 0.0, fused=True)]

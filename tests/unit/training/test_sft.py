@@ -8,7 +8,7 @@ from vidreason.artifacts.files import read_json_lines
 from vidreason.engine.generation import Decoding, generate
 from vidreason.engine.prompts import prompts_of
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.tinyllava import load_checkpoint
+from vidreason.models.families import load_checkpoint
 from vidreason.records import OK
 from vidreason.training.sft import batch_loss, conversation, train_sft
 
@@ -63,7 +63,7 @@ class TestWhatIsTaught:
             for question, video in zip(batch, videos, strict=True):
                 (prompt,) = prompts_of(tokenizer, [question], "option", training=True)
                 said = tokenizer(f" {question.answer}<|endoftext|>").input_ids
-                embeds, _ = model.embed([torch.cat([prompt, torch.tensor(said)])], video[None])
+                embeds = model.build_inputs([torch.cat([prompt, torch.tensor(said)])], video[None]).embeds
                 logp = model(embeds).logits[0].log_softmax(-1)
                 by_hand += [-float(logp[len(logp) - len(said) - 1 + place, token]) for place, token in enumerate(said)]
         assert tokens == len(by_hand) == 4

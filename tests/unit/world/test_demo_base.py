@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vidreason.models.tinyllava import load_checkpoint
+from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.published import import_weights
 from vidreason.world.corpus import WORDS
 from vidreason.world.tokenizer import build_tokenizer

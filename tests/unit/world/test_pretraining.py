@@ -7,7 +7,9 @@ import torch
 import yaml
 
 from vidreason.artifacts.files import read_json_lines
-from vidreason.models.tinyllava import TinyLlavaVideo, initialise, load_checkpoint
+from vidreason.models.families import load_checkpoint
+from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.world.pretraining import model_config, pretrain, shape_weights
 
 SIZES = {
@@ -19,7 +21,7 @@ SHAPE = {"positions": 1.5, "residual": 0.1, "look_back": [1, 2, 3], "same_token"
 
 
 def shaped(seed: int = 3, **changes) -> TinyLlavaVideo:
-    model = initialise(model_config({**SIZES, **changes}, 32, 300, 0), seed=seed, attention="eager")
+    model = initialize(model_config({**SIZES, **changes}, 32, 300, 0), seed=seed, attention="eager")
     shape_weights(model, SHAPE, seed)
     return model
 

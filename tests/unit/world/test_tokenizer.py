@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidreason.models.tinyllava import load_tokenizer
 from vidreason.models.tinyllava.template import OPTION_SUFFIX, REASON_SUFFIX, SYSTEM, conversation_text, text_ids
-from vidreason.models.tinyllava.tokenizer import save_tokenizer
+from vidreason.models.tinyllava.tokenizer import load_tokenizer, save_tokenizer
 from vidreason.records import LETTERS
 from vidreason.rl.rewards import TAGS
 from vidreason.world.corpus import WORDS

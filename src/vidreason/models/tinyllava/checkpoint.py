@@ -32,15 +32,6 @@ MODEL_TYPES = {"": "tinyllava", "text_config": "qwen2", "vision_config": "siglip
 """`model_type` of a config.json and of its nested parts."""
 
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Types of weights by the names that the configuration has for them."""
-
-
-def compute_device() -> torch.device:
-    """The CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def load_checkpoint(
     folder: str | Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
 ) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
@@ -173,7 +164,7 @@ def processor_settings(size: int) -> dict[str, Any]:
     }
 
 
-def initialise(config: TinyLlavaConfig, seed: int, attention: str = "sdpa") -> TinyLlavaVideo:
+def initialize(config: TinyLlavaConfig, seed: int, attention: str = "sdpa") -> TinyLlavaVideo:
     """Build a model with random weights that depend on `seed` alone; the caller's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

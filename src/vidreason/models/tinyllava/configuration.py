@@ -8,9 +8,7 @@ from typing import Any
 from transformers import Qwen2Config, SiglipVisionConfig
 
 from vidreason.artifacts.files import read_json, write_json
-
-IGNORE_INDEX = -100
-"""Label of a position that takes no part in the loss."""
+from vidreason.models.base import IGNORE_INDEX
 
 IMAGE_TOKEN_INDEX = -200
 """Mark among the token ids where the video's embeddings go; it is no token of the vocabulary."""

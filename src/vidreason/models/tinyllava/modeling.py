@@ -11,43 +11,35 @@ import torch
 from torch import nn
 from transformers import Qwen2ForCausalLM, SiglipVisionModel
 
+from vidreason.models.base import IGNORE_INDEX, Cache, Features, VideoLM, VideoTokens
+from vidreason.models.chunks import chunk_size
 from vidreason.models.packing import PACKED_SDPA, Packing
-from vidreason.models.tinyllava.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX, TinyLlavaConfig
+from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX, TinyLlavaConfig
+from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.models.tinyllava.resampler import GroupResampler
 
-NUMBERS_AT_ONCE = 2**20
-"""Size of a layer's result, in numbers, that is worked on at a time where a batch can be taken apart, an item at least: what
-a CPU's cache holds (a sixth to a fifth faster than all at a time), and enough for a GPU."""
 
-
-class _Holder(nn.Module):
-    """A module that only lends its child a name, so that the weights are called as published."""
+class _Namespace(nn.Module):
+    """Holds one module under a name, so that weights are called as in the published checkpoint."""
 
     def __init__(self, name: str, child: nn.Module) -> None:
         super().__init__()
         self.add_module(name, child)
 
 
-def at_once(numbers: int) -> int:
-    """Items of a batch to work on at a time.
-
-    Args:
-        numbers: Size of a layer's result for one item.
-    """
-    return max(1, NUMBERS_AT_ONCE // numbers)
-
-
-class TinyLlavaVideo(nn.Module):
+class TinyLlavaVideo(VideoLM):
     """The whole model.
 
     Source: tinyllava/model/modeling_tinyllava.py and vision_tower/base.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
     Differs from the source: frames of several clips go through the tower together, and only through the layers whose
-        result is used; encoding, merging and the language model are separate calls, so that a video is encoded once
-        for all its rollouts; merging takes unpadded ids; sdpa attention unless told otherwise.
+        result is used; encoding, splicing and the language model are separate calls, so that a video is encoded once
+        for all its rollouts; splicing takes unpadded ids; attention is sdpa by default.
     """
 
+    family = "tinyllava"
+
     def __init__(self, config: TinyLlavaConfig, attention: str = "sdpa") -> None:
-        """Build the model with newly initialised weights.
+        """Build the model with newly initialized weights.
 
         Args:
             config: Sizes and choices.
@@ -61,7 +53,7 @@ class TinyLlavaVideo(nn.Module):
         tower = SiglipVisionModel(vision)
         # transformers before 5.18 or so nests the tower once more under the name that is published.
         tower = getattr(tower, "vision_model", tower)
-        self.vision_tower = _Holder("_vision_tower", _Holder("vision_model", tower))
+        self.vision_tower = _Namespace("_vision_tower", _Namespace("vision_model", tower))
         resampler = GroupResampler(
             vision.hidden_size,
             text.hidden_size,
@@ -71,7 +63,27 @@ class TinyLlavaVideo(nn.Module):
             config.resampler_heads,
             config.resampler_head_width,
         )
-        self.connector = _Holder("_connector", resampler)
+        self.connector = _Namespace("_connector", resampler)
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that the language model was built for, prompt and answer together."""
+        return int(self.config.text().max_position_embeddings)
+
+    @property
+    def max_prompt_positions(self) -> int:
+        """Positions after which `splice` cuts a sequence."""
+        return self.config.tokenizer_model_max_length
+
+    @property
+    def video_positions(self) -> int:
+        """Positions of a video in the language model's input, Q."""
+        return self.config.queries
+
+    @property
+    def image_token(self) -> int:
+        """Id that marks a video's place."""
+        return IMAGE_TOKEN_INDEX
 
     @property
     def device(self) -> torch.device:
@@ -87,19 +99,30 @@ class TinyLlavaVideo(nn.Module):
         dtype: torch.dtype = weight.dtype
         return dtype
 
-    def freeze_vision(self) -> None:
-        """Take the vision tower out of training (`tune_type_vision_tower: frozen`, the recipe of the paper)."""
-        self.vision_tower.requires_grad_(False)
+    def frozen_parts(self) -> list[nn.Module]:
+        """The vision tower (`tune_type_vision_tower: frozen`, the recipe of the paper)."""
+        return [self.vision_tower]
+
+    def trained_parts(self) -> list[nn.Module]:
+        """Connector and language model."""
+        return [self.connector, self.language_model]
 
     def vision_frozen(self) -> bool:
         """Whether no weight of the vision tower is trained."""
         return not any(parameter.requires_grad for parameter in self.vision_tower.parameters())
 
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Run the vision tower on frames uint8 [C, F, S, S, 3]: [C, N, Dv].
+
+        Levels become numbers on the model's device, so that a quarter of the bytes are copied there.
+        """
+        return self.encode_frames(normalize_frames(frames.to(self.device)).to(self.dtype))
+
     def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Run the vision tower up to the layer that is used.
 
         Args:
-            pixel_values: [B, F, 3, S, S], normalised.
+            pixel_values: [B, F, 3, S, S], normalized.
 
         Returns:
             [B, F * (P - 1), Dv] with the `patch` strategy, which drops the first patch of every frame although
@@ -109,19 +132,19 @@ class TinyLlavaVideo(nn.Module):
         vision: Any = self.config.vision()
         numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.hidden_size  # of a clip, in a layer
         with torch.no_grad() if self.vision_frozen() else nullcontext():
-            parts = pixel_values.split(at_once(numbers))
-            hidden = torch.cat([self._see(part.flatten(0, 1)) for part in parts])  # [BF, P, Dv]
+            chunks = pixel_values.split(chunk_size(numbers))
+            hidden = torch.cat([self._vision_layers(chunk.flatten(0, 1)) for chunk in chunks])  # [BF, P, Dv]
         if self.config.vision_feature_select_strategy == "patch":
             hidden = hidden[:, 1:]
         return hidden.reshape(clips, -1, hidden.shape[-1])
 
-    def _see(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, S, S] through the layers that are used: [N, P, Dv]."""
+    def _vision_layers(self, frames: torch.Tensor) -> torch.Tensor:
+        """Run frames [BF, 3, S, S] through the layers that are used: [BF, P, Dv]."""
         tower: Any = self.vision_tower._vision_tower.vision_model  # type: ignore[union-attr]
-        hidden: torch.Tensor = tower.embeddings(pictures)
+        hidden: torch.Tensor = tower.embeddings(frames)
         for layer in tower.encoder.layers[: self._vision_depth()]:
-            found = layer(hidden, None)
-            hidden = found[0] if isinstance(found, tuple) else found
+            output = layer(hidden, None)
+            hidden = output[0] if isinstance(output, tuple) else output
         return hidden
 
     def _vision_depth(self) -> int:
@@ -129,64 +152,44 @@ class TinyLlavaVideo(nn.Module):
         depth, layer = int(self.config.vision().num_hidden_layers), self.config.vision_feature_layer
         return layer if layer >= 0 else depth + 1 + layer
 
-    def connect(self, features: torch.Tensor) -> torch.Tensor:
+    def connect(self, features: Features) -> torch.Tensor:
         """Resample visual features [B, N, Dv] to the language model's embeddings [B, Q, D]."""
         resampler: Any = self.connector._connector
-        return torch.cat([resampler(part) for part in features.split(at_once(features[0].numel()))])
+        stacked = features if isinstance(features, torch.Tensor) else torch.stack(list(features))
+        return torch.cat([resampler(chunk) for chunk in stacked.split(chunk_size(stacked[0].numel()))])
 
     def encode_videos(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels [B, F, 3, S, S] to embeddings [B, Q, D]; the tower keeps no graph while it is frozen."""
         return self.connect(self.encode_frames(pixel_values.to(self.device, self.dtype)))
 
-    def embed(
+    def embed_tokens(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings [.., D] of text tokens [..]."""
+        embeds: torch.Tensor = self.language_model.get_input_embeddings()(ids)
+        return embeds
+
+    def splice(
         self,
         input_ids: Sequence[torch.Tensor],
-        videos: torch.Tensor | None,
-        padding_side: str = "left",
+        videos: VideoTokens | None,
         labels: Sequence[torch.Tensor] | None = None,
-    ) -> tuple[torch.Tensor, ...]:
-        """Merge text and video embeddings and pad the rows to one length.
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Put every video in the place of its mark.
 
         Args:
-            input_ids: One unpadded row of ids per sequence, each with at most one `IMAGE_TOKEN_INDEX`.
+            input_ids: B unpadded rows of ids, each with at most one `IMAGE_TOKEN_INDEX`.
             videos: [B, Q, D], row i for sequence i (unused where the sequence has no mark); None for text alone.
-            padding_side: `left` (generation) or `right` (training).
-            labels: Labels of each row, as long as its ids; None for no labels.
+            labels: B rows of labels, as long as the ids; None labels nothing.
 
         Returns:
-            Embeddings [B, L, D] (zero where padded), attention mask [B, L] bool, and, if `labels` were given, the
-            merged labels [B, L] (`IGNORE_INDEX` on the video and the padding).
+            B embeddings [l, D] and B rows of labels [l] (`IGNORE_INDEX` on the video), cut after
+            `tokenizer_model_max_length` positions as upstream cuts them. `vidreason.engine.prompts` tells beforehand which
+            prompts would be cut.
 
         Raises:
             ValueError: A row has several marks, or one and no video.
         """
-        if padding_side not in ("left", "right"):
-            raise ValueError(f"padding_side is {padding_side!r}; allowed: left, right")
-        rows, row_labels = self.merge(input_ids, videos, labels)
-        return _pad(rows, row_labels, padding_side, labels is not None)
-
-    def merge(
-        self,
-        input_ids: Sequence[torch.Tensor],
-        videos: torch.Tensor | None,
-        labels: Sequence[torch.Tensor] | None = None,
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Put every video where the mark of its sequence stands.
-
-        Args:
-            input_ids: B rows of ids, see `embed`.
-            videos: [B, Q, D] or None.
-            labels: B rows of labels, or None.
-
-        Returns:
-            B embeddings [l, D] and B rows of labels [l], cut after `tokenizer_model_max_length` positions as upstream
-            cuts them (`vidreason.engine.prompts` says beforehand which prompts would be).
-
-        Raises:
-            ValueError: See `embed`.
-        """
-        table = self.language_model.get_input_embeddings()
-        rows, row_labels = [], []
+        rows: list[torch.Tensor] = []
+        row_labels: list[torch.Tensor] = []
         for row, ids in enumerate(input_ids):
             ids = ids.to(self.device)
             marks = (ids == IMAGE_TOKEN_INDEX).nonzero().flatten().tolist()
@@ -196,11 +199,11 @@ class TinyLlavaVideo(nn.Module):
                 )
             own = labels[row].to(self.device) if labels is not None else ids.new_full(ids.shape, IGNORE_INDEX)
             if not marks or videos is None:
-                rows.append(table(ids))
+                rows.append(self.embed_tokens(ids))
                 row_labels.append(own)
                 continue
             before, after = ids[: marks[0]], ids[marks[0] + 1 :]
-            text = table(torch.cat((before, after)))
+            text = self.embed_tokens(torch.cat((before, after)))
             video = videos[row].to(text.dtype)
             rows.append(torch.cat((text[: len(before)], video, text[len(before) :])))
             ignored = own.new_full((video.shape[0],), IGNORE_INDEX)
@@ -209,22 +212,22 @@ class TinyLlavaVideo(nn.Module):
         return [row[:limit] for row in rows], [row[:limit] for row in row_labels]
 
     @contextmanager
-    def recomputed(self, wanted: bool = True) -> Iterator[None]:
-        """Let forward passes inside keep few activations; the backward pass computes them again (gradient checkpointing).
+    def recomputed(self, enabled: bool = True) -> Iterator[None]:
+        """Inside, forward passes keep few activations and the backward pass recomputes them (gradient checkpointing).
 
         No cache of keys and values can be used inside: transformers would drop it without an error.
 
         Args:
-            wanted: False changes nothing.
+            enabled: False changes nothing.
 
-        Differs from the source: only the layers themselves are told that they are trained, so that whatever dropout a
-            checkpoint names stays off; transformers recomputes nothing in evaluation mode.
+        Differs from the source: only the layers themselves are put into training mode, so that any dropout of a checkpoint
+            stays off; transformers recomputes nothing in evaluation mode.
         """
         language: Any = self.language_model
-        if not wanted:
+        if not enabled:
             yield
             return
-        # transformers 5.23 gives its older names up for those with `activation`.
+        # transformers 5.23 renames these functions from `gradient` to `activation`.
         named = "activation" if hasattr(language, "activation_checkpointing_enable") else "gradient"
         getattr(language, f"{named}_checkpointing_enable")({"use_reentrant": False})
         before = [layer.training for layer in language.model.layers]
@@ -239,32 +242,47 @@ class TinyLlavaVideo(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        """From hidden states [.., D] to logits [.., V]."""
+        """Maps hidden states [.., D] to logits [.., V]."""
         head: nn.Module = self.language_model.lm_head
         return head
 
     def hidden(
-        self,
-        inputs_embeds: torch.Tensor,
-        packing: Packing | None = None,
-        attention_mask: torch.Tensor | None = None,
+        self, embeds: torch.Tensor, packing: Packing | None = None, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Last hidden states of the language model, for which `head` gives logits where they are wanted.
+        """Last hidden states of the language model, from which `head` computes logits where they are needed.
 
         Args:
-            inputs_embeds: [B, L, D]; with a packing, [1, S, D].
-            packing: Whose tokens the packed row holds.
-            attention_mask: [B, L], or None where nothing is padded.
+            embeds: [B, L, D]; [1, S, D] with a packing.
+            packing: Which tokens of a packed row belong together.
+            mask: bool [B, L], or None where nothing is padded.
 
         Returns:
-            As `inputs_embeds`.
+            As `embeds`.
         """
-        told: dict[str, Any] = {} if packing is None else {"packing": packing, "position_ids": packing.positions}
-        # A mask by kind of layer is taken as it is; transformers would read restarting positions in its own way.
-        mask: Any = attention_mask if packing is None else {"full_attention": None}
-        out = self.language_model.model(inputs_embeds=inputs_embeds, attention_mask=mask, use_cache=False, **told)
+        kwargs: dict[str, Any] = {} if packing is None else {"packing": packing, "position_ids": packing.positions}
+        # transformers uses a mask by kind of layer as it is; from positions that restart it would build one of its own.
+        attention_mask: Any = mask if packing is None else {"full_attention": None}
+        out = self.language_model.model(inputs_embeds=embeds, attention_mask=attention_mask, use_cache=False, **kwargs)
         states: torch.Tensor = out.last_hidden_state
         return states
+
+    def cached_logits(
+        self, embeds: torch.Tensor, visible: torch.Tensor | None, positions: torch.Tensor, cache: Cache
+    ) -> torch.Tensor:
+        """Logits [B, V] of the last position; see `VideoLM`.
+
+        transformers uses a mask by kind of layer as it is, and asks the cache nothing about it.
+        """
+        output = self.language_model(
+            inputs_embeds=embeds,
+            attention_mask={"full_attention": visible},
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
     def forward(
         self,
@@ -296,19 +314,3 @@ class TinyLlavaVideo(nn.Module):
             logits_to_keep=logits_to_keep,
             **options,
         )
-
-
-def _pad(
-    rows: list[torch.Tensor], row_labels: list[torch.Tensor], side: str, with_labels: bool
-) -> tuple[torch.Tensor, ...]:
-    """Pad rows [l, D] and their labels [l] on one side, and say which positions are real."""
-    length = max(len(row) for row in rows)
-    embeddings = rows[0].new_zeros(len(rows), length, rows[0].shape[-1])
-    mask = torch.zeros(len(rows), length, dtype=torch.bool, device=embeddings.device)
-    labels = row_labels[0].new_full((len(rows), length), IGNORE_INDEX)
-    for number, (row, own) in enumerate(zip(rows, row_labels, strict=True)):
-        place = slice(length - len(row), length) if side == "left" else slice(0, len(row))
-        embeddings[number, place] = row
-        mask[number, place] = True
-        labels[number, place] = own
-    return (embeddings, mask, labels) if with_labels else (embeddings, mask)

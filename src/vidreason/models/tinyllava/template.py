@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.models.tinyllava.configuration import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from vidreason.models.base import IGNORE_INDEX
+from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.tasks.marks import ASSISTANT, END, IMAGE, SEPARATOR, USER
 
 SYSTEM = (
