@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerFast
 from tests.support import micro
 from vidreason.artifacts.files import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.models.families import load_checkpoint, save_checkpoint
+from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava import checkpoint
 from vidreason.models.tinyllava import weights as weight_files
+from vidreason.models.tinyllava.checkpoint import save_checkpoint
 from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
 from vidreason.models.tinyllava.published import import_weights
 from vidreason.models.tinyllava.tokenizer import load_tokenizer

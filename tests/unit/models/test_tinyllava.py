@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vidreason.models.families import load_checkpoint, save_checkpoint
-from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.families import load_checkpoint
+from vidreason.models.tinyllava.checkpoint import initialize, save_checkpoint
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX, TinyLlavaConfig
 from vidreason.models.tinyllava.preprocessing import normalize_frames, resize_frames
 from vidreason.models.tinyllava.resampler import GroupResampler, group_layout, group_sizes, position_encoding
