@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vidreason.results.figures import COLORS, MARKERS, legend, nothing, shown
+from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import arm_and_seed
 from vidreason.artifacts.files import read_json_lines
@@ -60,7 +60,7 @@ def read_metrics(path: str | Path) -> list[Measured]:
 def draw_grpo(inputs: ResultInputs) -> Figure:
     """Reward, accuracy, format, length, KL and gradient norm over the steps; validation as marked points."""
     if not inputs.grpo:
-        return nothing(Figure(figsize=(5, 2), layout="constrained"), "no GRPO arm in this run")
+        return empty_figure(Figure(figsize=(5, 2), layout="constrained"), "no GRPO arm in this run")
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True).flat
     for number, path in enumerate(sorted(inputs.grpo, key=arm_and_seed)):
@@ -127,7 +127,7 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 def draw_sft(inputs: ResultInputs) -> Figure:
     """Loss of the supervised arms over the steps."""
     if not inputs.sft:
-        return nothing(Figure(figsize=(5, 2), layout="constrained"), "no supervised arm in this run")
+        return empty_figure(Figure(figsize=(5, 2), layout="constrained"), "no supervised arm in this run")
     figure = Figure(figsize=(max(4.5, 3.2 * len(inputs.sft)), 2.9), layout="constrained")
     for number, (axes, path) in enumerate(
         zip(figure.subplots(1, len(inputs.sft), squeeze=False)[0], sorted(inputs.sft, key=arm_and_seed), strict=True)
@@ -143,4 +143,4 @@ def draw_sft(inputs: ResultInputs) -> Figure:
 def _label(inputs: ResultInputs, path: str | Path) -> str:
     """Label and seed of the arm that a file belongs to."""
     arm, seed = arm_and_seed(path)
-    return f"{shown(inputs.label(arm))}, seed {seed}"
+    return f"{legend_label(inputs.label(arm))}, seed {seed}"

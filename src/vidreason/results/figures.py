@@ -56,7 +56,7 @@ def make_figures(inputs: ResultInputs, out: Mapping[str, str | Path]) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure without date or version, so that the same figure is the same file."""
+    """Write a figure without date or version, so that equal figures have equal bytes."""
     kind = Path(path).suffix
     if kind not in (".png", ".svg"):
         raise ValueError(f"{path}: figures are written as .png or .svg, not {kind!r}")
@@ -77,10 +77,10 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
     width = 0.84 / max(len(series), 1)
     color_of = {name: number for number, name in enumerate(dict.fromkeys(name for _, name, _ in series))}
     for number, (_, name, seed) in enumerate(series):
-        found = {score["benchmark"]: score for score in loaded if (score["arm"], score["seed"]) == (name, seed)}
-        estimates = [headline(found[benchmark]) for benchmark in benchmarks]
+        by_benchmark = {score["benchmark"]: score for score in loaded if (score["arm"], score["seed"]) == (name, seed)}
+        estimates = [headline(by_benchmark[benchmark]) for benchmark in benchmarks]
         estimates.append(mean_of_estimates(estimates))
-        label = shown(known[name].label) + (f", seed {seed}" if len(seeds) > 1 else "")
+        label = legend_label(known[name].label) + (f", seed {seed}" if len(seeds) > 1 else "")
         _bars(
             axes,
             [place + (number + 0.5) * width - 0.42 for place in range(len(groups))],
@@ -103,8 +103,8 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
     return figure
 
 
-def shown(label: str) -> str:
-    """A label for a legend, which leaves out labels that begin with an underscore."""
+def legend_label(label: str) -> str:
+    """A label that a legend shows: matplotlib leaves out labels that begin with an underscore."""
     return f" {label}" if label.startswith("_") else label
 
 
@@ -140,19 +140,21 @@ def _chance_lines(axes: Axes, levels: Sequence[float]) -> None:
 
 
 def draw_selection(inputs: ResultInputs) -> Figure:
-    """How many questions were answered right 0..N times, the range of the kept ones shaded, one panel per selection."""
+    """How many questions were answered right 0..N times, one panel per selection; the range of kept questions is shaded."""
     histograms = inputs.histograms
     figure = Figure(figsize=(max(4.5, 3.4 * len(histograms)), 3.2), layout="constrained")
     if not histograms:
-        return nothing(figure, "no arm of this run selects its training questions")
+        return empty_figure(figure, "no arm of this run selects its training questions")
     panels = figure.subplots(1, len(histograms), squeeze=False, sharey=True)[0]
     for axes, path in zip(panels, sorted(histograms, key=arm_and_seed), strict=True):
         arm, seed = arm_and_seed(path)
         rows = [list(row.values()) for row in read_histogram(path)]
         size = rows[-1][0]
         places, questions, kept = (list(column) for column in zip(*rows, strict=True))
-        places_kept = [place for place, count in zip(places, kept, strict=True) if count] or [0]
-        axes.axvspan(min(places_kept) - 0.5, max(places_kept) + 0.5, color=COLORS[2], alpha=0.12, lw=0, label="kept range")
+        places_kept = [place for place, count in zip(places, kept, strict=True) if count]
+        if places_kept:
+            first, last = min(places_kept), max(places_kept)
+            axes.axvspan(first - 0.5, last + 0.5, color=COLORS[2], alpha=0.12, lw=0, label="kept range")
         axes.bar(places, kept, 0.8, color=COLORS[2], label="kept")
         axes.bar(
             places,
@@ -171,70 +173,66 @@ def draw_selection(inputs: ResultInputs) -> Figure:
 
 
 def draw_temporal(inputs: ResultInputs) -> Figure:
-    """Accuracy on questions that need the order of the frames and on others, by what the model was shown."""
-    known, controls = inputs.arms, inputs.table("controls")
-    rows = (
-        read_csv(controls, ("arm", "frames", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed"))
-        if controls
-        else []
-    )
-    controls_of = {row["arm"] for row in rows if known[row["arm"]].method == CONTROL and row["frames"] != "ordered"}
-    families = {known[arm].parent for arm in controls_of}
-    rows = [row for row in rows if row["questions"] != "all" and row["arm"] in families | controls_of]
-    if not rows:
-        return nothing(
+    """Accuracy on questions that need the order of the frames and on others, by view; a panel for an arm and its controls."""
+    columns = ("arm", "frames", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed")
+    table = inputs.table("controls")
+    rows = [row for row in read_csv(table, columns) if row["questions"] != "all"] if table else []
+    arms = inputs.arms
+    owner = {
+        row["arm"]: arms[row["arm"]].parent
+        for row in rows
+        if arms[row["arm"]].method == CONTROL and row["frames"] != "ordered"
+    }
+    owner |= {name: name for name in owner.values()}
+    panels: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        if row["arm"] in owner:
+            panels.setdefault((owner[row["arm"]], row["seed"]), []).append(row)
+    if not panels:
+        return empty_figure(
             Figure(figsize=(5, 2), layout="constrained"),
             "the data do not say which questions need the order of the frames",
         )
-    keys = list(
-        dict.fromkeys(
-            (known[row["arm"]].parent if row["arm"] not in families else row["arm"], row["seed"]) for row in rows
-        )
-    )
-    figure = Figure(figsize=(max(4.8, 3.4 * len(keys)), 3.2), layout="constrained")
-    for axes, (family, seed) in zip(figure.subplots(1, len(keys), squeeze=False, sharey=True)[0], keys, strict=True):
-        members = [
-            row
-            for row in rows
-            if row["seed"] == seed and family == (row["arm"] if row["arm"] in families else known[row["arm"]].parent)
-        ]
-        _views(axes, members)
-        axes.set_title(f"{known[family].label}, seed {seed}", fontsize=9)
+    figure = Figure(figsize=(max(4.8, 3.4 * len(panels)), 3.2), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, ((name, seed), members) in zip(all_axes, panels.items(), strict=True):
+        _draw_views(axes, members)
+        axes.set_title(f"{inputs.label(name)}, seed {seed}", fontsize=9)
     figure.axes[0].set_ylabel("accuracy (%)")
     legend(figure)
     return figure
 
 
-def _views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
-    """One family: kinds of questions by views."""
-    kinds = {"temporal": "need the order\nof the frames", "other": "do not"}
+def _draw_views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
+    """Bars of an arm and its controls: types of questions by views."""
+    types = {"temporal": "need the order\nof the frames", "other": "do not"}
     views = list(dict.fromkeys(row["frames"] for row in rows))
     width = 0.8 / len(views)
     for number, view in enumerate(views):
-        found = {
-            row["questions"]: [float(row[key]) / 100 for key in ("accuracy", "ci_low", "ci_high")]
-            for row in rows
-            if row["frames"] == view
-        }
-        estimates = [
-            Estimate(mean, 0.0, low, high, 0, 0) for mean, low, high in (found[kind] for kind in kinds if kind in found)
-        ]
-        places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(kinds) if kind in found]
+        cells = {row["questions"]: row for row in rows if row["frames"] == view}
+        places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(types) if kind in cells]
+        estimates = [_read_estimate(cells[kind]) for kind in types if kind in cells]
         _bars(axes, places, estimates, width, number, f"{view} frames")
     chance = {row["questions"]: float(row["chance"]) / 100 for row in rows}
-    _chance_lines(axes, [chance[kind] for kind in kinds if kind in chance])
-    axes.set_xticks(range(len(kinds)), list(kinds.values()))
+    _chance_lines(axes, [chance[kind] for kind in types if kind in chance])
+    axes.set_xticks(range(len(types)), list(types.values()))
     axes.set_xlabel("questions that ...")
     axes.set_ylim(0, 100)
 
 
+def _read_estimate(row: Mapping[str, str]) -> Estimate:
+    """Accuracy and interval of a row of a table."""
+    mean, low, high = (float(row[key]) / 100 for key in ("accuracy", "ci_low", "ci_high"))
+    return Estimate(mean, 0.0, low, high, 0, 0)
+
+
 def legend(figure: Figure) -> None:
     """One legend below all panels, every label once."""
-    shown = {text: mark for axes in figure.axes for mark, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(len(shown), 5) or 1)
+    handles = {text: mark for axes in figure.axes for mark, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 5) or 1)
 
 
-def nothing(figure: Figure, words: str) -> Figure:
+def empty_figure(figure: Figure, words: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure.text(0.5, 0.5, words, ha="center", va="center")
     return figure
