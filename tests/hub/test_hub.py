@@ -32,7 +32,8 @@ from huggingface_hub.utils import build_hf_headers, http_backoff
 from tests.hub import replicas as made
 from tests.hub.repos import Repo, UnknownRevisionError, git_blob_sha1
 from tests.hub.server import BODY_FAULTS, PAGE, SLOW_BYTES, SLOW_SECONDS, STATUS_FAULTS, Fault, Hub
-from vidreason.artifacts.files import read_json, read_json_lines, sha256_of
+from vidreason.artifacts.digests import sha256_of
+from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import coldstart, mmvu, mvbench, nextqa
 from vidreason.data.registry import BENCHMARKS, read_questions
 from vidreason.engine.generation import Decoding, generate

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.artifacts.files import sha256_of
+from vidreason.artifacts.digests import sha256_of
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "Makefile", "workflow", "config", "profiles", "slurm", "envs", "src")

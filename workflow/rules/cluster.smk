@@ -10,7 +10,8 @@ import uuid
 from snakemake.logging import logger
 
 from vidreason.config.gpus import cards_per_node, visible_cards
-from vidreason.artifacts.files import CALL_VARIABLE, remove_leftovers
+from vidreason.artifacts.files import remove_leftovers
+from vidreason.artifacts.integrity import CALL_VARIABLE
 
 os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
 

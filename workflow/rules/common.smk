@@ -20,7 +20,7 @@ from vidreason.config.runs import (
 )
 from vidreason.config.layers import ConfigError
 from vidreason.sources.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
-from vidreason.artifacts.files import content_digest
+from vidreason.artifacts.integrity import content_digest
 from vidreason.artifacts.provenance import code_digest, file_digest
 from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, modules_of
 from vidreason.sources.fetch import Lock, Source, SourceError

@@ -6,11 +6,11 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.artifacts.files import check_unchanged
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.media.frames import extract_frames
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.media.frames import frames_identity
-from vidreason.artifacts.cache import made_or_found
+from vidreason.artifacts.cache import get_or_make
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
@@ -22,7 +22,7 @@ shard = {
     "shards": params.shards,
     "threads": snakemake.threads,
 }
-made = made_or_found(
+made = get_or_make(
     "extract_frames",
     lambda: frames_identity(list(given.questions), params.root, **shard),
     dict(out.items()),

@@ -7,7 +7,7 @@ os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
 os.dup2(2, 1)
 
 from vidreason.data.nextqa import filter_nextqa
-from vidreason.artifacts.files import check_unchanged
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.provenance import write_sidecar
 
 params, out = snakemake.params, snakemake.output

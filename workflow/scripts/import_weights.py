@@ -8,7 +8,7 @@ os.dup2(2, 1)
 
 from pathlib import Path
 
-from vidreason.artifacts.files import check_unchanged
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.models.tinyllava.published import import_weights
 from vidreason.artifacts.provenance import write_sidecar
 

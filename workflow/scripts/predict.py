@@ -18,8 +18,8 @@ from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
 from vidreason.media.frame_store import clips_path_of
 from vidreason.models.families import compute_device
-from vidreason.artifacts.provenance import run_identity, write_sidecar
-from vidreason.artifacts.cache import made_or_found
+from vidreason.artifacts.provenance import digest, write_sidecar
+from vidreason.artifacts.cache import get_or_make
 
 MODULES = ("vidreason.evaluation.predict",)
 
@@ -37,11 +37,11 @@ shard = Shard(
     number=int(wildcards.shard),
     count=params.shards,
     state=Path(params.state),
-    identity=run_identity(decisive | {"seed": wildcards.seed, "shard": wildcards.shard}, inputs, MODULES),
+    identity=digest(decisive | {"seed": wildcards.seed, "shard": wildcards.shard}, inputs, MODULES),
     # On a CPU all threads compute.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
-made = made_or_found(
+made = get_or_make(
     "predict",
     lambda: shard.identity,
     dict(out.items()),

@@ -12,7 +12,7 @@ from vidreason.config.gpus import take_cards
 
 take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
-from vidreason.artifacts.provenance import run_origin, write_sidecar
+from vidreason.artifacts.provenance import fingerprint, write_sidecar
 from vidreason.world.pretraining import pretrain
 from vidreason.training.state import discard_states
 
@@ -24,7 +24,7 @@ pretrain(
     out=Path(out.checkpoint),
     metrics=Path(out.metrics),
     state=Path(params.state),
-    origin=run_origin(decisive, [], MODULES),
+    origin=fingerprint(decisive, [], MODULES),
     **decisive,
 )
 for artefact in out:

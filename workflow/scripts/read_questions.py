@@ -6,7 +6,7 @@ import os
 os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 os.dup2(2, 1)
 
-from vidreason.artifacts.files import check_unchanged
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.data.registry import write_questions
 from vidreason.artifacts.provenance import write_sidecar
 

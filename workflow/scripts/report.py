@@ -9,7 +9,7 @@ os.dup2(2, 1)
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.report import make_report
 from vidreason.results.runs import read_arms
-from vidreason.artifacts.files import sidecar_of
+from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output

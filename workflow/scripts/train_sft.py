@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vidreason.artifacts.files import read_json
-from vidreason.artifacts.provenance import run_origin, write_sidecar
+from vidreason.artifacts.provenance import fingerprint, write_sidecar
 from vidreason.training.state import discard_states
 from vidreason.training.distributed import ending_together
 from vidreason.training.sft import train_sft
@@ -28,7 +28,7 @@ spec = read_json(args.spec)
 inputs = [args.init, args.questions, *args.frames]
 with ending_together():
     train_sft(
-        spec=spec | args.running | {"origin": run_origin(spec, inputs, MODULES)},
+        spec=spec | args.running | {"origin": fingerprint(spec, inputs, MODULES)},
         init=args.init,
         questions=args.questions,
         frames=args.frames,

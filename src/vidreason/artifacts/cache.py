@@ -13,15 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import (
-    copy_file,
-    read_json,
-    sha256_of,
-    sha256_text,
-    write_aside,
-    write_json,
-)
-from vidreason.artifacts.provenance import circumstances, is_circumstances, versions
+from vidreason.artifacts.digests import sha256_of, sha256_text
+from vidreason.artifacts.files import copy_file, read_json, write_aside, write_json
+from vidreason.artifacts.provenance import environment, is_environment, versions
 
 VARIABLE = "VIDREASON_CACHE"
 ENTRY = "entry.json"
@@ -31,7 +25,7 @@ class DamagedEntryError(ValueError):
     """An entry of the cache is not what was put there."""
 
 
-def made_or_found(
+def get_or_make(
     kind: str, identity: Callable[[], str], files: Mapping[str, str | Path], make: Callable[[], object]
 ) -> dict[str, Any] | None:
     """Have files made, or take them from the cache; what was made is put there.
@@ -46,7 +40,7 @@ def made_or_found(
         make: Writes the files.
 
     Returns:
-        The `circumstances` under which the files were made if they are from the cache, else None.
+        The `environment` under which the files were made if they are from the cache, else None.
     """
     if not os.environ.get(VARIABLE):
         make()
@@ -85,7 +79,7 @@ def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
             raise DamagedEntryError(f"{name} is no file in a folder of its own: links, pipes and devices are not read")
     known = read_json(entry / ENTRY)
     whole = isinstance(known, dict) and all(isinstance(known.get(key), dict) for key in ("files", "made"))
-    if not whole or known["files"].keys() != files.keys() or not is_circumstances(known["made"]):
+    if not whole or known["files"].keys() != files.keys() or not is_environment(known["made"]):
         raise DamagedEntryError(f"{ENTRY} does not tell of the files {', '.join(files)} and how they were made")
     with contextlib.ExitStack() as stack:
         for name, path in files.items():
@@ -103,4 +97,4 @@ def _put(entry: Path, files: Mapping[str, str | Path]) -> None:
         for name, path in files.items():
             copy_file(Path(path), aside / name)
         digests = {name: sha256_of(aside / name) for name in files}
-        write_json(aside / ENTRY, {"files": digests, "made": circumstances()})
+        write_json(aside / ENTRY, {"files": digests, "made": environment()})

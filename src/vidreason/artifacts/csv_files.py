@@ -14,7 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vidreason.artifacts.files import check_unchanged, write_text
+from vidreason.artifacts.files import write_text
+from vidreason.artifacts.integrity import check_unchanged
 
 LONGEST_CELL = 32_000
 """Characters of a cell; spreadsheets hold 32,767, and Python's reader refuses more than 131,072."""

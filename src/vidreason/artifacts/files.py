@@ -1,13 +1,12 @@
-"""Reading and writing files so that nothing partial, and nothing that was changed afterwards, is taken for a result.
+"""Writing files so that a reader sees the old file, the new file or no file, never a part of one; and reading them.
 
-Every writer of the project goes through `write_aside`: the bytes are written next to the target under a temporary
-name and renamed at the end, so a reader sees either the old file, the new file or no file. Every reader of a result goes
-through `check_unchanged`, which compares it with the sidecar beside it (`vidreason.artifacts.provenance.write_sidecar`).
+Every writer of the project goes through `write_aside`: it writes the bytes next to the target under a temporary name and
+renames them at the end. Every reader checks first that a result has not been changed since it was made
+(`vidreason.artifacts.integrity`).
 """
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import platform
@@ -18,21 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidreason.artifacts import strict_json
+from vidreason.artifacts.digests import sha256_bytes, sha256_text
 from vidreason.artifacts.disk import explain_full_disk
+from vidreason.artifacts.integrity import check_unchanged, sidecar_of
+from vidreason.artifacts.paths import is_there
 from vidreason.artifacts.typed import record_of
 
 Record = TypeVar("Record")
-SIDECAR = ".provenance.json"
-LARGE = 64 * 2**20
-"""Bytes above which an artefact is read wholly once a run, and not once a process."""
-CALL_VARIABLE = "VIDREASON_RUN"
-"""Environment variable that names a run of the workflow; without it, every process is a run of its own."""
-_checked: set[tuple[str, str]] = set()
-"""Path and state of the artefacts that this process has found to be what was made."""
-
-
-class ChangedError(ValueError):
-    """An artefact is not what was made."""
 
 
 @contextlib.contextmanager
@@ -62,7 +53,7 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
         'whole'
     """
     target = Path(target)
-    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    name = sha256_bytes(os.fsencode(target.name))[:12]
     aside = target.with_name(f".{name}-{_machine()}-{os.getpid():010d}.tmp")
     with explain_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +62,7 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
             yield aside
             if durable:
                 _sync(aside)
-            if is_there(sidecar_of(target)):  # it tells of what is replaced
+            if is_there(sidecar_of(target)):  # it describes the file that is replaced
                 sidecar_of(target).unlink()
             if aside.is_dir():
                 remove(target)
@@ -161,16 +152,11 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
     Raises:
-        ChangedError: The file is not what its sidecar tells of.
+        ChangedError: The file was changed after it was made.
         ValueError: The file is not JSON, or an object has a key twice; the message names the file and the place.
     """
     check_unchanged(path)
-    try:
-        return strict_json.loads(Path(path).read_bytes())
-    except strict_json.RepeatedKeyError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}). Was it cut short, or is it a web page?") from error
+    return strict_json.read(path)
 
 
 def write_jsonl(path: str | Path, records: Iterable[Any]) -> int:
@@ -200,7 +186,7 @@ def read_jsonl(path: str | Path, record_type: type[Record]) -> list[Record]:
         The records in file order. Empty lines are skipped.
 
     Raises:
-        ChangedError: The file is not what its sidecar tells of.
+        ChangedError: The file was changed after it was made.
         ValueError: A line is not JSON, or its fields are not those of `record_type` by name and type; the message names
             the line.
     """
@@ -211,7 +197,7 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """Read a JSON-lines file as plain objects.
 
     Raises:
-        ChangedError: The file is not what its sidecar tells of.
+        ChangedError: The file was changed after it was made.
         ValueError: A line is not a JSON object, or has a key twice; the message names the file and the line.
     """
     return [row for _, row in _numbered_rows(path)]
@@ -238,161 +224,3 @@ def _numbered_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
             yield number, row
-
-
-def is_inside(path: str) -> bool:
-    """Whether a path names something below the folder that it is relative to, as far as its text tells.
-
-    Example:
-        >>> is_inside("a/b.mp4"), is_inside("../b.mp4"), is_inside("/b.mp4"), is_inside("")
-        (True, False, False, False)
-    """
-    parts = path.split("/")
-    short = len(path) < 4096 and all(len(part.encode("utf-8", "surrogatepass")) < 256 for part in parts)
-    return bool(path) and short and not path.startswith("/") and ".." not in parts and "\0" not in path
-
-
-def is_there(path: Path) -> bool:
-    """Whether something is at a path; not where one may not look or the name is too long (`Path.exists` raises there)."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def looks_like_text(head: bytes) -> bool:
-    r"""Whether the first bytes of a file are text: a web page, an error message, a Git LFS pointer.
-
-    Example:
-        >>> looks_like_text(b"<!DOCTYPE html>"), looks_like_text(b"PK\x03\x04")
-        (True, False)
-        >>> looks_like_text(b"#EXTM3U\n#\x01\nhttp://127.0.0.1/")  # one control character does not make it a video
-        True
-    """
-    control = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
-    return control <= max(1, len(head) // 64) and b"\0" not in head
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sha256_text(text: str) -> str:
-    """SHA-256 of a text in UTF-8, in hex."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def sidecar_of(artefact: str | Path) -> Path:
-    """Path of the sidecar of an artefact: next to it, its whole name and `.provenance.json`."""
-    artefact = Path(artefact)
-    return artefact.with_name(artefact.name + SIDECAR)
-
-
-def check_unchanged(artefact: str | Path) -> None:
-    """Compare an artefact with the digest in its sidecar; what has no sidecar is a user's own and may be anything.
-
-    Every process reads a small artefact wholly. One of more than `LARGE` bytes is read wholly once a run; a hidden file
-    beside it notes the run and its files' sizes, times and inodes, by which it is compared after that.
-
-    Args:
-        artefact: A file or folder.
-
-    Raises:
-        ChangedError: It has another digest.
-        ValueError: The sidecar holds no digest.
-    """
-    path, sidecar = Path(artefact), sidecar_of(artefact)
-    if not is_there(sidecar) or not path.exists():
-        return
-    if _is_checked(path):
-        return
-    known = read_json(sidecar)
-    recorded = known.get("sha256") if isinstance(known, dict) else None
-    if not isinstance(recorded, str):
-        raise ValueError(f"{sidecar}: no sha256 of {path.name} in it; remove it to use {path} as it is")
-    state = _state(path)
-    current = _whole_digest(path)
-    if current != recorded:
-        raise ChangedError(
-            f"{path}: changed since it was made ({known.get('created', 'at an unknown time')}): its sha256 was "
-            f"{recorded[:16]}... and is {current[:16]}... now. Remove it to have it made again, or remove {sidecar} to use it "
-            "as it is"
-        )
-    _checked.add((str(path), state))
-    if _size_of(path) > LARGE:
-        with contextlib.suppress(OSError):  # a folder that may only be read
-            write_json(_note_of(path), {"run": _run(), "state": state})
-
-
-def content_digest(path: str | Path) -> str:
-    """SHA-256 of a file, or of a folder's names and contents (hidden files are not content).
-
-    A file or folder that `check_unchanged` has passed, or whose files are those that its sidecar tells of by names, sizes
-    and times, is not read again. Weights of several gigabytes are then hashed once and not for every shard.
-    """
-    path, sidecar = Path(path), sidecar_of(path)
-    if is_there(sidecar):
-        known = read_json(sidecar)
-        has_digest = isinstance(known, dict) and isinstance(known.get("sha256"), str)
-        if has_digest and (known.get("files") == stamp_of(path) or _is_checked(path)):
-            return str(known["sha256"])
-    return _whole_digest(path)
-
-
-def stamp_of(path: Path) -> str:
-    """Digest of names, sizes and times of a file, or of the files of a folder: other contents are not to have the same."""
-    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(path)]
-    return sha256_text(json.dumps(listing))
-
-
-def _is_checked(path: Path) -> bool:
-    """Whether an artefact was read wholly in this process or, where it is large, in this run, and is the same since."""
-    state = _state(path)
-    if (str(path), state) in _checked:
-        return True
-    with contextlib.suppress(OSError, ValueError):
-        return _size_of(path) > LARGE and bool(read_json(_note_of(path)) == {"run": _run(), "state": state})
-    return False
-
-
-def _run() -> str:
-    return os.environ.get(CALL_VARIABLE) or f"{platform.node()}:{os.getpid()}"
-
-
-def _note_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.checked.json")
-
-
-def _state(path: Path) -> str:
-    """As `stamp_of`, with what no ordinary command sets back: inode and time of the last change of it."""
-    listing = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in _stats(path)]
-    return sha256_text(json.dumps(listing))
-
-
-def _size_of(path: Path) -> int:
-    return sum(stat.st_size for _, stat in _stats(path))
-
-
-def _stats(path: Path) -> list[tuple[str, os.stat_result]]:
-    files = _visible_files(path) if path.is_dir() else [path]
-    return [(file.relative_to(path).as_posix(), file.stat()) for file in files]
-
-
-def _whole_digest(path: Path) -> str:
-    if not path.is_dir():
-        return sha256_of(path)
-    total = hashlib.sha256()
-    for file in _visible_files(path):
-        total.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
-    return total.hexdigest()
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    """Files below a folder in order of their names, without hidden ones: Snakemake leaves its time stamps there."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]

@@ -10,7 +10,6 @@ is done. (A saved training state of other settings stops the training instead: w
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -20,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vidreason.artifacts.digests import sha256_bytes, sha256_text
 from vidreason.artifacts.disk import explain_full_disk
-from vidreason.artifacts.files import json_line, sha256_text
+from vidreason.artifacts.files import json_line
 
 FORMAT = 2
 DIGITS = 16
@@ -56,7 +56,7 @@ class Journal:
 
         Args:
             folder: Folder of the shard's journals, made if needed.
-            identity: Digest of everything that decides the answers, as `vidreason.artifacts.provenance.run_identity` gives it.
+            identity: Digest of everything that decides the answers, as `vidreason.artifacts.provenance.digest` gives it.
 
         Raises:
             JournalInUseError: Another process has it open.
@@ -159,7 +159,7 @@ def discard_journals(folder: str | Path) -> None:
 def _whole(line: bytes) -> dict[str, Any] | None:
     """What a line holds; None if it is torn, was changed, or is no object."""
     digest, _, text = line.partition(b" ")
-    if not line.endswith(b"\n") or hashlib.sha256(text).hexdigest()[:DIGITS].encode() != digest:
+    if not line.endswith(b"\n") or sha256_bytes(text)[:DIGITS].encode() != digest:
         return None
     try:
         found = json.loads(text)

@@ -20,15 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from vidreason import __version__
-from vidreason.artifacts.files import (
-    content_digest,
-    read_json,
-    sha256_of,
-    sha256_text,
-    sidecar_of,
-    stamp_of,
-    write_json,
-)
+from vidreason.artifacts.digests import sha256_of, sha256_text
+from vidreason.artifacts.files import read_json, write_json
+from vidreason.artifacts.integrity import content_digest, sidecar_of, stamp_of
 
 PACKAGE = Path(__file__).parents[1]
 DISTRIBUTIONS = (
@@ -178,11 +172,11 @@ def write_sidecar(
         inputs: Files and folders that were read.
         params: Settings that were used; anything that is not JSON is stored as text.
         modules: Modules whose code made it.
-        made: Where an artefact of a shared cache was made: the `circumstances` of that process instead of this one's.
+        made: Where an artefact of a shared cache was made: the `environment` of that process instead of this one's.
 
     Returns:
         The sidecar's path. It holds the artefact's and the inputs' digests, one of its files' names, sizes and times, the
-        settings, the code digest, the `circumstances`, and whether the artefact is from a shared cache.
+        settings, the code digest, the `environment`, and whether the artefact is from a shared cache.
     """
     modules = sorted(modules)
     path = sidecar_of(artefact)
@@ -196,14 +190,14 @@ def write_sidecar(
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
             "code": code_digest(*modules),
-            **{key: value for key, value in (made or circumstances()).items() if key in _CIRCUMSTANCES},
+            **{key: value for key, value in (made or environment()).items() if key in _ENVIRONMENT},
             "cached": made is not None,
         },
     )
     return path
 
 
-_CIRCUMSTANCES: Mapping[str, Any] = {
+_ENVIRONMENT: Mapping[str, Any] = {
     "commit": str,
     "python": str,
     "versions": dict,
@@ -212,10 +206,10 @@ _CIRCUMSTANCES: Mapping[str, Any] = {
     "devices": str | None,
     "created": str,
 }
-"""What `circumstances` holds, with its types."""
+"""What `environment` holds, with its types."""
 
 
-def circumstances() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Where and with what this process makes things.
 
     Returns:
@@ -233,17 +227,17 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def is_circumstances(value: object) -> bool:
-    """Whether a value of somebody else's has the keys of `circumstances`, each of its type, and no others."""
-    if not isinstance(value, dict) or value.keys() != _CIRCUMSTANCES.keys():
+def is_environment(value: object) -> bool:
+    """Whether a value of somebody else's has the keys of `environment`, each of its type, and no others."""
+    if not isinstance(value, dict) or value.keys() != _ENVIRONMENT.keys():
         return False
     versions_ = value["versions"]
     return all(
-        isinstance(value[key], kind) and not isinstance(value[key], bool) for key, kind in _CIRCUMSTANCES.items()
+        isinstance(value[key], kind) and not isinstance(value[key], bool) for key, kind in _ENVIRONMENT.items()
     ) and all(isinstance(text, str) for text in versions_.values())
 
 
-def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:
+def fingerprint(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:
     """Everything that defines a run: its resolved spec, what is in the files it reads, and its code.
 
     A saved training state belongs to one origin; a state of another is not resumed, and the refusal lists what differs.
@@ -257,7 +251,7 @@ def run_origin(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: I
     return plain
 
 
-def run_identity(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
+def digest(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
     """Digest of everything that defines a run; names the journal of its answers and what is shared. Files may move."""
     contents = [content_digest(path) for path in inputs]
     return sha256_text(json.dumps([spec, contents, code_digest(*sorted(modules))], sort_keys=True, default=str))

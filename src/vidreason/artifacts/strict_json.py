@@ -2,11 +2,26 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 
 class RepeatedKeyError(ValueError):
     """A JSON object has a key twice, of which Python would silently keep the last."""
+
+
+def read(path: str | Path) -> Any:
+    """Read a JSON file, without a look at its sidecar.
+
+    Raises:
+        ValueError: The file is not JSON, or an object has a key twice; the message names the file and the place.
+    """
+    try:
+        return loads(Path(path).read_bytes())
+    except RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error}). Was it cut short, or is it a web page?") from error
 
 
 def loads(content: bytes) -> Any:

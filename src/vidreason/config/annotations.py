@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from vidreason.artifacts.files import is_there
+from vidreason.artifacts.paths import is_there
 
 BUCKET = "0_30_s_nextqa"
 NAMES: Mapping[str, tuple[str, ...]] = {

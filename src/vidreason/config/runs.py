@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import is_there
+from vidreason.artifacts.paths import is_there
 from vidreason.config.annotations import find_annotations
 from vidreason.config.layers import Config, ConfigError, Layer, merge, problem_at, read_command_line, read_layer
 from vidreason.config.messages import OPTIONAL, key_problems, listing, meaning_problems, schema_problems

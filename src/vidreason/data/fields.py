@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidreason.records import check_label
-from vidreason.artifacts.files import is_inside, read_json, read_json_lines
+from vidreason.artifacts.files import read_json, read_json_lines
+from vidreason.artifacts.paths import is_inside
 from vidreason.tasks.marks import mark_in
 from vidreason.records import LETTERS, NO_OPTION, Question
 from vidreason.artifacts.strict_json import abridged

@@ -13,7 +13,7 @@ from typing import Any
 
 from vidreason.data.options import PROMPTS, letter_of
 from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
-from vidreason.artifacts.files import is_there
+from vidreason.artifacts.paths import is_there
 from vidreason.records import Question
 
 TITLE = "MVBench"

@@ -7,7 +7,6 @@ duration, so every container is opened. What cannot be used is dropped with a re
 
 import collections
 import dataclasses
-import hashlib
 import itertools
 import math
 from collections.abc import Iterable
@@ -20,7 +19,9 @@ from vidreason.tasks.markup import CLOSING, OPENING, between
 from vidreason.data.options import PROMPTS, answer_letter, split_choices
 from vidreason.artifacts.csv_files import write_csv
 from vidreason.data.fields import need, plain_text, questions_of, read_records, video_path
-from vidreason.artifacts.files import is_there, write_jsonl
+from vidreason.artifacts.digests import sha256_text
+from vidreason.artifacts.files import write_jsonl
+from vidreason.artifacts.paths import is_there
 from vidreason.media.frames import judge_clip
 from vidreason.records import NO_OPTION, OK, Clip, Question
 from vidreason.media.video import scan
@@ -317,7 +318,7 @@ def located(root: Path, video: str) -> str:
 def _rank(seed: int, video: str) -> str:
     """A place in a random order that depends on nothing but the seed and the video's own name."""
     name = video.removeprefix(f"{BUCKET}/")  # both published forms of the data are split alike
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+    return sha256_text(f"{seed}:{name}")
 
 
 def _first_videos(questions: list[Question], ranked: list[str], limit: int | None) -> list[Question]:

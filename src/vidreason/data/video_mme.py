@@ -10,7 +10,7 @@ from typing import Any
 
 from vidreason.data.options import PROMPTS
 from vidreason.data.fields import gold_letter, need, option_texts, optional_text, plain_text, questions_of, refuse_withheld, video_path
-from vidreason.artifacts.files import is_there
+from vidreason.artifacts.paths import is_there
 from vidreason.records import LETTERS, Question
 
 TITLE = "Video-MME (without subtitles)"

@@ -20,7 +20,8 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.artifacts.files import check_unchanged, read_jsonl
+from vidreason.artifacts.files import read_jsonl
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.journal import Journal
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.features import clips_of, encode_clips, read_clips

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.csv_files import write_csv
-from vidreason.artifacts.files import sha256_text, write_jsonl
+from vidreason.artifacts.digests import sha256_text
+from vidreason.artifacts.files import write_jsonl
 from vidreason.engine.batch_inference import InferenceConfig, Shard, Spoken, answer_shard
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text

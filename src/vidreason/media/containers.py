@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vidreason.artifacts.files import looks_like_text
+from vidreason.artifacts.signatures import looks_like_text
 
 MISSING = "missing"
 EMPTY_FILE = "empty_file"

@@ -7,7 +7,6 @@ Letters: F frames of a clip, S height and width.
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vidreason.artifacts.files import check_unchanged, read_jsonl
+from vidreason.artifacts.digests import sha256_bytes
+from vidreason.artifacts.files import read_jsonl
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.records import OK, Clip
 
 SCHEMA = pa.schema(
@@ -163,7 +164,7 @@ class FrameStore:
             row = {name: column[position] for name, column in columns.items()}
             sound = None not in row.values() and (row["height"], row["width"]) == shape[1:3]
             sound = sound and len(row["pixels"]) == shape[1] * shape[2] * shape[3]
-            if not sound or hashlib.sha256(row["pixels"]).hexdigest() != row["sha256"]:
+            if not sound or sha256_bytes(row["pixels"]) != row["sha256"]:
                 raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
         pixels = np.frombuffer(b"".join(columns["pixels"]), dtype=np.uint8).reshape(shape)
         return ClipFrames(known, np.array(columns["index"]), np.array(columns["timestamp"]), pixels)

@@ -11,7 +11,6 @@ Letters: F frames of a clip, S height and width.
 import collections
 import contextlib
 import dataclasses
-import hashlib
 import math
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vidreason.artifacts.files import content_digest, read_jsonl, write_aside, write_jsonl
-from vidreason.artifacts.provenance import run_identity
+from vidreason.artifacts.digests import sha256_bytes
+from vidreason.artifacts.files import read_jsonl, write_aside, write_jsonl
+from vidreason.artifacts.integrity import content_digest
+from vidreason.artifacts.provenance import digest
 from vidreason.media.containers import TOO_SHORT, VideoError
 from vidreason.media.decode import decode_frames
 from vidreason.media.frame_rules import FOREVER, segment_indices, uniform_indices
@@ -250,7 +251,7 @@ def _as_table(taken: ClipFrames) -> pa.Table:
         list(range(frames)),
         taken.indices,
         taken.timestamps,
-        [hashlib.sha256(picture).hexdigest() for picture in pixels],
+        [sha256_bytes(picture) for picture in pixels],
         [height] * frames,
         [width] * frames,
         pixels,
@@ -280,7 +281,7 @@ def frames_identity(
         contents = pool.map(lambda video: _content(Path(root) / video), videos)
     clips = [(question.clip, question.start, question.end, question.indexing) for question in asked]
     decisive = {"clips": clips, "videos": list(zip(videos, contents, strict=True)), "count": count, "size": size}
-    return run_identity(decisive, [], ["vidreason.media.frames"])
+    return digest(decisive, [], ["vidreason.media.frames"])
 
 
 def _content(video: Path) -> str | None:

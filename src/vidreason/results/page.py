@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vidreason.artifacts.csv_files import read_csv
-from vidreason.artifacts.files import check_unchanged
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
 from vidreason.results.registry import TEMPLATES
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import looks_like_text, write_aside
+from vidreason.artifacts.files import write_aside
+from vidreason.artifacts.signatures import looks_like_text
 from vidreason.sources.archive_formats import (
     CHUNK,
     FETCH_AGAIN,

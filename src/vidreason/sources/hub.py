@@ -9,7 +9,6 @@ answers of the hub are refused (`vidreason.sources.web`).
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from vidreason.artifacts.digests import git_sha1_of, sha256_of, sha256_text
 from vidreason.artifacts.disk import DiskFullError, explain_full_disk
-from vidreason.artifacts.files import is_inside, sha256_of, sha256_text
+from vidreason.artifacts.paths import is_inside
 from vidreason.sources import web
 
 PARTIAL = ".partial"
@@ -110,24 +110,6 @@ class HubFile:
         if not path.is_file() or path.stat().st_size != self.size:
             return False
         return (sha256_of(path) == self.sha256) if self.sha256 else (git_sha1_of(path) == self.git_sha1)
-
-
-def git_sha1_of(path: str | Path) -> str:
-    """Git's digest of a file: SHA-1 of `blob <size>`, a zero byte and the content.
-
-    Example:
-        >>> import tempfile
-        >>> empty = Path(tempfile.mkdtemp()) / "empty"
-        >>> empty.touch()
-        >>> git_sha1_of(empty)
-        'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
-    """
-    path = Path(path)
-    total = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()
 
 
 def is_commit(revision: str) -> bool:

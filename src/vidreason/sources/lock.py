@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import read_json, sha256_of, write_json
+from vidreason.artifacts.digests import sha256_of
+from vidreason.artifacts.files import read_json, write_json
 from vidreason.sources import hub
 from vidreason.sources.archive_formats import ArchiveError
 from vidreason.sources.hub import HubError, HubFile, HubRepo, is_commit

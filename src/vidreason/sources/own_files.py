@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidreason.artifacts.files import LARGE, is_there, sha256_of, sha256_text
+from vidreason.artifacts.digests import sha256_of, sha256_text
+from vidreason.artifacts.integrity import LARGE
+from vidreason.artifacts.paths import is_there
 from vidreason.config.annotations import NAMES, find_annotations
 from vidreason.data.registry import BENCHMARKS
 from vidreason.models.tinyllava.checkpoint_files import PROCESSOR, TOKENIZER_FILES

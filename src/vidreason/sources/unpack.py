@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import is_inside, read_json, write_json
+from vidreason.artifacts.files import read_json, write_json
+from vidreason.artifacts.paths import is_inside
 from vidreason.sources.archive_formats import ArchiveError
 from vidreason.sources.archives import looks_like_archive, unpack
 from vidreason.sources.hub import RESERVED

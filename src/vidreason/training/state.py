@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -19,7 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from vidreason.artifacts.files import read_json, remove, sha256_text, write_aside, write_json
+from vidreason.artifacts.digests import sha256_parts, sha256_text
+from vidreason.artifacts.files import read_json, remove, write_aside, write_json
 from vidreason.training.distributed import Ranks
 from vidreason.training.optimizer import Tensors, Updater, trained_weights, whole_weights
 
@@ -42,7 +42,7 @@ class TrainingState:
     Attributes:
         step: Number of finished steps.
         metrics: The metrics' rows up to that step, which a growing file beside the states could not be trusted for.
-        origin: What defines the run, as `vidreason.artifacts.provenance.run_origin` gives it.
+        origin: What defines the run, as `vidreason.artifacts.provenance.fingerprint` gives it.
         parts: Number of processes that each hold a part of the optimiser's state; 1 where it is in one piece.
     """
 
@@ -190,14 +190,14 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
         read = functools.partial(_read_tensors, state.step, path / WEIGHTS, own)
         tensors = _unless_damaged(ranks, path, read)
         if tensors is not None:
-            _forget_later(folder, path.name, ranks)
+            _set_aside_newer(folder, path.name, ranks)
             updater.restore(*tensors)
             return state
-    _forget_later(folder, "", ranks)
+    _set_aside_newer(folder, "", ranks)
     return None
 
 
-def _forget_later(folder: Path, name: str, ranks: Ranks) -> None:
+def _set_aside_newer(folder: Path, name: str, ranks: Ranks) -> None:
     """Put aside the states later than the one that a run goes on from, and remove what is unfinished.
 
     Left where they are, they would count as the newest, and the parts that two attempts have written of one step could be
@@ -261,11 +261,14 @@ def _read_tensors(step: int, *paths: Path) -> list[dict[str, torch.Tensor]]:
 
 def _digest(tensors: Tensors, step: int) -> str:
     """Digest of a step's names, types, shapes and contents, whatever their order."""
-    digest = hashlib.sha256(f"step {step}".encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield f"step {step}".encode()
+        for name, tensor in sorted(tensors.items()):
+            yield f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
+            yield tensor.reshape(-1).view(torch.uint8).numpy().data
+
+    return sha256_parts(parts())
 
 
 def _unless_damaged(ranks: Ranks, state: Path, read: Callable[[], Item]) -> Item | None:

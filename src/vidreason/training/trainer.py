@@ -144,7 +144,7 @@ def run_steps(
         metrics: JSON lines, one row a step (`kind: train`) and one a validation (`kind: validation`); written at the
             end, TensorBoard's files beside it all along.
         state: Folder of the saved states.
-        origin: Everything that defines the run (`vidreason.artifacts.provenance.run_origin`); a state of another run is refused.
+        origin: Everything that defines the run (`vidreason.artifacts.provenance.fingerprint`); a state of another run is refused.
         title: Shown by the progress bar.
         validate: Step number -> what to log, and the number of questions that it is the mean over (0 where this
             process has none); called by `validate_every` and after the last step.

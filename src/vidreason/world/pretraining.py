@@ -69,7 +69,7 @@ def pretrain(
         seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
         metrics: JSON lines to write.
         state: Folder of the saved training states.
-        origin: What defines the run (`vidreason.artifacts.provenance.run_origin`).
+        origin: What defines the run (`vidreason.artifacts.provenance.fingerprint`).
     """
     stages = [Stage(**stage) for stage in settings["stages"]]
     tokenizer = build_tokenizer(WORDS, settings["model"]["context"])

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from vidreason.artifacts import cache as shared
-from vidreason.artifacts.cache import VARIABLE, made_or_found
-from vidreason.artifacts.files import sha256_of
+from vidreason.artifacts.cache import VARIABLE, get_or_make
+from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.media.frames import frames_identity
 
@@ -28,7 +28,7 @@ class Work:
             path.write_text(f"{self.text} {name}")
 
     def go(self, identity="one"):
-        return made_or_found("extract_frames", lambda: identity, self.files, self.make)
+        return get_or_make("extract_frames", lambda: identity, self.files, self.make)
 
     @property
     def contents(self):
@@ -69,7 +69,7 @@ def test_another_identity_or_another_version_is_another_entry(tmp_path, folder, 
 def test_without_a_cache_nothing_is_asked(tmp_path, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     work = Work(tmp_path)
-    assert made_or_found("extract_frames", lambda: pytest.fail("asked"), work.files, work.make) is None
+    assert get_or_make("extract_frames", lambda: pytest.fail("asked"), work.files, work.make) is None
     assert work.times == 1
 
 
@@ -178,7 +178,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_the_sharing(tmp_path, 
 
 def test_what_changed_while_it_was_used_is_not_shared(tmp_path, folder):
     work, identities = Work(tmp_path), iter(("before", "after"))
-    assert made_or_found("extract_frames", lambda: next(identities), work.files, work.make) is None
+    assert get_or_make("extract_frames", lambda: next(identities), work.files, work.make) is None
     assert work.times == 1
     assert not folder.exists()
 
@@ -188,7 +188,7 @@ def test_an_input_that_cannot_be_read_is_told_of_and_left_to_the_work(tmp_path, 
         raise OSError(5, "Input/output error")
 
     work = Work(tmp_path)
-    assert made_or_found("extract_frames", broken, work.files, work.make) is None
+    assert get_or_make("extract_frames", broken, work.files, work.make) is None
     assert work.times == 1
     assert "not shared, because an input cannot be read" in capfd.readouterr().err
     assert not folder.exists()
@@ -199,7 +199,7 @@ def test_a_failure_leaves_no_entry(tmp_path, folder):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        made_or_found("extract_frames", lambda: "one", {}, fail)
+        get_or_make("extract_frames", lambda: "one", {}, fail)
     assert not folder.exists()
 
 

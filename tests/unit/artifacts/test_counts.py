@@ -6,7 +6,7 @@ import pytest
 
 from vidreason.artifacts.counts import read_counts, read_histogram
 from vidreason.artifacts.csv_files import read_csv
-from vidreason.artifacts.files import ChangedError
+from vidreason.artifacts.integrity import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.evaluation.coverage import COLUMNS, TaskCoverage, read_coverage
 from vidreason.results.page import csv_grid, picture_uri

@@ -18,20 +18,19 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from vidreason.artifacts.digests import sha256_of, sha256_text
 from vidreason.artifacts.disk import DiskFullError
 from vidreason.artifacts.files import (
-    content_digest,
     read_json,
     read_json_lines,
     read_jsonl,
     remove_leftovers,
-    sha256_of,
-    sha256_text,
     write_aside,
     write_json,
     write_jsonl,
     write_text,
 )
+from vidreason.artifacts.integrity import content_digest
 from vidreason.artifacts.journal import Journal
 from vidreason.evaluation.judged import Judged
 from vidreason.records import Clip, Prediction, Question, Rollout

@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.artifacts import files, provenance
-from vidreason.artifacts.files import (
-    ChangedError,
-    check_unchanged,
-    content_digest,
-    read_json,
-    sidecar_of,
-    write_json,
-    write_text,
-)
-from vidreason.artifacts.provenance import code_digest, file_digest, run_identity, write_sidecar
+from vidreason.artifacts import integrity, provenance
+from vidreason.artifacts.files import read_json, write_json, write_text
+from vidreason.artifacts.integrity import ChangedError, check_unchanged, content_digest, sidecar_of
+from vidreason.artifacts.provenance import code_digest, digest, file_digest, write_sidecar
 
 
 @pytest.fixture
@@ -213,15 +206,15 @@ def test_who_replaces_an_artefact_removes_what_told_of_the_old_one(made: Path) -
 
 
 def test_large_artefacts_are_read_wholly_once_a_run(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LARGE", 0)
+    monkeypatch.setattr(integrity, "LARGE", 0)
     read: list[Path] = []
-    digest = files.sha256_of
-    monkeypatch.setattr(files, "sha256_of", lambda path: read.append(Path(path)) or digest(path))
+    digest = integrity.sha256_of
+    monkeypatch.setattr(integrity, "sha256_of", lambda path: read.append(Path(path)) or digest(path))
 
     def reads(run: str) -> int:
         read.clear()
-        monkeypatch.setenv(files.CALL_VARIABLE, run)
-        monkeypatch.setattr(files, "_checked", set())  # another process
+        monkeypatch.setenv(integrity.CALL_VARIABLE, run)
+        monkeypatch.setattr(integrity, "_checked", set())  # another process
         check_unchanged(made)
         check_unchanged(made)
         assert content_digest(made) == read_json(sidecar_of(made))["sha256"]
@@ -249,14 +242,14 @@ def test_identity_and_scripts(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_text("1")
     code = ["vidreason.records"]
-    first = run_identity({"b": 1, "a": 2}, [source], code)
-    assert run_identity({"a": 2, "b": 1}, [source], code) == first
-    assert run_identity({"a": 2, "b": 2}, [source], code) != first
-    assert run_identity({"a": 2, "b": 1}, [source], ["vidreason.data.options"]) != first
-    digest = file_digest(source)
+    first = digest({"b": 1, "a": 2}, [source], code)
+    assert digest({"a": 2, "b": 1}, [source], code) == first
+    assert digest({"a": 2, "b": 2}, [source], code) != first
+    assert digest({"a": 2, "b": 1}, [source], ["vidreason.data.options"]) != first
+    script_digest = file_digest(source)
     source.write_text("2")
-    assert run_identity({"a": 2, "b": 1}, [source], code) != first
-    assert file_digest(source) != digest
+    assert digest({"a": 2, "b": 1}, [source], code) != first
+    assert file_digest(source) != script_digest
 
 
 def test_importing_published_weights_is_no_part_of_training_or_answering() -> None:

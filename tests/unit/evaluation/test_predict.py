@@ -9,7 +9,8 @@ import torch
 
 from tests.support import micro
 from tests.support.answering import ASKED, CLIPS, GREEDY, ROLLOUTS, answers, lines, rollouts, shard_of, world_in
-from vidreason.artifacts.files import read_jsonl, sha256_text
+from vidreason.artifacts.digests import sha256_text
+from vidreason.artifacts.files import read_jsonl
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import micro
-from vidreason.artifacts.files import ChangedError, read_jsonl, write_jsonl
+from vidreason.artifacts.files import read_jsonl, write_jsonl
+from vidreason.artifacts.integrity import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.media import decode
 from vidreason.media.decode import decode_frames

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.support import micro
-from vidreason.artifacts.files import ChangedError
+from vidreason.artifacts.integrity import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava import checkpoint

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vidreason.artifacts.files import read_json, read_json_lines, sha256_text, write_json
+from vidreason.artifacts.digests import sha256_text
+from vidreason.artifacts.files import read_json, read_json_lines, write_json
 from vidreason.engine.generation import NotFiniteError
 from vidreason.training import state as checkpoint
 from vidreason.training import stop

@@ -9,7 +9,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedTokenizerBase
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
-from vidreason.artifacts.files import check_unchanged, read_json, write_aside, write_json
+from vidreason.artifacts.files import read_json, write_aside, write_json
+from vidreason.artifacts.integrity import check_unchanged
 from vidreason.models.tinyllava.checkpoint_files import CONFIG, GENERATION, PROCESSOR, WEIGHTS
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
