@@ -1,0 +1,28 @@
+"""Building blocks of the settings: the base class of a section, and the kinds of values that several sections share."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST = 10**9
+"""Upper bound of counts: more is a slip of the keyboard."""
+
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Precision = Literal["fp32", "bf16"]
+Style = Literal["option", "reason"]
+View = Literal["ordered", "shuffled", "gray"]
+Protocol = Literal["upstream", "paper"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Shards = Annotated[int, Field(ge=1, le=10_000)]
+Text = Annotated[str, Field(min_length=1)]
+Scalar = bool | int | float | str | None
+Parameters = Mapping[str, Scalar | list[Scalar]]
+"""Parameters of a reward term by name. Their types are those of the term (`vidreason.config.known`)."""
+
+
+class Section(BaseModel):
+    """A section of the configuration: immutable, of exact types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, regex_engine="python-re")

@@ -1,0 +1,295 @@
+"""The settings of a run, section by section, as they stand in the YAML files.
+
+`vidreason.config.runs` puts the sections together and reads them from files; `vidreason.config.schema` derives the JSON schema
+from them. Where a value comes from is a comment beside it in config/config.yaml.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vidreason.config.datasets import BenchmarkData, Demonstrations, Frames, SourceEntry, TrainingData
+from vidreason.config.fields import (
+    MOST,
+    Count,
+    Parameters,
+    Precision,
+    Protocol,
+    Section,
+    Seed,
+    Shards,
+    Share,
+    Style,
+    Text,
+    View,
+)
+from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
+from vidreason.config.world import Base, World
+
+
+class Sampling(Section):
+    """How tokens are sampled."""
+
+    temperature: float = Field(gt=0, le=100, description="Divides the logits before sampling.")
+    top_k: int = Field(ge=0, le=1_000_000, description="Sample among this many most likely tokens; 0 for all.")
+    max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")
+
+
+class Views(Section):
+    """Rollouts of a question, by the view of the clip that the model is shown."""
+
+    ordered: int = Field(ge=2, le=1024, description="G, rollouts of a question with its frames in order.")
+
+
+class Rewards(Section):
+    """Which terms a rollout's reward is made of, and how they combine."""
+
+    combine: str = Field(description="Name of the combination of the terms (vidreason.rl.rewards).")
+    penalize_wrong: bool = Field(description="Whether a wrong, well-formed answer loses its format reward.")
+    terms: Mapping[str, Parameters] = Field(description="Parameters of every term, by the term's name.")
+
+
+class Advantage(Section):
+    """How the rewards of a group become advantages."""
+
+    std: Literal["unbiased", "population", "none"] = Field(description="What a group's advantages are divided by.")
+    eps: Share = Field(description="Added to the standard deviation of a group's rewards.")
+    noise: float = Field(
+        ge=0, le=100, description="Standard deviation of the Gaussian noise that is added to every advantage."
+    )
+
+
+class Objective(Section):
+    """The GRPO loss."""
+
+    beta: float = Field(ge=0, le=1000, description="Weight of the KL divergence from the reference policy; 0 for none.")
+    kl_clamp: float = Field(gt=0, le=1_000_000, description="Limit of a token's KL estimate, in nats.")
+    length_norm: Literal["sequence", "constant"] = Field(
+        description="What a completion's loss is divided by: its own length, or the same length for all."
+    )
+
+
+class Validation(Section):
+    """Accuracy on held-out questions during training."""
+
+    every: int = Field(
+        ge=0,
+        le=MOST,
+        description="Steps between validations, besides the one after the last step; 0 for that one only.",
+    )
+    limit: int = Field(ge=0, le=MOST, description="Held-out questions answered at a validation; 0 for none.")
+
+
+class Sft(Section):
+    """What decides the weights of a supervised fine-tuning, besides data, seed and parent."""
+
+    epochs: float = Field(gt=0, le=10_000, description="Passes over the questions.")
+    batch_size: int = Field(ge=1, le=65_536, description="Questions of one optimizer step over all devices.")
+    optimizer: Optimizer = Field(description="How weights are updated.")
+
+
+class Grpo(Section):
+    """What decides the weights of a GRPO training, besides data, seed and parent."""
+
+    epochs: float = Field(gt=0, le=10_000, description="Passes over the questions.")
+    batch_size: int = Field(ge=1, le=65_536, description="Questions of one optimizer step over all devices.")
+    views: Views = Field(description="Rollouts of a question, by the view of its clip.")
+    sampling: Sampling = Field(description="How rollouts are sampled.")
+    rewards: Rewards = Field(description="Terms of the reward, and how they combine.")
+    advantage: Advantage = Field(description="How the rewards of a group become advantages.")
+    objective: Objective = Field(description="The loss.")
+    optimizer: Optimizer = Field(description="How weights are updated.")
+    validation: Validation = Field(description="Accuracy on held-out questions during training.")
+
+
+class SftMethod(Sft):
+    """Supervised fine-tuning as configured: what decides the weights, and how it runs."""
+
+    runtime: Runtime = Field(description="How the training runs on a machine; changing it retrains nothing.")
+
+
+class GrpoMethod(Grpo):
+    """GRPO as configured: what decides the weights, and how it runs."""
+
+    runtime: GrpoRuntime = Field(description="How the training runs on a machine; changing it retrains nothing.")
+
+
+class Methods(Section):
+    """Settings of the two trainings. An arm may override each of them."""
+
+    sft: SftMethod = Field(description="Supervised fine-tuning.")
+    grpo: GrpoMethod = Field(description="Group relative policy optimization.")
+
+
+class SelectionGeneration(Section):
+    """How the answers are sampled from whose variance questions are selected."""
+
+    rollouts: int = Field(ge=2, le=1024, description="N, answers sampled for each question.")
+    sampling: Sampling = Field(description="How they are sampled.")
+    batch_size: int = Field(ge=1, le=65_536, description="Questions of one batch. Shards are whole batches.")
+    precision: Precision = Field(description="Number format that answers are computed in.")
+
+
+class SelectionRule(Section):
+    """Which questions are kept."""
+
+    keep_min: int = Field(ge=0, le=1024, description="Fewest right answers of a kept question.")
+    keep_max: int = Field(ge=0, le=1024, description="Most right answers of a kept question.")
+    limit: Count | None = Field(description="Most questions to keep, the greatest variances first; null for all.")
+
+
+class Selection(Section):
+    """Selection of the training questions by the variance of repeated answers."""
+
+    generation: SelectionGeneration = Field(description="How the repeated answers are sampled.")
+    rule: SelectionRule = Field(description="Which questions are kept.")
+    shards: Shards = Field(description="Number of jobs that share the sampling.")
+
+
+class ArmSelection(SelectionRule):
+    """Which questions a GRPO arm is trained on."""
+
+    strategy: Literal["informative", "random", "all"] = Field(
+        description="informative: the questions that the rule keeps. random: as many, drawn with the arm's seed. all: every "
+        "question that was answered."
+    )
+
+
+class EvaluationGeneration(Section):
+    """How answers to the benchmarks are generated."""
+
+    decoding: Literal["greedy", "upstream"] = Field(
+        description="greedy, or upstream's sampling (temperature 1, top_k 50) with a seed."
+    )
+    max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")
+    batch_size: int = Field(ge=1, le=65_536, description="Questions of one batch. Shards are whole batches.")
+    precision: Precision = Field(description="Number format that answers are computed in.")
+
+
+class Scoring(Section):
+    """How answers are graded; changing this generates nothing again."""
+
+    parser: Literal["strict", "upstream"] = Field(
+        description="Which reading of an answer decides; all readings are recorded."
+    )
+    unparsed: Literal["wrong", "random"] = Field(
+        description="What an answer without a letter is: wrong, or a random letter as upstream does."
+    )
+    max_missing_fraction: Share = Field(
+        description="Share of the questions whose video cannot be read that is tolerated; they count as wrong."
+    )
+
+
+class Evaluation(Section):
+    """Which benchmarks arms answer, and how answers are graded."""
+
+    benchmarks: tuple[str, ...] = Field(
+        strict=False, min_length=1, description="The benchmarks, in the order of the tables' columns."
+    )
+    generation: EvaluationGeneration = Field(description="How answers are generated.")
+    scoring: Scoring = Field(description="How answers are graded; changing this generates nothing again.")
+
+
+class ArmKeys(Section):
+    """What an arm is, besides the settings of its method that it overrides."""
+
+    label: Text = Field(description="Words for the tables, on one line.")
+    method: Literal["given", "sft", "grpo", "control"] = Field(
+        description="given: weights from `weights`. sft, grpo: trained from `parent`. control: the parent's weights, shown "
+        "another view."
+    )
+    style: Style = Field(description="option: answers with the letter alone. reason: thinks first.")
+    parent: str | None = Field(default=None, description="Arm whose weights it starts from.")
+    weights: Text | None = Field(default=None, description="Checkpoint folder; `{run}` stands for the run's name.")
+    tokenizer: Text | None = Field(
+        default=None, description="Folder whose tokenizer is taken where the checkpoint has none; null for none."
+    )
+    processor: Text | None = Field(
+        default=None,
+        description="Folder whose preprocessor_config.json is taken where the checkpoint has none; null for the known settings.",
+    )
+    data: str | None = Field(
+        default=None, description="Data set that it is trained on; a grpo arm sees the selected part of it."
+    )
+    view: View | None = Field(
+        default=None, description="What a control is shown: frames in order, in random order, or gray frames."
+    )
+    selection: ArmSelection | None = Field(
+        default=None,
+        description="Questions of a grpo arm: informative, random or all; or `strategy` with keys of selection.rule.",
+    )
+
+
+class Arm(ArmKeys):
+    """An arm, resolved: `like` and its method's settings are merged in.
+
+    `training` holds all settings of a trained arm, None for any other.
+    """
+
+    training: SftMethod | GrpoMethod | None = None
+
+    @property
+    def shown_view(self) -> View:
+        """The view that the arm answers the benchmarks with."""
+        return self.view or "ordered"
+
+
+class TrainingSpec(Section):
+    """Everything that decides the weights of a trained arm, and nothing else; the JSON file of rule resolve_spec."""
+
+    arm: str
+    seed: Seed
+    method: Literal["sft", "grpo"]
+    style: Style
+    data: str
+    parent: str
+    protocol: Protocol
+    settings: Sft | Grpo
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "TrainingSpec":
+        """Build a spec from the values of its JSON file; `settings` is read as the method's class."""
+        kind = {"sft": Sft, "grpo": Grpo}[values["method"]]
+        return cls(**{**values, "settings": kind.model_validate(values["settings"])})
+
+    def runtime_of(self, values: Mapping[str, Any]) -> Runtime:
+        """Read the runtime settings that belong to this spec's method."""
+        return (GrpoRuntime if self.method == "grpo" else Runtime).model_validate(values)
+
+
+class RunSettings(Section):
+    """One run, config/config.yaml with overlays. Sources and the paper's values stand in config/config.yaml."""
+
+    run: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z",
+        description="Name of the run; everything it makes is in results/<run>/.",
+    )
+    seed: Seed = Field(
+        description="Seed of the world, of the base model's pre-training, of the validation split and of sampling data."
+    )
+    seeds: tuple[Annotated[Seed, Field(description="Seed of one replicate.")], ...] = Field(
+        strict=False, min_length=1, description="One training and evaluation replicate of every arm for each."
+    )
+    protocol: Protocol = Field(
+        description="Which of the two to follow where the published code and the article differ."
+    )
+    delete_archives: bool = Field(description="Remove archives once they are unpacked and verified.")
+    sources: Mapping[str, SourceEntry] = Field(
+        description="Models and data sets that are fetched, by the name of their folder below data/."
+    )
+    datasets: Mapping[str, TrainingData | Demonstrations | BenchmarkData] = Field(
+        description="Training data and benchmarks, by name."
+    )
+    frames: Frames = Field(description="Which pixels the model sees.")
+    methods: Methods = Field(description="Settings of the two trainings. An arm may override each of them.")
+    selection: Selection = Field(description="Selection of the training questions by the variance of repeated answers.")
+    evaluation: Evaluation = Field(description="Which benchmarks arms answer, and how answers are graded.")
+    arms: Mapping[str, Arm] = Field(min_length=1, description="Rows of the final table, by name, in their order.")
+    world: World | None = Field(
+        default=None, description="Sizes of the generated data; only in a run that makes its own."
+    )
+    base: Base | None = Field(
+        default=None,
+        description="Pre-training of the small model that stands for published weights; only in a run with a world.",
+    )
