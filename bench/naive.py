@@ -86,7 +86,7 @@ def generate_one(
 
 def rollouts(work: Workload, question: Question, decoding: Decoding, purpose: str) -> Completions:
     """A question's G completions, one after the other."""
-    prompt = prompts_of(work.tokenizer, [question], "reason", training=True)[0]
+    prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
     pixels = read_clips(work.store, [question.clip])
     rows = [
         generate_one(work.policy, prompt, pixels, decoding, work.end, seed) for seed in work.seeds(purpose, question)
@@ -102,7 +102,7 @@ def rollouts(work: Workload, question: Question, decoding: Decoding, purpose: st
 
 def answer(work: Workload, question: Question, decoding: Decoding) -> list[int]:
     """One greedy answer to one question."""
-    prompt = prompts_of(work.tokenizer, [question], "reason", training=True)[0]
+    prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
     return generate_one(work.policy, prompt, read_clips(work.store, [question.clip]), decoding, work.end, None)
 
 
@@ -142,7 +142,7 @@ def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | N
         advantages = group_advantages(
             total, size.rollouts, std=settings.advantage_std, eps=settings.advantage_eps, noise=noise
         )
-        prompt = prompts_of(work.tokenizer, [question], "reason", training=True)[0]
+        prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
         pixels = read_clips(work.store, [question.clip])
         logp = log_probs(work.policy, prompt, pixels, group, size.recompute)
         with torch.no_grad():

@@ -50,6 +50,6 @@ def _complete(
     seeds: Sequence[np.random.SeedSequence] | None = None,
 ) -> Completions:
     """A batch of selection or evaluation: its frames are read, its clips encoded, its questions answered."""
-    prompts = prompts_of(work.tokenizer, questions, "reason", training=True)
+    prompts = prompts_of(work.policy, questions, "reason", training=True)
     pixels = read_clips(work.store, clips_of(questions))
     return complete(work.policy, questions, prompts, pixels, decoding, work.end, group, seeds)

@@ -14,8 +14,8 @@ from transformers import Qwen2Tokenizer
 from vidreason.config.layers import merge, read_layer
 from vidreason.config.runs import resolve_arm, running_of
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
+from vidreason.models.tinyllava.factory import model_config
 from vidreason.world.corpus import WORDS
-from vidreason.world.pretraining import model_config
 from vidreason.world.tokenizer import build_tokenizer
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"

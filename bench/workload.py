@@ -19,11 +19,12 @@ from transformers import Qwen2Tokenizer
 from bench.sizes import Size, tokenizer
 from vidreason.artifacts.files import write_jsonl
 from vidreason.engine.generation import rollout_seed
-from vidreason.engine.prompts import prompts_of
+from vidreason.engine.prompts import query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.frames import extract_frames
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
+from vidreason.models.tinyllava.template import prompt_ids
 from vidreason.records import Question
 from vidreason.rl.rewards import RewardRules
 from vidreason.training.grpo import GrpoSettings, reward_rules
@@ -86,6 +87,7 @@ def build(size: Size, folder: Path, clips: int, device: torch.device, shared: bo
     """
     with torch.random.fork_rng(devices=[]), device:
         policy = initialize(size.model, SEED).to(device=device, dtype=getattr(torch, size.dtype)).eval()
+        policy.tokenizer = tokenizer()
         policy.freeze_vision()
         reference = reference_of(policy) if shared else copy.deepcopy(policy)
         torch.manual_seed(SEED + 1)
@@ -125,7 +127,7 @@ def make_question(size: Size, number: int) -> Question:
 
 def prompt_of(question: Question) -> torch.Tensor:
     """Prompt ids as training asks; the video is one of them."""
-    return prompts_of(tokenizer(), [question], "reason", training=True)[0]
+    return prompt_ids(tokenizer(), query_text(question, "reason", training=True))
 
 
 def make_frames(folder: Path, questions: Sequence[Question], size: Size) -> FrameStore:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.models.families import load_checkpoint
+from vidreason.models.tinyllava.checkpoint import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 
 EXACT = 0.0
@@ -77,23 +77,18 @@ class Folder:
         return self._tensors[name]
 
     @functools.cached_property
-    def loaded(self) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
+    def model(self) -> TinyLlavaVideo:
         """The checkpoint, shared by checks that leave it as it is."""
         return load_checkpoint(self.path / "checkpoint")
 
     @property
-    def model(self) -> TinyLlavaVideo:
-        """The shared model."""
-        return self.loaded[0]
-
-    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The checkpoint's tokenizer."""
-        return self.loaded[1]
+        return self.model.tokenizer
 
     def new_model(self) -> TinyLlavaVideo:
         """A model of one's own, to change."""
-        return load_checkpoint(self.path / "checkpoint")[0]
+        return load_checkpoint(self.path / "checkpoint")
 
 
 def close(name: str, found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> Item:

@@ -65,7 +65,7 @@ def check_processor(folder: Folder) -> Iterator[Item]:
 def check_checkpoint(folder: Folder) -> Iterator[Item]:
     """Names, shapes, and that what is saved is what was loaded."""
     keys = folder.json("keys")
-    model, tokenizer = folder.loaded
+    model, tokenizer = folder.model, folder.tokenizer
     for name, tensors in (("state_dict", model.state_dict()), ("safetensors", checkpoint.stored_weights(model))):
         wanted = {key: value["shape"] for key, value in keys[name].items()}
         found = {key: list(tensor.shape) for key, tensor in tensors.items()}
@@ -82,8 +82,9 @@ def check_checkpoint(folder: Folder) -> Iterator[Item]:
     with tempfile.TemporaryDirectory() as temporary:
         for kind, size in (("one file", checkpoint.SHARD_BYTES), ("shards", 1_000_000)):
             target = Path(temporary) / kind
-            checkpoint.save_checkpoint(model, tokenizer, target, size)
-            again, tokens = checkpoint.load_checkpoint(target)
+            checkpoint.save_checkpoint(model, target, size)
+            again = checkpoint.load_checkpoint(target)
+            tokens = again.tokenizer
             pairs = zip(model.state_dict().items(), again.state_dict().values(), strict=True)
             yield same(f"checkpoint: saved and loaded ({kind})", [
                 *((key, torch.equal(ours, theirs), True) for (key, ours), theirs in pairs),
@@ -213,7 +214,7 @@ def check_logits(folder: Folder) -> Iterator[Item]:
 def check_greedy(folder: Folder) -> Iterator[Item]:
     """Greedy decoding with the project's own loop, and the scores on its way."""
     given, wanted = folder.tensors("inputs"), folder.tensors("outputs")
-    model, tokenizer = folder.loaded
+    model, tokenizer = folder.model, folder.tokenizer
     videos = model.encode_videos(given["pixel_values"])
     cases = {"0": (given["input_ids"][0], videos[:1]), "1": (given["input_ids_1"][0], videos[1:2])}
     cases["text_only"] = (given["text_only_input_ids"][0], None)  # type: ignore[assignment]

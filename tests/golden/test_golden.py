@@ -12,12 +12,11 @@ from safetensors.torch import load_file, save_file
 from tests.golden import check
 from tests.golden.folder import Folder
 from tests.golden.slow import connector_weights, slow_resampler
-from vidreason.models.base import IGNORE_INDEX
+from vidreason.models.base import IGNORE_INDEX, LabelledIds
 from vidreason.models.tinyllava import resampler
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
-from vidreason.models.tinyllava.template import SftExample
 from vidreason.rl import advantages, losses
 
 HERE = Path(__file__).parent
@@ -192,7 +191,7 @@ def without_end(ids, labels):
 @pytest.mark.parametrize("mistake", [one_later, everything, without_end])
 def test_wrong_label_mask_is_noticed(mistake, monkeypatch):
     original = prompts.sft_example
-    monkeypatch.setattr(prompts, "sft_example", lambda *args: SftExample(*mistake(*original(*args))))
+    monkeypatch.setattr(prompts, "sft_example", lambda *args: LabelledIds(*mistake(*original(*args))))
     failed = failures("tokens", "sft")
     assert {"tokens: label masks (checkpoint's tokenizer)", "sft: loss", "sft: labels of the batch"} <= set(failed)
 

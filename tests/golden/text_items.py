@@ -77,7 +77,7 @@ def _conversations(folder: Folder, tokenizer: PreTrainedTokenizerBase, prefix: s
             ids.append((label, example.input_ids.tolist(), wanted))
             labels.append((label, example.labels.tolist(), case[f"{prefix}labels"]))
             ignored = case[f"{prefix}mismatch_all_ignored"]
-            labels.append((f"{label}, all ignored", prompts.is_ignored(example.labels), ignored))
+            labels.append((f"{label}, all ignored", example.unmaskable, ignored))
     if not prefix:
         yield same("tokens: texts of conversations", texts)
     yield same(f"tokens: ids ({name})", ids)

@@ -623,14 +623,15 @@ def test_the_models_take_a_question_and_its_frames(replicas, unpacked, tmp_path,
     if repo == made.BASE:
         for file in (*made.TOKENIZER, "tokenizer.json"):
             shutil.copy(replicas / "models" / made.QWEN / file, folder)
-    model, tokenizer = load_checkpoint(folder)
+    model = load_checkpoint(folder)
+    tokenizer = model.tokenizer
     assert (model.config.group, model.config.queries, model.config.image_size) == (16, 32, made.SIZE)
     assert len(tokenizer) == model.config.text().vocab_size == 512
     question = mmvu.read(unpacked / "mmvu")[0]
     pixels = normalize_frames(take_frames(question, unpacked / "mmvu", 16, made.SIZE).pixels)
     videos = model.encode_videos(pixels[None])
     assert videos.shape == (1, 32, 16)
-    prompts = prompts_of(tokenizer, [question], "reason", training=False)
+    prompts = prompts_of(model, [question], "reason", training=False)
     completions = generate(model, prompts, videos, Decoding(4, temperature=0), tokenizer.eos_token_id)
     assert 1 <= int(completions.lengths) <= 4
 

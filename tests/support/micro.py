@@ -49,12 +49,13 @@ def model(seed=0, spread=0.5, width=16):
         "tokenizer_model_max_length": 512, "text_config": text, "vision_config": vision,
     }  # fmt: skip
     built = initialize(TinyLlavaConfig.from_dict(config), seed).eval()
+    built.tokenizer = tokenizer()
     built.freeze_vision()
     return built
 
 
 def checkpoint(folder: Path, **options) -> Path:
-    save_checkpoint(model(**options), tokenizer(), folder)
+    save_checkpoint(model(**options), folder)
     return folder
 
 

@@ -125,7 +125,8 @@ def answer_shard(shard: Shard, config: InferenceConfig, record: Recorder) -> lis
     """
     for table in shard.frames:  # before the weights are read, and before processes that load ahead open the tables
         check_unchanged(table)
-    model, tokenizer = load_checkpoint(shard.weights, PRECISIONS[config.precision])
+    model = load_checkpoint(shard.weights, PRECISIONS[config.precision])
+    tokenizer = model.tokenizer
     model.to(compute_device()).eval()
     plan = _plan(shard, config, model, tokenizer)
     batches = plan.batches
@@ -196,7 +197,7 @@ class _Plan:
 def _plan(shard: Shard, config: InferenceConfig, model: VideoLM, tokenizer: PreTrainedTokenizerBase) -> _Plan:
     """Form the batches, and tell which prompts are too long."""
     questions = read_jsonl(shard.questions, Question)
-    ids = prompts_of(tokenizer, questions, config.answer, config.training)
+    ids = prompts_of(model, questions, config.answer, config.training)
     prompts = {question.id: own for question, own in zip(questions, ids, strict=True)}
     lengths = {name: prompt_length(own, model) for name, own in prompts.items()}
     answer = config.decoding.max_new_tokens

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from vidreason.data.options import question_prompt
 from vidreason.models.base import VideoLM
-from vidreason.models.tinyllava.template import evaluation_query, prompt_ids, training_query
+from vidreason.models.tinyllava.template import evaluation_query, training_query
 from vidreason.records import Question
 
 
@@ -23,11 +22,10 @@ def query_text(question: Question, answer: str, training: bool) -> str:
     return write(question_prompt(question), answer)
 
 
-def prompts_of(
-    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], answer: str, training: bool
-) -> list[torch.Tensor]:
+def prompts_of(model: VideoLM, questions: Sequence[Question], answer: str, training: bool) -> list[torch.Tensor]:
     """Prompt ids of every question: int64 vectors that end where the answer begins."""
-    return [prompt_ids(tokenizer, query_text(question, answer, training)) for question in questions]
+    texts = [model.prompt_text(query_text(question, answer, training)) for question in questions]
+    return [model.text_ids(text) for text in texts]
 
 
 def prompt_length(ids: torch.Tensor, model: VideoLM) -> int:

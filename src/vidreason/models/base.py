@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from vidreason.models.packing import Packing
 
 IGNORE_INDEX = -100
@@ -36,6 +38,11 @@ class LabelledIds(NamedTuple):
 
     input_ids: torch.Tensor
     labels: torch.Tensor
+
+    @property
+    def unmaskable(self) -> bool:
+        """Whether nothing is labelled, because a text contains the marks by which answers are found."""
+        return bool((self.labels == IGNORE_INDEX).all())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +82,42 @@ class VideoLM(nn.Module, abc.ABC):
 
     family: ClassVar[str]
     """`model_type` of the family's config.json."""
+
+    # Text
+
+    _tokenizer: "PreTrainedTokenizerBase | None" = None
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of the checkpoint.
+
+        Raises:
+            ValueError: The model was built without one.
+        """
+        if self._tokenizer is None:
+            raise ValueError("this model was built without a tokenizer; set its `tokenizer`")
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def end_id(self) -> int:
+        """Id of the token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    @abc.abstractmethod
+    def prompt_text(self, query: str) -> str:
+        """The chat template around one user's turn, up to where the answer begins."""
+
+    @abc.abstractmethod
+    def text_ids(self, text: str) -> torch.Tensor:
+        """Ids [T] int64 of a text of the template, with `image_token` in the place of the video."""
+
+    @abc.abstractmethod
+    def labelled_ids(self, conversation: Sequence[Message]) -> LabelledIds:
+        """Ids of a whole conversation, with labels on its answers."""
 
     # Sizes
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from vidreason.artifacts.files import read_json
 from vidreason.models.base import VideoLM
@@ -20,8 +19,8 @@ CONFIG = "config.json"
 class Family(NamedTuple):
     """How the checkpoints of a family are loaded and saved."""
 
-    load: Callable[[Path, torch.dtype, str], tuple[VideoLM, PreTrainedTokenizerBase]]
-    save: Callable[[Any, PreTrainedTokenizerBase, Path], None]
+    load: Callable[[Path, torch.dtype, str], VideoLM]
+    save: Callable[[Any, Path], None]
 
 
 DEFAULT_FAMILY = "tinyllava"
@@ -34,10 +33,8 @@ def compute_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_checkpoint(
-    folder: str | Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
-) -> tuple[VideoLM, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer from a folder, without the network.
+def load_checkpoint(folder: str | Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> VideoLM:
+    """Load a model with its tokenizer from a folder, without the network.
 
     Args:
         folder: A folder in the published layout of its family.
@@ -45,7 +42,7 @@ def load_checkpoint(
         attention: transformers' name of the attention implementation.
 
     Returns:
-        The model in evaluation mode on the CPU, and the tokenizer.
+        The model in evaluation mode on the CPU.
 
     Raises:
         ChangedError: The folder is not what its sidecar records.
@@ -56,9 +53,9 @@ def load_checkpoint(
     return FAMILIES[_family_of(folder)].load(folder, dtype, attention)
 
 
-def save_checkpoint(model: VideoLM, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+def save_checkpoint(model: VideoLM, folder: str | Path) -> None:
     """Write a checkpoint folder in the published layout of the model's family, in one step; an existing folder is replaced."""
-    FAMILIES[model.family].save(model, tokenizer, Path(folder))
+    FAMILIES[model.family].save(model, Path(folder))
 
 
 def _family_of(folder: Path) -> str:

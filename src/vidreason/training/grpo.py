@@ -146,7 +146,7 @@ def train_grpo(
     store = FrameStore(frames)
 
     def answerable(question: Question) -> bool:
-        (prompt,) = prompts_of(tokenizer, [question], spec["answer"], training=True)
+        (prompt,) = prompts_of(policy, [question], spec["answer"], training=True)
         return fits(prompt, policy, settings.max_new_tokens)
 
     batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS), answerable)
@@ -181,7 +181,7 @@ def train_grpo(
     )
     with whole_weights(policy):
         if ranks.first:
-            save_checkpoint(policy, tokenizer, out)
+            save_checkpoint(policy, out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +238,7 @@ def grpo_step(
     Returns:
         The loss, and the step's metrics.
     """
-    prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
+    prompts = prompts_of(policy, batch, spec["answer"], training=True)
     seen = gathered_features(policy, store, batch)
     if sampler is not None:
         refresh(sampler, policy)
@@ -393,7 +393,7 @@ def validation_metrics(
     with torch.no_grad():
         for start in range(0, len(held_out), size):
             batch = held_out[start : start + size]
-            prompts = prompts_of(tokenizer, batch, spec["answer"], training=True)
+            prompts = prompts_of(policy, batch, spec["answer"], training=True)
             clips = gathered_features(policy, store, batch)
             videos = connect_clips(policy, clips, batch)
             completions = generate(policy, prompts, videos, greedy, tokenizer.eos_token_id)

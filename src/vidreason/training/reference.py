@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=VideoLM)
 
 def reference_of(policy: Model) -> Model:
     """A frozen copy of connector and language model; the vision tower, frozen in both, is the policy's own."""
-    shared: dict[int, object] = {id(part): part for part in policy.frozen_parts()}
+    shared: dict[int, object] = {id(part): part for part in (policy.tokenizer, *policy.frozen_parts())}
     return copy.deepcopy(policy, shared).requires_grad_(False)
 
 
@@ -34,7 +34,7 @@ def halve(model: Model) -> Model:
 
 def halved_copy(model: Model) -> Model:
     """A copy with its matrices in bf16; everything else is the model's own memory (see `refresh`)."""
-    shared: dict[int, object] = {id(parameter): parameter for parameter in model.parameters()}
+    shared: dict[int, object] = {id(part): part for part in (model.tokenizer, *model.parameters())}
     return halve(copy.deepcopy(model, shared))
 
 

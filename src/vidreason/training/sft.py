@@ -13,7 +13,7 @@ from vidreason.engine.prompts import fits, query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
-from vidreason.models.tinyllava.template import is_ignored, sft_example
+from vidreason.models.tinyllava.template import sft_example
 from vidreason.records import Question
 from vidreason.rl.losses import IGNORE_INDEX
 from vidreason.training.distributed import start_ranks
@@ -91,7 +91,7 @@ def train_sft(
     )
     with whole_weights(model):
         if ranks.first:
-            save_checkpoint(model, tokenizer, out)
+            save_checkpoint(model, out)
 
 
 def batch_loss(
@@ -122,7 +122,7 @@ def batch_loss(
         labels=[example.labels for example in examples],
     )
     logp = label_log_probs(model, inputs)
-    untaught = sum(is_ignored(example.labels) for example in examples)
+    untaught = sum(example.unmaskable for example in examples)
     return -logp.sum() / max(1, len(logp)), len(logp), untaught
 
 

@@ -267,9 +267,9 @@ def load_for_training(init: Path, optimisation: Optimisation) -> tuple[VideoLM, 
     if compute_device().type != "cpu":
         varlen_kernel()  # one that cannot be imported ends the training here, and not at its first pass
     dealt_out = optimisation.deepspeed is not None
-    model, tokenizer = load_checkpoint(init, PRECISIONS[optimisation.precision if dealt_out else "fp32"])
+    model = load_checkpoint(init, PRECISIONS[optimisation.precision if dealt_out else "fp32"])
     model.freeze_vision()
-    return model.to(compute_device()).eval(), tokenizer
+    return model.to(compute_device()).eval(), model.tokenizer
 
 
 def gathered_features(model: VideoLM, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:

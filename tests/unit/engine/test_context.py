@@ -9,7 +9,7 @@ from tests.support import micro
 from vidreason.engine.prompts import fits, max_prompt_length, prompt_length, prompts_of
 
 TRAINED_LENGTH = 40
-IDS = prompts_of(micro.tokenizer(), [micro.question(0)], "option", training=False)[0]
+IDS = prompts_of(micro.model(), [micro.question(0)], "option", training=False)[0]
 
 
 def model_with(positions):

@@ -38,7 +38,7 @@ def prompts():
         micro.question(1, asked="How many things appear?", options=("two", "three", "four", "ball")),
         micro.question(2, asked="Which thing comes right after the ball?", options=("box", "kite")),
     ]
-    made = prompts_of(micro.tokenizer(), asked, "reason", training=True)
+    made = prompts_of(micro.model(), asked, "reason", training=True)
     assert len({len(row) for row in made}) == 3
     return made
 

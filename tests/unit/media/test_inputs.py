@@ -45,9 +45,7 @@ class TestPrompts:
         assert block in query_text(micro.question(1, dataset=dataset), "option", training=False)
 
     def test_the_answer_is_not_in_the_prompt(self):
-        plain, other = (
-            prompts_of(micro.tokenizer(), [micro.question(1, answer=gold)], "reason", True)[0] for gold in "AB"
-        )
+        plain, other = (prompts_of(micro.model(), [micro.question(1, answer=gold)], "reason", True)[0] for gold in "AB")
         assert torch.equal(plain, other)
         assert plain.dtype == torch.int64
         assert int((plain == IMAGE_TOKEN_INDEX).sum()) == 1

@@ -178,8 +178,9 @@ class TestImport:
     @pytest.mark.parametrize("form", FORMS)
     def test_the_imported_model_is_the_published_one(self, published, given, form):
         FORMS[form](published)
-        source, _ = load_checkpoint(published)
-        made, words = load_checkpoint(run(published))
+        source = load_checkpoint(published)
+        made = load_checkpoint(run(published))
+        words = made.tokenizer
         assert_same(made, source)
         assert torch.equal(logits(made, given), logits(source, given))
         assert words("<|endoftext|> a").input_ids == load_tokenizer(published)("<|endoftext|> a").input_ids
@@ -187,9 +188,9 @@ class TestImport:
     @pytest.mark.parametrize("form", FORMS)
     def test_what_is_saved_of_it_is_in_the_published_format(self, published, tmp_path, given, form):
         FORMS[form](published)
-        made, words = load_checkpoint(run(published))
-        save_checkpoint(made, words, tmp_path / "saved")
-        again, _ = load_checkpoint(tmp_path / "saved")
+        made = load_checkpoint(run(published))
+        save_checkpoint(made, tmp_path / "saved")
+        again = load_checkpoint(tmp_path / "saved")
         assert_same(again, made)
         assert torch.equal(logits(again, given), logits(made, given))
         keys = set(json.loads((GOLDEN / "keys.json").read_text())["safetensors"])
@@ -200,7 +201,7 @@ class TestImport:
 
     def test_golden_logits_are_reached(self, published, given):
         wanted = load_file(GOLDEN / "outputs.safetensors")["logits"]
-        assert torch.allclose(logits(load_checkpoint(run(published))[0], given), wanted, atol=1e-4)
+        assert torch.allclose(logits(load_checkpoint(run(published)), given), wanted, atol=1e-4)
 
     def test_files_are_those_of_a_checkpoint(self, published):
         rewrite(published, shard_bytes=SHARD_BYTES)
@@ -226,7 +227,7 @@ class TestImport:
         (out / "stale").write_text("")
         assert run(published) == out
         assert not (out / "stale").exists()
-        assert_same(load_checkpoint(out)[0], load_checkpoint(published)[0])
+        assert_same(load_checkpoint(out), load_checkpoint(published))
 
     def test_a_folder_that_was_there_survives_a_fault(self, published):
         out = run(published)
@@ -239,7 +240,7 @@ class TestImport:
     def test_an_imported_folder_can_be_imported(self, published):
         out = run(published)
         again = run(out)
-        assert_same(load_checkpoint(again)[0], load_checkpoint(published)[0])
+        assert_same(load_checkpoint(again), load_checkpoint(published))
 
     @pytest.mark.parametrize("place", [".", "..", "../link"])
     def test_the_source_is_not_overwritten(self, published, place):
@@ -275,7 +276,7 @@ class TestImport:
 
 class TestCopies:
     def test_nothing_done_to_the_originals_reaches_what_was_imported(self, published, given):
-        source = logits(load_checkpoint(published)[0], given)
+        source = logits(load_checkpoint(published), given)
         in_shards(published)
         out = run(published)
         for path in published.iterdir():
@@ -285,9 +286,9 @@ class TestCopies:
         for path in published.glob("*.safetensors"):  # in place, as `cp` over a file does it
             with path.open("r+b") as stream:
                 stream.truncate(9)
-        assert torch.equal(logits(load_checkpoint(out)[0], given), source)
+        assert torch.equal(logits(load_checkpoint(out), given), source)
         shutil.rmtree(published)
-        assert torch.equal(logits(load_checkpoint(out)[0], given), source)
+        assert torch.equal(logits(load_checkpoint(out), given), source)
 
     def test_a_system_that_cannot_share_bytes_copies_them(self, published, monkeypatch):
         def refuse(*_):
@@ -340,7 +341,7 @@ class TestTokenizer:
             assert (out / name).read_bytes() == (qwen / name).read_bytes()
         assert not (out / "README.md").exists()
         assert (out / "config.json").read_bytes() == (published / "config.json").read_bytes()
-        _, words = load_checkpoint(out)
+        words = load_checkpoint(out).tokenizer
         assert words("<|endoftext|>").input_ids == [509]
 
     @pytest.mark.parametrize("side", ["left", "right"])
@@ -792,8 +793,8 @@ class TestTypes:
         out = run(published)
         assert json.loads((out / "config.json").read_text())["torch_dtype"] == "bfloat16"
         for dtype, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16"), (torch.float16, "float16")):
-            save_checkpoint(*load_checkpoint(out, dtype), tmp_path / name, shard_bytes=SHARD_BYTES)
+            save_checkpoint(load_checkpoint(out, dtype), tmp_path / name, shard_bytes=SHARD_BYTES)
             assert json.loads((tmp_path / name / "config.json").read_text())["torch_dtype"] == name
             assert {tensor.dtype for tensor in checkpoint.read_weights(tmp_path / name).values()} == {dtype}
-            again = load_checkpoint(tmp_path / name, dtype)[0]
-            assert_same(again, load_checkpoint(out, dtype)[0])
+            again = load_checkpoint(tmp_path / name, dtype)
+            assert_same(again, load_checkpoint(out, dtype))

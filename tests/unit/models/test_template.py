@@ -43,12 +43,13 @@ def test_prompt_has_one_mark_and_ends_where_the_answer_begins(tokenizer):
 
 
 def test_only_answers_and_their_ends_are_labelled(tokenizer):
-    ids, labels = prompts.sft_example(tokenizer, talk("<image>\nWhat?", "A dog.", "How many?", "2"))
+    example = prompts.sft_example(tokenizer, talk("<image>\nWhat?", "A dog.", "How many?", "2"))
+    ids, labels = example
     told = labels != IGNORE_INDEX
     assert torch.equal(labels[told], ids[told])
     assert tokenizer.decode(labels[told]).split() == ["A", "dog.<|endoftext|>", "2<|endoftext|>"]
     assert labels[-1] == tokenizer.eos_token_id
-    assert not prompts.is_ignored(labels)
+    assert not example.unmaskable
 
 
 def test_text_alone(tokenizer):
@@ -60,7 +61,7 @@ def test_text_alone(tokenizer):
 @pytest.mark.parametrize("answer", ["one<|endoftext|>two", "he said ASSISTANT: hi"])
 def test_text_with_the_templates_own_marks_teaches_nothing(tokenizer, answer):
     example = prompts.sft_example(tokenizer, talk("<image>\nq", answer))
-    assert prompts.is_ignored(example.labels)
+    assert example.unmaskable
 
 
 def test_question_without_an_answer_is_refused():

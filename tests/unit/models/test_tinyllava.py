@@ -224,9 +224,9 @@ class TestModel:
 class TestCheckpoint:
     @pytest.mark.parametrize("shard_bytes", [10**9, 3000])
     def test_round_trip_untied(self, model, tmp_path, shard_bytes):
-        tokenizer = load_checkpoint(CHECKPOINT)[1]
-        save_checkpoint(model, tokenizer, tmp_path / "out", shard_bytes)
-        again, _ = load_checkpoint(tmp_path / "out")
+        model.tokenizer = load_checkpoint(CHECKPOINT).tokenizer
+        save_checkpoint(model, tmp_path / "out", shard_bytes)
+        again = load_checkpoint(tmp_path / "out")
         for (name, ours), theirs in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
             assert torch.equal(ours, theirs), name
         assert (tmp_path / "out" / "model.safetensors").exists() == (shard_bytes == 10**9)
@@ -234,7 +234,7 @@ class TestCheckpoint:
         assert not list(tmp_path.glob(".*"))
 
     def test_tied_embeddings_stay_tied_through_training(self, folder):
-        model, _ = load_checkpoint(folder)
+        model = load_checkpoint(folder)
         assert model.language_model.lm_head.weight is model.language_model.model.embed_tokens.weight
         assert all(parameter.requires_grad for parameter in model.parameters())
         before = (folder / "model.safetensors").read_bytes()
@@ -248,17 +248,16 @@ class TestCheckpoint:
 
         words = Tokenizer(models.WordLevel({"<unk>": 0, "<|endoftext|>": 1, "red": 2, "ball": 3}, unk_token="<unk>"))
         words.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer = PreTrainedTokenizerFast(
+        model.tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=words, unk_token="<unk>", eos_token="<|endoftext|>", pad_token="<|endoftext|>"
         )
-        save_checkpoint(model, tokenizer, tmp_path / "out")
-        again = load_checkpoint(tmp_path / "out")[1]
+        save_checkpoint(model, tmp_path / "out")
+        again = load_checkpoint(tmp_path / "out").tokenizer
         assert again("red ball<|endoftext|>").input_ids == [2, 3, 1]
         assert again.eos_token_id == again.pad_token_id == 1
 
     def test_saved_tokenizer_is_what_older_loaders_read(self, folder, tmp_path):
-        model, tokenizer = load_checkpoint(folder)
-        save_checkpoint(model, tokenizer, tmp_path / "out")
+        save_checkpoint(load_checkpoint(folder), tmp_path / "out")
         for name in ("vocab.json", "added_tokens.json", "special_tokens_map.json"):
             theirs, ours = (json.loads((place / name).read_text()) for place in (folder, tmp_path / "out"))
             for key, value in theirs.items():
@@ -272,7 +271,7 @@ class TestCheckpoint:
         )
 
     def test_type_is_the_one_asked_for(self, folder):
-        model, _ = load_checkpoint(folder, torch.bfloat16)
+        model = load_checkpoint(folder, torch.bfloat16)
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
         assert model.language_model.model.rotary_emb.inv_freq.dtype == torch.float32
 

@@ -116,7 +116,7 @@ class TestRows:
         rows = [row for row in train(init, data, tmp_path, precision="bf16") if row["kind"] == "train"]
         assert rows[0]["kl"] == 0.0
         assert all(np.isfinite(row["loss"]) and row["grad_norm"] > 0 for row in rows)
-        assert {p.dtype for p in load_checkpoint(tmp_path / "checkpoint")[0].parameters()} == {torch.float32}
+        assert {p.dtype for p in load_checkpoint(tmp_path / "checkpoint").parameters()} == {torch.float32}
 
     def test_held_out_questions_are_answered_greedily(self, init, data, tmp_path):
         rows = train(init, data, tmp_path, epochs=2, validate_every=2)
@@ -145,9 +145,10 @@ class TestStep:
 
         def run(rewards, batch=(0, 1), number=0, **changes):
             spec = micro.grpo_spec(**changes)
-            policy, tokenizer = load_checkpoint(init)
+            policy = load_checkpoint(init)
+            tokenizer = policy.tokenizer
             policy.freeze_vision()
-            reference = load_checkpoint(init)[0].requires_grad_(False)
+            reference = load_checkpoint(init).requires_grad_(False)
             values = iter(rewards)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(

@@ -51,7 +51,8 @@ class TestWhatIsTaught:
 
     def test_the_loss_is_that_of_the_answer_alone(self, init):
         """By hand: no padding, one question after the other, only what follows `ASSISTANT:`."""
-        model, tokenizer = load_checkpoint(init)
+        model = load_checkpoint(init)
+        tokenizer = model.tokenizer
         batch = [
             micro.question(0, answer="B"),
             micro.question(1, answer="A", options=("red", "blue", "green", "white")),
@@ -61,7 +62,7 @@ class TestWhatIsTaught:
             loss, tokens, _ = batch_loss(model, tokenizer, batch, videos, "option")
             by_hand = []
             for question, video in zip(batch, videos, strict=True):
-                (prompt,) = prompts_of(tokenizer, [question], "option", training=True)
+                (prompt,) = prompts_of(model, [question], "option", training=True)
                 said = tokenizer(f" {question.answer}<|endoftext|>").input_ids
                 embeds = model.build_inputs([torch.cat([prompt, torch.tensor(said)])], video[None]).embeds
                 logp = model(embeds).logits[0].log_softmax(-1)
@@ -71,7 +72,7 @@ class TestWhatIsTaught:
 
     def test_the_vision_tower_stays_as_it_was(self, init, data, tmp_path):
         train(init, data, tmp_path)
-        before, after = load_checkpoint(init)[0], load_checkpoint(tmp_path / "checkpoint")[0]
+        before, after = load_checkpoint(init), load_checkpoint(tmp_path / "checkpoint")
         moved = {}
         for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
             part = name.split(".")[0]
@@ -119,12 +120,13 @@ def test_every_question_is_seen_once_an_epoch(init, data, tmp_path, monkeypatch)
 def test_it_learns_two_examples_by_heart(init, data, tmp_path):
     rows = train(init, data, tmp_path, epochs=60, learning_rate=1e-2)
     assert rows[-1]["loss"] < 0.02 < 1 < rows[0]["loss"]
-    model, tokenizer = load_checkpoint(tmp_path / "checkpoint")
+    model = load_checkpoint(tmp_path / "checkpoint")
+    tokenizer = model.tokenizer
     store = FrameStore(data["frames"])
     asked = [micro.question(0, "a"), micro.question(1, "b", asked="How many things go somewhere?")]
     with torch.no_grad():
         videos = micro.shown(model, store, asked)
-    prompts = prompts_of(tokenizer, asked, "reason", training=True)
+    prompts = prompts_of(model, asked, "reason", training=True)
     said = generate(model, prompts, videos, Decoding(20, 0.0), tokenizer.eos_token_id)
     assert said.texts(tokenizer) == list(TARGETS)
     assert said.finished.all()
@@ -139,7 +141,7 @@ def test_recomputing_changes_nothing_but_memory(init, data, tmp_path):
 def test_bf16_computes_in_bf16_and_keeps_float32_weights(init, data, tmp_path):
     """A step of 1e-6 would be lost on weights in bf16."""
     train(init, data, tmp_path, precision="bf16", learning_rate=1e-6, epochs=1)
-    before, after = load_checkpoint(init)[0], load_checkpoint(tmp_path / "checkpoint")[0]
+    before, after = load_checkpoint(init), load_checkpoint(tmp_path / "checkpoint")
     steps = [
         float((new - old).detach().abs().median())
         for old, new in zip(before.connector.parameters(), after.connector.parameters(), strict=True)

@@ -40,7 +40,8 @@ def test_its_tokenizer_is_that_of_the_world(tmp_path, demo):
 
 def test_it_is_imported_as_published_weights_are(tmp_path, demo):
     import_weights(weights=BASE, out=tmp_path / "checkpoint", frame_size=demo["frames"]["size"])
-    model, tokenizer = load_checkpoint(tmp_path / "checkpoint")
+    model = load_checkpoint(tmp_path / "checkpoint")
+    tokenizer = model.tokenizer
     assert model.config.text().vocab_size == len(tokenizer)
 
 

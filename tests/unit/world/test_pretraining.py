@@ -9,8 +9,10 @@ import yaml
 from vidreason.artifacts.files import read_json_lines
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.factory import model_config
+from vidreason.models.tinyllava.induction import init_induction_heads
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
-from vidreason.world.pretraining import model_config, pretrain, shape_weights
+from vidreason.world.pretraining import pretrain
 
 SIZES = {
     "width": 96, "layers": 3, "heads": 4, "kv_heads": 4, "feed_forward": 64, "context": 64, "rope_theta": 1e6,
@@ -22,7 +24,7 @@ SHAPE = {"positions": 1.5, "residual": 0.1, "look_back": [1, 2, 3], "same_token"
 
 def shaped(seed: int = 3, **changes) -> TinyLlavaVideo:
     model = initialize(model_config({**SIZES, **changes}, 32, 300, 0), seed=seed, attention="eager")
-    shape_weights(model, SHAPE, seed)
+    init_induction_heads(model, SHAPE, seed)
     return model
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedTokenizerBase
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 from vidreason.artifacts.files import read_json, write_aside, write_json
@@ -33,10 +32,8 @@ MODEL_TYPES = {"": "tinyllava", "text_config": "qwen2", "vision_config": "siglip
 """`model_type` of a config.json and of its nested parts."""
 
 
-def load_checkpoint(
-    folder: str | Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
-) -> tuple[TinyLlavaVideo, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer from a folder, without the network.
+def load_checkpoint(folder: str | Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> TinyLlavaVideo:
+    """Load a model with its tokenizer from a folder, without the network.
 
     Args:
         folder: A folder in the published layout.
@@ -44,7 +41,7 @@ def load_checkpoint(
         attention: Attention implementation of the tower and the language model.
 
     Returns:
-        The model in evaluation mode on the CPU, and the tokenizer.
+        The model in evaluation mode on the CPU.
 
     Raises:
         ChangedError: The folder is not what its sidecar tells of.
@@ -69,7 +66,8 @@ def load_checkpoint(
     model.load_state_dict(weights, strict=False, assign=True)
     model.language_model.tie_weights()
     _restore_buffers(model)
-    return model.eval(), load_tokenizer(folder)
+    model.tokenizer = load_tokenizer(folder)
+    return model.eval()
 
 
 def read_config(folder: Path) -> TinyLlavaConfig:
@@ -124,14 +122,12 @@ def _restore_buffers(model: TinyLlavaVideo) -> None:
         raise CheckpointError(f"these buffers are not known and were left empty: {', '.join(empty)}")
 
 
-def save_checkpoint(
-    model: TinyLlavaVideo, tokenizer: PreTrainedTokenizerBase, folder: str | Path, shard_bytes: int = SHARD_BYTES
-) -> None:
+def save_checkpoint(model: TinyLlavaVideo, folder: str | Path, shard_bytes: int = SHARD_BYTES) -> None:
     """Write a checkpoint folder in the published layout, in one step.
 
     Args:
-        model: Its weights are written in their own type; a tied output embedding is left out.
-        tokenizer: A Qwen2 tokenizer is written with vocab.json and merges.txt, others as tokenizer.json.
+        model: Its weights are written in their own type; a tied output embedding is left out. A Qwen2 tokenizer is written
+            with vocab.json and merges.txt, others as tokenizer.json.
         folder: Replaced if it is there.
         shard_bytes: Largest size of one weights file.
 
@@ -147,7 +143,7 @@ def save_checkpoint(
         write_json(aside / GENERATION, {"_from_model_config": True, **ids})
         write_json(aside / PROCESSOR, processor_settings(model.config.image_size))
         write_weights(stored_weights(model), aside, shard_bytes)
-        save_tokenizer(tokenizer, aside)
+        save_tokenizer(model.tokenizer, aside)
 
 
 def processor_settings(size: int) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from transformers import Qwen2ForCausalLM, SiglipVisionModel
 
-from vidreason.models.base import IGNORE_INDEX, Cache, Features, VideoLM, VideoTokens
+from vidreason.models.base import IGNORE_INDEX, Cache, Features, LabelledIds, Message, VideoLM, VideoTokens
 from vidreason.models.chunks import chunk_size
 from vidreason.models.packing import PACKED_SDPA, Packing
+from vidreason.models.tinyllava import template
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX, TinyLlavaConfig
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.models.tinyllava.resampler import GroupResampler
@@ -64,6 +65,18 @@ class TinyLlavaVideo(VideoLM):
             config.resampler_head_width,
         )
         self.connector = _Namespace("_connector", resampler)
+
+    def prompt_text(self, query: str) -> str:
+        """The chat template around one user's turn, up to where the answer begins."""
+        return template.prompt_text(query)
+
+    def text_ids(self, text: str) -> torch.Tensor:
+        """Ids [T] int64 of a text of the template, with `IMAGE_TOKEN_INDEX` in the place of the video."""
+        return torch.tensor(template.text_ids(self.tokenizer, text), dtype=torch.long)
+
+    def labelled_ids(self, conversation: Sequence[Message]) -> LabelledIds:
+        """Ids of a whole conversation, with labels on its answers."""
+        return template.sft_example(self.tokenizer, conversation)
 
     @property
     def max_positions(self) -> int:

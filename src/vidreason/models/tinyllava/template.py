@@ -1,12 +1,11 @@
 """The `qwen2_base` chat template: texts, token ids with the video's mark, and label masks."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.models.base import IGNORE_INDEX
+from vidreason.models.base import IGNORE_INDEX, LabelledIds, Message
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.tasks.marks import ASSISTANT, END, IMAGE, SEPARATOR, USER
 
@@ -19,16 +18,6 @@ REASON_SUFFIX = "Output the thinking process in <think> </think> and final answe
 OPTION_SUFFIX = "Answer with the option's letter from the given choices directly."
 SUFFIXES = {"reason": REASON_SUFFIX, "option": OPTION_SUFFIX}
 """What follows the question, by answer style."""
-
-Message = Mapping[str, str | None]
-"""`{"from": "human" | "gpt", "value": text}`; the last answer is None where it is to be generated."""
-
-
-class SftExample(NamedTuple):
-    """One conversation to imitate: ids [T] and labels [T], int64."""
-
-    input_ids: torch.Tensor
-    labels: torch.Tensor
 
 
 def training_query(question: str, answer_style: str) -> str:
@@ -129,7 +118,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, query: str) -> torch.Tensor:
     return torch.tensor(text_ids(tokenizer, prompt_text(query)), dtype=torch.long)
 
 
-def sft_example(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> SftExample:
+def sft_example(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> LabelledIds:
     """Ids and labels of a conversation to imitate.
 
     Labels are the ids, with `IGNORE_INDEX` on everything but the answers. Whatever the last token of
@@ -141,7 +130,7 @@ def sft_example(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Messa
 
     Returns:
         Ids [T] and labels [T], int64. All labels are `IGNORE_INDEX` if a text holds the end token or
-        " ASSISTANT: " itself (see `is_ignored`): such an example must be counted, it teaches nothing.
+        " ASSISTANT: " itself (see `LabelledIds.unmaskable`). Such an example teaches nothing and must be counted.
 
     Source: Template.make_labels in tinyllava/data/template/base.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
     Differs from the source: an example that cannot be masked costs no pause of five seconds.
@@ -160,9 +149,4 @@ def sft_example(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Messa
         place = end
     if place != len(ids) and place < tokenizer.model_max_length:
         labels[:] = IGNORE_INDEX
-    return SftExample(ids, labels)
-
-
-def is_ignored(labels: torch.Tensor) -> bool:
-    """Whether an example has no label at all."""
-    return bool((labels == IGNORE_INDEX).all())
+    return LabelledIds(ids, labels)
