@@ -9,7 +9,6 @@ answers never mix and nothing has to be removed by hand; it is used again when t
 is done. (A saved training state of other settings stops the training instead: weeks would be lost by starting over.)
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import Any, Self
 from vidreason.artifacts.digests import sha256_bytes, sha256_text
 from vidreason.artifacts.disk import explain_full_disk
 from vidreason.artifacts.files import json_line
+from vidreason.artifacts.locks import LockedError, lock_file
 
 FORMAT = 2
 DIGITS = 16
@@ -96,20 +96,14 @@ class Journal:
             os.fsync(self._stream.fileno())
 
     def _lock(self) -> None:
-        """Keep other processes out; the system opens the lock again when this one ends, however it does.
-
-        A lock of the process, not of the open file: processes that load ahead may outlive it by seconds.
-        """
+        """Keep other processes out. The lock is the process's: workers that read frames ahead may outlive it by seconds."""
         try:
-            fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+            lock_file(self._stream, self.path, by_process=True)
+        except LockedError as error:
             raise JournalInUseError(
                 f"{self.path}: another process is writing it, so the same answers are being made twice. Is a job of an "
                 f"earlier run still alive? Wait for it or end it, then start again"
             ) from error
-        except OSError as error:
-            # A file system without locks: go on, one run at a time is the rule anyway.
-            print(f"{self.path}: cannot be locked here ({error})", file=sys.stderr, flush=True)
 
     def _read(self) -> None:
         """Take the whole lines, cut off what follows them, and write the first line where there is none."""

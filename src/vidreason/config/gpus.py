@@ -9,7 +9,6 @@ takes N GPUs and becomes the command.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import subprocess
@@ -19,6 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from vidreason.artifacts.locks import LockedError, lock_file
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 5.0
@@ -183,8 +184,8 @@ def _lock_some(cards: Sequence[str], count: int, folder: Path) -> list[str]:
     for card, path in _lock_files(cards, folder).items():
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock_file(handle, path)
+        except LockedError:
             os.close(handle)
             continue
         taken[card] = handle

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import write_aside
-from vidreason.artifacts.signatures import looks_like_text
+from vidreason.artifacts.signatures import EMPTY, GZIP, OTHER, PICKLE, TEXTS, ZIP, check_signature
 from vidreason.sources.archive_formats import (
     CHUNK,
     FETCH_AGAIN,
@@ -40,7 +40,13 @@ MAX_NAME = 4096
 _ODD = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
 """Characters that no list or table of ours can hold."""
 _FREE_SPACE = "Free space or move the folder, then run again: what is complete is kept."
-_SIGNATURES = {b"PK": "a zip", b"\x1f\x8b": "a gzip, as .tar.gz is", b"": "neither a zip nor a gzip (a plain tar?)"}
+_KINDS = {
+    ZIP: "a zip",
+    GZIP: "a gzip, as .tar.gz is",
+    **dict.fromkeys((OTHER, PICKLE), "neither a zip nor a gzip (a plain tar?)"),
+    **dict.fromkeys(TEXTS, "text, such as a web page or an error message"),
+}
+"""What a file is that is not what its name says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +111,7 @@ def unpack(
     archive, into = Path(archive), Path(into)
     if isinstance(members, str) or not members:
         raise ValueError(f"members={members!r}: expected a sequence of patterns, such as ['*.mp4']")
-    _refuse_impostors(archive)
+    _refuse_other_files(archive)
     zipped = archive.name.lower().endswith(".zip")
     wanted = _select(archive, zip_entries(archive) if zipped else tar_entries(archive), members)
     _refuse_taken(archive, wanted, into, taken)
@@ -128,22 +134,21 @@ def unpack(
     return [Member(name, wanted[name]) for name in sorted(wanted)]
 
 
-def _refuse_impostors(archive: Path) -> None:
+def _refuse_other_files(archive: Path) -> None:
     """Raise `ArchiveError` for a file that is absent, empty, text, or of another format than its name says."""
     if not looks_like_archive(archive):
         raise ArchiveError(f"{archive}: not the name of an archive; known are {', '.join(SUFFIXES)}")
     if not archive.is_file():
         raise ArchiveError(f"{archive}: {'not a file' if archive.exists() else 'no such file. Fetch it first'}.")
-    with explained(archive), archive.open("rb") as stream:
-        head = stream.read(512)
-    if not head:
+    allowed = {".zip": (ZIP,), ".tar": (OTHER, PICKLE)}.get(archive.suffix.lower(), (GZIP,))
+    with explained(archive):
+        other = check_signature(archive, *allowed)
+    if other is not None and other.kind == EMPTY:
         raise ArchiveError(f"{archive}: the file is empty. {FETCH_AGAIN}")
-    text = looks_like_text(head)
-    signature = next(known for known in _SIGNATURES if head.startswith(known))
-    if text or signature != {".zip": b"PK", ".tar": b""}.get(archive.suffix.lower(), b"\x1f\x8b"):
-        kind = "text, such as a web page or an error message" if text else _SIGNATURES[signature]
-        begins = head[: 60 if text else 8].decode("utf-8", "replace")
-        raise ArchiveError(f"{archive}: begins with {begins!r}: {kind}, not what its name says. {FETCH_AGAIN}")
+    if other is not None:
+        raise ArchiveError(
+            f"{archive}: begins with {other.shown}: {_KINDS[other.kind]}, not what its name says. {FETCH_AGAIN}"
+        )
 
 
 def _select(archive: Path, entries: Iterable[Entry], patterns: Sequence[str]) -> dict[str, int]:

@@ -8,18 +8,19 @@ answers of the hub are refused (`vidreason.sources.web`).
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from vidreason.artifacts.digests import git_sha1_of, sha256_of, sha256_text
 from vidreason.artifacts.disk import DiskFullError, explain_full_disk
+from vidreason.artifacts.locks import LockedError, lock_file
 from vidreason.artifacts.paths import is_inside
+from vidreason.artifacts.signatures import PAGE, check_signature
 from vidreason.sources import web
 
 PARTIAL = ".partial"
@@ -208,9 +209,9 @@ def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
         partial = _partial(file, folder)
         with explain_full_disk(target):
             partial.parent.mkdir(parents=True, exist_ok=True)
-            web.with_retries(lambda: _go_on(repo, commit, file, partial), lambda: _bytes_of(partial))
+            web.with_retries(lambda: _resume(repo, commit, file, partial), lambda: _bytes_of(partial))
         if not file.describes(partial):
-            raise _refused(repo, file, partial)
+            raise _corrupt(repo, file, partial)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
 
@@ -228,14 +229,17 @@ def _cached(repo: HubRepo, commit: str, file: HubFile) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _go_on(repo: HubRepo, commit: str, file: HubFile, partial: Path) -> None:
+def _resume(repo: HubRepo, commit: str, file: HubFile, partial: Path) -> None:
     """Download what a partial file lacks."""
     from huggingface_hub import hf_hub_url
 
     if _bytes_of(partial) > file.size:
         partial.unlink()
     with partial.open("ab") as stream:
-        _claim(stream, repo, file)
+        try:
+            lock_file(stream, partial)
+        except LockedError as error:
+            raise HubError(f"{repo}: another process is downloading {file.path} here; wait for it") from error
         web.fetch(hf_hub_url(repo.repo, file.path, repo_type=repo.type, revision=commit), stream, file.size)
 
 
@@ -243,29 +247,17 @@ def _bytes_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _refused(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
+def _corrupt(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
     """The error for bytes that are not those promised; they are removed, so that the next run begins anew."""
-    with partial.open("rb") as stream:
-        head = stream.read(40)
-    size = partial.stat().st_size
+    signature, size = check_signature(partial), partial.stat().st_size
     partial.unlink()
-    text = f"; it begins with {head!r}: a web page?" if head.lstrip().startswith(b"<") else ""
+    text = f"; it begins with {signature.head[:40]!r}: a web page?" if signature and signature.kind == PAGE else ""
     came = f"more than the {file.size} bytes" if size > file.size else f"{size} of {file.size} bytes"
     return HubError(
         f"{repo}: {file.path} was refused: what came is not what the hub promises ({came}, "
         f"{'sha256' if file.sha256 else 'git sha1'} {file.digest}){text}. Run again to download it anew; if it happens "
         f"again, a proxy or {_endpoint()} changes the file"
     )
-
-
-def _claim(stream: IO[bytes], repo: HubRepo, file: HubFile) -> None:
-    """Keep other processes from writing the same partial file; file systems without locks are taken at their word."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise HubError(f"{repo}: another process is downloading {file.path} here; wait for it") from error
-    except OSError:
-        return
 
 
 def link(source: Path, target: Path) -> None:

@@ -2,11 +2,8 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from vidreason.artifacts import locks
 from vidreason.artifacts.digests import sha256_parts, sha256_text
 from vidreason.artifacts.files import read_json, remove, write_aside, write_json
+from vidreason.artifacts.locks import LockedError
 from vidreason.training.distributed import Ranks
 from vidreason.training.optimizer import Tensors, Updater, trained_weights, whole_weights
 
@@ -282,10 +281,8 @@ def _unless_damaged(ranks: Ranks, state: Path, read: Callable[[], Item]) -> Item
 
 
 @contextlib.contextmanager
-def owned(folder: Path, ranks: Ranks) -> Iterator[None]:
+def exclusive(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Keep other trainings away from a folder of states, as far as its file system has locks.
-
-    The lock goes with its process, however that ends.
 
     Args:
         folder: Folder of the states; made where it is not there.
@@ -297,20 +294,14 @@ def owned(folder: Path, ranks: Ranks) -> Iterator[None]:
     if not ranks.first:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / OWNER).open("a+", encoding="utf-8") as stream:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.seek(0)
+            stack.enter_context(locks.exclusive(folder / OWNER))
+        except LockedError as error:
             raise BlockingIOError(
-                f"{folder}: {stream.read().strip() or 'another training'} writes there. Wait until it is through, or end it; "
+                f"{folder}: {error.holder or 'another training'} writes there. Wait until it is through, or end it; "
                 "then the same command goes on"
             ) from error
-        except OSError as error:
-            print(f"{folder} cannot be locked: {error}", file=sys.stderr, flush=True)
-        stream.truncate(0)
-        print(f"process {os.getpid()} on {platform.node()}", file=stream, flush=True)
         yield
 
 

@@ -33,7 +33,7 @@ from vidreason.records import Question
 from vidreason.training.distributed import Ranks
 from vidreason.training.metrics import MetricsLog
 from vidreason.training.optimizer import BETA2, DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
-from vidreason.training.state import Saver, TrainingState, load_latest, owned
+from vidreason.training.state import Saver, TrainingState, exclusive, load_latest
 from vidreason.training.stop import Stopped, listening
 
 Metrics = dict[str, float]
@@ -159,7 +159,7 @@ def run_steps(
     """
     torch.set_num_threads(CPU_THREADS)
     updater = make_updater(model, optimisation, ranks)
-    with owned(state, ranks):
+    with exclusive(state, ranks):
         saved = load_latest(state, origin, updater, ranks) or TrainingState(0, "", origin)
         if ranks.first and saved.step:
             print(f"{title}: goes on after step {saved.step} of {steps}, saved in {state}", file=sys.stderr, flush=True)

@@ -170,7 +170,7 @@ class TestPredict:
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_frames_that_are_not_what_was_stored_stop_it(self, world, tmp_path, monkeypatch, workers):
-        monkeypatch.setattr("vidreason.media.frame_store.hashlib.sha256", lambda data: _Wrong())
+        monkeypatch.setattr("vidreason.media.frame_store.sha256_bytes", lambda data: "0" * 64)
         with pytest.raises(ValueError, match=r"frame 0 of clip '\w.mp4' is not what was stored"):
             answers(world, tmp_path, workers=workers)
 
@@ -215,11 +215,6 @@ class TestPredict:
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith(f"predict: {len(ASKED)} questions, {tokens} tokens in ")
         assert last.endswith("tokens/s)")
-
-
-class _Wrong:
-    def hexdigest(self):
-        return "0"
 
 
 class TestTooLong:

@@ -21,7 +21,7 @@ from vidreason.training import state as checkpoint
 from vidreason.training import stop
 from vidreason.training.distributed import Ranks
 from vidreason.training.metrics import BOARD, LIVE
-from vidreason.training.state import discard_states, owned, write_tensors
+from vidreason.training.state import discard_states, exclusive, write_tensors
 from vidreason.training.stop import Stopped
 from vidreason.training.trainer import DivergedError, Optimisation, run_steps
 
@@ -348,7 +348,7 @@ class TestResume:
         """Such as the orphan of a killed Snakemake, and the one that the next Snakemake starts."""
         run = Run(tmp_path)
         with (
-            owned(run.state, Ranks()),
+            exclusive(run.state, Ranks()),
             pytest.raises(BlockingIOError, match=rf"process {os.getpid()} on .* writes there"),
         ):
             run.go()

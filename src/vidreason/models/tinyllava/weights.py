@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vidreason.artifacts.files import read_json, write_json
+from vidreason.artifacts.signatures import EMPTY, PAGE, PICKLE, POINTER, ZIP, check_signature
 from vidreason.models.tinyllava.checkpoint_files import CONFIG, INDEX, WEIGHTS
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 
@@ -33,6 +34,15 @@ PICKLED = (
     "pickled weights, which can run code when they are read; convert them where that is safe: "
     f"torch.load(file, weights_only=True), then safetensors.torch.save_file(weights, {WEIGHTS!r})"
 )
+
+
+FOREIGN = {
+    EMPTY: "it is empty; download it again",
+    POINTER: "it is a git-lfs pointer, not the file itself; run `git lfs pull` beside it, or use `hf download`",
+    PAGE: "it is a web page, not the file itself; use `hf download`, or an address with /resolve/ for /blob/",
+    **dict.fromkeys((ZIP, PICKLE), f"it holds {PICKLED}"),
+}
+"""What is found in place of a file of a checkpoint, and what to do about it."""
 
 
 NO_WEIGHTS = ("training_args.bin",)
@@ -188,25 +198,13 @@ def _no_weights(folder: Path) -> str:
 
 
 def foreign_content(path: Path) -> str | None:
-    """What a file that cannot be read is instead of what its name says, judged by its first bytes, and what to do.
-
-    A sound weights file may begin like a pickle by chance: ask only about files that could not be read.
+    """What is in a file that cannot be read, judged by its first bytes, and what to do about it.
 
     Returns:
         The end of a sentence, or None where the file looks like no known mistake.
     """
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if not head:
-        return "it is empty; download it again"
-    if text.startswith(b"version https://git-lfs"):
-        return "it is a git-lfs pointer, not the file itself; run `git lfs pull` beside it, or use `hf download`"
-    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "it is a web page, not the file itself; use `hf download`, or an address with /resolve/ for /blob/"
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return f"it holds {PICKLED}"
-    return None
+    signature = check_signature(path)
+    return None if signature is None else FOREIGN.get(signature.kind)
 
 
 def read_weights(folder: str | Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
