@@ -9,6 +9,7 @@ EMPTY, POINTER, PAGE, TEXT = "empty", "git-lfs pointer", "web page", "text"
 ZIP, GZIP, PICKLE, OTHER = "zip", "gzip", "pickle", "other"
 TEXTS = (POINTER, PAGE, TEXT)
 
+_PAGES = (b"<!doctype html", b"<html", b"<?xml")
 _BEGINNINGS = {
     ZIP: (b"PK",),
     GZIP: (b"\x1f\x8b",),
@@ -65,7 +66,8 @@ def _kind(head: bytes) -> str:
         text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
         if text.startswith(b"version https://git-lfs"):
             return POINTER
-        return PAGE if text.startswith((b"<!doctype html", b"<html", b"<?xml")) else TEXT
+        # A download that is cut off may hold the beginning of a mark only.
+        return PAGE if any(text[: len(mark)] == mark[: max(len(text), 5)] for mark in _PAGES) else TEXT
     return next((kind for kind, starts in _BEGINNINGS.items() if head.startswith(starts)), OTHER)
 
 
