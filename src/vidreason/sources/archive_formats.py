@@ -1,7 +1,7 @@
-"""Reading archives: the list of a zip or a tar, and its files one after the other.
+"""Reading archives: list the members of a zip or a tar, and open its files one after the other.
 
-A zip carries its list at its end; a tar is read through once, which for a .tar.gz also proves the checksum that only comes
-at its end. Nothing is written here, and nothing decided: `vidreason.sources.archives` does both.
+A zip has its list at its end. A tar has none, so it is read to its end, which for a .tar.gz also verifies the checksum there.
+`vidreason.sources.archives` decides what is unpacked and writes it.
 """
 
 import contextlib
@@ -20,27 +20,35 @@ from typing import IO, Any
 from vidreason.artifacts.disk import DiskFullError
 
 CHUNK = 1 << 20
-"""Bytes copied at a time; also the most that a tar may spend on one long name or extended header."""
+"""Bytes copied at a time, and the longest header of a tar (a long name, an extended header)."""
 MAX_RATIO = 200
-"""Unpacked bytes per packed byte. Videos and pictures stay near 1, annotations near 10, zeros reach 1000."""
+"""Highest ratio of unpacked to packed bytes. Videos and pictures are near 1, annotations near 10, zeros near 1000."""
 RATIO_FLOOR = 1 << 20
-"""Fewer unpacked bytes than this are harmless at any ratio."""
+"""Unpacked bytes below which any ratio is harmless."""
 
 FETCH_AGAIN = "Remove it and fetch it again."
 _UTF8 = 0x800
-"""The flag of a member whose name is in UTF-8."""
+"""Flag of a member whose name is stored in UTF-8."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, b"L", b"K")
-Files = Iterator[tuple[str, Callable[[], Any]]]  # the name of each file and the function that opens it
+Files = Iterator[tuple[str, Callable[[], Any]]]  # names of files, with a function that opens each
 
 
 class ArchiveError(ValueError):
-    """An archive, or a member of one, that is not unpacked; the message says which, why and what to do."""
+    """An archive or a member is refused; the message names it and says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A line of an archive's list: the name as it stands there, bytes unpacked and packed, why it is refused if so."""
+    """A member of an archive.
+
+    Attributes:
+        raw: Its name as it is stored.
+        size: Bytes unpacked, as declared.
+        packed: Bytes packed; in a tar, those of the whole archive.
+        folder: Whether it is a folder.
+        refusal: Why it is refused; empty where it is not.
+    """
 
     raw: str
     size: int
@@ -50,11 +58,11 @@ class Entry:
 
 
 def zip_entries(archive: Path) -> Iterator[Entry]:
-    """The list at the end of a zip."""
+    """List the members of a zip."""
     with explained(archive), zipfile.ZipFile(archive) as opened:
         infos = opened.infolist()
-        # The reader takes the last list it finds, which in a zip cut short may be that of a zip packed inside it.
-        # Four bytes may come first: the mark of a zip that was once in several parts.
+        # zipfile takes the last list it finds. In a truncated zip that may be the list of a zip packed inside it.
+        # Four bytes may come before the first member: they mark a zip that was once split into parts.
         if infos and min(info.header_offset for info in infos) > 4:
             raise EOFError("its first member is not in its list")
         for info in infos:
@@ -73,7 +81,7 @@ def zip_entries(archive: Path) -> Iterator[Entry]:
 
 
 def _name_in_zip(info: zipfile.ZipInfo) -> str:
-    """A member's name. Many zips hold names in UTF-8 without the flag that says so; by the rules they are in cp437."""
+    """A member's name. Without the flag for UTF-8 names are in cp437 by the rules, but many zips forget the flag."""
     name = info.orig_filename  # `filename` ends at a NUL byte
     if info.flag_bits & _UTF8:
         return name
@@ -83,22 +91,22 @@ def _name_in_zip(info: zipfile.ZipInfo) -> str:
 
 
 def zip_files(archive: Path, wanted: dict[str, int], chunk: int) -> Files:
-    """The wanted files of a zip, which are then read by so many bytes at a time."""
+    """Open the wanted files of a zip; `chunk` is the number of bytes that each read will ask for."""
     with explained(archive), zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             if (name := normal_name(_name_in_zip(info))) in wanted:
-                # The reader stops at the declared size in silence; told that more may come, it shows a lie.
+                # zipfile stops silently at the declared size. With a larger one it shows that a member holds more.
                 longer = copy.copy(info)
                 longer.file_size += chunk
                 yield name, functools.partial(opened.open, longer)
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header, read strictly: the standard reader takes a damaged one for the end of the archive."""
+    """A tar header, read strictly: tarfile takes a damaged header for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        """Read a block of 512 bytes; one of zeros, the mark of the end, stays a `HeaderError`."""
+        """Parse a block of 512 bytes. For a block of zeros, which marks the end, `HeaderError` is raised as usual."""
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -107,7 +115,7 @@ class _Header(tarfile.TarInfo):
             if any(buf):
                 raise tarfile.ReadError(f"{error}: {bytes(buf[:16])!r}") from error
             raise
-        # The standard reader reads long headers whole into memory, and with a negative size runs in circles.
+        # tarfile reads a long header into memory as a whole, and loops for ever at a negative size.
         if header.size < 0 or (header.type in _LONG_HEADERS and header.size > CHUNK):
             raise tarfile.ReadError(f"a header of {header.size} bytes")
         return header
@@ -115,9 +123,9 @@ class _Header(tarfile.TarInfo):
 
 @contextlib.contextmanager
 def _open_tar(archive: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
-    """Open a tar for reading from front to back; yield it and its unpacked bytes.
+    """Open a tar for one pass from front to back; yield it and the stream of its unpacked bytes.
 
-    `gzip` checks the checksum and reads several gzips in a row as one; tarfile's own gzip streams do neither.
+    The stream comes from `gzip`, which verifies the checksum and reads concatenated gzips; tarfile's own streams do neither.
     """
     reader: Any = Path.open if archive.suffix.lower() == ".tar" else gzip.open
     with (
@@ -128,7 +136,7 @@ def _open_tar(archive: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
 
 
 def tar_entries(archive: Path) -> Iterator[Entry]:
-    """The members of a tar, which is read to its very end."""
+    """List the members of a tar, and read it to its end."""
     with explained(archive), _open_tar(archive) as (opened, stream):
         packed = archive.stat().st_size
         for info in opened:
@@ -152,20 +160,24 @@ def tar_entries(archive: Path) -> Iterator[Entry]:
                 raise tarfile.ReadError("more follows after the mark of its end; several tars in one file?")
 
 
-def tar_files(archive: Path, wanted: dict[str, int]) -> Files:
-    """The wanted files of a tar; each must be read before the next."""
+def tar_files(archive: Path, wanted: dict[str, int], into: Path) -> Files:
+    """Open the wanted files of a tar; each has to be read before the next.
+
+    Python's filter for data refuses special files and whatever would end outside the folder, through links that are already
+    there too. By itself it would allow links within the folder and strip the slash of an absolute path.
+    """
     left = set(wanted)
     with explained(archive), _open_tar(archive) as (opened, _):
         for info in opened:
             if info.isreg() and (name := normal_name(info.name)) in left:
                 left.remove(name)
-                yield name, functools.partial(opened.extractfile, info)
+                yield name, functools.partial(opened.extractfile, tarfile.data_filter(info, str(into)))
             if not left:
                 return
 
 
 def refuse_absurd(archive: Path, name: str, unpacked: int, packed: int) -> None:
-    """Raise `ArchiveError` if data swell more than any honest data set does."""
+    """Raise `ArchiveError` for a decompression bomb."""
     if unpacked > max(RATIO_FLOOR, MAX_RATIO * packed):
         raise ArchiveError(
             f"{archive}: {name!r}: {unpacked} bytes from {packed} packed ones, more than {MAX_RATIO} to 1: a "
@@ -180,13 +192,15 @@ def normal_name(raw: str) -> str:
 
 @contextlib.contextmanager
 def explained(archive: Path, name: str | None = None) -> Iterator[None]:
-    """Turn the errors of readers and of the disk into `ArchiveError`."""
+    """Turn errors of zipfile, tarfile, gzip and the disk into `ArchiveError`."""
     where = f"{archive}: " if name is None else f"{archive}: {name!r}: "
     try:
         yield
     except ArchiveError:
         raise
-    # The last two: flags that zipfile does not know; names that are not UTF-8 and sizes beyond 64 bits.
+    except tarfile.FilterError as error:
+        raise ArchiveError(f"{where}refused ({error})") from error
+    # RuntimeError: flags that zipfile does not know. ValueError: names that are not UTF-8, sizes beyond 64 bits.
     except (
         EOFError,
         zipfile.BadZipFile,

@@ -1,10 +1,12 @@
-"""Opening archives: only what is asked for, only inside the folder, and nothing partial.
+"""Unpacking archives: only the members that match, only inside the folder, and no partial file.
 
-Every .zip, .tar, .tar.gz and .tgz of the project is opened by `unpack`. It reads the archive's list of members first
-(`vidreason.sources.archive_formats`) and refuses a bad one before a byte is written. What is wanted and not there yet is then
-written, each member aside and renamed when whole, so a run that is killed, or finds the disk full, goes on where it stopped.
+`unpack` opens every .zip, .tar, .tar.gz and .tgz of the project. It first checks the whole list of members
+(`vidreason.sources.archive_formats`), so a bad archive is refused before a byte is written. Then it writes the files that are
+missing. Each is written under a temporary name and renamed when complete, so a run that was killed, or stopped by a full disk,
+resumes.
 
-Links are not supported, whether they stay inside the folder or not: data sets of videos do not need them.
+Links are refused even if they stay inside the folder: data sets of videos do not need them. Members of a tar pass Python's
+own extraction filter besides; zipfile has no such filter.
 """
 
 import dataclasses
@@ -35,10 +37,10 @@ from vidreason.sources.archive_formats import (
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_NAME = 4096
-"""Longest path inside an archive, in characters: file systems open none beyond."""
+"""Longest path inside an archive, in characters; file systems allow no longer one."""
 
 _ODD = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
-"""Characters that no list or table of ours can hold."""
+"""Control characters and undecodable bytes, which would break lists and tables."""
 _FREE_SPACE = "Free space or move the folder, then run again: what is complete is kept."
 _KINDS = {
     ZIP: "a zip",
@@ -81,24 +83,24 @@ def unpack(
 ) -> list[Member]:
     """Unpack the files of a .zip, .tar, .tar.gz or .tgz whose names match one of the patterns.
 
-    A file that is there with the declared size is not written again, unless `keep` is False. What macOS leaves behind
-    (`__MACOSX` folders, `._*` and `.DS_Store` files) is never unpacked. `into` itself may be a symbolic link; nothing below it is written through one.
+    A file that exists with the declared size is not written again, unless `keep` is False. What macOS adds to archives
+    (`__MACOSX` folders, `._*` and `.DS_Store` files) is never unpacked. `into` itself may be a symbolic link; nothing below it is
+    written through one.
 
     Args:
         archive: The archive.
         into: The folder to unpack into; created if absent.
-        members: Patterns over the whole path, upper and lower case told apart; `*` also stands for `/`. A pattern
-            without `*`, `?` and `[` is a path.
-        keep: Take a file of the declared size for what the archive holds. False where files may come from another
-            archive: everything is written anew.
+        members: Patterns for the whole path, case-sensitive; `*` also matches `/`. A pattern without `*`, `?` and `[` is a path.
+        keep: Trust existing files of the declared size. False where they may come from another archive: then every file
+            is written anew.
         taken: Files and folders, as paths that begin with `into` or a folder above it, that no member may replace.
 
     Returns:
-        The files wanted, in order of name, whether written now or there before.
+        The files that match, sorted by name, whether they were written now or existed before.
 
     Raises:
-        ArchiveError: The archive is absent, cut short or damaged, a member is refused, a pattern matches nothing, the
-            folder holds something in a member's place, or the disk is full.
+        ArchiveError: The archive is absent, truncated or damaged, a member is refused, a pattern matches nothing, something
+            else stands where a member belongs, or the disk is full.
 
     Example:
         >>> import tempfile, zipfile
@@ -124,7 +126,7 @@ def unpack(
             raise ArchiveError(
                 f"{archive}: {needed} bytes are still to be written, {into} has {free} free. {_FREE_SPACE}"
             )
-        for name, open_file in zip_files(archive, missing, CHUNK) if zipped else tar_files(archive, missing):
+        for name, open_file in zip_files(archive, missing, CHUNK) if zipped else tar_files(archive, missing, into):
             _write(archive, Member(name, missing[name]), open_file, into / name)
         for name, size in _missing(archive, wanted, into).items():
             raise ArchiveError(
@@ -152,11 +154,11 @@ def _refuse_other_files(archive: Path) -> None:
 
 
 def _select(archive: Path, entries: Iterable[Entry], patterns: Sequence[str]) -> dict[str, int]:
-    """Check an archive's list; return name and size of the files wanted."""
+    """Check an archive's list; return names and sizes of the files that match."""
     wanted: dict[str, int] = {}
     files: dict[str, None] = {}
     folders: set[str] = set()
-    # Paths apart from globs: thousands of paths over thousands of members must not be compared pairwise.
+    # Plain paths are looked up in a set: comparing thousands of paths with thousands of members pairwise is slow.
     globs = {glob: re.compile(fnmatch.translate(glob)).match for glob in patterns if not set(glob).isdisjoint("*?[")}
     paths = set(patterns) - set(globs)
     unmatched = dict.fromkeys(patterns)
@@ -197,7 +199,7 @@ def _select(archive: Path, entries: Iterable[Entry], patterns: Sequence[str]) ->
 
 
 def _safe_name(archive: Path, entry: Entry) -> str:
-    """The normal form of a member's name; `""` for the root folder."""
+    """A member's name without `.` and empty parts, checked; `""` for the root folder."""
     raw, name = entry.raw, normal_name(entry.raw)
     problems = {
         "a NUL byte": "\0" in raw,
@@ -217,19 +219,19 @@ def _safe_name(archive: Path, entry: Entry) -> str:
 
 
 def _is_junk(name: str) -> bool:
-    """Whether macOS put a member beside the data: `__MACOSX/...`, `._clip.mp4`, `.DS_Store`."""
+    """Whether a member is one that macOS adds: `__MACOSX/...`, `._clip.mp4`, `.DS_Store`."""
     parts = name.split("/")
     return parts[-1] == ".DS_Store" or any(part == "__MACOSX" or part.startswith("._") for part in parts)
 
 
 def _parents(path: str) -> Iterator[str]:
-    """The folders above a path, the deepest first."""
+    """The folders above a path, from the deepest up."""
     while path := path.rpartition("/")[0]:
         yield path
 
 
 def _refuse_taken(archive: Path, wanted: dict[str, int], into: Path, taken: Sequence[Path]) -> None:
-    """Raise `ArchiveError` if a file would replace one of those named, or lie in it."""
+    """Raise `ArchiveError` for a file that would replace one of the paths in `taken`, or lie below it."""
     kept = {os.path.normpath(path) for path in taken}
     for name in wanted:
         target = os.path.normpath(into / name)
@@ -238,10 +240,10 @@ def _refuse_taken(archive: Path, wanted: dict[str, int], into: Path, taken: Sequ
 
 
 def _missing(archive: Path, wanted: dict[str, int], into: Path, keep: bool = True) -> dict[str, int]:
-    """The wanted files that are not in the folder with their size; without `keep` all of them.
+    """The wanted files that the folder does not hold with their size; all of them if `keep` is False.
 
     Raises:
-        ArchiveError: Something else stands in the place of a file or of its folder.
+        ArchiveError: Something else stands where a file or its folder belongs.
     """
     missing = {}
     if into.exists() and not into.is_dir():
@@ -266,7 +268,7 @@ def _missing(archive: Path, wanted: dict[str, int], into: Path, keep: bool = Tru
 
 
 def _state(path: Path) -> os.stat_result | None:
-    """What stands at a path, links not followed; None if nothing does."""
+    """Status of a path without following links; None if nothing is there."""
     try:
         return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -274,7 +276,7 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _in_the_way(archive: Path, name: str, path: Path, expected: str) -> ArchiveError:
-    """The error for a path that is taken."""
+    """The error for a path where something else stands."""
     kind = "a symbolic link" if path.is_symlink() else "a folder" if path.is_dir() else "a file or device"
     return ArchiveError(
         f"{archive}: {name!r}: {path} is {kind}, expected {expected} or nothing. Move it away, or unpack elsewhere."
@@ -282,7 +284,7 @@ def _in_the_way(archive: Path, name: str, path: Path, expected: str) -> ArchiveE
 
 
 def _write(archive: Path, member: Member, open_file: Callable[[], Any], target: Path) -> None:
-    """Write one member, whole or not at all."""
+    """Write one member completely or not at all."""
     written = 0
     with explained(archive, member.name), write_aside(target) as aside:
         with open_file() as source, aside.open("xb") as sink:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from vidreason.sources import archives
-from vidreason.sources.archive_formats import ArchiveError
+from vidreason.sources.archive_formats import ArchiveError, tar_files
 from vidreason.sources.archives import Member, looks_like_archive, unpack
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -327,6 +327,16 @@ class TestKinds:
         refused(tmp_path / "x.tar", into, "'door': a link to")
         refused(tmp_path / "x.tar", into, "'door': both a file and a folder", ["door/*"])
         assert not found(tmp_path / "outside")
+
+    def test_pythons_own_filter_looks_at_a_member_before_it_is_opened(self, tmp_path, into):
+        """A link that is put into the folder after everything was checked leads nowhere either."""
+        archive = pack(tmp_path / "x.tar", {"door/a.mp4": b"1"})
+        into.mkdir()
+        (into / "door").symlink_to(tmp_path)
+        with pytest.raises(
+            ArchiveError, match=r"refused \('door/a.mp4' would be extracted to .*outside the destination"
+        ):
+            list(tar_files(archive, {"door/a.mp4": 1}, into))
 
     def test_encrypted(self, tmp_path, into):
         archive = pack(tmp_path / "x.zip", {"a.mp4": b"1"})
