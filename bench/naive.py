@@ -87,7 +87,7 @@ def generate_one(
 def rollouts(work: Workload, question: Question, decoding: Decoding, purpose: str) -> Completions:
     """A question's G completions, one after the other."""
     prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
-    pixels = read_clips(work.store, [question.clip])
+    pixels = read_clips(work.store, [question.clip.key])
     rows = [
         generate_one(work.policy, prompt, pixels, decoding, work.end, seed) for seed in work.seeds(purpose, question)
     ]
@@ -103,7 +103,7 @@ def rollouts(work: Workload, question: Question, decoding: Decoding, purpose: st
 def answer(work: Workload, question: Question, decoding: Decoding) -> list[int]:
     """One greedy answer to one question."""
     prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
-    return generate_one(work.policy, prompt, read_clips(work.store, [question.clip]), decoding, work.end, None)
+    return generate_one(work.policy, prompt, read_clips(work.store, [question.clip.key]), decoding, work.end, None)
 
 
 def log_probs(
@@ -143,7 +143,7 @@ def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | N
             total, size.rollouts, std=settings.advantage_std, eps=settings.advantage_eps, noise=noise
         )
         prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
-        pixels = read_clips(work.store, [question.clip])
+        pixels = read_clips(work.store, [question.clip.key])
         logp = log_probs(work.policy, prompt, pixels, group, size.recompute)
         with torch.no_grad():
             ref_logp = log_probs(work.reference, prompt, pixels, group)
@@ -169,7 +169,7 @@ def take_frames(question: Question, root: Path, count: int, side: int) -> np.nda
 
     Differs from the source: pictures that are not wanted are dropped at once. All of an hour would need 20 GB.
     """
-    path = root / question.video
+    path = root / question.clip.path
     wanted = frame_indices(question, scan(path), count)
     found: dict[int, np.ndarray] = {}
     keep = set(wanted.tolist())

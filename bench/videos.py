@@ -18,7 +18,7 @@ from bench import naive
 from bench.work import DifferentError
 from vidreason.artifacts.files import write_jsonl
 from vidreason.media.frames import extract_frames, take_frames
-from vidreason.records import Question
+from vidreason.records import ClipRef, Question
 from vidreason.world.encode import ffmpeg_binary
 
 FRAMES, SIDE = 16, 384
@@ -91,7 +91,7 @@ def measure(folder: Path) -> Iterator[dict[str, Any]]:
     kept = Path(tempfile.gettempdir()) / f"vidreason-bench-videos-{os.getuid()}"
     videos = make_videos(kept)
     for name, path in videos.items():
-        question = Question(name, "nextqa", path.name, "?", ("a", "b"), "A")
+        question = Question(name, "nextqa", "multiple_choice", "?", ClipRef(path.name), ("a", "b"), "A")
         seconds: dict[str, list[float]] = {"ours": [], "naive": []}
         found: dict[str, np.ndarray] = {}
         for turn in range(max(REPEATS[name])):
@@ -118,7 +118,9 @@ def many(short: Path, folder: Path) -> dict[str, float]:
     questions = []
     for number in range(MANY):
         (root / f"{number}.mp4").symlink_to(short)
-        questions.append(Question(f"q{number}", "nextqa", f"{number}.mp4", "?", ("a", "b"), "A"))
+        questions.append(
+            Question(f"q{number}", "nextqa", "multiple_choice", "?", ClipRef(f"{number}.mp4"), ("a", "b"), "A")
+        )
     write_jsonl(folder / "many.jsonl", questions)
     found = {}
     for threads in (1, 2):

@@ -93,7 +93,9 @@ def evaluation(work: Workload, side: str, shared: int = 1) -> Callable[[], Measu
     """
     decoding = Decoding(work.size.completion, temperature=0.0)
     questions = [
-        dataclasses.replace(question, video=work.questions[place // shared].video)
+        dataclasses.replace(
+            question, clip=dataclasses.replace(question.clip, path=work.questions[place // shared].clip.path)
+        )
         for place, question in enumerate(work.questions[: work.size.evaluation if side == "ours" else NAIVE_ANSWERS])
     ]
 

@@ -25,7 +25,7 @@ from vidreason.media.frames import extract_frames
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_ids
-from vidreason.records import Question
+from vidreason.records import ClipRef, Question
 from vidreason.rl.rewards import RewardRules
 from vidreason.training.grpo import GrpoSettings, reward_rules
 from vidreason.training.reference import reference_of
@@ -115,14 +115,16 @@ def make_question(size: Size, number: int) -> Question:
     """
     rng = np.random.default_rng([SEED, number])
     options = tuple(str(word) for word in rng.choice(tuple(THINGS), size=4, replace=False))
-    question = Question(f"q{number}", "nextqa", f"clip{number}", "Which", options, "ABCD"[number % 4])
+    question = Question(
+        f"q{number}", "nextqa", "multiple_choice", "Which", ClipRef(f"clip{number}"), options, "ABCD"[number % 4]
+    )
     missing = size.prompt - size.model.queries + 1 - len(prompt_of(question))
     if missing < 0:
         raise ValueError(
             f"size {size.name}: a prompt has {size.prompt - missing} positions at least, not {size.prompt}"
         )
     words = rng.choice(tuple(COLOURS), size=missing)  # a token each, after a space
-    return dataclasses.replace(question, question=" ".join(["Which", *map(str, words)]))
+    return dataclasses.replace(question, text=" ".join(["Which", *map(str, words)]))
 
 
 def prompt_of(question: Question) -> torch.Tensor:
@@ -134,7 +136,7 @@ def make_frames(folder: Path, questions: Sequence[Question], size: Size) -> Fram
     """Write random pictures as frame folders and take their frames into a table."""
     side = size.model.image_size
     for number, question in enumerate(questions):
-        clip = folder / question.video
+        clip = folder / question.clip.path
         clip.mkdir(parents=True, exist_ok=True)
         pictures = np.random.default_rng([SEED, number, 1]).integers(
             0, 256, (size.frames, side, side, 3), dtype=np.uint8

@@ -63,15 +63,19 @@ def types(run: Path) -> list[list[str]]:
     for arm, label in labels.items():
         judged = [
             json.loads(line)
-            for path in sorted((run / "score" / arm / f"seed{seed}").glob("*.judged.jsonl"))
+            for path in sorted((run / "score" / arm / f"seed{seed}").glob("*.scored.jsonl"))
             for line in path.read_text(encoding="utf-8").splitlines()
         ]
         shares = []
         for kind in TYPES:
-            asked = [row for row in judged if row["kind"] == kind]
-            shares.append(f"{100 * sum(row['correct'] for row in asked) / len(asked):.0f}" if asked else "-")
+            asked = [row for row in judged if (row["truth"] or {}).get("kind") == kind]
+            shares.append(
+                f"{100 * sum(row['grades'][row['rule']]['correct'] for row in asked) / len(asked):.0f}"
+                if asked
+                else "-"
+            )
             if asked:
-                chance[kind] = f"{100 * sum(1 / row['options'] for row in asked) / len(asked):.0f}"
+                chance[kind] = f"{100 * sum(1 / len(row['question']['options']) for row in asked) / len(asked):.0f}"
         body.append([seed, label, *shares])
     return [*body, [seed, "chance", *chance.values()]]
 
@@ -81,10 +85,13 @@ def between_any_tags(run: Path) -> str:
     (seed,) = {row["seed"] for row in rows(run, "main")}
     answers = [
         json.loads(line)
-        for path in sorted((run / "predict" / "base_thinks" / f"seed{seed}").glob("*/shard*.jsonl"))
+        for path in sorted((run / "score" / "base_thinks" / f"seed{seed}").glob("*.scored.jsonl"))
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    said = [(re.findall(r"\b([A-E]) ?</", row["completion"]) or [""])[-1] == row["answer"] for row in answers]
+    said = [
+        (re.findall(r"\b([A-E]) ?</", row["prediction"]["completion"]["text"]) or [""])[-1] == row["question"]["gold"]
+        for row in answers
+    ]
     return f"{100 * sum(said) / len(said):.0f}%"
 
 

@@ -1,10 +1,16 @@
-"""The typed records that every stage passes to the next: Question, Clip, Rollout, Prediction.
+"""The typed records that every stage passes to the next, all frozen dataclasses stored as JSON lines.
 
-All are frozen dataclasses, stored as JSON lines (`vidreason.artifacts.files.read_jsonl`, `write_jsonl`).
+A line of a file begins with the name and version of its format, for instance `"format": "question/2"`; see
+`vidreason.artifacts.files.read_jsonl` and `write_jsonl`.
 """
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vidreason.artifacts.digests import sha256_text
+from vidreason.artifacts.files import json_line
 
 LETTERS = "ABCDEFGHIJ"
 NO_OPTION = "@"
@@ -13,60 +19,86 @@ NO_OPTION = "@"
 OK = "ok"
 """Status of a clip that can be read. Every other status is the reason why it cannot."""
 PROMPT_TOO_LONG = "prompt_too_long"
-"""Status of a question that cannot be asked although its clip can be read: prompt and video exceed the model's context."""
+"""Status of a question that is not answered although its clip can be read: prompt and video exceed the model's context."""
+
+
+@dataclass(frozen=True)
+class ClipRef:
+    """The frames that a question looks at: a file, and which part of it by which rule.
+
+    Attributes:
+        path: Video file (or frame folder) relative to the data set's root.
+        kind: `video`.
+        start: Start of the part to look at, in seconds; None for the whole video.
+        end: End of that part, in seconds.
+        frame_rule: Rule that picks frames: `uniform` or `segments` (see `vidreason.media.frame_rules`).
+    """
+
+    path: str
+    kind: str = "video"
+    start: float | None = None
+    end: float | None = None
+    frame_rule: str = "uniform"
+
+    @property
+    def key(self) -> str:
+        """Name of these frames: questions about clips with the same key share them."""
+        # Ten digits: parts of an hour-long video that begin a millisecond apart are two clips.
+        bounds = "" if self.start is None else f"#{self.start:.10g}-{self.end:.10g}"
+        return f"{self.path}{bounds}"
 
 
 @dataclass(frozen=True)
 class Question:
-    """One multiple-choice question about one clip.
+    """One question about one clip.
 
     Attributes:
         id: Unique within its data set.
-        dataset: `nextqa`, `coldstart`, `video_mme`, `mvbench`, `mlvu` or `mmvu`.
-        video: Path of the video file (or frame folder) relative to the data set's root.
-        question: The question alone, as published.
-        options: Texts of the options in display order, without their letters.
-        answer: Letter of the gold option, or `NO_OPTION`.
-        task: The data set's own name for the kind of question; `""` where it has none.
+        dataset: Name of a data set of `vidreason.data`.
+        task: Answer type, a name of `vidreason.tasks`, for instance `multiple_choice`.
+        text: The question alone, as published.
+        clip: The frames that it is about.
+        options: Texts of the options in display order, without their letters; none where the answer is not a choice.
+        gold: The right answer: for multiple choice the letter of the gold option, or `NO_OPTION`.
+        segments: Start and end, in seconds, of the parts that hold the evidence; none where they are not annotated.
+        duration: Length of the clip in seconds as annotated; None where it is not.
+        category: The data set's own name for the kind of question; `""` where it has none.
         group: A second grouping that scores are reported by (Video-MME duration, MMVU subject).
-        start: Start of the part of the video the question is about, in seconds; None for the whole video.
-        end: End of that part, in seconds.
-        indexing: Rule that picks frames: `uniform` or `segments` (see `vidreason.media.frame_rules`).
-        target: Annotated completion to imitate (cold start only), else `""`.
+        demonstration: Annotated completion to imitate (cold start only), else `""`.
     """
+
+    FORMAT: ClassVar[str] = "question/2"
 
     id: str
     dataset: str
-    video: str
-    question: str
-    options: tuple[str, ...]
-    answer: str
-    task: str = ""
+    task: str
+    text: str
+    clip: ClipRef
+    options: tuple[str, ...] = ()
+    gold: str = ""
+    segments: tuple[tuple[float, ...], ...] = ()
+    duration: float | None = None
+    category: str = ""
     group: str = ""
-    start: float | None = None
-    end: float | None = None
-    indexing: str = "uniform"
-    target: str = ""
-
-    @property
-    def clip(self) -> str:
-        """Key of the frames this question looks at: questions with the same key share them."""
-        # Ten digits: parts of an hour-long video that begin a millisecond apart are two clips.
-        bounds = "" if self.start is None else f"#{self.start:.10g}-{self.end:.10g}"
-        return f"{self.video}{bounds}"
+    demonstration: str = ""
 
     @property
     def letters(self) -> str:
         """Letters of the options, `"ABCD"` for four."""
         return LETTERS[: len(self.options)]
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the question's line in a file, by which answers to a question that has changed since are refused."""
+        return sha256_text(json_line(self))
+
 
 @dataclass(frozen=True)
-class Clip:
-    """What probing and decoding one clip gave; one row for every clip asked for, readable or not.
+class ClipStatus:
+    """What probing and decoding gave for one clip; one row for every requested clip, readable or not.
 
     Attributes:
-        clip: `Question.clip`.
+        key: `ClipRef.key`.
         status: `ok`, or the reason why there are no frames: `missing`, `empty_file`, `unreadable`, `truncated`,
             `too_short`, `not_a_video`, `timed_out` (see config/README.md), `too_long` (NextQA).
         duration: True duration in seconds; None when unknown.
@@ -76,7 +108,9 @@ class Clip:
         detail: The decoder's own words, for the report.
     """
 
-    clip: str
+    FORMAT: ClassVar[str] = "clip/2"
+
+    key: str
     status: str
     duration: float | None = None
     fps: float | None = None
@@ -86,59 +120,79 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Completion:
+    """One generated text.
+
+    Attributes:
+        text: Decoded text, special tokens removed, stripped.
+        tokens: Length in tokens, end of sequence included.
+        finished: Whether the end of sequence was reached before the limit.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How good one completion is as an answer to its question, by one rule of reading.
+
+    Attributes:
+        value: From 0 to 1: 1 or 0 for multiple choice, an overlap or a similarity for other answer types.
+        correct: Whether the answer counts as right.
+        parsed: The answer that was read in the completion, a letter for instance; None if none was found.
+        parts: Further measurements by name, `well_formed` for instance.
+    """
+
+    value: float
+    correct: bool
+    parsed: str | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One sampled completion of one question.
 
     Attributes:
-        question: `Question.id`.
+        question_id: `Question.id`.
         index: Number of the rollout within the question's group, from 0.
-        completion: Decoded text, special tokens removed, stripped.
-        tokens: Length in tokens, end of sequence included.
-        finished: Whether the end of sequence was reached before the limit.
-        correct: Whether the answer is right by the protocol's accuracy rule.
-        well_formed: Whether the format reward is above 0.
-        status: `ok`; or why the question was not asked, in the one row that then stands for its group.
+        completion: What the model wrote.
+        grade: How good it is by the protocol's rule; `parts` holds `well_formed`.
+        question_sha256: `Question.sha256`.
+        status: `ok`; or why the question was not answered, in the one row that then stands for its group.
     """
 
-    question: str
+    FORMAT: ClassVar[str] = "rollout/2"
+
+    question_id: str
     index: int
-    completion: str
-    tokens: int
-    finished: bool
-    correct: bool
-    well_formed: bool
+    completion: Completion
+    grade: Grade
+    question_sha256: str
     status: str = OK
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer of one arm to one benchmark question, with all that is needed to judge it again.
+    """The answer of one arm to one benchmark question, with all that is needed to score it again.
 
     Attributes:
-        question: `Question.id`.
-        video: `Question.video`, by which intervals are clustered.
-        task: `Question.task`.
-        group: `Question.group`.
-        answer: Gold letter.
-        options: Number of options.
-        status: `ok`; or why the question was not asked, and counts as wrong: the clip's status, or `PROMPT_TOO_LONG`.
+        question_id: `Question.id`.
+        status: `ok`; or why the question was not answered, and counts as wrong: the clip's status, or `PROMPT_TOO_LONG`.
         prompt_sha256: Hash of the whole prompt text.
-        completion: Raw output, special tokens removed.
-        tokens: Length in tokens.
-        finish: `stop` (end of sequence) or `length`; `""` when nothing was generated.
+        completion: What the model wrote; empty where the status is not `ok`.
+        question_sha256: `Question.sha256`.
     """
 
-    question: str
-    video: str
-    task: str
-    group: str
-    answer: str
-    options: int
+    FORMAT: ClassVar[str] = "prediction/2"
+
+    question_id: str
     status: str
     prompt_sha256: str
-    completion: str
-    tokens: int
-    finish: str
+    completion: Completion
+    question_sha256: str
 
 
 _JOINERS = "\u200c\u200d"

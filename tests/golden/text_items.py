@@ -199,7 +199,7 @@ def _choices(template: dict[str, Any]) -> Iterator[Item]:
                 raise ValueError(f"{name}: record {place} was not read")
             cases += [
                 (f"record {place}: question", module.prompt(question), case["question"]),
-                (f"record {place}: answer", question.answer, case["answer"]),
+                (f"record {place}: answer", question.gold, case["answer"]),
                 (f"record {place}: letters", list(question.letters), case["all_choices"]),
                 (
                     f"record {place}: options",

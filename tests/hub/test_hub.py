@@ -495,7 +495,7 @@ def test_nextqa_is_the_same_in_its_two_forms(unpacked, counts):
     assert set_aside == again
     assert [reason for _, reason in set_aside] == [nextqa.DUPLICATE, nextqa.NO_GOLD]
     assert (len(one), len(set_aside)) == (told["questions"], told["repeated"] + told["without_gold"]) == (16, 2)
-    clips = {video: probe(unpacked / "nextqa" / video) for video in {question.video for question in one}}
+    clips = {video: probe(unpacked / "nextqa" / video) for video in {question.clip.path for question in one}}
     assert len(clips) == told["videos"]
     assert collections.Counter(clip.status for clip in clips.values()) == {OK: 11, "empty_file": told["empty_files"]}
     assert sum((clip.duration or 0) > 30 for clip in clips.values()) == told["too_long"]
@@ -524,9 +524,9 @@ def test_traps_of_nextqa(unpacked, replicas, counts):
 def test_the_cold_start_is_read(unpacked, counts):
     questions = coldstart.read(unpacked / "coldstart")
     assert len(questions) == counts["coldstart"]["questions"] == 16
-    assert {probe(unpacked / "coldstart" / question.video).status for question in questions} == {OK}
-    training = {question.video for question in nextqa.read(unpacked / "coldstart", TABLE)[0]}
-    assert not training & {question.video for question in questions}
+    assert {probe(unpacked / "coldstart" / question.clip.path).status for question in questions} == {OK}
+    training = {question.clip.path for question in nextqa.read(unpacked / "coldstart", TABLE)[0]}
+    assert not training & {question.clip.path for question in questions}
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -534,10 +534,10 @@ def test_benchmarks_are_read_and_their_clips_decoded(unpacked, counts, name):
     told = counts[name]
     questions = read_questions(name, unpacked / name)
     assert len(questions) == told["questions"]
-    assert len({question.video for question in questions}) == told["videos"]
-    for key in ("tasks", "groups"):
+    assert len({question.clip.path for question in questions}) == told["videos"]
+    for key, field in (("tasks", "category"), ("groups", "group")):
         if key in told:
-            found = collections.Counter(getattr(question, key.removesuffix("s")) for question in questions)
+            found = collections.Counter(getattr(question, field) for question in questions)
             assert dict(found) == told[key]
     status = collections.Counter(take_frames(question, unpacked / name, 16, 32).clip.status for question in questions)
     assert status == {OK: told["questions"] - told.get("missing", 0)} | (
@@ -549,43 +549,43 @@ def test_mvbench_has_all_tasks_replaced_clips_and_missing_ones(unpacked, counts)
     questions = read_questions("mvbench", unpacked / "mvbench")
     assert tuple(counts["mvbench"]["tasks"]) == tuple(mvbench.TASKS)
     lone = [question for question in questions if len(question.options) == 1]
-    assert [(question.task, question.answer) for question in lone] == [(made.ONE_CANDIDATE, "A")]
+    assert [(question.category, question.gold) for question in lone] == [(made.ONE_CANDIDATE, "A")]
     assert (unpacked / f"mvbench/json/{made.MARKED}.json").read_bytes().startswith(codecs.BOM_UTF8)
-    replaced = [question for question in questions if question.video.startswith("video/data0613/")]
+    replaced = [question for question in questions if question.clip.path.startswith("video/data0613/")]
     assert len(replaced) == counts["mvbench"]["replaced"]
-    assert {question.task for question in replaced} == set(made.REPLACED_TASKS)
-    missing = [question.video for question in questions if not (unpacked / "mvbench" / question.video).exists()]
+    assert {question.category for question in replaced} == set(made.REPLACED_TASKS)
+    missing = [question.clip.path for question in questions if not (unpacked / "mvbench" / question.clip.path).exists()]
     listed = (unpacked / "mvbench/video/MVBench_videos_ntu.txt").read_text().split()
     assert [Path(video).name for video in missing] == listed
-    bounded = {question.task for question in questions if question.start is not None}
+    bounded = {question.category for question in questions if question.clip.start is not None}
     assert bounded == {task for task, kind in mvbench.TASKS.items() if kind.bounded}
-    folders = [unpacked / "mvbench" / question.video for question in questions if "/tvqa/" in question.video]
+    folders = [unpacked / "mvbench" / question.clip.path for question in questions if "/tvqa/" in question.clip.path]
     assert len(folders) == made.PER_TASK
     assert all((folder / "00001.jpg").is_file() and not (folder / "00000.jpg").exists() for folder in folders)
 
 
 def test_video_mme_has_every_suffix_over_several_archives(unpacked):
     questions = read_questions("video_mme", unpacked / "video_mme")
-    assert {Path(question.video).suffix for question in questions} == {".mp4", ".MP4", ".mkv"}
+    assert {Path(question.clip.path).suffix for question in questions} == {".mp4", ".MP4", ".mkv"}
 
 
 def test_mlvu_has_the_published_defects(unpacked, counts):
     folder = unpacked / "mlvu/MLVU/json"
     questions = read_questions("mlvu", unpacked / "mlvu")
-    outside = [question for question in questions if question.answer == NO_OPTION]
-    assert [question.task for question in outside] == ["needle"] * counts["mlvu"]["no_option"]
+    outside = [question for question in questions if question.gold == NO_OPTION]
+    assert [question.category for question in outside] == ["needle"] * counts["mlvu"]["no_option"]
     assert {len(question.options) for question in questions} == {4}
-    empty = [question for question in questions if not question.question]
-    assert [(question.task, question.options, question.answer) for question in empty] == [
+    empty = [question for question in questions if not question.text]
+    assert [(question.category, question.options, question.gold) for question in empty] == [
         ("topic_reasoning", ("", "", "", ""), "D")
     ]
-    holed = [question for question in questions if question.question and "" in question.options]
-    assert [question.task for question in holed] == ["plotQA", "ego"]
-    assert [question.options["ABCD".index(question.answer)] == "" for question in holed] == [False, True]
+    holed = [question for question in questions if question.text and "" in question.options]
+    assert [question.category for question in holed] == ["plotQA", "ego"]
+    assert [question.options["ABCD".index(question.gold)] == "" for question in holed] == [False, True]
     assert counts["mlvu"]["empty_candidates"] == 2
-    twice = [question for question in questions if question.question and len(set(question.options)) < 4]
+    twice = [question for question in questions if question.text and len(set(question.options)) < 4]
     assert len(twice) == counts["mlvu"]["duplicate_candidates"]
-    golds = [question.options.count(question.options["ABCD".index(question.answer)]) for question in twice]
+    golds = [question.options.count(question.options["ABCD".index(question.gold)]) for question in twice]
     assert golds == [1, 2]
     assert {record["question_type"] for record in read_json(folder / "2_needle.json")} == {"findNeedle"}
     for name in ("8_sub_scene", "9_summary"):
@@ -599,7 +599,7 @@ def test_mmvu_has_open_questions_empty_choices_and_names_that_collide(unpacked, 
     assert len(records) == told["records"] > len(questions)
     assert sum("" in question.options for question in questions) == told["empty_choices"] > 0
     videos = {path.relative_to(unpacked / "mmvu").as_posix() for path in (unpacked / "mmvu/videos").rglob("*.mp4")}
-    asked = {question.video for question in questions}
+    asked = {question.clip.path for question in questions}
     assert asked < videos
     assert len(videos - asked) == told["unneeded_videos"]
     assert len({Path(video).name for video in asked}) < len(asked)

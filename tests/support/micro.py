@@ -16,7 +16,7 @@ from vidreason.media.frames import _as_table
 from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
-from vidreason.records import OK, Clip, Question
+from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.world.tokenizer import build_tokenizer
 
 FRAMES, SIZE = 4, 8
@@ -62,7 +62,9 @@ def checkpoint(folder: Path, **options) -> Path:
 def question(
     number, clip="a", answer="B", dataset="nextqa", options=OPTIONS, target="", asked="Which colour is the ball?"
 ):
-    return Question(f"q{number}", dataset, f"{clip}.mp4", asked, options, answer, target=target)
+    return Question(
+        f"q{number}", dataset, "multiple_choice", asked, ClipRef(f"{clip}.mp4"), options, answer, demonstration=target
+    )
 
 
 def picture(seed) -> np.ndarray:
@@ -71,7 +73,7 @@ def picture(seed) -> np.ndarray:
 
 def write_frames(path: Path, clips: Mapping[str, str]) -> Path:
     """A frame table: clip -> status; readable clips show noise of their own."""
-    rows = [Clip(f"{name}.mp4", status) for name, status in clips.items()]
+    rows = [ClipStatus(f"{name}.mp4", status) for name, status in clips.items()]
     with pq.ParquetWriter(path, SCHEMA.with_metadata({KEY: str(FRAMES)})) as writer:
         for number, clip in enumerate(rows):
             if clip.status == OK:
@@ -98,7 +100,7 @@ def shown(model, store, questions, view="ordered", seed=0):
     """The clips of questions as the language model gets them, each encoded once: [B, Q, D]."""
     clips = clips_of(questions)
     videos = model.connect(encode_clips(model, read_clips(store, clips, view, seed)))
-    return videos[[clips.index(question.clip) for question in questions]]
+    return videos[[clips.index(question.clip.key) for question in questions]]
 
 
 def sft_spec(**changes):

@@ -3,14 +3,13 @@
 Every number that the tests expect follows from the tables in this file, not from the code under test.
 """
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import write_jsonl
+from vidreason.artifacts.files import json_line, write_jsonl
 from vidreason.evaluation.score import score
-from vidreason.records import Clip, Prediction, Question
+from vidreason.records import ClipRef, ClipStatus, Completion, Prediction, Question
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import read_arms
 
@@ -48,11 +47,12 @@ def questions_of(benchmark: str) -> list[Question]:
         Question(
             id=f"{benchmark}-{number}",
             dataset=benchmark,
-            video=f"clips/{number // 2}.mp4",
-            question="Which thing comes <first>?",
+            task="multiple_choice",
+            text="Which thing comes <first>?",
+            clip=ClipRef(f"clips/{number // 2}.mp4"),
             options=("ball", "box", "kite & string", "ring"),
-            answer="ABCD"[number % 4],
-            task="order" if number < 6 else "count",
+            gold="ABCD"[number % 4],
+            category="order" if number < 6 else "count",
             group=("short", "long")[number // 4],
         )
         for number in range(8)
@@ -61,7 +61,7 @@ def questions_of(benchmark: str) -> list[Question]:
 
 def completion_of(arm: str, question: Question, right: bool) -> str:
     """What the arm says: a letter, or a think text (true to the clip for even numbers of r1) and an answer block."""
-    letter = question.answer if right else "ABCD"[("ABCD".index(question.answer) + 1) % 4]
+    letter = question.gold if right else "ABCD"[("ABCD".index(question.gold) + 1) % 4]
     if ARMS[arm]["answer"] == "option":
         return letter
     number = int(question.id.split("-")[1])
@@ -73,24 +73,24 @@ def predictions_of(arm: str, benchmark: str) -> list[Prediction]:
     """The arm's predictions for one benchmark."""
     return [
         Prediction(
-            question=question.id,
-            video=question.video,
-            task=question.task,
-            group=question.group,
-            answer=question.answer,
-            options=4,
+            question_id=question.id,
             status="ok",
             prompt_sha256="0" * 64,
-            completion=completion_of(arm, question, number in RIGHT[arm, benchmark]),
-            tokens=1 if ARMS[arm]["answer"] == "option" else 20,
-            finish="stop",
+            completion=Completion(
+                completion_of(arm, question, number in RIGHT[arm, benchmark]),
+                tokens=1 if ARMS[arm]["answer"] == "option" else 20,
+                finished=True,
+            ),
+            question_sha256=question.sha256,
         )
         for number, question in enumerate(questions_of(benchmark))
     ]
 
 
 def change(predictions: list[Prediction], number: int, **fields: Any) -> list[Prediction]:
-    """The same predictions with one of them changed."""
+    """The same predictions with one of them changed; `text` is that of its completion."""
+    if "text" in fields:
+        fields["completion"] = replace(predictions[number].completion, text=fields.pop("text"))
     return [
         replace(prediction, **fields) if place == number else prediction for place, prediction in enumerate(predictions)
     ]
@@ -116,7 +116,7 @@ def write_truth(path: Path) -> Path:
 def score_one(
     root: Path, arm: str, benchmark: str, predictions: list[Prediction], seed: int = 0, **changes: Any
 ) -> tuple[Path, Path]:
-    """Write the inputs of one score in two shards, score, and return (score.json, judged.jsonl)."""
+    """Write the inputs of one score in two shards, score, and return (score.json, scored.jsonl)."""
     folder = root / "score" / arm / f"seed{seed}"
     questions = root / "questions" / f"{benchmark}.jsonl"
     write_jsonl(questions, questions_of(benchmark))
@@ -132,12 +132,12 @@ def score_one(
         "answer": ARMS[arm]["answer"],
         "seed": seed,
         "truth": write_truth(root / "make_world" / "truth.jsonl"),
-        "judged": folder / f"{benchmark}.judged.jsonl",
+        "scored": folder / f"{benchmark}.scored.jsonl",
         "out": folder / f"{benchmark}.score.json",
     }
     arguments |= changes
     score(**arguments)
-    return arguments["out"], arguments["judged"]
+    return arguments["out"], arguments["scored"]
 
 
 def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> ResultInputs:
@@ -170,14 +170,14 @@ def write_clips(root: Path) -> list[Path]:
     folder = root / "extract_frames"
     shards = {
         folder / "nextqa" / "shard0.clips.jsonl": [
-            Clip("a.mp4", "ok", 6.0, 25.0, 150, "h264"),
-            Clip("zero.mp4", "empty_file", detail="0 bytes"),
+            ClipStatus("a.mp4", "ok", 6.0, 25.0, 150, "h264"),
+            ClipStatus("zero.mp4", "empty_file", detail="0 bytes"),
         ],
         folder / "nextqa" / "shard1.clips.jsonl": [
-            Clip("cut.webm", "truncated", 9.0, detail="<script>alert(1)</script> 40 of 90 frames"),
-            Clip("noise.mp4", "unreadable", detail="moov atom not found"),
+            ClipStatus("cut.webm", "truncated", 9.0, detail="<script>alert(1)</script> 40 of 90 frames"),
+            ClipStatus("noise.mp4", "unreadable", detail="moov atom not found"),
         ],
-        folder / "mlvu" / "shard0.clips.jsonl": [Clip("clips/0.mp4", "ok", 12.0, 25.0, 300, "h264")],
+        folder / "mlvu" / "shard0.clips.jsonl": [ClipStatus("clips/0.mp4", "ok", 12.0, 25.0, 300, "h264")],
     }
     for path, clips in shards.items():
         write_jsonl(path, clips)
@@ -186,4 +186,4 @@ def write_clips(root: Path) -> list[Path]:
 
 def as_lines(records: list[Any]) -> str:
     """Records as JSON lines, for files that a test writes itself."""
-    return "".join(json.dumps(asdict(record)) + "\n" for record in records)
+    return "".join(map(json_line, records))

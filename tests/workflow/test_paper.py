@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from tests.hub.conftest import replicas  # noqa: F401 (a fixture)
 from tests.hub.replicas import LLAVA, MMVU, MVBENCH, R1_DATA, SIGLIP, VIDEO_MME, commit_of
 from tests.hub.server import Fault, Hub
 from tests.workflow.conftest import ROOT, Workplace, new_workplace
+from vidreason.artifacts.files import read_jsonl
 from vidreason.data import mlvu, mvbench, video_mme
+from vidreason.evaluation.scored import read_scored
 from vidreason.records import Question
 
 pytestmark = pytest.mark.workflow
@@ -186,15 +189,15 @@ def test_every_task_of_every_benchmark_is_there(paper: tuple[HubWorkplace, Told]
 def test_published_defects_are_asked_and_counted(paper: tuple[HubWorkplace, Told]) -> None:
     """One candidate alone, and a record that is empty throughout: rows like any other, to the last table."""
     place, _ = paper
-    lone = [row for row in questions(place, "mvbench") if len(row["options"]) == 1]
-    assert [(row["id"], row["answer"]) for row in lone] == [("counterfactual_inference-0", "A")]
-    empty = [row for row in questions(place, "mlvu") if not row["question"]]
-    assert [(row["id"], row["options"], row["answer"]) for row in empty] == [("topic_reasoning-1", [""] * 4, "D")]
+    lone = [row for row in questions(place, "mvbench") if len(row.options) == 1]
+    assert [(row.id, row.gold) for row in lone] == [("counterfactual_inference-0", "A")]
+    empty = [row for row in questions(place, "mlvu") if not row.text]
+    assert [(row.id, row.options, row.gold) for row in empty] == [("topic_reasoning-1", ("",) * 4, "D")]
     for arm in ("base", "r1"):
-        for benchmark, name, options in (("mvbench", lone[0]["id"], 1), ("mlvu", empty[0]["id"], 4)):
-            file = place.root / f"results/paper/score/{arm}/seed0/{benchmark}.judged.jsonl"
-            (row,) = [row for row in map(json.loads, file.read_text().splitlines()) if row["question"] == name]
-            assert (row["status"], row["options"]) == ("ok", options)
+        for benchmark, name, options in (("mvbench", lone[0].id, 1), ("mlvu", empty[0].id, 4)):
+            file = place.root / f"results/paper/score/{arm}/seed0/{benchmark}.scored.jsonl"
+            (row,) = [row for row in read_scored(file) if row.question.id == name]
+            assert (row.prediction.status, len(row.question.options)) == ("ok", options)
     told = (place.root / "logs/paper/read_questions/mlvu.log").read_text()
     assert "mlvu: 16 questions; 1 without a text, 3 with an empty option" in told
 
@@ -211,9 +214,8 @@ def test_what_the_filter_dropped_is_counted(paper: tuple[HubWorkplace, Told]) ->
     assert kept + sum(lost.values()) == 18
 
 
-def questions(place: Workplace, name: str, run: str = "paper") -> list[dict[str, Any]]:
-    lines = (place.root / f"results/{run}/questions/{name}.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+def questions(place: Workplace, name: str, run: str = "paper") -> list[Question]:
+    return read_jsonl(place.root / f"results/{run}/questions/{name}.jsonl", Question)
 
 
 def test_both_published_forms_of_nextqa_give_the_same_questions(paper: tuple[HubWorkplace, Told]) -> None:
@@ -227,8 +229,8 @@ def test_both_published_forms_of_nextqa_give_the_same_questions(paper: tuple[Hub
         conversations, problems = questions(place, name), questions(place, name, "jsonl")
         assert len(conversations) >= 2
         for one, two in zip(conversations, problems, strict=True):
-            assert one == {**two, "video": f"0_30_s_nextqa/{two['video']}"}
-        assert all(Question(**row).answer in "ABCDE" for row in conversations)
+            assert one == replace(two, clip=replace(two.clip, path=f"0_30_s_nextqa/{two.clip.path}"))
+        assert all(row.gold in "ABCDE" for row in conversations)
 
 
 def test_sources_are_pinned_and_fetched_once(paper: tuple[HubWorkplace, Told]) -> None:
@@ -283,7 +285,7 @@ def test_another_table_of_missing_videos_answers_nothing_again(paper: tuple[HubW
 
 def test_only_videos_that_are_asked_about_are_fetched(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
-    asked = {row["video"] for row in questions(place, "mmvu")}
+    asked = {row.clip.path for row in questions(place, "mmvu")}
     there = {
         str(path.relative_to(place.root / "data/MMVU")) for path in (place.root / "data/MMVU/videos").rglob("*.mp4")
     }

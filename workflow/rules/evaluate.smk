@@ -57,7 +57,7 @@ rule score:
         predictions=prediction_shards,
         truth=truth_of,
     output:
-        judged="results/{run}/score/{arm}/seed{seed}/{benchmark}.judged.jsonl",
+        scored="results/{run}/score/{arm}/seed{seed}/{benchmark}.scored.jsonl",
         score="results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json",
     log:
         "logs/{run}/score/{arm}/seed{seed}/{benchmark}.log",

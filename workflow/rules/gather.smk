@@ -41,7 +41,7 @@ def run_scores(wildcards):
 
 def run_judged(wildcards):
     """All judged answers of a run, in the order of the scores."""
-    return every_score(wildcards, "judged.jsonl")
+    return every_score(wildcards, "scored.jsonl")
 
 
 def selections(wildcards, name):

@@ -19,7 +19,7 @@ score(
     answer=snakemake.params.answer,
     seed=int(snakemake.wildcards.seed),
     truth=given.truth or None,
-    judged=out.judged,
+    scored=out.scored,
     out=out.score,
     known_missing=snakemake.params.known_missing,
 )

@@ -6,7 +6,6 @@ renames them at the end. Every reader checks first that a result has not been ch
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -21,7 +20,7 @@ from vidreason.artifacts.digests import sha256_bytes, sha256_text
 from vidreason.artifacts.disk import explain_full_disk
 from vidreason.artifacts.integrity import check_unchanged, sidecar_of
 from vidreason.artifacts.paths import is_there
-from vidreason.artifacts.typed import record_of
+from vidreason.artifacts.typed import record_of, row_of
 
 Record = TypeVar("Record")
 
@@ -171,8 +170,7 @@ def write_jsonl(path: str | Path, records: Iterable[Any]) -> int:
 
 def json_line(record: Any) -> str:
     """One record as a line of JSON, newline included."""
-    value = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record  # type: ignore[arg-type]
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(row_of(record), ensure_ascii=False) + "\n"
 
 
 def read_jsonl(path: str | Path, record_type: type[Record]) -> list[Record]:

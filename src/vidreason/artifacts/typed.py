@@ -22,35 +22,84 @@ WORDS: Mapping[Any, str] = {
     types.NoneType: "null",
 }
 """What a type is called in JSON."""
+FORMAT = "format"
+"""Key of the name and version of a record's format, first in its line."""
+
+
+def row_of(record: Any) -> Any:
+    """A dataclass as a plain JSON object, its format first if it has one; anything else as it is."""
+    if not dataclasses.is_dataclass(record) or isinstance(record, type):
+        return record
+    name = format_of(type(record))
+    return ({FORMAT: name} if name else {}) | dataclasses.asdict(record)
+
+
+def format_of(record_type: Any) -> str | None:
+    """Name and version of a record's format, `question/2` for instance; None for a type that does not say one."""
+    return getattr(record_type, "FORMAT", None)
 
 
 def record_of(record_type: type[Record], row: Mapping[str, Any], where: str) -> Record:
     """Make a frozen dataclass of a JSON object.
 
     Args:
-        record_type: The dataclass. Its fields are texts, numbers (whole ones from 0), truth values, tuples of these, or may be None.
+        record_type: The dataclass. Its fields are texts, numbers (whole ones from 0), truth values, other dataclasses,
+            tuples of these, mappings from texts to them, or may be None. A `FORMAT` of its own must be the object's.
         row: The object; a list becomes a tuple where the field is one.
         where: File and line, for the message.
 
     Raises:
-        ValueError: A field is unknown, absent, of another type, or below 0.
+        ValueError: The object has another format, or a field is unknown, absent, of another type, or below 0.
     """
-    dataclass: Any = record_type  # which mypy does not take for hashable
-    kinds = _kinds(dataclass)
+    wanted, given = format_of(record_type), row.get(FORMAT)
+    if wanted is not None:
+        if given != wanted:
+            raise ValueError(
+                f"{where}: {'no format is given' if given is None else f'the format is {str(given)[:40]!r}'}, and this "
+                f"version of vidreason reads {wanted!r}: remove the file and run again, so that it is made anew"
+            )
+        row = {name: value for name, value in row.items() if name != FORMAT}
+    value: Record = _built(record_type, row, where, record_type.__name__, "")
+    return value
+
+
+def _built(record_type: Any, row: Mapping[str, Any], where: str, owner: str, prefix: str) -> Any:
+    """Make a dataclass of an object that stands at `prefix` of a line."""
+    kinds = _kinds(record_type)
     unknown = sorted(set(row) - set(kinds))
     if unknown:
         raise ValueError(f"{where}: unknown fields {unknown}; {record_type.__name__} has {sorted(kinds)}")
-    for name, value in row.items():
-        if not is_a(value, kinds[name]):
-            shown = "null" if value is None else repr(value)[:80]
-            raise ValueError(f"{where}: {name} is {shown}; {record_type.__name__} needs {in_words(kinds[name])} there")
-        if isinstance(value, int) and value < 0:
-            raise ValueError(f"{where}: {name} is {value}; {record_type.__name__} counts from 0")
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    fields = {name: _value_of(kinds[name], value, where, owner, f"{prefix}{name}") for name, value in row.items()}
     try:
         return record_type(**fields)
     except TypeError as error:  # a field is absent
         raise ValueError(f"{where}: {error}") from error
+
+
+def _value_of(kind: Any, value: Any, where: str, owner: str, name: str) -> Any:
+    """A field's value; `name` is its place in the line."""
+    own = _dataclass_in(kind)
+    if own is not None and isinstance(value, dict):
+        return _built(own, value, where, owner, f"{name}.")
+    if typing.get_origin(kind) is Mapping and isinstance(value, dict):
+        item = typing.get_args(kind)[1]
+        return {key: _value_of(item, given, where, owner, f"{name}.{key}") for key, given in value.items()}
+    if not is_a(value, kind):
+        shown = "null" if value is None else repr(value)[:80]
+        raise ValueError(f"{where}: {name} is {shown}; {owner} needs {in_words(kind)} there")
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"{where}: {name} is {value}; {owner} counts from 0")
+    return _as_tuple(value)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _dataclass_in(kind: Any) -> Any:
+    """The dataclass that a type is, or that it is unless it is None."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return next((one for one in kinds if dataclasses.is_dataclass(one)), None)
 
 
 @functools.cache
@@ -70,6 +119,8 @@ def is_a(value: Any, kind: Any) -> bool:
         return any(is_a(value, one) for one in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
         return isinstance(value, list | tuple) and all(is_a(item, typing.get_args(kind)[0]) for item in value)
+    if typing.get_origin(kind) is Mapping or dataclasses.is_dataclass(kind):
+        return False  # an object is built field by field
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is float:
@@ -88,4 +139,6 @@ def in_words(kind: Any) -> str:
         return " or ".join(in_words(one) for one in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
         return f"a list, each item {in_words(typing.get_args(kind)[0])}"
+    if typing.get_origin(kind) is Mapping or dataclasses.is_dataclass(kind):
+        return "an object"
     return WORDS.get(kind, getattr(kind, "__name__", str(kind)))

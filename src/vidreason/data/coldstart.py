@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.config.annotations import find_annotations
-from vidreason.data.options import PROMPTS, answer_letter, split_choices
-from vidreason.data.nextqa import located, turns, video_name
 from vidreason.data.fields import need, questions_of, read_records, video_path
-from vidreason.records import NO_OPTION, Question
+from vidreason.data.nextqa import located, turns, video_name
+from vidreason.data.options import PROMPTS, answer_letter, split_choices
+from vidreason.records import NO_OPTION, ClipRef, Question
 
 TITLE = "Cold start (16 annotated NextQA conversations)"
 CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
@@ -37,7 +37,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
 
     def parse(record: Any, index: int) -> Question:
         question = parse_record(record, index)
-        return dataclasses.replace(question, video=located(Path(root), question.video))
+        return dataclasses.replace(question, clip=ClipRef(located(Path(root), question.clip.path)))
 
     return questions_of(source, read_records(source), parse, learnt=True)
 
@@ -64,7 +64,14 @@ def parse_record(record: Any, index: int) -> Question:
         raise ValueError(f"the words of the answer {answer[:80]!r} are none of the options {list(options)}")
     video = video_path(record["video"])
     return Question(
-        f"{video_name(video)}-{index}", "coldstart", video, question, options, letter, target=completion.strip()
+        f"{video_name(video)}-{index}",
+        "coldstart",
+        "multiple_choice",
+        question,
+        ClipRef(video),
+        options,
+        letter,
+        demonstration=completion.strip(),
     )
 
 

@@ -3,17 +3,15 @@
 Readers of single records do not know where theirs stands: `questions_of` adds the file and the number to every message.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidreason.records import check_label
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.artifacts.paths import is_inside
-from vidreason.tasks.marks import mark_in
-from vidreason.records import LETTERS, NO_OPTION, Question
 from vidreason.artifacts.strict_json import abridged
+from vidreason.records import LETTERS, NO_OPTION, Question, check_label
+from vidreason.tasks.marks import mark_in
 
 LONGEST_TEXT = 100_000
 """Characters of one text of an annotation file; no model here has room for a question as long as that."""
@@ -78,18 +76,19 @@ def check_question(question: Question, learnt: bool = False) -> None:
         ValueError: Says what is wrong, without the place.
     """
     _check_number(question.options)
-    if question.answer != NO_OPTION and question.answer not in tuple(question.letters):
-        raise ValueError(f"the answer {question.answer!r} is not one of the letters {question.letters!r}")
-    for key in ("video", "id", "task", "group"):  # a made id has the words of the video
-        check_label(getattr(question, key), key)
+    if question.gold != NO_OPTION and question.gold not in tuple(question.letters):
+        raise ValueError(f"the answer {question.gold!r} is not one of the letters {question.letters!r}")
+    labels = {"video": question.clip.path, "id": question.id, "task": question.category, "group": question.group}
+    for key, text in labels.items():  # the video first: an id may be made of its words
+        check_label(text, key)
     if not question.id:
         raise ValueError("the id is empty")
-    if not is_inside(question.video):
-        raise ValueError(f"the video {question.video[:200]!r} is no path inside the data set")
+    if not is_inside(question.clip.path):
+        raise ValueError(f"the video {question.clip.path[:200]!r} is no path inside the data set")
     if learnt:
-        if not question.question.strip():
+        if not question.text.strip():
             raise ValueError("the question is empty")
-        for key, text in (("question", question.question), ("thought", question.target), *_named(question.options)):
+        for key, text in (("question", question.text), ("thought", question.demonstration), *_named(question.options)):
             if mark := mark_in(text):
                 raise ValueError(
                     f"the {key} holds {mark!r}, a mark of the chat template, and could not be learnt: {text[:200]!r}. "
@@ -99,8 +98,6 @@ def check_question(question: Question, learnt: bool = False) -> None:
 
 def _named(options: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"option {letter}", text) for letter, text in zip(LETTERS, options, strict=False)]
-
-
 
 
 # --- Fields ----------------------------------------------------------------------------------------------------------
@@ -180,7 +177,7 @@ def gold_letter(value: Any, letters: str) -> str:
 
 def refuse_withheld(source: object, questions: Sequence[Question]) -> None:
     """Refuse a file of letters in which every answer is empty: no score could be computed."""
-    if all(question.answer == NO_OPTION for question in questions):
+    if all(question.gold == NO_OPTION for question in questions):
         raise ValueError(f"{source}: every answer is empty. Is it a test set whose answers are withheld?")
 
 

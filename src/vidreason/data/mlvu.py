@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.data.options import PROMPTS, letter_of
 from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
-from vidreason.records import Question
+from vidreason.data.options import PROMPTS, letter_of
+from vidreason.records import ClipRef, Question
 
 TITLE = "MLVU (multiple choice, dev)"
 CITATION = "Zhou et al., MLVU, CVPR 2025, arXiv 2406.04264"
@@ -94,9 +94,10 @@ def parse_record(record: Any, task: str, index: int = 0, prefix: str = "") -> Qu
     return Question(
         id=f"{task}-{index}",
         dataset="mlvu",
-        video=f"{prefix}video/{TASKS[task]}/{video_path(record['video'])}",
-        question=plain_text(record["question"], "question"),
+        task="multiple_choice",
+        text=plain_text(record["question"], "question"),
+        clip=ClipRef(f"{prefix}video/{TASKS[task]}/{video_path(record['video'])}"),
         options=candidates,
-        answer=letter_of(plain_text(record["answer"], "answer"), candidates),
-        task=task,
+        gold=letter_of(plain_text(record["answer"], "answer"), candidates),
+        category=task,
     )

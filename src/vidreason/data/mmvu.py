@@ -8,9 +8,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vidreason.data.fields import (
+    gold_letter,
+    need,
+    option_texts,
+    optional_text,
+    plain_text,
+    questions_of,
+    read_records,
+    refuse_withheld,
+    video_path,
+)
 from vidreason.data.options import PROMPTS
-from vidreason.data.fields import gold_letter, need, option_texts, optional_text, plain_text, questions_of, read_records, refuse_withheld, video_path
-from vidreason.records import LETTERS, Question
+from vidreason.records import LETTERS, ClipRef, Question
 
 TITLE = "MMVU (multiple choice, validation)"
 CITATION = "Zhao et al., MMVU, CVPR 2025, arXiv 2501.12380"
@@ -82,9 +92,10 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
     return Question(
         id=optional_text(record.get("id"), "id") or f"validation_{index}",
         dataset="mmvu",
-        video=video_path(video),
-        question=plain_text(record["question"], "question"),
+        task="multiple_choice",
+        text=plain_text(record["question"], "question"),
+        clip=ClipRef(video_path(video)),
         options=option_texts(list(choices.values()), "choices"),
-        answer=gold_letter(record["answer"], "".join(letters)),
+        gold=gold_letter(record["answer"], "".join(letters)),
         group=optional_text(metadata.get("subject"), "metadata.subject"),
     )

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.data.options import PROMPTS, letter_of
-from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
 from vidreason.artifacts.paths import is_there
-from vidreason.records import Question
+from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
+from vidreason.data.options import PROMPTS, letter_of
+from vidreason.records import ClipRef, Question
 
 TITLE = "MVBench"
 CITATION = "Li et al., MVBench, CVPR 2024, arXiv 2311.17005"
@@ -97,7 +97,9 @@ def _read_task(root: Path, source: Path, task: str, protocol: str) -> list[Quest
 
     def parse(record: Any, index: int) -> Question:
         question = parse_record(record, task, index, protocol)
-        return dataclasses.replace(question, video=_located(root, question.video))
+        return dataclasses.replace(
+            question, clip=dataclasses.replace(question.clip, path=_located(root, question.clip.path))
+        )
 
     return questions_of(source, read_records(source), parse)
 
@@ -136,14 +138,17 @@ def parse_record(record: Any, task: str, index: int = 0, protocol: str = "paper"
     return Question(
         id=f"{task}-{index}",
         dataset="mvbench",
-        video=f"video/{kind.folder}/{video_path(record['video'])}",
-        question=plain_text(record["question"], "question"),
+        task="multiple_choice",
+        text=plain_text(record["question"], "question"),
+        clip=ClipRef(
+            f"video/{kind.folder}/{video_path(record['video'])}",
+            start=start,
+            end=end,
+            frame_rule="segments" if bounded or kind.reader != "video" else "uniform",
+        ),
         options=candidates,
-        answer=letter_of(plain_text(record["answer"], "answer"), candidates),
-        task=task,
-        start=start,
-        end=end,
-        indexing="segments" if bounded or kind.reader != "video" else "uniform",
+        gold=letter_of(plain_text(record["answer"], "answer"), candidates),
+        category=task,
     )
 
 

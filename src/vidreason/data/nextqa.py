@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidreason.config.annotations import BUCKET, find_annotations
-from vidreason.tasks.markup import CLOSING, OPENING, between
-from vidreason.data.options import PROMPTS, answer_letter, split_choices
 from vidreason.artifacts.csv_files import write_csv
-from vidreason.data.fields import need, plain_text, questions_of, read_records, video_path
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import write_jsonl
 from vidreason.artifacts.paths import is_there
+from vidreason.config.annotations import BUCKET, find_annotations
+from vidreason.data.fields import need, plain_text, questions_of, read_records, video_path
+from vidreason.data.options import PROMPTS, answer_letter, split_choices
 from vidreason.media.frames import judge_clip
-from vidreason.records import NO_OPTION, OK, Clip, Question
 from vidreason.media.video import scan
+from vidreason.records import NO_OPTION, OK, ClipRef, ClipStatus, Question
+from vidreason.tasks.markup import CLOSING, OPENING, between
 
 TITLE = "NextQA (0-30 s, multiple choice)"
 CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713"
@@ -94,7 +94,7 @@ def filter_nextqa(
         train_path: Questions to train on, JSON lines.
         validation_path: Questions held out, JSON lines.
         dropped_path: CSV of the dropped: question, video, reason, duration, detail.
-        clips_path: A `Clip` for every video asked for, JSON lines.
+        clips_path: A `ClipStatus` for every video asked for, JSON lines.
         limit: Keep at most so many training questions, whole videos first; None keeps all. The others are dropped as
             `over_the_limit`.
         threads: Videos opened at the same time.
@@ -115,17 +115,21 @@ def filter_nextqa(
         raise ValueError(f"duration is {duration!r}; allowed: {WHOLE_SECONDS}, {EXACT}")
     questions, set_aside = read(root, annotations)
     _check_count(len(questions) + len(set_aside), expected, find_annotations(root, annotations, "nextqa"))
-    clips = probe_videos(root, [question.video for question in questions], max_seconds, threads, duration, frame_count)
-    kept = [question for question in questions if clips[question.video].status == OK]
-    ranked = sorted({question.video for question in kept}, key=lambda video: _rank(seed, video))
+    clips = probe_videos(
+        root, [question.clip.path for question in questions], max_seconds, threads, duration, frame_count
+    )
+    kept = [question for question in questions if clips[question.clip.path].status == OK]
+    ranked = sorted({question.clip.path for question in kept}, key=lambda video: _rank(seed, video))
     if validation_fraction > 0 and len(ranked) > 1:
         held_out = set(ranked[: max(1, round(validation_fraction * len(ranked)))])
     else:
         held_out = set()
-    trainable = [question for question in kept if question.video not in held_out]
+    trainable = [question for question in kept if question.clip.path not in held_out]
     train = _first_videos(trainable, ranked, limit)
-    validation = [question for question in kept if question.video in held_out]
-    dropped = [(question, clips[question.video].status) for question in questions if clips[question.video].status != OK]
+    validation = [question for question in kept if question.clip.path in held_out]
+    dropped = [
+        (question, clips[question.clip.path].status) for question in questions if clips[question.clip.path].status != OK
+    ]
     dropped += set_aside
     chosen = {question.id for question in train}
     dropped += [(question, OVER_THE_LIMIT) for question in trainable if question.id not in chosen]
@@ -172,14 +176,16 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
         # the same: the questions of one name are numbered.
         number = numbers[question.id]
         numbers[question.id] += 1
-        return dataclasses.replace(question, id=f"{question.id}-{number}", video=located(root, question.video))
+        return dataclasses.replace(
+            question, id=f"{question.id}-{number}", clip=ClipRef(located(root, question.clip.path))
+        )
 
     questions: list[Question] = []
     set_aside: list[tuple[Question, str]] = []
     known: set[object] = set()
     for question in questions_of(source, read_records(source), parse, learnt=True):
-        content = (question.video, question.question, question.options, question.answer)
-        if question.answer == NO_OPTION:
+        content = (question.clip.path, question.text, question.options, question.gold)
+        if question.gold == NO_OPTION:
             set_aside.append((question, NO_GOLD))
         elif content in known:
             set_aside.append((question, DUPLICATE))
@@ -248,7 +254,7 @@ def parse_record(record: Any) -> Question:
         question, options = split_choices(human_text)
         letter = answer_letter(model_text, options)
         video = video_path(record["video"])
-    return Question(video_name(video), "nextqa", video, question, options, letter)
+    return Question(video_name(video), "nextqa", "multiple_choice", question, ClipRef(video), options, letter)
 
 
 def video_name(video: str) -> str:
@@ -278,7 +284,7 @@ def probe_videos(
     threads: int,
     duration: str = WHOLE_SECONDS,
     frame_count: int = 16,
-) -> dict[str, Clip]:
+) -> dict[str, ClipStatus]:
     """Open and decode every video once.
 
     Args:
@@ -294,7 +300,7 @@ def probe_videos(
     """
     measure, unit = (math.floor, "whole s") if duration == WHOLE_SECONDS else (float, "s")
 
-    def judge(video: str) -> Clip:
+    def judge(video: str) -> ClipStatus:
         scanned = scan(Path(root) / video, key=video)
         clip = scanned.clip
         if clip.status == OK and clip.duration is not None and measure(clip.duration) > max_seconds:
@@ -302,7 +308,9 @@ def probe_videos(
                 clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} {unit}"
             )
         # What extraction will say of it.
-        return judge_clip(Question(video, "nextqa", video, "", (), ""), root, frame_count, scanned)
+        return judge_clip(
+            Question(video, "nextqa", "multiple_choice", "", ClipRef(video), (), ""), root, frame_count, scanned
+        )
 
     unique = sorted(set(videos))
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
@@ -326,24 +334,28 @@ def _first_videos(questions: list[Question], ranked: list[str], limit: int | Non
     if limit is None or len(questions) <= limit:
         return questions
     place = {video: number for number, video in enumerate(reversed(ranked))}
-    chosen = {question.id for question in sorted(questions, key=lambda question: place[question.video])[:limit]}
+    chosen = {question.id for question in sorted(questions, key=lambda question: place[question.clip.path])[:limit]}
     return [question for question in questions if question.id in chosen]
 
 
-def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips: dict[str, Clip]) -> None:
+def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips: dict[str, ClipStatus]) -> None:
     """Write the table of dropped questions."""
     rows = []
     for question, reason in dropped:
-        clip = clips.get(question.video)
+        clip = clips.get(question.clip.path)
         duration = "" if clip is None or clip.duration is None else f"{clip.duration:.3f}"
-        rows.append([question.id, question.video, reason, duration, DETAILS.get(reason, clip.detail if clip else "")])
+        rows.append(
+            [question.id, question.clip.path, reason, duration, DETAILS.get(reason, clip.detail if clip else "")]
+        )
     write_csv(path, ["question", "video", "reason", "duration", "detail"], rows)
 
 
-def _write_durations(path: str | Path, questions: list[Question], clips: dict[str, Clip], max_seconds: float) -> None:
+def _write_durations(
+    path: str | Path, questions: list[Question], clips: dict[str, ClipStatus], max_seconds: float
+) -> None:
     """Write how many videos last up to `max_seconds`, a little longer, and clearly longer, and how many were kept."""
     bounds = [0.0, *(max_seconds + beyond for beyond in NEAR_SECONDS), math.inf]
-    per_video = collections.Counter(question.video for question in questions)
+    per_video = collections.Counter(question.clip.path for question in questions)
     rows = []
     for low, high in itertools.pairwise(bounds):
         lasting = [clip for clip in clips.values() if clip.duration is not None and low < clip.duration <= high]
@@ -353,6 +365,6 @@ def _write_durations(path: str | Path, questions: list[Question], clips: dict[st
     write_csv(path, ["longer_than", "up_to", "videos", "questions", "videos_kept", "questions_kept"], rows)
 
 
-def _total(per_video: collections.Counter[str], clips: list[Clip]) -> int:
+def _total(per_video: collections.Counter[str], clips: list[ClipStatus]) -> int:
     """Questions about these clips."""
-    return sum(per_video[clip.clip] for clip in clips)
+    return sum(per_video[clip.key] for clip in clips)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from vidreason.data.fields import LONGEST_TEXT
-from vidreason.tasks.marks import IMAGE
 from vidreason.records import LETTERS, NO_OPTION, Question
+from vidreason.tasks.marks import IMAGE
 
 _INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)
 _REASON_SUFFIX = ("Output the thinking process in <think>", "</answer> tags.")
@@ -23,7 +23,7 @@ def with_options_line(question: Question) -> str:
         >>> with_options_line(Question("1", "nextqa", "v.mp4", "Why?", ("rain.", "sun."), "A"))
         'Why?\nOptions:\nA. rain.\nB. sun.'
     """
-    return f"{question.question}\nOptions:\n{dotted(question.options)}"
+    return f"{question.text}\nOptions:\n{dotted(question.options)}"
 
 
 def with_options_line_cut(question: Question) -> str:
@@ -33,12 +33,12 @@ def with_options_line_cut(question: Question) -> str:
 
 def with_letters(question: Question) -> str:
     """Question, then `A. text` lines (MMVU)."""
-    return f"{question.question}\n{dotted(question.options)}"
+    return f"{question.text}\n{dotted(question.options)}"
 
 
 def with_brackets_cut(question: Question) -> str:
     """Question, then `(A) text` lines, white space at the very end cut (MLVU)."""
-    return f"{question.question}\n{bracketed(question.options)}".rstrip()
+    return f"{question.text}\n{bracketed(question.options)}".rstrip()
 
 
 PROMPTS: Mapping[str, Callable[[Question], str]] = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.data import coldstart, mlvu, mmvu, mvbench, nextqa, video_mme
 from vidreason.artifacts.files import write_jsonl
+from vidreason.data import coldstart, mlvu, mmvu, mvbench, nextqa, video_mme
 from vidreason.records import NO_OPTION, Question
 
 BENCHMARKS: Mapping[str, Any] = {"video_mme": video_mme, "mvbench": mvbench, "mlvu": mlvu, "mmvu": mmvu}
@@ -91,11 +91,11 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
         1
     """
     return {
-        "without a text": sum(not question.question.strip() for question in questions),
+        "without a text": sum(not question.text.strip() for question in questions),
         "with one option": sum(len(question.options) == 1 for question in questions),
         "with an empty option": sum(not all(map(str.strip, question.options)) for question in questions),
         "with an option twice": sum(len(set(question.options)) < len(question.options) for question in questions),
-        "whose answer is none of the options": sum(question.answer == NO_OPTION for question in questions),
+        "whose answer is none of the options": sum(question.gold == NO_OPTION for question in questions),
     }
 
 
@@ -110,7 +110,7 @@ def check_counts(
     Args:
         dataset: Name of the data set.
         questions: All of them.
-        expected: How many there must be: in all, or by part (`group` of Video-MME's questions, else `task`); None for any
+        expected: How many there must be: in all, or by part (`group` of Video-MME's questions, else `category`); None for any
             number.
         absent: Annotation files that are not there, for the message.
 
@@ -120,7 +120,7 @@ def check_counts(
     if expected is None:
         return
     if isinstance(expected, Mapping):
-        part = "group" if dataset == "video_mme" else "task"
+        part = "group" if dataset == "video_mme" else "category"
         found: Counter[str] = Counter(getattr(question, part) for question in questions)
         wanted = dict(expected)
     else:

@@ -8,10 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.data.options import PROMPTS
-from vidreason.data.fields import gold_letter, need, option_texts, optional_text, plain_text, questions_of, refuse_withheld, video_path
 from vidreason.artifacts.paths import is_there
-from vidreason.records import LETTERS, Question
+from vidreason.data.fields import (
+    gold_letter,
+    need,
+    option_texts,
+    optional_text,
+    plain_text,
+    questions_of,
+    refuse_withheld,
+    video_path,
+)
+from vidreason.data.options import PROMPTS
+from vidreason.records import LETTERS, ClipRef, Question
 
 TITLE = "Video-MME (without subtitles)"
 CITATION = "Fu et al., Video-MME, CVPR 2025, arXiv 2405.21075"
@@ -84,11 +93,12 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int =
     return Question(
         id=optional_text(record.get("question_id"), "question_id") or f"row_{index}",
         dataset="video_mme",
-        video=find_video(Path(root), video_path(record["videoID"], "videoID")),
-        question=plain_text(record["question"], "question"),
+        task="multiple_choice",
+        text=plain_text(record["question"], "question"),
+        clip=ClipRef(find_video(Path(root), video_path(record["videoID"], "videoID"))),
         options=tuple(options),
-        answer=gold_letter(record["answer"], LETTERS[: len(options)]),
-        task=optional_text(record.get("task_type"), "task_type"),
+        gold=gold_letter(record["answer"], LETTERS[: len(options)]),
+        category=optional_text(record.get("task_type"), "task_type"),
         group=duration,
     )
 

@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from vidreason.artifacts.files import read_jsonl
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.journal import Journal
+from vidreason.artifacts.typed import row_of
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.features import clips_of, encode_clips, read_clips
 from vidreason.engine.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
@@ -33,7 +34,7 @@ from vidreason.engine.prompts import fits, max_prompt_length, prompt_length, pro
 from vidreason.media.frame_store import FrameStore, clips_path_of
 from vidreason.models.base import VideoLM
 from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
-from vidreason.records import OK, PROMPT_TOO_LONG, Clip, Prediction, Question, Rollout
+from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus, Prediction, Question, Rollout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +167,9 @@ def answer_shard(shard: Shard, config: InferenceConfig, record: Recorder) -> lis
                     {
                         "batch": number,
                         "questions": len(batch),
-                        "tokens": sum(row.tokens for row in rows),
+                        "tokens": sum(row.completion.tokens for row in rows),
                         "seconds": round(time.monotonic() - start, 3),
-                        "rows": [dataclasses.asdict(row) for row in rows],
+                        "rows": [row_of(row) for row in rows],
                     }
                 )
                 bar.update(len(batch))
@@ -242,7 +243,7 @@ def complete(
         seeds: One an answer; may be None when decoding is greedy.
     """
     clips = dict(zip(clips_of(questions), model.connect(encode_clips(model, pixels)), strict=True))
-    videos = [clips[question.clip] for question in questions]
+    videos = [clips[question.clip.key] for question in questions]
     with span("sample"):
         return generate(model, prompts, videos, decoding, end, group, seeds)
 
@@ -307,20 +308,20 @@ class _Reader:
 
 def _statuses(questions: Sequence[Question], frames: Sequence[Path]) -> dict[str, str]:
     """Question id -> status of its clip, from the lists beside the frame tables."""
-    clips = {clip.clip: clip.status for path in frames for clip in read_jsonl(clips_path_of(path), Clip)}
+    clips = {clip.key: clip.status for path in frames for clip in read_jsonl(clips_path_of(path), ClipStatus)}
     for question in questions:
-        if question.clip not in clips:
+        if question.clip.key not in clips:
             raise KeyError(
-                f"clip {question.clip!r} of question {question.id!r} is in none of the {len(frames)} frame tables; "
+                f"clip {question.clip.key!r} of question {question.id!r} is in none of the {len(frames)} frame tables; "
                 f"extract its frames first"
             )
-    return {question.id: clips[question.clip] for question in questions}
+    return {question.id: clips[question.clip.key] for question in questions}
 
 
 def _check_resumed(journal: Journal, batches: Sequence[Sequence[Question]]) -> None:
     """Whether the journal's entries are the first batches of this shard."""
     for number, entry in enumerate(journal.entries):
-        held = list(dict.fromkeys(row["question"] for row in entry["rows"]))
+        held = list(dict.fromkeys(row["question_id"] for row in entry["rows"]))
         if number >= len(batches) or held != [question.id for question in batches[number]]:
             raise ValueError(
                 f"{journal.path}: batch {number} is not batch {number} of this shard. Was the file edited, or written by "

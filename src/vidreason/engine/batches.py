@@ -32,13 +32,13 @@ def evaluation_batches(
         raise ValueError(f"shard {shard} of {shards}: shards are numbered 0 to {shards - 1}")
     by_clip: dict[str, list[Question]] = {}
     for question in sorted(questions, key=lambda question: (-lengths[question.id], question.id)):
-        by_clip.setdefault(question.clip, []).append(question)
+        by_clip.setdefault(question.clip.key, []).append(question)
     waiting = [
         together[start : start + batch_size]
         for together in by_clip.values()
         for start in range(0, len(together), batch_size)
     ]
-    waiting.sort(key=lambda together: (-lengths[together[0].id], together[0].clip, together[0].id))
+    waiting.sort(key=lambda together: (-lengths[together[0].id], together[0].clip.key, together[0].id))
     batches = []
     while waiting:
         batch: list[Question] = []

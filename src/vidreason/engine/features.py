@@ -18,7 +18,7 @@ from vidreason.records import Question
 
 def clips_of(questions: Sequence[Question]) -> list[str]:
     """Keys of the different clips that questions are about, in the order of their first question."""
-    return list(dict.fromkeys(question.clip for question in questions))
+    return list(dict.fromkeys(question.clip.key for question in questions))
 
 
 def read_clips(store: FrameStore, clips: Sequence[str], view: str = ORDERED, seed: int = 0) -> torch.Tensor:
@@ -47,4 +47,4 @@ def clip_features(model: VideoLM, store: FrameStore, questions: Sequence[Questio
 
 def connect_clips(model: VideoLM, features: Mapping[str, torch.Tensor], questions: Sequence[Question]) -> VideoTokens:
     """Embeddings of every question's clip in the order of the questions, with gradient where the connector is trained."""
-    return model.connect([features[question.clip] for question in questions])
+    return model.connect([features[question.clip.key] for question in questions])

@@ -14,7 +14,7 @@ from pathlib import Path
 from vidreason.artifacts.counts import count_of
 from vidreason.artifacts.csv_files import read_csv, write_csv
 from vidreason.artifacts.files import read_jsonl
-from vidreason.records import OK, Clip, Question
+from vidreason.records import OK, ClipStatus, Question
 
 COLUMNS = ("task", "questions", "with_frames", "without_frames", "reasons")
 
@@ -55,7 +55,7 @@ def coverage_of(questions: Sequence[Question], statuses: Mapping[str, str]) -> l
     """
     tasks: dict[str, Counter[str]] = {}
     for question in questions:
-        tasks.setdefault(question.task, Counter())[statuses[question.id]] += 1
+        tasks.setdefault(question.category, Counter())[statuses[question.id]] += 1
     return [
         TaskCoverage(task, found.total(), {status: found[status] for status in sorted(found) if status != OK})
         for task, found in sorted(tasks.items())
@@ -103,20 +103,20 @@ def count_missing(questions: str | Path, clips: Sequence[str | Path], out: str |
 
     Args:
         questions: JSON lines of `Question`.
-        clips: JSON lines of `Clip`, all shards.
+        clips: JSON lines of `ClipStatus`, all shards.
         out: CSV with `COLUMNS`; reasons as `missing 3; truncated 1`.
 
     Raises:
         ValueError: A question's clip is in none of the lists.
     """
-    status = {clip.clip: clip.status for path in clips for clip in read_jsonl(path, Clip)}
+    status = {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
     asked = read_jsonl(questions, Question)
-    absent = [question.clip for question in asked if question.clip not in status]
+    absent = [question.clip.key for question in asked if question.clip.key not in status]
     if absent:
         raise ValueError(
             f"{questions}: {len(absent)} clips are in no list of clips: {absent[:5]}; extract their frames first"
         )
-    tasks = coverage_of(asked, {question.id: status[question.clip] for question in asked})
+    tasks = coverage_of(asked, {question.id: status[question.clip.key] for question in asked})
     rows = []
     for task in tasks:
         reasons = "; ".join(f"{reason} {count}" for reason, count in task.reasons.items())

@@ -11,7 +11,7 @@ from vidreason.engine.batch_inference import InferenceConfig, Shard, Spoken, ans
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text
 from vidreason.models.tinyllava.template import prompt_text
-from vidreason.records import Prediction, Question
+from vidreason.records import Completion, Prediction, Question
 
 UPSTREAM_TEMPERATURE, UPSTREAM_TOP_K = 1.0, 50
 """What upstream's evaluation scripts do whatever their options say: `model.generate` is called with sampling on, and no seed."""
@@ -50,17 +50,11 @@ def predict(shard: Shard, settings: Mapping[str, Any], answer: str, view: str, o
         spoken = answers[0] if answers else Spoken("", 0, False)
         return [
             Prediction(
-                question=question.id,
-                video=question.video,
-                task=question.task,
-                group=question.group,
-                answer=question.answer,
-                options=len(question.options),
+                question_id=question.id,
                 status=status,
                 prompt_sha256=sha256_text(prompt_text(query_text(question, answer, training=False))),
-                completion=spoken.text,
-                tokens=spoken.tokens,
-                finish="" if not answers else "stop" if spoken.finished else "length",
+                completion=Completion(spoken.text, spoken.tokens, spoken.finished),
+                question_sha256=question.sha256,
             )
         ]
 

@@ -1,7 +1,7 @@
 """Judging the predictions of one arm on one benchmark.
 
-Entry point (keyword-only): `score(questions=, predictions=, settings=, benchmark=, arm=, answer=, seed=, truth=, judged=,
-out=, known_missing=)`. It merges the shards into `judged.jsonl` (one `vidreason.evaluation.judged.Judged` per question, sorted by question id)
+Entry point (keyword-only): `score(questions=, predictions=, settings=, benchmark=, arm=, answer=, seed=, truth=, scored=,
+out=, known_missing=)`. It merges the shards into `scored.jsonl` (one `vidreason.evaluation.scored.Scored` per question, sorted by question id)
 and writes `score.json`.
 
 The denominator is the list of questions, never what the model said: an unparsable answer is a wrong answer, a question
@@ -19,11 +19,11 @@ from typing import Any
 from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
 from vidreason.artifacts.typed import in_words, is_a
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
-from vidreason.evaluation.judged import Judged, chance_level, majority_letter
+from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
-from vidreason.records import OK, PROMPT_TOO_LONG, Prediction, Question
+from vidreason.records import OK, PROMPT_TOO_LONG, Grade, Prediction, Question
 from vidreason.rl.rewards import think_text as well_formed_think
-from vidreason.tasks.markup import between
+from vidreason.tasks.markup import as_answer
 from vidreason.tasks.multiple_choice import strict as read_strict
 from vidreason.tasks.multiple_choice import upstream as read_upstream
 from vidreason.tasks.multiple_choice import upstream_guesses
@@ -51,15 +51,6 @@ class _Rules:
     max_missing_fraction: float
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """What the world knows about one question: the clip's caption, whether the order of frames matters, its kind."""
-
-    caption: str
-    temporal: bool
-    kind: str
-
-
 def score(
     *,
     questions: str | Path,
@@ -70,7 +61,7 @@ def score(
     answer: str,
     seed: int,
     truth: str | Path | None,
-    judged: str | Path,
+    scored: str | Path,
     out: str | Path,
     known_missing: Mapping[str, int] | None = None,
 ) -> None:
@@ -88,7 +79,7 @@ def score(
             has an answer block of its own; in `reason` style only the answer block is.
         seed: The arm's seed.
         truth: JSON lines with `dataset`, `question`, `temporal`, `caption` and `task` (the demo's world), or None.
-        judged: Where to write the judged answers.
+        scored: Where to write the scored answers.
         out: Where to write the score.
         known_missing: Task -> questions whose video is known not to be distributed; they are tolerated besides.
 
@@ -111,8 +102,8 @@ def score(
     tasks = coverage_of(asked, of_clips)
     refuse_missing(benchmark, tasks, rules.max_missing_fraction, known_missing)
     truths = _read_truth(truth, benchmark, asked)
-    rows = [_judge(question, answers[question.id], answer, rules, seed, truths.get(question.id)) for question in asked]
-    write_jsonl(judged, rows)
+    rows = [_grade(question, answers[question.id], answer, rules, seed, truths.get(question.id)) for question in asked]
+    write_jsonl(scored, rows)
     head = {"benchmark": benchmark, "arm": arm, "answer": answer, "seed": seed, "settings": asdict(rules)}
     write_json(out, head | summarise(rows, benchmark, rules.parser))
 
@@ -142,22 +133,21 @@ def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) ->
     found: dict[str, Prediction] = {}
     for shard in shards:
         for prediction in read_jsonl(shard, Prediction):
-            question = by_id.get(prediction.question)
+            question = by_id.get(prediction.question_id)
             if question is None:
                 raise ValueError(
-                    f"{shard}: {who}: prediction for {prediction.question!r}, which is no question of this benchmark"
+                    f"{shard}: {who}: prediction for {prediction.question_id!r}, which is no question of this benchmark"
                 )
-            if prediction.question in found:
+            if prediction.question_id in found:
                 raise ValueError(
-                    f"{shard}: {who}: a second prediction for {prediction.question!r}; was a shard of another split left in the folder?"
+                    f"{shard}: {who}: a second prediction for {prediction.question_id!r}; was a shard of another split left in the folder?"
                 )
-            made_for = (prediction.video, prediction.answer, prediction.options)
-            if made_for != (question.video, question.answer, len(question.options)):
+            if prediction.question_sha256 != question.sha256:
                 raise ValueError(
-                    f"{shard}: {who}: the prediction for {question.id!r} was made for (video, answer, options) = {made_for}, "
-                    f"the question now has {(question.video, question.answer, len(question.options))}; predict again"
+                    f"{shard}: {who}: the prediction for {question.id!r} was made for another form of this question, which "
+                    f"has changed since; predict again"
                 )
-            found[prediction.question] = prediction
+            found[prediction.question_id] = prediction
     absent = [question.id for question in asked if question.id not in found]
     if absent:
         raise ValueError(
@@ -172,7 +162,7 @@ def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, _Truth]:
+def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, Truth]:
     """Read what the world knows about the benchmark's questions; nothing for real data."""
     if path is None:
         return {}
@@ -187,7 +177,7 @@ def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Questio
                 raise ValueError(
                     f"{path}: {key} of question {row['question']!r} is {row[key]!r}; needed is {in_words(kind)}"
                 )
-    truths = {row["question"]: _Truth(row["caption"], row["temporal"], row["task"]) for row in rows}
+    truths = {row["question"]: Truth(row["caption"], row["temporal"], row["task"]) for row in rows}
     absent = [question.id for question in asked if question.id not in truths]
     if absent:
         raise ValueError(
@@ -197,48 +187,35 @@ def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Questio
     return truths
 
 
-def _judge(
-    question: Question, prediction: Prediction, style: str, rules: _Rules, seed: int, truth: _Truth | None
-) -> Judged:
-    """Judge one answer. Where nothing was asked, nothing is parsed, guessed or right."""
-    shown = prediction.status == OK
-    text = prediction.completion
-    if style == "option" and "<answer>" not in text:
-        text = f"<answer>{text.strip()}</answer>"
-    strict = read_strict(text, question.letters) if shown else None
-    upstream = read_upstream(text, question.letters) if shown else None
-    chosen = strict if rules.parser == "strict" else upstream
+def _grade(
+    question: Question, prediction: Prediction, style: str, rules: _Rules, seed: int, truth: Truth | None
+) -> Scored:
+    """Grade one answer by both rules of reading. Where nothing was asked, nothing is parsed, guessed or right."""
+    rule = RULES[rules.parser]
+    if prediction.status != OK:
+        nothing = Grade(0.0, False, parts={"well_formed": 0.0})
+        return Scored(question, prediction, rule, dict.fromkeys(RULES.values(), nothing), truth=truth)
+    text = prediction.completion.text
+    formed = float(well_formed_think(text.strip()) is not None)
+    if style == "option":
+        text = as_answer(text)
+    strict, upstream = read_strict(text, question.letters), read_upstream(text, question.letters)
     guess = upstream_guess = None
-    if shown and rules.unparsed == "random":
+    if rules.unparsed == "random":
         # One generator per question: the letter depends neither on the shards nor on the other answers.
         letter = random.Random(f"{seed}:{question.id}").choice(question.letters)
         upstream_guess = letter if upstream_guesses(text, question.letters) else None
         guess = upstream_guess if rules.parser == "upstream" else (letter if strict is None else None)
-    think = _think_text(prediction.completion)
-    think_true = None
-    if truth is not None and shown:
-        think_true = bool(think) and caption_is_true(think, truth.caption)
-    return Judged(
-        **asdict(prediction),
-        parsed_strict=strict,
-        parsed_upstream=upstream,
-        guess=guess,
-        correct=(chosen or guess) == question.answer,
-        correct_upstream=(upstream or upstream_guess) == question.answer,
-        well_formed=well_formed_think(prediction.completion.strip()) is not None,
-        think=think,
-        think_true=think_true,
-        temporal=None if truth is None else truth.temporal,
-        kind="" if truth is None else truth.kind,
-    )
+    right = {
+        "tagged": (strict or (guess if rule == "tagged" else None)) == question.gold,
+        "first_block": (upstream or upstream_guess) == question.gold,
+    }
+    read = {"tagged": strict, "first_block": upstream}
+    grades = {name: Grade(float(right[name]), right[name], read[name], {"well_formed": formed}) for name in read}
+    return Scored(question, prediction, rule, grades, guess, truth)
 
 
-def _think_text(completion: str) -> str:
-    """Text between the first pair of think tags, stripped, whether or not the rest is well formed; `""` without one."""
-    return between(completion, "<think>", "</think>") or ""
-
-
-def summarise(rows: Sequence[Judged], benchmark: str, parser: str) -> dict[str, Any]:
+def summarise(rows: Sequence[Scored], benchmark: str, parser: str) -> dict[str, Any]:
     """Everything a table needs of one arm's answers to one benchmark.
 
     Args:
@@ -261,10 +238,10 @@ def summarise(rows: Sequence[Judged], benchmark: str, parser: str) -> dict[str, 
         "n": len(rows),
         "with_frames": len(shown),
         "coverage": _round(len(shown) / len(rows)),
-        "missing": dict(sorted(Counter(row.status for row in rows if not row.has_frames).items())),
+        "missing": dict(sorted(Counter(row.prediction.status for row in rows if not row.has_frames).items())),
         "answered": sum(parsed is not None for parsed in read),
         "unparsed": sum(parsed is None for parsed in read),
-        "unfinished": sum(row.finish == "length" for row in rows),
+        "unfinished": sum(row.unfinished for row in rows),
         "without_gold": sum(row.chance == 0 for row in rows),
         "average": "macro" if benchmark in MACRO else "micro",
         **_numbers(headline),
@@ -277,24 +254,28 @@ def summarise(rows: Sequence[Judged], benchmark: str, parser: str) -> dict[str, 
         "think_true": _round(sum(bool(row.think_true) for row in known) / len(known)) if known else None,
         "parsers": {
             "strict": {
-                "accuracy": _round(sum(row.parsed_strict == row.answer for row in rows) / len(rows)),
+                "accuracy": _round(sum(row.grades["tagged"].parsed == row.question.gold for row in rows) / len(rows)),
                 "unparsed": letters["strict"].count(None) - (len(rows) - len(shown)),
             },
             "upstream": {
-                "accuracy": _round(sum(row.parsed_upstream == row.answer for row in rows) / len(rows)),
+                "accuracy": _round(
+                    sum(row.grades["first_block"].parsed == row.question.gold for row in rows) / len(rows)
+                ),
                 "unparsed": letters["upstream"].count(None) - (len(rows) - len(shown)),
             },
             "disagree": sum(one != other for one, other in zip(letters["strict"], letters["upstream"], strict=True)),
         },
-        "by_task": _parts(rows, lambda row: row.task, parser),
-        "by_group": _parts(rows, lambda row: row.group, parser),
+        "by_task": _parts(rows, lambda row: row.question.category, parser),
+        "by_group": _parts(rows, lambda row: row.question.group, parser),
     }
 
 
-def accuracy_of(rows: Sequence[Judged], macro: bool = False) -> Estimate:
+def accuracy_of(rows: Sequence[Scored], macro: bool = False) -> Estimate:
     """Accuracy with its interval clustered by video; the mean over tasks if `macro`."""
     values = [float(row.correct) for row in rows]
-    return clustered_mean(values, [row.video for row in rows], [row.task for row in rows] if macro else None)
+    return clustered_mean(
+        values, [row.question.clip.path for row in rows], [row.question.category for row in rows] if macro else None
+    )
 
 
 def _numbers(estimate: Estimate) -> dict[str, Any]:
@@ -309,9 +290,9 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _parts(rows: Sequence[Judged], key: Callable[[Judged], str], parser: str) -> list[dict[str, Any]]:
+def _parts(rows: Sequence[Scored], key: Callable[[Scored], str], parser: str) -> list[dict[str, Any]]:
     """The numbers of every part of the benchmark, sorted by name; empty where nothing is named."""
-    parts: dict[str, list[Judged]] = defaultdict(list)
+    parts: dict[str, list[Scored]] = defaultdict(list)
     for row in rows:
         parts[key(row)].append(row)
     if set(parts) == {""}:
@@ -332,15 +313,3 @@ def _parts(rows: Sequence[Judged], key: Callable[[Judged], str], parser: str) ->
 def _round(value: float) -> float:
     """Eight digits: more than any table shows, fewer than what summation order could change."""
     return round(value, 8) + 0.0
-
-
-def caption_is_true(think: str, caption: str) -> bool:
-    """Whether a think text tells the scene as it was: the whole caption stands in it, word for word.
-
-    Strict on purpose: one wrong colour, thing, verb or direction, or a wrong order, makes it false.
-
-    Args:
-        think: Text between the think tags.
-        caption: `Scene.caption` of the clip.
-    """
-    return f" {caption.lower()} " in f" {' '.join(think.lower().replace('.', ' ').split())} "

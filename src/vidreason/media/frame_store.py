@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from vidreason.artifacts.digests import sha256_bytes
 from vidreason.artifacts.files import read_jsonl
 from vidreason.artifacts.integrity import check_unchanged
-from vidreason.records import OK, Clip
+from vidreason.records import OK, ClipStatus
 
 SCHEMA = pa.schema(
     [
@@ -47,7 +47,7 @@ class ClipFrames:
         pixels: uint8 [F, S, S, 3], RGB.
     """
 
-    clip: Clip
+    clip: ClipStatus
     indices: np.ndarray
     timestamps: np.ndarray
     pixels: np.ndarray
@@ -76,7 +76,7 @@ class FrameStore:
             ValueError: A shard is no frame table, lacks a clip that its list calls readable or frames of one, or two shards
                 hold the same clip or another number of frames.
         """
-        self.clips: dict[str, Clip] = {}
+        self.clips: dict[str, ClipStatus] = {}
         self.count: int | None = None
         """Frames of a clip, F; None as long as no clip has any."""
         self._place: dict[str, tuple[Path, int]] = {}
@@ -87,7 +87,7 @@ class FrameStore:
     def _add(self, path: Path) -> None:
         """Take one shard into the index."""
         check_unchanged(path)
-        listed = read_jsonl(clips_path_of(path), Clip)
+        listed = read_jsonl(clips_path_of(path), ClipStatus)
         row_groups: dict[str, int] = {}
         with _as_damaged(path):
             file = pq.ParquetFile(path)
@@ -109,20 +109,20 @@ class FrameStore:
                         f"{path}: clip {key!r} is in it twice; remove the table to have it extracted again"
                     )
                 row_groups[key] = group
-        readable = {clip.clip for clip in listed if clip.status == OK}
+        readable = {clip.key for clip in listed if clip.status == OK}
         if readable != set(row_groups):
             odd = sorted(readable ^ set(row_groups))[:5]
             raise ValueError(
                 f"{path}: its clips and {clips_path_of(path).name} disagree, for example on {odd}; extract them again"
             )
         for clip in listed:
-            if clip.clip in self.clips:
+            if clip.key in self.clips:
                 raise ValueError(
-                    f"{path}: clip {clip.clip!r} is in another shard too; shards of different runs were mixed"
+                    f"{path}: clip {clip.key!r} is in another shard too; shards of different runs were mixed"
                 )
-            self.clips[clip.clip] = clip
-            if clip.clip in row_groups:
-                self._place[clip.clip] = (path, row_groups[clip.clip])
+            self.clips[clip.key] = clip
+            if clip.key in row_groups:
+                self._place[clip.key] = (path, row_groups[clip.key])
 
     def _checked_clip(self, path: Path, rows: Mapping[str, Sequence[Any]], declared: int | None) -> str:
         """Name of the clip of a row group, whose frames must be F, in order."""
@@ -173,7 +173,7 @@ class FrameStore:
         """Frames of a clip: uint8 [F, S, S, 3], as `resize_frames` left them; raises as `frames` does."""
         return self.frames(clip).pixels
 
-    def _known(self, clip: str) -> Clip:
+    def _known(self, clip: str) -> ClipStatus:
         """The clip's row."""
         if clip not in self.clips:
             raise KeyError(f"clip {clip!r} is in none of the {len(self._open)} shards; extract its frames first")

@@ -1,7 +1,7 @@
 """Frames in tables: every clip is decoded once, resized once, and stored without loss.
 
 `extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the frames taken, index in
-the video, time stamp, SHA-256 of the pixels, height, width, the pixels) and a `Clip` row for every clip asked for,
+the video, time stamp, SHA-256 of the pixels, height, width, the pixels) and a `ClipStatus` row for every clip asked for,
 readable or not. Each clip is a row group of its own, so that `vidreason.media.frame_store.FrameStore` reads one clip without
 touching the others. The table itself says how many frames a clip has.
 
@@ -31,7 +31,7 @@ from vidreason.media.frame_rules import FOREVER, segment_indices, uniform_indice
 from vidreason.media.frame_store import FRAMES, SCHEMA, ClipFrames
 from vidreason.media.resize import resize_frames
 from vidreason.media.video import Scan, count_decodable, scan
-from vidreason.records import OK, Clip, Question
+from vidreason.records import OK, ClipStatus, Question
 
 COUNTED_SECONDS = 300.0
 """A video that is damaged where frames are taken, and no longer than this, is decoded whole to count its damaged packets."""
@@ -59,7 +59,7 @@ def extract_frames(
         questions: Files of `Question` records; the unique clips they ask for are extracted.
         root: Folder that `Question.video` is relative to.
         frames_path: Parquet file to write.
-        clips_path: JSON lines to write, one `Clip` per clip of this shard.
+        clips_path: JSON lines to write, one `ClipStatus` per clip of this shard.
         count: Frames per clip, F.
         size: Height and width to resize to, S, in pixels.
         shard: Number of this shard, from 0.
@@ -105,11 +105,11 @@ def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:
     clips: dict[str, Question] = {}
     for path in questions:
         for question in read_jsonl(path, Question):
-            known = clips.setdefault(question.clip, question)
-            if known.indexing != question.indexing:
+            known = clips.setdefault(question.clip.key, question)
+            if known.clip.frame_rule != question.clip.frame_rule:
                 raise ValueError(
-                    f"{path}: questions {known.id!r} and {question.id!r} ask for clip {question.clip!r} by different rules "
-                    f"({known.indexing}, {question.indexing}); give one of them bounds of its own"
+                    f"{path}: questions {known.id!r} and {question.id!r} ask for clip {question.clip.key!r} by different rules "
+                    f"({known.clip.frame_rule}, {question.clip.frame_rule}); give one of them bounds of its own"
                 )
     return clips
 
@@ -134,8 +134,8 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
     Returns:
         The frames; none, and the reason in `clip.status`, when the video cannot be used.
     """
-    path = Path(root) / question.video
-    scanned = scan(path, question.clip)
+    path = Path(root) / question.clip.path
+    scanned = scan(path, question.clip.key)
     clip, indices, pictures = _decode(
         question, path, count, scanned, lambda picture: resize_frames(picture[None], size)
     )
@@ -144,7 +144,7 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
     return ClipFrames(clip, indices, scanned.times[indices], np.concatenate(pictures))
 
 
-def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> Clip:
+def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> ClipStatus:
     """What `take_frames` says of a clip; all of it is decoded to count its damaged packets.
 
     Args:
@@ -153,8 +153,8 @@ def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan |
         count: As for `take_frames`.
         scanned: What `scan` found in the video, if that was asked before.
     """
-    path = Path(root) / question.video
-    scanned = scanned or scan(path, question.clip)
+    path = Path(root) / question.clip.path
+    scanned = scanned or scan(path, question.clip.key)
     clip, *_ = _decode(question, path, count, scanned, lambda picture: picture[:0].copy())  # nobody looks at them
     if clip.status != OK:
         return clip
@@ -172,7 +172,7 @@ def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
 
 def _decode(
     question: Question, path: Path, count: int, scanned: Scan, shrink: Callable[[np.ndarray], np.ndarray]
-) -> tuple[Clip, np.ndarray, list[np.ndarray]]:
+) -> tuple[ClipStatus, np.ndarray, list[np.ndarray]]:
     """The clip and, if its status is `ok`, the positions of the frames to take and what is kept of their pictures."""
     clip, nothing = scanned.clip, np.zeros(0, np.int64)
     if clip.status != OK:
@@ -201,14 +201,14 @@ def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
     """
     times, clip = scanned.times, scanned.clip
     bound = _bounds(question, clip.duration or float(times[-1]))
-    if question.indexing == "uniform":
+    if question.clip.frame_rule == "uniform":
         if bound is None:
             return uniform_indices(len(times), count)
         first = min(int(np.searchsorted(times, bound[0], side="left")), len(times) - 1)
         last = max(first, int(np.searchsorted(times, bound[1], side="right")) - 1)
         return uniform_indices(last - first + 1, count) + first
-    if question.indexing != "segments":
-        raise ValueError(f"question {question.id!r}: indexing {question.indexing!r}; allowed: uniform, segments")
+    if question.clip.frame_rule != "segments":
+        raise ValueError(f"question {question.id!r}: indexing {question.clip.frame_rule!r}; allowed: uniform, segments")
     # Pictures in folders are counted from 1 and the last one counts; frames of files from 0, as MVBench's readers do.
     one_based = int(clip.codec == "frames")
     fps = clip.fps or 1.0
@@ -224,9 +224,9 @@ def _bounds(question: Question, duration: float) -> tuple[float, float] | None:
     Raises:
         VideoError: They are not numbers, or the part begins when the last frame is over.
     """
-    if question.start is None or question.end is None:
+    if question.clip.start is None or question.clip.end is None:
         return None
-    start, end = question.start, question.end
+    start, end = question.clip.start, question.clip.end
     if math.isnan(start) or math.isnan(end):
         raise VideoError(TOO_SHORT, f"the part to look at goes from {start:g} s to {end:g} s, which are not numbers")
     if start >= duration:
@@ -247,7 +247,7 @@ def _as_table(taken: ClipFrames) -> pa.Table:
     pixels = [picture.tobytes() for picture in taken.pixels]
     frames, height, width, _ = taken.pixels.shape
     columns = [
-        [taken.clip.clip] * frames,
+        [taken.clip.key] * frames,
         list(range(frames)),
         taken.indices,
         taken.timestamps,
@@ -276,10 +276,12 @@ def frames_identity(
     Reads every video once, as far as it is there. Arguments as for `vidreason.media.frames.extract_frames`.
     """
     asked = asked_clips(questions, shard, shards)
-    videos = sorted({question.video for question in asked})
+    videos = sorted({question.clip.path for question in asked})
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         contents = pool.map(lambda video: _content(Path(root) / video), videos)
-    clips = [(question.clip, question.start, question.end, question.indexing) for question in asked]
+    clips = [
+        (question.clip.key, question.clip.start, question.clip.end, question.clip.frame_rule) for question in asked
+    ]
     decisive = {"clips": clips, "videos": list(zip(videos, contents, strict=True)), "count": count, "size": size}
     return digest(decisive, [], ["vidreason.media.frames"])
 

@@ -3,7 +3,7 @@
 `scan` reads every packet of a file without decoding any, which gives the true duration, the number of frames and the
 time stamp of each (also where the frame rate varies), and shows a file that stops short of what its header promises.
 `vidreason.media.decode` decodes frames of what was scanned. Nothing here crashes on a bad file: `scan` and `probe` return a
-`Clip` whose status says why.
+`ClipStatus` whose status says why.
 
 A folder of pictures `00001.jpg`, `00002.jpg`, ... is a video too, at `FOLDER_FPS` frames per second.
 """
@@ -37,7 +37,7 @@ from vidreason.media.containers import (
     stamp_of,
 )
 from vidreason.media.stamps import Packets, read_packets, settle
-from vidreason.records import OK, Clip
+from vidreason.records import OK, ClipStatus
 
 STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
 
@@ -69,7 +69,7 @@ class Scan:
         in_order: Whether time stamps do not tell which frame is which, only counting from the start does.
     """
 
-    clip: Clip
+    clip: ClipStatus
     times: np.ndarray
     start: int = 0
     keys: Sequence[tuple[float, int, int]] = ()
@@ -78,12 +78,12 @@ class Scan:
     in_order: bool = False
 
 
-def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Clip:
+def probe(path: str | Path, key: str | None = None, decode: bool = False) -> ClipStatus:
     """Say what a video file or frame folder holds.
 
     Args:
         path: The file or folder.
-        key: `Clip.clip` of the result; the path itself by default.
+        key: `ClipStatus.key` of the result; the path itself by default.
         decode: Also decode every frame once, which finds damage that the packets do not show.
 
     Returns:
@@ -110,7 +110,7 @@ def scan(path: str | Path, key: str | None = None) -> Scan:
 
     Args:
         path: The file or folder.
-        key: `Clip.clip` of the result; the path itself by default.
+        key: `ClipStatus.key` of the result; the path itself by default.
 
     Returns:
         The clip and the time of every frame.
@@ -123,7 +123,7 @@ def scan(path: str | Path, key: str | None = None) -> Scan:
         _refuse_impostors(path)
         return _scan_file(path, key)
     except VideoError as error:
-        return Scan(Clip(key, error.status, detail=error.detail), np.zeros(0))
+        return Scan(ClipStatus(key, error.status, detail=error.detail), np.zeros(0))
 
 
 def _refuse_impostors(path: Path) -> None:
@@ -179,7 +179,7 @@ def _scan_file(path: Path, key: str) -> Scan:
         start = read.stamps[0]
         duration = float((read.end - start) * stream.time_base)
         fps = _frame_rate(float(stream.average_rate or 0), len(read.stamps), duration)
-        clip = Clip(key, OK, duration=duration, fps=fps, frames=len(read.stamps), codec=codec)
+        clip = ClipStatus(key, OK, duration=duration, fps=fps, frames=len(read.stamps), codec=codec)
         declared = stream.duration and container_name not in FILE_DURATIONS
         said = float(stream.duration * stream.time_base) if declared else None
         whole = container.duration / 1_000_000 if container.duration else None
@@ -301,5 +301,5 @@ def _scan_folder(path: Path, key: str) -> Scan:
             status = TRUNCATED if error.status == MISSING else error.status
             raise VideoError(status, f"{picture.name}: {error.detail}") from error
     count = len(pictures)
-    clip = Clip(key, OK, duration=count / FOLDER_FPS, fps=FOLDER_FPS, frames=count, codec="frames")
+    clip = ClipStatus(key, OK, duration=count / FOLDER_FPS, fps=FOLDER_FPS, frames=count, codec="frames")
     return Scan(clip, np.arange(count) / FOLDER_FPS)

@@ -10,7 +10,7 @@ from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import arm_and_seed
 from vidreason.artifacts.counts import count_of, read_histogram
 from vidreason.artifacts.files import read_jsonl
-from vidreason.records import OK, PROMPT_TOO_LONG, Clip
+from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus
 from vidreason.training.selection import variance
 
 SELECTION_COLUMNS = ["arm", "seed", "correct", "rollouts", "variance", "questions", "kept"]
@@ -55,7 +55,7 @@ def data_table(inputs: ResultInputs) -> pd.DataFrame:
             rows.append(["filter", "nextqa", "", "", "video", name, count_of(row["videos"], f"{inputs.durations}: videos")])
     statuses: dict[str, Counter[str]] = {}
     for path in inputs.clips:
-        statuses.setdefault(Path(path).parent.name, Counter()).update(clip.status for clip in read_jsonl(path, Clip))
+        statuses.setdefault(Path(path).parent.name, Counter()).update(clip.status for clip in read_jsonl(path, ClipStatus))
     for data, counts in sorted(statuses.items()):
         rows += [["frames", data, "", "", "clip", status, counts[status]] for status in _ok_first(counts, OK)]
     kept = {arm_and_seed(path): sum(row["kept"] for row in read_histogram(path)) for path in inputs.histograms}
@@ -84,9 +84,9 @@ def broken_clips(inputs: ResultInputs) -> pd.DataFrame:
     A training video that cannot be read is dropped by the filter, before its frames are extracted, so both are read.
     """
     broken = {
-        (Path(path).parent.name, clip.clip, clip.status, clip.detail)
+        (Path(path).parent.name, clip.key, clip.status, clip.detail)
         for path in inputs.clips
-        for clip in read_jsonl(path, Clip)
+        for clip in read_jsonl(path, ClipStatus)
         if clip.status != OK
     }
     if inputs.filtered:

@@ -19,12 +19,12 @@ class ResultInputs:
         arms: Arm name -> arm, in the order of rows and bars.
         benchmarks: In the order of columns and groups.
         scores: All `score.json` files.
-        judged: The `judged.jsonl` of each score, in the same order.
+        judged: The `*.scored.jsonl` of each score, in the same order.
         histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         filtered: Questions that the filter of the training data dropped.
         durations: How many training videos last how long, as the filter counted them.
-        clips: JSON lines of `Clip`, in folders `.../{data set}/`.
+        clips: JSON lines of `ClipStatus`, in folders `.../{data set}/`.
         published: Published numbers (columns arm, benchmark, value, protocol, source).
         grpo: `metrics.jsonl` of the GRPO arms, in folders `.../{arm}/seed{seed}/`.
         sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.

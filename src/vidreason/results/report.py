@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidreason.results.data_tables import broken_clips
-from vidreason.evaluation.judged import Judged
+from vidreason.evaluation.scored import Scored
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Grid
 from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
@@ -163,7 +163,7 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
     for benchmark in runs.benchmarks:
         store = _frame_store(inputs.frames, benchmark)
         answers = {
-            arm.name: {row.question: row for row in runs.by_key[arm.name, runs.seeds[0], benchmark].rows}
+            arm.name: {row.question.id: row for row in runs.by_key[arm.name, runs.seeds[0], benchmark].rows}
             for arm in runs.arms
         }
         names = sorted(next(iter(answers.values())))
@@ -179,28 +179,28 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
     return cards
 
 
-def _answer(label: str, row: Judged, parser: str) -> Answer:
+def _answer(label: str, row: Scored, parser: str) -> Answer:
     """One arm's answer, and how it was read."""
-    words = row.think or row.completion
+    words = row.think or row.prediction.completion.text
     return Answer(
         arm=label,
         shown=words[:LONGEST] + (" ..." if len(words) > LONGEST else ""),
         truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
         letter=row.letter(parser) or (f"{row.guess} (drawn at random)" if row.guess else "none"),
         verdict="right" if row.correct else "wrong",
-        completion=row.completion,
+        completion=row.prediction.completion.text,
     )
 
 
 def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | None") -> Card:
     """One question, its frames, and the arms' answers."""
-    frames, missing = _strip(question.clip, store)
+    frames, missing = _strip(question.clip.key, store)
     return Card(
-        where=" / ".join(filter(None, (TITLES.get(question.dataset, question.dataset), question.task, question.group))),
+        where=" / ".join(filter(None, (TITLES.get(question.dataset, question.dataset), question.category, question.group))),
         question=question,
-        clip=question.clip,
-        text=question.question,
-        gold=question.answer,
+        clip=question.clip.key,
+        text=question.text,
+        gold=question.gold,
         options=list(zip(LETTERS, question.options, strict=False)),
         answers=answers,
         frames=frames,

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vidreason.evaluation.judged import Judged, read_judged
+from vidreason.evaluation.scored import Scored, read_scored
 from vidreason.evaluation.statistics import Estimate
 from vidreason.artifacts.files import read_json
 from vidreason.artifacts.typed import in_words, is_a
@@ -58,14 +58,14 @@ class Run:
     judged_path: Path
 
     @cached_property
-    def rows(self) -> list[Judged]:
+    def rows(self) -> list[Scored]:
         """The judged answers, read when first asked for."""
-        rows = read_judged(self.judged_path)
+        rows = read_scored(self.judged_path)
         if len(rows) != self.score["n"]:
             raise ValueError(
                 f"{self.judged_path}: {len(rows)} judged answers, the score beside it counts {self.score['n']}; score again"
             )
-        if len({row.question for row in rows}) != len(rows):
+        if len({row.question.id for row in rows}) != len(rows):
             raise ValueError(f"{self.judged_path}: a question is judged twice; score again")
         return rows
 
@@ -195,7 +195,7 @@ def load_runs(
 
     Args:
         scores: All `score.json` files.
-        judged: The `judged.jsonl` of each score, in the same order.
+        judged: The `*.scored.jsonl` of each score, in the same order.
         arms: Arm name -> arm, in the order of the rows.
         benchmarks: In the order of the columns.
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vidreason.artifacts.csv_files import csv_text
-from vidreason.evaluation.judged import Judged, chance_level
+from vidreason.evaluation.scored import Scored, chance_level
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import TABLES, chosen, maker_of
 from vidreason.results.runs import CONTROL, Arm, Run, Runs, percent
@@ -101,12 +101,12 @@ def by_task_table(inputs: ResultInputs) -> pd.DataFrame:
     for arm, seed in runs.pairs(controls=True):
         members = runs.of(arm.name, seed)
         parser = members[0].score["settings"]["parser"]
-        parts = [(run.benchmark, row.task, row) for run in members for row in run.rows]
+        parts = [(run.benchmark, row.question.category, row) for run in members for row in run.rows]
         parts += [("all", row.kind, row) for run in members for row in run.rows if row.kind]
-        groups: dict[tuple[str, str, str], list[Judged]] = {}
+        groups: dict[tuple[str, str, str], list[Scored]] = {}
         for benchmark, task, row in parts:
             groups.setdefault((benchmark, task, _flag(row.temporal)), []).append(row)
-        videos = {id(row): (run.benchmark, row.video) for run in members for row in run.rows}
+        videos = {id(row): (run.benchmark, row.question.clip.path) for run in members for row in run.rows}
         order = [*runs.benchmarks, "all"]
         for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1:])):
             answers = groups[key]
@@ -136,19 +136,19 @@ def by_group_table(inputs: ResultInputs) -> pd.DataFrame:
     rows = []
     for arm, seed in runs.pairs(controls=True):
         for run in runs.of(arm.name, seed):
-            groups: dict[str, list[Judged]] = {}
+            groups: dict[str, list[Scored]] = {}
             for row in run.rows:
-                groups.setdefault(row.group, []).append(row)
+                groups.setdefault(row.question.group, []).append(row)
             for group in sorted(filter(None, groups)):
                 answers = groups[group]
-                estimate = clustered_mean([float(row.correct) for row in answers], [row.video for row in answers])
+                estimate = clustered_mean([float(row.correct) for row in answers], [row.question.clip.path for row in answers])
                 numbers = [len(answers), _covered(answers), *_interval(estimate), percent(chance_level(answers)), seed]
                 rows.append([arm.name, arm.label, run.benchmark, group, *numbers])
     columns = ["arm", "label", "benchmark", "group", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance", "seed"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _covered(answers: Sequence[Judged]) -> str:
+def _covered(answers: Sequence[Scored]) -> str:
     """Share of the questions that had frames."""
     return _share(sum(row.has_frames for row in answers) / len(answers))
 
@@ -193,9 +193,9 @@ def controls_table(inputs: ResultInputs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _pool(runs: Runs, arm: Arm, seed: int) -> list[tuple[tuple[str, str], Judged]]:
+def _pool(runs: Runs, arm: Arm, seed: int) -> list[tuple[tuple[str, str], Scored]]:
     """All answers of an arm with their clusters: videos of different benchmarks are different videos."""
-    return [((run.benchmark, row.video), row) for run in runs.of(arm.name, seed) for row in run.rows]
+    return [((run.benchmark, row.question.clip.path), row) for run in runs.of(arm.name, seed) for row in run.rows]
 
 
 def thinking_table(inputs: ResultInputs) -> pd.DataFrame:
@@ -238,7 +238,7 @@ def thinking_table(inputs: ResultInputs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _thinking(members: Sequence[tuple[tuple[str, str], Judged]]) -> list[Any]:
+def _thinking(members: Sequence[tuple[tuple[str, str], Scored]]) -> list[Any]:
     """The cells of one row of the thinking table."""
     answers = [row for _, row in members]
     formed = [(key, row) for key, row in members if row.well_formed]
@@ -254,8 +254,8 @@ def _thinking(members: Sequence[tuple[tuple[str, str], Judged]]) -> list[Any]:
         percent(_mean(by_truth[True])),
         percent(_mean(by_truth[False])),
         f"{_mean([float(len(row.think)) for row in answers]):.1f}",
-        f"{_mean([float(row.tokens) for row in answers]):.1f}",
-        sum(row.finish == "length" for row in answers),
+        f"{_mean([float(row.prediction.completion.tokens) for row in answers]):.1f}",
+        sum(row.unfinished for row in answers),
     ]
 
 
@@ -275,7 +275,7 @@ def gains_table(inputs: ResultInputs) -> pd.DataFrame:
         here, there = runs.of(arm.name, seed), runs.of(parent.name, seed)
         pairs = list(zip(here, there, strict=True))
         differences = [
-            _paired(one.rows, other.rows, [row.video for row in one.rows], one.benchmark in MACRO)
+            _paired(one.rows, other.rows, [row.question.clip.path for row in one.rows], one.benchmark in MACRO)
             for one, other in pairs
         ]
         both_reason = arm.answer == parent.answer == "reason"
@@ -328,12 +328,12 @@ def _apart(one: Estimate, other: Estimate) -> str:
 
 
 def _paired(
-    first: Sequence[Judged], second: Sequence[Judged], clusters: Sequence[Any], macro: bool = False
+    first: Sequence[Scored], second: Sequence[Scored], clusters: Sequence[Any], macro: bool = False
 ) -> Estimate:
     """Paired difference of two arms; both lists are sorted by question."""
-    if [row.question for row in first] != [row.question for row in second]:
+    if [row.question.id for row in first] != [row.question.id for row in second]:
         raise ValueError("two arms were scored on different questions; score both again from the same list")
-    strata = [row.task for row in first] if macro else None
+    strata = [row.question.category for row in first] if macro else None
     ours, theirs = ([float(row.correct) for row in rows] for rows in (first, second))
     return paired_difference(ours, theirs, clusters, strata)
 

@@ -158,7 +158,7 @@ def combined_reward(accuracy: float, form: float, rules: RewardRules) -> float:
 
 def question_reward(completion: str, question: Question, rules: RewardRules) -> Reward:
     """All rewards of one completion as an answer to a question, read as `vidreason.evaluation.score` reads it."""
-    return reward(completion, f"<answer>{question.answer}</answer>", rules, question.letters)
+    return reward(completion, f"<answer>{question.gold}</answer>", rules, question.letters)
 
 
 def reward(completion: str, solution: str, rules: RewardRules, choices: Sequence[str] = LETTERS) -> Reward:

@@ -71,7 +71,7 @@ def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out:
 
 def _asked_for(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
     """The videos that the questions of the source's data set ask about, as far as the repository has them."""
-    asked = {question.video for question in read_questions(str(source.asked_by), folder)}
+    asked = {question.clip.path for question in read_questions(str(source.asked_by), folder)}
     found = [file for file in lock.files if file.path in asked]
     absent = sorted(asked - {file.path for file in found})
     if absent:

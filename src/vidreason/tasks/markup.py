@@ -4,6 +4,7 @@ Every function takes time in proportion to the length of the text, whatever the 
 """
 
 OPENING, CLOSING = "<answer>", "</answer>"
+THINK, END_THINK = "<think>", "</think>"
 
 
 def between(text: str, opening: str, closing: str) -> str | None:
@@ -16,6 +17,16 @@ def between(text: str, opening: str, closing: str) -> str | None:
     start = text.find(opening)
     end = text.find(closing, start + len(opening)) if start >= 0 else -1
     return text[start + len(opening) : end].strip() if end >= 0 else None
+
+
+def thought(text: str) -> str:
+    """Text of the first think block, stripped, however the completion goes on; `""` without one."""
+    return between(text, THINK, END_THINK) or ""
+
+
+def as_answer(text: str) -> str:
+    """A completion that is an answer alone, as an answer block; one that has an opening tag of its own stays as it is."""
+    return text if OPENING in text else f"{OPENING}{text.strip()}{CLOSING}"
 
 
 def last_block(text: str) -> str | None:

@@ -151,7 +151,7 @@ def train_grpo(
 
     batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS), answerable)
     asked = read_jsonl(validation, Question)
-    seen = [question for question in asked if store.status(question.clip) == OK and answerable(question)]
+    seen = [question for question in asked if store.status(question.clip.key) == OK and answerable(question)]
     held_out = seen[: settings.validation_limit][ranks.rank :: ranks.count]
 
     def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
@@ -258,7 +258,9 @@ def grpo_step(
     parts = zip(batch, prompts, completions.split(settings.rollouts), advantages.split(settings.rollouts), strict=True)
     groups = [Group(*part) for part in parts]
     groups = ranks.dealt(groups, [group.tokens for group in groups])
-    seen |= gathered_features(policy, store, [group.question for group in groups if group.question.clip not in seen])
+    seen |= gathered_features(
+        policy, store, [group.question for group in groups if group.question.clip.key not in seen]
+    )
     loss, kl = _learn(policy, reference, groups, seen, spec["gradient_checkpointing"], settings, tokenizer, backward)
     flat = total.reshape(-1, settings.rollouts).std(dim=1) == 0
     return loss, {**summary(rewards, completions), "kl": kl, "zero_variance": float(flat.float().mean())}

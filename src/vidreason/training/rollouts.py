@@ -7,7 +7,7 @@ from typing import Any
 from vidreason.artifacts.files import write_jsonl
 from vidreason.engine.batch_inference import InferenceConfig, Shard, Spoken, answer_shard
 from vidreason.engine.generation import Decoding
-from vidreason.records import Question, Rollout
+from vidreason.records import Completion, Grade, Question, Rollout
 from vidreason.rl.rewards import question_reward, rules_for
 
 
@@ -42,11 +42,25 @@ def sample_rollouts(shard: Shard, settings: Mapping[str, Any], protocol: str, an
 
     def record(question: Question, status: str, answers: Sequence[Spoken]) -> list[Rollout]:
         if not answers:
-            return [Rollout(question.id, 0, "", 0, False, False, False, status)]
+            return [
+                Rollout(
+                    question.id,
+                    0,
+                    Completion("", 0, False),
+                    Grade(0.0, False, parts={"well_formed": 0.0}),
+                    question.sha256,
+                    status,
+                )
+            ]
         earned = [question_reward(spoken.text, question, rules) for spoken in answers]
         return [
             Rollout(
-                question.id, g, spoken.text, spoken.tokens, spoken.finished, own.accuracy > 0, own.format > 0, status
+                question.id,
+                g,
+                Completion(spoken.text, spoken.tokens, spoken.finished),
+                Grade(float(own.accuracy > 0), own.accuracy > 0, parts={"well_formed": float(own.format > 0)}),
+                question.sha256,
+                status,
             )
             for g, (spoken, own) in enumerate(zip(answers, earned, strict=True))
         ]

@@ -37,7 +37,7 @@ class EpochBatches:
             ValueError: No question has frames and fits.
         """
         asked = read_jsonl(path, Question)
-        seen = [question for question in asked if store.status(question.clip) == OK]
+        seen = [question for question in asked if store.status(question.clip.key) == OK]
         self._usable = [question for question in seen if fits(question)]
         if not self._usable:
             raise ValueError(

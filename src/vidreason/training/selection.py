@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vidreason.artifacts.csv_files import csv_text
 from vidreason.artifacts.files import read_jsonl, write_jsonl, write_text
-from vidreason.records import OK, Clip, Question, Rollout
+from vidreason.records import OK, ClipStatus, Question, Rollout
 
 ALWAYS_WRONG = "always_wrong"
 ALWAYS_RIGHT = "always_right"
@@ -65,7 +65,7 @@ def select_by_variance(
         selected: Where to write the kept questions (JSON lines, in the order of `questions`).
         dropped: Where to write the others: question, video, reason, correct, rollouts, variance (CSV).
         histogram: Where to write how many questions had 0..N right answers: correct, questions, kept (CSV).
-        clips: JSON lines of `Clip` of these questions' videos. With them a question without any row is dropped with
+        clips: JSON lines of `ClipStatus` of these questions' videos. With them a question without any row is dropped with
             its clip's status as the reason, and one whose clip is fine is an error; without them the reason is
             `no_rollouts`.
         group_size: N; None to take it from the rollouts.
@@ -80,7 +80,7 @@ def select_by_variance(
     """
     asked = read_jsonl(questions, Question)
     _check_unique(asked, questions)
-    groups, unasked = _groups(rollouts, {question.id for question in asked}, group_size)
+    groups, unasked = _groups(rollouts, {question.id: question.sha256 for question in asked}, group_size)
     size = _group_size(groups, group_size)
     if not 0 <= keep_min <= keep_max <= size:
         raise ValueError(
@@ -90,7 +90,7 @@ def select_by_variance(
     if limit is not None and limit < 1:
         raise ValueError(f"selection: limit is {limit}; allowed is a number of at least 1, or none for no limit")
 
-    correct = {name: sum(rollout.correct for rollout in group) for name, group in groups.items()}
+    correct = {name: sum(rollout.grade.correct for rollout in group) for name, group in groups.items()}
     reasons = _reasons_without_rollouts(asked, {*groups, *unasked}, clips) | unasked
     single = {question.id for question in asked if len(question.options) == 1}
     for name, right in correct.items():
@@ -127,7 +127,7 @@ def _check_unique(asked: Sequence[Question], path: str | Path) -> None:
 
 
 def _groups(
-    shards: Sequence[str | Path], known: set[str], group_size: int | None
+    shards: Sequence[str | Path], known: Mapping[str, str], group_size: int | None
 ) -> tuple[dict[str, list[Rollout]], dict[str, str]]:
     """Read all rollouts, by question, and why others were not asked; refuse unknown questions and rows that come twice."""
     groups: dict[str, list[Rollout]] = defaultdict(list)
@@ -135,25 +135,29 @@ def _groups(
     seen: set[tuple[str, int]] = set()
     for shard in shards:
         for rollout in read_jsonl(shard, Rollout):
-            if rollout.question not in known:
+            if rollout.question_id not in known:
                 raise ValueError(
-                    f"{shard}: rollout of question {rollout.question!r}, which is not among the questions; sample again"
+                    f"{shard}: rollout of question {rollout.question_id!r}, which is not among the questions; sample again"
                 )
-            if (rollout.question, rollout.index) in seen:
+            if rollout.question_sha256 != known[rollout.question_id]:
                 raise ValueError(
-                    f"{shard}: rollout {rollout.index} of question {rollout.question!r} comes twice; "
+                    f"{shard}: rollout of question {rollout.question_id!r}, which has changed since; sample again"
+                )
+            if (rollout.question_id, rollout.index) in seen:
+                raise ValueError(
+                    f"{shard}: rollout {rollout.index} of question {rollout.question_id!r} comes twice; "
                     f"was a shard of another split left in the folder?"
                 )
             if rollout.index < 0 or (group_size is not None and rollout.index >= group_size):
                 raise ValueError(
-                    f"{shard}: rollout index {rollout.index} of question {rollout.question!r}; "
+                    f"{shard}: rollout index {rollout.index} of question {rollout.question_id!r}; "
                     f"allowed are 0 to {'N' if group_size is None else group_size} - 1"
                 )
-            seen.add((rollout.question, rollout.index))
+            seen.add((rollout.question_id, rollout.index))
             if rollout.status == OK:
-                groups[rollout.question].append(rollout)
+                groups[rollout.question_id].append(rollout)
             else:
-                unasked[rollout.question] = rollout.status
+                unasked[rollout.question_id] = rollout.status
     both = sorted(unasked.keys() & groups.keys())
     if both:
         raise ValueError(f"selection: {both[:10]} have rollouts and a reason why they were not asked; sample again")
@@ -177,14 +181,14 @@ def _group_size(groups: Mapping[str, Sequence[Rollout]], group_size: int | None)
 
 def _reasons_without_rollouts(asked: Sequence[Question], told: Set[str], clips: Sequence[str | Path]) -> dict[str, str]:
     """Why a question that no row tells of was not sampled: the status of its clip."""
-    status = {clip.clip: clip.status for path in clips for clip in read_jsonl(path, Clip)}
+    status = {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
     reasons = {}
     lost = []
     for question in asked:
         if question.id in told:
             continue
-        reasons[question.id] = status.get(question.clip, NO_ROLLOUTS)
-        if status.get(question.clip) == OK:
+        reasons[question.id] = status.get(question.clip.key, NO_ROLLOUTS)
+        if status.get(question.clip.key) == OK:
             lost.append(question.id)
     if lost:
         raise ValueError(
@@ -202,7 +206,7 @@ def _dropped_table(asked: Sequence[Question], reasons: Mapping[str, str], correc
             continue
         right = correct.get(question.id)
         sampled = ["", 0, ""] if right is None else [right, size, f"{variance(right, size):.6f}"]
-        rows.append([question.id, question.video, reasons[question.id], *sampled])
+        rows.append([question.id, question.clip.path, reasons[question.id], *sampled])
     return csv_text(["question", "video", "reason", "correct", "rollouts", "variance"], rows)
 
 

@@ -136,5 +136,5 @@ def conversation(question: Question, answer: str) -> list[dict[str, str]]:
     """The conversation that teaches one question."""
     return [
         {"from": "human", "value": query_text(question, answer, training=True)},
-        {"from": "gpt", "value": question.target or question.answer},
+        {"from": "gpt", "value": question.demonstration or question.gold},
     ]

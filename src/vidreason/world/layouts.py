@@ -355,12 +355,12 @@ def truth_rows(dataset: str, root: Path, items: Sequence[WorldItem]) -> list[dic
 
 def _truth_row(dataset: str, published: Question, item: WorldItem, asked: WorldQuestion) -> dict[str, Any]:
     """The truth about one question."""
-    if (published.question, published.options, published.answer) != (asked.question, asked.options, asked.answer):
+    if (published.text, published.options, published.gold) != (asked.question, asked.options, asked.answer):
         raise ValueError(f"{dataset}: question {published.id!r} was read as {published}, but written as {asked}")
     return {
         "dataset": dataset,
         "question": published.id,
-        "video": published.video,
+        "video": published.clip.path,
         "task": asked.task,
         "temporal": asked.temporal,
         "caption": item.scene.caption,

@@ -10,8 +10,10 @@ import pytest
 from vidreason.artifacts import cache as shared
 from vidreason.artifacts.cache import VARIABLE, get_or_make
 from vidreason.artifacts.digests import sha256_of
+from vidreason.artifacts.files import write_jsonl
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.media.frames import frames_identity
+from vidreason.records import ClipRef, Question
 
 
 class Work:
@@ -211,8 +213,9 @@ def test_the_identity_of_frames_is_what_is_in_the_videos(tmp_path):
     for name in "ab":
         (videos / f"{name}.mp4").write_bytes(name.encode())
     questions = tmp_path / "questions.jsonl"
-    row = {"dataset": "mlvu", "question": "?", "options": ["x", "y"], "answer": "A"}
-    questions.write_text("".join(json.dumps({"id": n, "video": f"{n}.mp4", **row}) + "\n" for n in "abc"))
+    write_jsonl(
+        questions, (Question(n, "mlvu", "multiple_choice", "?", ClipRef(f"{n}.mp4"), ("x", "y"), "A") for n in "abc")
+    )
     whole = frames_identity([questions], videos, **given)
     shutil.copytree(videos, tmp_path / "there")
     assert frames_identity([questions], tmp_path / "there", **given) == whole

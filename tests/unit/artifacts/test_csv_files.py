@@ -14,7 +14,7 @@ from vidreason.artifacts.csv_files import LONGEST_CELL, csv_text, one_line, read
 from vidreason.artifacts.files import write_jsonl
 from vidreason.data.nextqa import _write_dropped
 from vidreason.evaluation.coverage import count_missing, read_coverage
-from vidreason.records import Clip, Question
+from vidreason.records import ClipRef, ClipStatus, Question
 
 ROOT = Path(__file__).parents[3]
 CELLS = st.text(st.sampled_from("=+-@'\t\r\n \x0b\x85\u2028\udc80\0\",|;a1.＝é")) | st.text(max_size=20)
@@ -72,17 +72,20 @@ def test_a_table_that_does_not_fit_is_named(tmp_path):
 
 def test_coverage_is_counted_by_any_name_of_a_task(tmp_path):
     tasks = ("=now()", "-x", "+1", "'=a", "")
-    questions = [Question(f"q{n}", "mlvu", f"{n}.mp4", "?", ("a",), "A", task=task) for n, task in enumerate(tasks)]
+    questions = [
+        Question(f"q{n}", "mlvu", "multiple_choice", "?", ClipRef(f"{n}.mp4"), ("a",), "A", category=task)
+        for n, task in enumerate(tasks)
+    ]
     write_jsonl(tmp_path / "questions.jsonl", questions)
-    write_jsonl(tmp_path / "clips.jsonl", [Clip(f"{n}.mp4", "missing") for n in range(len(tasks))])
+    write_jsonl(tmp_path / "clips.jsonl", [ClipStatus(f"{n}.mp4", "missing") for n in range(len(tasks))])
     count_missing(tmp_path / "questions.jsonl", [tmp_path / "clips.jsonl"], tmp_path / "out.csv")
     assert [(one.task, one.missing) for one in read_coverage(tmp_path / "out.csv")] == [(t, 1) for t in sorted(tasks)]
     assert "\n=" not in (tmp_path / "out.csv").read_text()
 
 
 def test_the_words_of_a_decoder_are_one_cell(tmp_path):
-    question = Question("-1", "nextqa", "=a.mp4", "?", ("a", "b"), "A")
-    clip = Clip("=a.mp4", "unreadable", detail="line one\r\n=line two,\n\tthree")
+    question = Question("-1", "nextqa", "multiple_choice", "?", ClipRef("=a.mp4"), ("a", "b"), "A")
+    clip = ClipStatus("=a.mp4", "unreadable", detail="line one\r\n=line two,\n\tthree")
     _write_dropped(tmp_path / "dropped.csv", [(question, "unreadable")], {"=a.mp4": clip})
     assert (tmp_path / "dropped.csv").read_text() == (
         'question,video,reason,duration,detail\n-1,\'=a.mp4,unreadable,,"line one\\r\\n=line two,\\n\\tthree"\n'

@@ -4,11 +4,13 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,11 +34,12 @@ from vidreason.artifacts.files import (
 )
 from vidreason.artifacts.integrity import content_digest
 from vidreason.artifacts.journal import Journal
-from vidreason.evaluation.judged import Judged
-from vidreason.records import Clip, Prediction, Question, Rollout
+from vidreason.artifacts.typed import row_of
+from vidreason.evaluation.scored import Scored, Truth
+from vidreason.records import ClipRef, ClipStatus, Completion, Grade, Prediction, Question, Rollout
 from vidreason.training.metrics import MetricsLog
 
-ASK = Question("1", "nextqa", "a.mp4", "Was ist das – ein Ball?", ("ja", "nein"), "A")
+ASK = Question("1", "nextqa", "multiple_choice", "Was ist das – ein Ball?", ClipRef("a.mp4"), ("ja", "nein"), "A")
 
 
 class StoppedError(Exception):
@@ -232,8 +235,19 @@ class TestJson:
             read_json(tmp_path / "bad.json")
 
 
-ROLLOUT = {"question": "q", "index": 0, "completion": "A", "tokens": 3, "finished": True, "correct": True}
-ROLLOUT |= {"well_formed": False, "status": "ok"}
+CLIP = ClipStatus("a", "ok")
+ROLLOUT = Rollout("q", 0, Completion("A", 3, True), Grade(1.0, True, "A", {"well_formed": 0.0}), "0" * 64)
+
+
+def changed(record: Any, key: str, value: Any) -> str:
+    """The line of a record in which one value, perhaps of a record within it, is another."""
+    row = row_of(record)
+    *outer, last = key.split(".")
+    place = row
+    for name in outer:
+        place = place[name]
+    place[last] = value
+    return json.dumps(row)
 
 
 class TestTypes:
@@ -242,34 +256,47 @@ class TestTypes:
     @pytest.mark.parametrize(
         ("key", "value", "words"),
         [
-            ("correct", 7, "correct is 7; Rollout needs true or false there"),
-            ("correct", "false", "correct is 'false'; Rollout needs true or false there"),
-            ("finished", None, "finished is null; Rollout needs true or false there"),
+            ("grade.correct", 7, "grade.correct is 7; Rollout needs true or false there"),
+            ("grade.correct", "false", "grade.correct is 'false'; Rollout needs true or false there"),
+            ("completion.finished", None, "completion.finished is null; Rollout needs true or false there"),
             ("index", True, "index is True; Rollout needs a whole number there"),
             ("index", 1.0, "index is 1.0; Rollout needs a whole number there"),
-            ("tokens", -3, "tokens is -3; Rollout counts from 0"),
-            ("tokens", "3", "tokens is '3'; Rollout needs a whole number there"),
-            ("question", 7, "question is 7; Rollout needs a text there"),
-            ("completion", None, "completion is null; Rollout needs a text there"),
+            ("completion.tokens", -3, "completion.tokens is -3; Rollout counts from 0"),
+            ("completion.tokens", "3", "completion.tokens is '3'; Rollout needs a whole number there"),
+            ("question_id", 7, "question_id is 7; Rollout needs a text there"),
+            ("completion", None, "completion is null; Rollout needs an object there"),
+            ("grade.parts.well_formed", "no", "grade.parts.well_formed is 'no'; Rollout needs a number there"),
             ("status", ["ok"], r"status is \['ok'\]; Rollout needs a text there"),
         ],
     )
     def test_a_field_of_another_type_is_named_with_its_line(self, tmp_path, key, value, words):
         path = tmp_path / "rollouts.jsonl"
-        path.write_text(f"{json.dumps(ROLLOUT)}\n\n{json.dumps(ROLLOUT | {key: value})}\n")
+        path.write_text(f"{json.dumps(row_of(ROLLOUT))}\n\n{changed(ROLLOUT, key, value)}\n")
         with pytest.raises(ValueError, match=rf"^{path}:3: {words}$"):
             read_jsonl(path, Rollout)
 
     @pytest.mark.parametrize(
         ("record_type", "record", "words"),
         [
-            (Clip, '{"clip": "a", "status": "ok", "duration": NaN}', "duration is nan; Clip needs a number or null"),
-            (Clip, '{"clip": "a", "status": "ok", "fps": Infinity}', "fps is inf; Clip needs a number or null"),
-            (Clip, '{"clip": "a", "status": "ok", "frames": 2.5}', "frames is 2.5; Clip needs a whole number or null"),
-            (Question, json.dumps(dataclasses.asdict(ASK) | {"options": ["ja", 1]}), "needs a list, each item a text"),
-            (Question, json.dumps(dataclasses.asdict(ASK) | {"options": "ja"}), "options is 'ja'"),
-            (Question, json.dumps(dataclasses.asdict(ASK) | {"options": None}), "options is null"),
-            (Question, json.dumps(dataclasses.asdict(ASK) | {"start": "0"}), "start is '0'"),
+            (
+                ClipStatus,
+                changed(CLIP, "duration", math.nan),
+                "duration is nan; ClipStatus needs a number or null",
+            ),
+            (
+                ClipStatus,
+                changed(CLIP, "fps", math.inf),
+                "fps is inf; ClipStatus needs a number or null",
+            ),
+            (
+                ClipStatus,
+                changed(CLIP, "frames", 2.5),
+                "frames is 2.5; ClipStatus needs a whole number or null",
+            ),
+            (Question, changed(ASK, "options", ["ja", 1]), "needs a list, each item a text"),
+            (Question, changed(ASK, "options", "ja"), "options is 'ja'"),
+            (Question, changed(ASK, "options", None), "options is null"),
+            (Question, changed(ASK, "clip.start", "0"), "clip.start is '0'"),
         ],
     )
     def test_numbers_and_lists(self, tmp_path, record_type, record, words):
@@ -280,44 +307,61 @@ class TestTypes:
 
     def test_what_a_field_allows_is_read(self, tmp_path):
         path = tmp_path / "clips.jsonl"
-        path.write_text('{"clip": "a", "status": "ok", "duration": 30, "fps": null}\n')
-        assert read_jsonl(path, Clip) == [Clip("a", "ok", duration=30)]
+        path.write_text('{"format": "clip/2", "key": "a", "status": "ok", "duration": 30, "fps": null}\n')
+        assert read_jsonl(path, ClipStatus) == [ClipStatus("a", "ok", duration=30)]
 
     def test_every_record_of_the_project_is_read_as_it_was_written(self, tmp_path):
-        answered = ("q", "v", "t", "g", "A", 4, "ok", "0" * 64, "text", 3, "stop")
-        judged = Judged(*answered, "A", None, None, True, False, True, "x", None, True, "k")
-        prediction = Prediction(*answered)
-        for record in (ASK, dataclasses.replace(ASK, start=0.0, end=1.5), Rollout(**ROLLOUT), prediction, judged):
+        prediction = Prediction("q", "ok", "0" * 64, Completion("text", 3, True), "0" * 64)
+        grades = {"tagged": ROLLOUT.grade, "first_block": Grade(0.0, False)}
+        scored = Scored(ASK, prediction, "tagged", grades, None, Truth("x", True, "k"))
+        for record in (
+            ASK,
+            dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, start=0.0, end=1.5)),
+            dataclasses.replace(ASK, segments=((0.0, 1.5), (2.0, 3.0))),
+            ROLLOUT,
+            prediction,
+            scored,
+        ):
             write_jsonl(tmp_path / "one.jsonl", [record])
             assert read_jsonl(tmp_path / "one.jsonl", type(record)) == [record]
 
 
 class TestJsonLines:
     def test_records_come_back_as_they_were(self, tmp_path):
-        records = [ASK, dataclasses.replace(ASK, id="2", start=1.5, end=2.0)]
+        records = [ASK, dataclasses.replace(ASK, id="2", clip=dataclasses.replace(ASK.clip, start=1.5, end=2.0))]
         assert write_jsonl(tmp_path / "q.jsonl", records) == 2
         found = read_jsonl(tmp_path / "q.jsonl", Question)
         assert found == records
         assert isinstance(found[0].options, tuple)
 
     def test_empty_lines_and_absent_defaults_are_fine(self, tmp_path):
-        (tmp_path / "c.jsonl").write_text('{"clip": "a", "status": "ok"}\n\n{"clip": "b", "status": "missing"}\n')
-        assert read_jsonl(tmp_path / "c.jsonl", Clip) == [Clip("a", "ok"), Clip("b", "missing")]
+        (tmp_path / "c.jsonl").write_text(
+            '{"format": "clip/2", "key": "a", "status": "ok"}\n\n{"format": "clip/2", "key": "b", "status": "missing"}\n'
+        )
+        assert read_jsonl(tmp_path / "c.jsonl", ClipStatus) == [ClipStatus("a", "ok"), ClipStatus("b", "missing")]
 
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            ('{"clip": "a", "state": "ok"}', r":2: unknown fields \['state'\]; Clip has \['clip', 'codec'"),
-            ('{"clip": "a"}', r":2: .*status"),
+            (
+                '{"format": "clip/2", "key": "a", "state": "ok"}',
+                r":2: unknown fields \['state'\]; ClipStatus has \['codec', 'detail'",
+            ),
+            ('{"format": "clip/2", "key": "a"}', r":2: .*status"),
+            (
+                '{"clip": "a", "status": "ok"}',
+                ":2: no format is given, and this version of vidreason reads 'clip/2': remove the file and run again",
+            ),
+            ('{"format": "clip/1", "clip": "a"}', ":2: the format is 'clip/1', and this version"),
             ('{"clip": "a", ', r":2: not JSON .* begins '\{\"clip\": \"a\", "),
             ("[1]", r":2: expected a JSON object, found list"),
         ],
     )
     def test_a_bad_line_is_named(self, tmp_path, line, message):
         path = tmp_path / "c.jsonl"
-        path.write_text(f'{{"clip": "z", "status": "ok"}}\n{line}\n')
+        path.write_text(f'{{"format": "clip/2", "key": "z", "status": "ok"}}\n{line}\n')
         with pytest.raises(ValueError, match=message) as caught:
-            read_jsonl(path, Clip)
+            read_jsonl(path, ClipStatus)
         assert str(path) in str(caught.value)
 
     def test_an_error_on_the_way_writes_nothing(self, tmp_path):

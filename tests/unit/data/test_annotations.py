@@ -12,17 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.data.test_nextqa import COLD, CONVERSATION, PROBLEM, changed
-from vidreason.data import video_mme
-from vidreason.models.tinyllava.checkpoint_files import copy_tokenizer
-from vidreason.data import coldstart, nextqa
 from vidreason.artifacts.files import read_json, read_json_lines, read_jsonl, write_jsonl
-from vidreason.tasks.marks import mark_in
-from vidreason.models.tinyllava import template as prompts
-from vidreason.models.tinyllava.weights import CheckpointError
-from vidreason.models.tinyllava.tokenizer import load_tokenizer
-from vidreason.models.tinyllava.checkpoint import read_config
+from vidreason.data import coldstart, nextqa, video_mme
 from vidreason.data.registry import read_questions
+from vidreason.models.tinyllava import template as prompts
+from vidreason.models.tinyllava.checkpoint import read_config
+from vidreason.models.tinyllava.checkpoint_files import copy_tokenizer
+from vidreason.models.tinyllava.tokenizer import load_tokenizer
+from vidreason.models.tinyllava.weights import CheckpointError
 from vidreason.records import NO_OPTION, Question
+from vidreason.tasks.marks import mark_in
 
 ROOT = Path(__file__).parents[3]
 PLAIN = {"video": "v.mp4", "question": "Which?", "candidates": ["x", "y"], "answer": "x"}
@@ -182,7 +181,7 @@ def test_every_file_counts_its_own_records(tmp_path):
 def test_the_answer_is_the_last_candidate_that_equals_it(tmp_path, dataset, candidates, answer, expected):
     put(tmp_path, dataset, [{**PLAIN, "candidates": candidates, "answer": answer}])
     (question,) = read_questions(dataset, tmp_path)
-    assert question.answer == expected
+    assert question.gold == expected
     assert question.options == tuple(map(str, candidates))
 
 
@@ -230,10 +229,10 @@ def test_a_letter_that_is_not_given_is_no_option_unless_all_are_withheld(tmp_pat
     table.parent.mkdir()
     empty = {**ROW, "question_id": "001-2", "question": "", "options": ["", "", "", ""], "answer": ""}
     pandas.DataFrame([ROW, empty]).to_parquet(table)
-    assert [question.answer for question in read_questions("video_mme", tmp_path)] == ["A", NO_OPTION]
+    assert [question.gold for question in read_questions("video_mme", tmp_path)] == ["A", NO_OPTION]
     assert read_questions("video_mme", tmp_path)[1].options == ("", "", "", "")
     put(tmp_path, "mmvu", [MMVU, {**MMVU, "id": "validation_1", "answer": ""}])
-    assert [question.answer for question in read_questions("mmvu", tmp_path)] == ["B", NO_OPTION]
+    assert [question.gold for question in read_questions("mmvu", tmp_path)] == ["B", NO_OPTION]
     pandas.DataFrame([empty, {**empty, "question_id": "001-3"}]).to_parquet(table)
     put(tmp_path, "mmvu", [{**MMVU, "answer": " "}])
     for dataset in ("video_mme", "mmvu"):
@@ -245,7 +244,7 @@ def test_one_option_is_a_question_of_the_training_data_too(tmp_path):
     asked = changed(CONVERSATION, human="<image>\nWhy?\nA. rain.", gpt="A. rain.")
     put(tmp_path, "nextqa", [asked])
     (question,) = read_questions("nextqa", tmp_path)
-    assert (question.options, question.answer) == (("rain.",), "A")
+    assert (question.options, question.gold) == (("rain.",), "A")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +311,7 @@ def test_whatever_stands_in_a_record_it_is_read_or_refused_by_name(tmp_path, dat
         refused = str(error)
     write_jsonl(tmp_path / "written.jsonl", questions)
     assert read_jsonl(tmp_path / "written.jsonl", Question) == questions
-    assert all("\n" not in f"{one.id}{one.video}{one.task}{one.group}" for one in questions)
+    assert all("\n" not in f"{one.id}{one.clip.path}{one.category}{one.group}" for one in questions)
     if not questions:
         # An open-ended question of MMVU alone, or an answer that is not given, are no fault of the record.
         assert any(f"{path.name}: {words}" in refused for words in ("record 1: ", "no multiple-choice", "every answer"))
@@ -375,12 +374,12 @@ def test_ids_of_videos_with_one_name_are_numbered_together(tmp_path):
     assert [question.id for question in found] == [
         "1-a-0", "1-a-1", "1-a-2", "-a-0", "-a-1", "1-a-3", "1-a-0-0", "2-b-0",
     ]  # fmt: skip
-    assert found[5].video == found[0].video == "N/1/a.mp4", "one video has one name"
-    assert found[7].video == "N/2/b.mp4"
+    assert found[5].clip.path == found[0].clip.path == "N/1/a.mp4", "one video has one name"
+    assert found[7].clip.path == "N/2/b.mp4"
     put(tmp_path, "coldstart", [changed(COLD, video=video) for video in videos])
     cold = coldstart.read(tmp_path)
     assert len({question.id for question in cold}) == len(videos)
-    assert cold[5].video == "N/1/a.mp4"
+    assert cold[5].clip.path == "N/1/a.mp4"
 
 
 def test_bounds_that_differ_in_a_millisecond_are_two_clips(tmp_path):
@@ -388,8 +387,8 @@ def test_bounds_that_differ_in_a_millisecond_are_two_clips(tmp_path):
     path.parent.mkdir()
     path.write_text(json.dumps([{**PLAIN, "start": 1234.561, "end": 1240}, {**PLAIN, "start": 1234.564, "end": 1240}]))
     one, other = read_questions("mvbench", tmp_path)
-    assert one.clip.endswith("#1234.561-1240")
-    assert one.clip != other.clip
+    assert one.clip.key.endswith("#1234.561-1240")
+    assert one.clip.key != other.clip.key
 
 
 # --- Marks of the template -------------------------------------------------------------------------------------------
@@ -469,4 +468,4 @@ def test_a_control_character_in_a_table_is_refused(tmp_path, key):
 def test_names_of_other_scripts_are_names(tmp_path):
     for video in ("видео/猫 の.mp4", "دانش\u200cآموز.mp4", "👨\u200d👩\u200d👧.mp4", "=SUM(A1).mp4", "a b,c;d.mp4"):
         put(tmp_path, "mlvu", [{**PLAIN, "video": video}])
-        assert read_questions("mlvu", tmp_path)[0].video.endswith(video)
+        assert read_questions("mlvu", tmp_path)[0].clip.path.endswith(video)

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vidreason.data.registry import BENCHMARKS
-from vidreason.data import mlvu, mmvu, mvbench, video_mme
-from vidreason.data.options import question_prompt
-from vidreason.data.fields import check_question
 from vidreason.config.layers import read_layer
-from vidreason.data.registry import read_questions
-from vidreason.records import NO_OPTION, Question
+from vidreason.data import mlvu, mmvu, mvbench, video_mme
+from vidreason.data.fields import check_question
+from vidreason.data.options import question_prompt
+from vidreason.data.registry import BENCHMARKS, read_questions
+from vidreason.records import NO_OPTION, ClipRef, Question
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = json.loads((ROOT / "tests/golden/eval.json").read_text())
@@ -47,7 +46,7 @@ def test_answers_and_choices_are_upstreams(benchmark):
     for case in GOLDEN["qa_template"][benchmark]:
         question = parsed(benchmark, case["record"])
         assert question_prompt(question) == case["question"]
-        assert question.answer == case["answer"]
+        assert question.gold == case["answer"]
         assert list(question.letters) == case["all_choices"]
         assert dict(zip(question.letters, question.options, strict=True)) == case["index2ans"]
 
@@ -87,8 +86,8 @@ def test_the_papers_run_expects_what_was_published():
 
 def test_a_duplicate_candidate_counts_as_its_last():
     record = {"video": "v.mp4", "question": "?", "candidates": ["x", "y", "x"], "answer": "x"}
-    assert parsed("mlvu", record).answer == parsed("mvbench", record).answer == "C"
-    assert parsed("mlvu", {**record, "answer": "z"}).answer == NO_OPTION
+    assert parsed("mlvu", record).gold == parsed("mvbench", record).gold == "C"
+    assert parsed("mlvu", {**record, "answer": "z"}).gold == NO_OPTION
 
 
 BOUNDED = {"video": "v.mp4", "question": "?", "candidates": ["x", "y"], "answer": "x", "start": 1.5, "end": 6}
@@ -109,7 +108,11 @@ BOUNDED = {"video": "v.mp4", "question": "?", "candidates": ["x", "y"], "answer"
 )
 def test_mvbench_reads_every_task_in_its_own_way(task, protocol, rule, bounds, video):
     question = mvbench.parse_record(BOUNDED, task, 4, protocol)
-    assert (question.indexing, (question.start, question.end), question.video) == (rule, bounds, video)
+    assert (question.clip.frame_rule, (question.clip.start, question.clip.end), question.clip.path) == (
+        rule,
+        bounds,
+        video,
+    )
     assert question.id == f"{task}-4"
 
 
@@ -119,7 +122,7 @@ def test_mvbench_takes_replaced_clips_where_the_first_are_gone(tmp_path):
     replaced = tmp_path / "video" / "data0613" / "clevrer" / "video_validation" / "w.mp4"
     replaced.parent.mkdir(parents=True)
     replaced.write_bytes(b"")
-    videos = [question.video for question in mvbench.read(tmp_path)]
+    videos = [question.clip.path for question in mvbench.read(tmp_path)]
     assert videos == ["video/clevrer/video_validation/v.mp4", "video/data0613/clevrer/video_validation/w.mp4"]
 
 
@@ -149,7 +152,7 @@ MMVU_RECORD = {
 
 def test_mmvu_reads_urls_subjects_and_empty_choices():
     question = mmvu.parse_record(MMVU_RECORD)
-    assert (question.video, question.group, question.letters) == ("videos/Art/0.mp4", "Art", "ABCDE")
+    assert (question.clip.path, question.group, question.letters) == ("videos/Art/0.mp4", "Art", "ABCDE")
     assert question_prompt(question).endswith("D. Snell\nE. ")
 
 
@@ -190,10 +193,18 @@ def test_video_mme_reads_the_table_and_finds_every_suffix(tmp_path):
     (root / "data" / "b.MP4").write_bytes(b"")
     (root / "data" / "c.mkv").write_bytes(b"")
     found = video_mme.read(root)
-    assert [question.video for question in found] == ["data/fFjv93ACGo8.mp4", "data/b.MP4", "data/c.mkv"]
+    assert [question.clip.path for question in found] == ["data/fFjv93ACGo8.mp4", "data/b.MP4", "data/c.mkv"]
     assert [question.group for question in found] == ["short", "long", "short"]
     assert found[0] == Question(
-        "001-1", "video_mme", "data/fFjv93ACGo8.mp4", "How many?", ("Two.", "Three."), "A", "Counting", "short"
+        "001-1",
+        "video_mme",
+        "multiple_choice",
+        "How many?",
+        ClipRef("data/fFjv93ACGo8.mp4"),
+        ("Two.", "Three."),
+        "A",
+        category="Counting",
+        group="short",
     )
 
 
@@ -241,7 +252,7 @@ def test_mlvu_names_the_needle_and_its_folder(tmp_path):
     (folder / "2_needle.json").write_text(json.dumps([record]))
     (folder / "9_summary.json").write_text(json.dumps([{"video": "s.mp4", "question": "?", "answer": "long text"}]))
     (question,) = read_questions("mlvu", tmp_path)
-    assert (question.task, question.video, question.id) == ("needle", "MLVU/video/2_needle/n.mp4", "needle-0")
+    assert (question.category, question.clip.path, question.id) == ("needle", "MLVU/video/2_needle/n.mp4", "needle-0")
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
@@ -289,7 +300,7 @@ def test_bounds_are_finite_seconds(bound):
 
 @pytest.mark.parametrize("video", ["../../secret.mp4", "/etc/secret.mp4", "a/../../x.mp4", "", "x" * 5000])
 def test_a_video_outside_the_data_set_is_refused(video):
-    question = Question("1", "mmvu", video, "?", ("x", "y"), "A")
+    question = Question("1", "mmvu", "multiple_choice", "?", ClipRef(video), ("x", "y"), "A")
     with pytest.raises(ValueError, match="is no path inside the data set"):
         check_question(question)
 
@@ -301,4 +312,4 @@ def test_an_answer_is_one_letter_and_no_option_is_dropped():
     with pytest.raises(ValueError, match="27 options; allowed: 1 to 10"):
         video_mme.parse_record({**row, "options": [f"{chr(65 + n % 26)}. x" for n in range(27)]})
     with pytest.raises(ValueError, match="is not one of the letters"):
-        check_question(Question("1", "mmvu", "v.mp4", "?", ("x", "y", "z"), "AB"))
+        check_question(Question("1", "mmvu", "multiple_choice", "?", ClipRef("v.mp4"), ("x", "y", "z"), "AB"))

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-from vidreason.data.options import question_prompt
-from vidreason.data import coldstart, nextqa
 from vidreason.artifacts.files import read_jsonl
+from vidreason.data import coldstart, nextqa
+from vidreason.data.options import question_prompt
 from vidreason.data.registry import read_questions
-from vidreason.records import OK, Clip, Question
+from vidreason.records import OK, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary, timing
 from vidreason.world.layouts import Job, encode_all, write_coldstart, write_nextqa
 from vidreason.world.scenes import make_scene
@@ -61,7 +61,7 @@ def test_both_published_forms_give_the_same_question():
     one, other = nextqa.parse_record(CONVERSATION), nextqa.parse_record(PROBLEM)
     assert one == other
     assert one.options == ("eating.", "running.", "reading.", "sleeping.", "training.")
-    assert (one.answer, one.video, one.id) == ("E", "NextQA/NExTVideo/1006/8968804598.mp4", "1006-8968804598")
+    assert (one.gold, one.clip.path, one.id) == ("E", "NextQA/NExTVideo/1006/8968804598.mp4", "1006-8968804598")
     assert question_prompt(one) == PROBLEM["problem"]
 
 
@@ -119,11 +119,11 @@ def test_a_broken_line_and_a_web_page_are_named(tmp_path):
 
 def test_videos_are_found_below_the_bucket_or_below_the_root(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([CONVERSATION]))
-    assert nextqa.read(tmp_path, "a.json")[0][0].video == CONVERSATION["video"]
+    assert nextqa.read(tmp_path, "a.json")[0][0].clip.path == CONVERSATION["video"]
     inside = tmp_path / "0_30_s_nextqa" / CONVERSATION["video"]
     inside.parent.mkdir(parents=True)
     inside.write_bytes(b"")
-    assert nextqa.read(tmp_path, "a.json")[0][0].video == f"0_30_s_nextqa/{CONVERSATION['video']}"
+    assert nextqa.read(tmp_path, "a.json")[0][0].clip.path == f"0_30_s_nextqa/{CONVERSATION['video']}"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def published(tmp_path_factory):
 def test_the_three_broken_files_are_found_whatever_the_seed(tmp_path, seed):
     items = draw_items("nextqa", checked_settings({"videos": {"nextqa": 3}, "too_long_fraction": 1.0}), seed)
     write_nextqa(tmp_path, items, seed, ("zero_byte", "truncated_webm", "corrupted"))
-    videos = [question.video for question in nextqa.read(tmp_path)[0]]
+    videos = [question.clip.path for question in nextqa.read(tmp_path)[0]]
     clips = nextqa.probe_videos(tmp_path, videos, 30, 2)
     assert [clip.status for clip in clips.values()] == ["empty_file", "truncated", "unreadable"]
 
@@ -159,7 +159,13 @@ def run_filter(root, out, **changes):
     )
     with paths[2].open(newline="") as stream:
         dropped = list(csv.DictReader(stream))
-    return counts, read_jsonl(paths[0], Question), read_jsonl(paths[1], Question), dropped, read_jsonl(paths[3], Clip)
+    return (
+        counts,
+        read_jsonl(paths[0], Question),
+        read_jsonl(paths[1], Question),
+        dropped,
+        read_jsonl(paths[3], ClipStatus),
+    )
 
 
 def test_the_filter_keeps_counts_and_explains(published, tmp_path):
@@ -211,7 +217,7 @@ def test_validation_is_split_by_video_and_seed(published, tmp_path):
     root, _ = published
     _, train, validation, *_ = run_filter(root, tmp_path)
     assert validation
-    assert not {question.video for question in train} & {question.video for question in validation}
+    assert not {question.clip.path for question in train} & {question.clip.path for question in validation}
     assert run_filter(root, tmp_path)[1:3] == (train, validation)
     assert run_filter(root, tmp_path, seed=2)[2] != validation
     assert run_filter(root, tmp_path, validation_fraction=0)[2] == []
@@ -242,8 +248,8 @@ def test_the_cold_start_is_read_and_checked(tmp_path):
     items = draw_items("coldstart", checked_settings({"videos": {"coldstart": 3}}), 5)
     write_coldstart(tmp_path, items)
     found = read_questions("coldstart", tmp_path)
-    assert [question.answer for question in found] == [item.questions[0].answer for item in items]
-    assert found[0].target == f"<think> {items[0].think} </think> <answer> {found[0].answer} </answer>"
+    assert [question.gold for question in found] == [item.questions[0].answer for item in items]
+    assert found[0].demonstration == f"<think> {items[0].think} </think> <answer> {found[0].gold} </answer>"
     assert question_prompt(found[0]).startswith(f"{items[0].questions[0].question}\nOptions:\nA. ")
 
 
@@ -299,4 +305,4 @@ def test_the_cold_starts_videos_are_found_below_the_bucket(tmp_path):
     video.parent.mkdir(parents=True)
     video.write_bytes(b"")
     (tmp_path / "nextqa-coldstart-16.json").write_text(json.dumps([COLD]))
-    assert coldstart.read(tmp_path)[0].video == f"0_30_s_nextqa/{COLD['video']}"
+    assert coldstart.read(tmp_path)[0].clip.path == f"0_30_s_nextqa/{COLD['video']}"

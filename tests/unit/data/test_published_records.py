@@ -9,17 +9,24 @@ import json
 import pandas
 import pytest
 
-from vidreason.data import mlvu, mmvu, mvbench, video_mme
+from vidreason.data import coldstart, mlvu, mmvu, mvbench, nextqa, video_mme
 from vidreason.data.options import question_prompt
-from vidreason.data import coldstart, nextqa
-from vidreason.records import NO_OPTION, Question
+from vidreason.records import NO_OPTION, ClipRef, Question
 
 
 def test_llava_video_178k():
     """lmms-lab/LLaVA-Video-178K, 0_30_s_nextqa_mc_qa_processed.json."""
     text = r"""{"id": "1006-8968804598", "conversations": [{"from": "human", "value": "<image>\nQuestion?\nA. eating.\nB. rowing.\nC. reading.\nD. resting.\nE. training.\nPlease provide your answer by stating the letter followed by the full option."}, {"from": "gpt", "value": "E. training."}], "data_source": "0_30_s_nextqa", "video": "NextQA/NExTVideo/1006/8968804598.mp4"}"""
     options = ("eating.", "rowing.", "reading.", "resting.", "training.")
-    expected = Question("1006-8968804598", "nextqa", "NextQA/NExTVideo/1006/8968804598.mp4", "Question?", options, "E")
+    expected = Question(
+        "1006-8968804598",
+        "nextqa",
+        "multiple_choice",
+        "Question?",
+        ClipRef("NextQA/NExTVideo/1006/8968804598.mp4"),
+        options,
+        "E",
+    )
     assert nextqa.parse_record(json.loads(text)) == expected
     assert question_prompt(expected) == (
         "Question?\nOptions:\nA. eating.\nB. rowing.\nC. reading.\nD. resting.\nE. training."
@@ -35,7 +42,9 @@ def test_tinyllava_video_r1_training_data(identity):
     )
     options = ("owl.", "dog.", "cat.", "cow.", "hen.")
     video = "NextQA/NExTVideo/0001/2834146886.mp4"
-    expected = Question("0001-2834146886", "nextqa", video, "What animal is shown?", options, "C")
+    expected = Question(
+        "0001-2834146886", "nextqa", "multiple_choice", "What animal is shown?", ClipRef(video), options, "C"
+    )
     assert nextqa.parse_record(json.loads(text)) == expected
 
 
@@ -43,8 +52,8 @@ def test_cold_start():
     """The same repository, nextqa-coldstart-16.json."""
     text = r"""{"video": "NextQA/NExTVideo/0001/2834146886.mp4", "conversations": [{"from": "human", "value": "<image>\nWhat animal is shown?\nOptions:\nA. owl.\nB. dog."}, {"from": "gpt", "value": "<think> It barks. </think> <answer> B </answer>"}]}"""
     question = coldstart.parse_record(json.loads(text), 0)
-    assert (question.options, question.answer) == (("owl.", "dog."), "B")
-    assert question.target == "<think> It barks. </think> <answer> B </answer>"
+    assert (question.options, question.gold) == (("owl.", "dog."), "B")
+    assert question.demonstration == "<think> It barks. </think> <answer> B </answer>"
 
 
 def test_video_mme():
@@ -64,7 +73,17 @@ def test_video_mme():
     }
     options = ("Two.", "3.5 or so.", "Four.", "None of the above.")
     video, asked = "data/fFjv93ACGo8.mp4", "How many cups are there?"
-    expected = Question("001-1", "video_mme", video, asked, options, "C", "Counting Problem", "short")
+    expected = Question(
+        "001-1",
+        "video_mme",
+        "multiple_choice",
+        asked,
+        ClipRef(video),
+        options,
+        "C",
+        category="Counting Problem",
+        group="short",
+    )
     assert video_mme.parse_record(row) == expected
     frame = pandas.DataFrame([row])
     assert video_mme.parse_record(frame.to_dict("records")[0]) == expected
@@ -109,10 +128,10 @@ def test_mvbench(task, text, video, bounds):
     """OpenGVLab/MVBench, json/<task>.json: the answer is a text, bounds only where the task has them."""
     record = json.loads(text)
     question = mvbench.parse_record(record, task)
-    assert (question.video, (question.start, question.end)) == (video, bounds)
+    assert (question.clip.path, (question.clip.start, question.clip.end)) == (video, bounds)
     assert question.options == tuple(record["candidates"])
     places = [letter for letter, option in zip("ABCDE", question.options, strict=False) if option == record["answer"]]
-    assert question.answer == (places[0] if places else NO_OPTION)
+    assert question.gold == (places[0] if places else NO_OPTION)
 
 
 def test_mlvu():
@@ -121,9 +140,11 @@ def test_mlvu():
     question = mlvu.parse_record(json.loads(text), "needle", 3)
     options = ("Pen", "Cup", "Key", "Fan")
     video, asked = "video/2_needle/needle_32.mp4", "What does the hand hold?"
-    assert question == Question("needle-3", "mlvu", video, asked, options, "C", "needle")
+    assert question == Question(
+        "needle-3", "mlvu", "multiple_choice", asked, ClipRef(video), options, "C", category="needle"
+    )
     assert question_prompt(question) == "What does the hand hold?\n(A) Pen\n(B) Cup\n(C) Key\n(D) Fan"
-    assert mlvu.parse_record({**json.loads(text), "answer": "Keys"}, "needle").answer == NO_OPTION
+    assert mlvu.parse_record({**json.loads(text), "answer": "Keys"}, "needle").gold == NO_OPTION
 
 
 def test_mmvu():
@@ -133,12 +154,12 @@ def test_mmvu():
     assert question == Question(
         "validation_0",
         "mmvu",
-        "videos/Art/0.mp4",
+        "multiple_choice",
         "Which style?",
+        ClipRef("videos/Art/0.mp4"),
         ("Gothic", "Baroque", "", "Cubism", "Rococo"),
         "B",
-        "",
-        "Art",
+        group="Art",
     )
     assert question_prompt(question) == "Which style?\nA. Gothic\nB. Baroque\nC. \nD. Cubism\nE. Rococo"
     assert mmvu.parse_record({**json.loads(text), "question_type": "open-ended", "choices": {}, "answer": "x"}) is None

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vidreason.data import mlvu, mvbench, video_mme
-from vidreason.data.options import question_prompt
-from vidreason.tasks import multiple_choice as parse
-from vidreason.evaluation.judged import read_judged
-from vidreason.evaluation.score import score
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
 from vidreason.config.layers import read_layer
+from vidreason.data import mlvu, mvbench, video_mme
+from vidreason.data.options import question_prompt
 from vidreason.data.registry import oddities, read_questions, write_questions
-from vidreason.records import NO_OPTION, OK, Prediction, Question, Rollout
+from vidreason.evaluation.score import score
+from vidreason.evaluation.scored import read_scored
+from vidreason.records import NO_OPTION, OK, ClipRef, Completion, Grade, Prediction, Question, Rollout
+from vidreason.tasks import multiple_choice as parse
 from vidreason.training.selection import select_by_variance
 
 ROOT = Path(__file__).parents[3]
@@ -144,7 +144,7 @@ def test_a_single_candidate_is_a_question(published):
     assert oddities(list(questions.values()))["with one option"] == 5
     for place in ONE_CANDIDATE:
         question = questions[f"counterfactual_inference-{place}"]
-        assert (question.letters, question.answer) == ("A", "A")
+        assert (question.letters, question.gold) == ("A", "A")
         assert question_prompt(question).endswith("\nOptions:\nA. The cube collides with the gray cylinder")
 
 
@@ -152,12 +152,12 @@ def test_mlvus_empty_record_is_asked_as_it_is(published):
     """Its gold letter is D by the published rule, the last candidate that equals the answer."""
     questions = {question.id: question for question in read_questions("mlvu", published / "mlvu")}
     empty = questions[f"topic_reasoning-{EMPTY}"]
-    assert (empty.question, empty.options, empty.answer) == ("", ("", "", "", ""), "D")
+    assert (empty.text, empty.options, empty.gold) == ("", ("", "", "", ""), "D")
     assert question_prompt(empty) == "\n(A) \n(B) \n(C) \n(D)"
-    assert questions["plotQA-23"].answer == "B"
-    assert {questions[f"ego-{place}"].answer for place in (119, 313)} == {"B"}
-    assert [name for name, question in questions.items() if question.answer == NO_OPTION] == ["needle-40", "needle-200"]
-    assert questions["count-3"].answer == "C"
+    assert questions["plotQA-23"].gold == "B"
+    assert {questions[f"ego-{place}"].gold for place in (119, 313)} == {"B"}
+    assert [name for name, question in questions.items() if question.gold == NO_OPTION] == ["needle-40", "needle-200"]
+    assert questions["count-3"].gold == "C"
     assert oddities(list(questions.values())) == {
         "without a text": 1,
         "with one option": 0,
@@ -170,12 +170,7 @@ def test_mlvus_empty_record_is_asked_as_it_is(published):
 def scored(published: Path, folder: Path, name: str, completion: str, unparsed: str = "wrong") -> dict:
     """The score of a model that always says the same."""
     questions = read_jsonl(published / f"{name}.jsonl", Question)
-    predictions = [
-        Prediction(
-            one.id, one.video, one.task, one.group, one.answer, len(one.options), OK, "0" * 64, completion, 3, "stop"
-        )
-        for one in questions
-    ]
+    predictions = [Prediction(one.id, OK, "0" * 64, Completion(completion, 3, True), one.sha256) for one in questions]
     write_jsonl(folder / "p.jsonl", predictions)
     score(
         questions=published / f"{name}.jsonl",
@@ -186,7 +181,7 @@ def scored(published: Path, folder: Path, name: str, completion: str, unparsed: 
         answer="option",
         seed=0,
         truth=None,
-        judged=folder / "judged.jsonl",
+        scored=folder / "scored.jsonl",
         out=folder / "score.json",
     )
     return read_json(folder / "score.json")
@@ -203,7 +198,7 @@ def test_the_denominators_are_the_published_counts_whatever_is_answered(publishe
 def test_the_empty_record_is_right_by_the_published_letter_alone(published, tmp_path):
     for completion, right in (("D", True), ("A", False), ("", False)):
         scored(published, tmp_path, "mlvu", completion)
-        rows = {row.question: row for row in read_judged(tmp_path / "judged.jsonl")}
+        rows = {row.question.id: row for row in read_scored(tmp_path / "scored.jsonl")}
         row = rows[f"topic_reasoning-{EMPTY}"]
         assert (row.correct, row.chance) == (right, 1 / 4)
         assert not rows["needle-40"].correct
@@ -215,7 +210,7 @@ def test_a_single_candidate_in_every_later_stage(published, tmp_path):
     of_task = {}
     for completion, unparsed in (("A", "wrong"), ("B", "wrong"), ("no letter", "wrong"), ("no letter", "random")):
         found = scored(published, tmp_path, "mvbench", completion, unparsed)
-        rows = [row for row in read_judged(tmp_path / "judged.jsonl") if row.options == 1]
+        rows = [row for row in read_scored(tmp_path / "scored.jsonl") if len(row.question.options) == 1]
         assert [row.chance for row in rows] == [1.0] * 5
         of_task[completion, unparsed] = {row.correct for row in rows}
         (part,) = [part for part in found["by_task"] if part["name"] == "counterfactual_inference"]
@@ -235,14 +230,24 @@ def test_a_single_candidate_in_every_later_stage(published, tmp_path):
 @pytest.mark.parametrize("right", [0, 1, 2])
 def test_selection_drops_a_question_with_one_option(tmp_path, right):
     asked = [
-        Question("lone", "nextqa", "v.mp4", "Why?", ("rain",), "A"),
-        Question("pair", "nextqa", "v.mp4", "Why?", ("rain", "sun"), "A"),
+        Question("lone", "nextqa", "multiple_choice", "Why?", ClipRef("v.mp4"), ("rain",), "A"),
+        Question("pair", "nextqa", "multiple_choice", "Why?", ClipRef("v.mp4"), ("rain", "sun"), "A"),
     ]
     counts = {"lone": right, "pair": 1}
     write_jsonl(tmp_path / "q.jsonl", asked)
     write_jsonl(
         tmp_path / "r.jsonl",
-        [Rollout(name, index, "", 1, True, index < count, False) for name, count in counts.items() for index in (0, 1)],
+        [
+            Rollout(
+                one.id,
+                index,
+                Completion("", 1, True),
+                Grade(float(index < counts[one.id]), index < counts[one.id], parts={"well_formed": 0.0}),
+                one.sha256,
+            )
+            for one in asked
+            for index in (0, 1)
+        ],
     )
     select_by_variance(
         rollouts=[tmp_path / "r.jsonl"], questions=tmp_path / "q.jsonl", keep_min=0, keep_max=2, limit=None, seed=0,
@@ -266,7 +271,7 @@ def test_a_bad_record_is_named_by_its_own_file_and_number(published, tmp_path, p
 def test_a_file_that_is_missing_is_named_by_its_part(published, tmp_path):
     write_mlvu(tmp_path)
     (tmp_path / "MLVU/json/5_order.json").unlink()
-    assert Counter(question.task for question in read_questions("mlvu", tmp_path))["order"] == 0
+    assert Counter(question.category for question in read_questions("mlvu", tmp_path))["order"] == 0
     with pytest.raises(
         ValueError, match=r"1916 questions, expected are 2175(.|\n)*order: 0 found, 259 expected(.|\n)*/5_order.json"
     ):

@@ -7,11 +7,13 @@ import pytest
 from vidreason.artifacts.files import write_jsonl
 from vidreason.data.registry import check_counts
 from vidreason.evaluation.coverage import MissingVideosError, count_missing, read_coverage, refuse_missing
-from vidreason.records import Clip, Question
+from vidreason.records import ClipRef, ClipStatus, Question
 
 
 def question(number: int, task: str, video: str, group: str = "") -> Question:
-    return Question(f"q{number}", "mvbench", video, "?", ("x", "y"), "A", task, group)
+    return Question(
+        f"q{number}", "mvbench", "multiple_choice", "?", ClipRef(video), ("x", "y"), "A", category=task, group=group
+    )
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def table(tmp_path: Path) -> Path:
     questions = [question(n, "ab"[n >= 4], f"{'ab'[n >= 4]}{n // 2}.mp4") for n in range(10)]
     statuses = {"a0": "ok", "a1": "ok", "b2": "missing", "b3": "truncated", "b4": "missing"}
     write_jsonl(tmp_path / "questions.jsonl", questions)
-    clips = [Clip(f"{name}.mp4", status) for name, status in statuses.items()]
+    clips = [ClipStatus(f"{name}.mp4", status) for name, status in statuses.items()]
     write_jsonl(tmp_path / "shard0.jsonl", clips[:3])
     write_jsonl(tmp_path / "shard1.jsonl", clips[3:])
     count_missing(

@@ -17,7 +17,7 @@ from vidreason.engine.prompts import query_text
 from vidreason.evaluation.predict import evaluation_decoding, predict
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_text
-from vidreason.records import OK, PROMPT_TOO_LONG, Prediction, Rollout
+from vidreason.records import OK, PROMPT_TOO_LONG, Completion, Grade, Prediction, Rollout
 
 LENGTHS = {question.id: 50 + number % 3 for number, question in enumerate(ASKED)}
 WORDS = " ball" * 200
@@ -31,7 +31,7 @@ def world(tmp_path_factory):
 def long_world(folder, limit=150):
     """A question about `b` whose prompt is longer than the model's limit; another of the same clip is not."""
     asked = [
-        dataclasses.replace(question, question=question.question + WORDS) if question is about("b")[0] else question
+        dataclasses.replace(question, text=question.text + WORDS) if question is about("b")[0] else question
         for question in ASKED
     ]
     config = folder / "checkpoint" / "config.json"
@@ -43,7 +43,7 @@ def long_world(folder, limit=150):
 
 
 def about(clip):
-    return [question for question in ASKED if question.clip == f"{clip}.mp4"]
+    return [question for question in ASKED if question.clip.path == f"{clip}.mp4"]
 
 
 class TestBatches:
@@ -60,13 +60,17 @@ class TestBatches:
     def test_questions_about_a_clip_share_a_batch(self, size):
         batches = evaluation_batches(ASKED, LENGTHS, size, 0, 1)
         assert all(len(batch) <= size for batch in batches)
-        met = [clip for batch in batches for clip in {question.clip for question in batch}]
+        met = [clip for batch in batches for clip in {question.clip.key for question in batch}]
         assert len(met) == len(set(met))
 
     def test_only_a_clip_with_more_questions_than_a_batch_is_divided(self):
         many = [micro.question(number, "a") for number in range(7)] + [micro.question(9, "b")]
         batches = evaluation_batches(many, dict.fromkeys((question.id for question in many), 1), 3, 0, 1)
-        assert [[question.clip[0] for question in batch] for batch in batches] == [list("aaa"), list("aaa"), list("ab")]
+        assert [[question.clip.key[0] for question in batch] for batch in batches] == [
+            list("aaa"),
+            list("aaa"),
+            list("ab"),
+        ]
 
     def test_the_longest_come_first_and_similar_lengths_together(self):
         many = [micro.question(number, f"clip{number}") for number in range(12)]
@@ -81,9 +85,9 @@ class TestBatches:
         many = [
             micro.question(10 * clip + n, f"{clip}") for clip, count in enumerate((3, 3, 2, 1, 1)) for n in range(count)
         ]
-        lengths = {question.id: 100 - int(question.clip[0]) for question in many}
+        lengths = {question.id: 100 - int(question.clip.path[0]) for question in many}
         batches = evaluation_batches(many, lengths, 4, 0, 1)
-        assert [[int(question.clip[0]) for question in batch] for batch in batches] == [
+        assert [[int(question.clip.key[0]) for question in batch] for batch in batches] == [
             [0, 0, 0, 3],
             [1, 1, 1, 4],
             [2, 2],
@@ -139,29 +143,29 @@ class TestPredict:
         assert sum(encoded) == sum(status == OK for status in CLIPS.values())
 
     def test_every_question_has_a_row_with_its_facts(self, world, tmp_path):
-        rows = {row.question: row for row in read_jsonl(answers(world, tmp_path)[0], Prediction)}
+        rows = {row.question_id: row for row in read_jsonl(answers(world, tmp_path)[0], Prediction)}
         assert set(rows) == {question.id for question in ASKED}
         for question in ASKED:
             row = rows[question.id]
-            assert (row.video, row.answer, row.options) == (question.video, question.answer, 3)
+            assert row.question_sha256 == question.sha256
             text = prompt_text(query_text(question, "option", training=False))
             assert row.prompt_sha256 == sha256_text(text)
-            assert row.status == CLIPS[question.video.removesuffix(".mp4")]
+            assert row.status == CLIPS[question.clip.path.removesuffix(".mp4")]
             if row.status == OK:
-                assert 1 <= row.tokens <= 6
-                assert row.finish in ("stop", "length")
+                assert 1 <= row.completion.tokens <= 6
             else:
-                assert (row.completion, row.tokens, row.finish) == ("", 0, "")
+                assert row.completion == Completion("", 0, False)
 
     def test_a_missing_clip_changes_no_other_answer(self, world, tmp_path):
         """It leaves the batch, whose other rows say the same."""
         frames = [micro.write_frames(tmp_path / "frames.parquet", {**CLIPS, "g": "truncated"})]
-        with_it = {row.question: row for row in read_jsonl(answers(world, tmp_path / "with")[0], Prediction)}
+        with_it = {row.question_id: row for row in read_jsonl(answers(world, tmp_path / "with")[0], Prediction)}
+        about_g = {question.id for question in about("g")}
         without = read_jsonl(answers({**world, "frames": frames}, tmp_path / "out")[0], Prediction)
         for row in without:
-            if row.video != "g.mp4":
-                assert row == with_it[row.question]
-        assert {row.status for row in without if row.video == "g.mp4"} == {"truncated"}
+            if row.question_id not in about_g:
+                assert row == with_it[row.question_id]
+        assert {row.status for row in without if row.question_id in about_g} == {"truncated"}
 
     def test_a_clip_that_nobody_extracted_is_named(self, world, tmp_path):
         frames = [micro.write_frames(tmp_path / "frames.parquet", {"a": OK})]
@@ -206,12 +210,14 @@ class TestPredict:
             rows = list(csv.DictReader(stream))
         assert sum(int(row["questions"]) for row in rows) == len(ASKED)
         assert [int(row["batch"]) for row in rows] == list(range(len(rows)))
-        assert sum(int(row["tokens"]) for row in rows) == sum(row.tokens for row in read_jsonl(path, Prediction))
+        assert sum(int(row["tokens"]) for row in rows) == sum(
+            row.completion.tokens for row in read_jsonl(path, Prediction)
+        )
         assert "seconds" not in path.read_text()
 
     def test_the_log_ends_with_what_was_done_and_how_fast(self, world, tmp_path, capsys):
         (path,) = answers(world, tmp_path)
-        tokens = sum(row.tokens for row in read_jsonl(path, Prediction))
+        tokens = sum(row.completion.tokens for row in read_jsonl(path, Prediction))
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith(f"predict: {len(ASKED)} questions, {tokens} tokens in ")
         assert last.endswith("tokens/s)")
@@ -221,10 +227,10 @@ class TestTooLong:
     """A prompt that the model has no room for is never cut."""
 
     def test_it_is_a_row_with_its_own_status(self, world, tmp_path, capsys):
-        rows = {row.question: row for row in read_jsonl(answers(long_world(tmp_path), tmp_path)[0], Prediction)}
+        rows = {row.question_id: row for row in read_jsonl(answers(long_world(tmp_path), tmp_path)[0], Prediction)}
         first, second = about("b")
         row = rows[first.id]
-        assert (row.status, row.completion, row.tokens, row.finish) == (PROMPT_TOO_LONG, "", 0, "")
+        assert (row.status, row.completion) == (PROMPT_TOO_LONG, Completion("", 0, False))
         assert rows[second.id].status == OK
         assert len(rows) == len(ASKED)
         told = capsys.readouterr().err
@@ -233,18 +239,25 @@ class TestTooLong:
         assert f"'{first.id}' (" in told
 
     def test_the_others_say_what_they_say_without_it(self, world, tmp_path):
-        with_it = {row.question: row for row in read_jsonl(answers(world, tmp_path / "with")[0], Prediction)}
+        with_it = {row.question_id: row for row in read_jsonl(answers(world, tmp_path / "with")[0], Prediction)}
         for row in read_jsonl(answers(long_world(tmp_path), tmp_path)[0], Prediction):
             if row.status == OK:
-                assert row == with_it[row.question]
+                assert row == with_it[row.question_id]
 
     def test_it_has_no_rollouts_but_a_reason(self, world, tmp_path):
         rows = read_jsonl(rollouts(long_world(tmp_path), tmp_path)[0], Rollout)
         first, second = about("b")
-        assert [row for row in rows if row.question == first.id] == [
-            Rollout(first.id, 0, "", 0, False, False, False, PROMPT_TOO_LONG)
+        assert [row for row in rows if row.question_id == first.id] == [
+            Rollout(
+                first.id,
+                0,
+                Completion("", 0, False),
+                Grade(0.0, False, parts={"well_formed": 0.0}),
+                dataclasses.replace(first, text=first.text + WORDS).sha256,
+                PROMPT_TOO_LONG,
+            )
         ]
-        assert sum(row.question == second.id for row in rows) == ROLLOUTS["rollouts"]
+        assert sum(row.question_id == second.id for row in rows) == ROLLOUTS["rollouts"]
 
     def test_answers_that_leave_no_room_at_all_are_refused(self, world, tmp_path):
         with pytest.raises(ValueError, match=r"max_new_tokens is 99999: .* no room is left for a prompt"):
@@ -343,14 +356,18 @@ class TestRollouts:
 
     def test_every_question_has_its_rollouts_or_a_reason(self, world, tmp_path):
         rows = read_jsonl(rollouts(world, tmp_path)[0], Rollout)
-        status = {question.id: CLIPS[question.video.removesuffix(".mp4")] for question in ASKED}
-        assert sorted((row.question, row.index, row.status) for row in rows) == sorted(
+        status = {question.id: CLIPS[question.clip.path.removesuffix(".mp4")] for question in ASKED}
+        assert sorted((row.question_id, row.index, row.status) for row in rows) == sorted(
             (name, g, told) for name, told in status.items() for g in range(3 if told == OK else 1)
         )
         asked = [row for row in rows if row.status == OK]
-        assert all(1 <= row.tokens <= 6 for row in asked)
-        assert len({row.completion for row in asked}) > len(asked) / 2  # rollouts of a question differ
-        assert not any(row.tokens or row.completion or row.correct or row.finished for row in rows if row.status != OK)
+        assert all(1 <= row.completion.tokens <= 6 for row in asked)
+        assert len({row.completion.text for row in asked}) > len(asked) / 2  # rollouts of a question differ
+        assert not any(
+            row.completion.tokens or row.completion.text or row.grade.correct or row.completion.finished
+            for row in rows
+            if row.status != OK
+        )
 
     def test_rollouts_are_judged(self, world, tmp_path, monkeypatch):
         said = iter(["<think> x </think> <answer> A </answer>", "B", "<answer>C</answer>"] * 100)
@@ -358,8 +375,8 @@ class TestRollouts:
             "vidreason.engine.generation.Completions.texts",
             lambda self, tokenizer: [next(said) for _ in range(len(self.ids))],
         )
-        gold = {question.id: question.answer for question in ASKED}
+        gold = {question.id: question.gold for question in ASKED}
         for row in read_jsonl(rollouts(world, tmp_path)[0], Rollout):
             if row.status == OK:
-                assert row.correct == ("ABC"[row.index] == gold[row.question])
-                assert row.well_formed == (row.index == 0)
+                assert row.grade.correct == ("ABC"[row.index] == gold[row.question_id])
+                assert row.grade.parts["well_formed"] == (row.index == 0)

@@ -19,20 +19,20 @@ from tests.support.scored_run import (
     write_truth,
 )
 from vidreason.artifacts.files import read_json
-from vidreason.evaluation.judged import Judged, chance_level, majority_letter, read_judged
-from vidreason.records import PROMPT_TOO_LONG
+from vidreason.evaluation.scored import Scored, chance_level, majority_letter, read_scored
+from vidreason.records import PROMPT_TOO_LONG, Completion
 
 
-def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[dict[str, Any], list[Judged]]:
+def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[dict[str, Any], list[Scored]]:
     """Score and read both files back."""
     predictions = changes.pop("with_predictions", predictions_of(arm, benchmark))
     out, judged = score_one(root, arm, benchmark, predictions, **changes)
-    return read_json(out), read_judged(judged)
+    return read_json(out), read_scored(judged)
 
 
 def test_plain_counts(tmp_path: Path) -> None:
     score, rows = scored(tmp_path, "r1", "video_mme")
-    assert [row.question for row in rows] == [f"video_mme-{number}" for number in range(8)], "sorted, both shards"
+    assert [row.question.id for row in rows] == [f"video_mme-{number}" for number in range(8)], "sorted, both shards"
     assert (score["n"], score["with_frames"], score["answered"], score["unparsed"]) == (8, 8, 8, 0)
     assert score["accuracy"] == 6 / 8
     assert score["coverage"] == 1.0
@@ -70,14 +70,14 @@ def test_option_arms_answer_without_tags(tmp_path: Path) -> None:
     score, rows = scored(tmp_path, "base", "video_mme")
     assert score["accuracy"] == 3 / 8
     assert score["unparsed"] == 0
-    assert {row.parsed_strict for row in rows} <= set("ABCD")
+    assert {row.grades["tagged"].parsed for row in rows} <= set("ABCD")
     assert score["format_followed"] == 0.0
 
 
 def test_reason_arms_need_the_tags(tmp_path: Path) -> None:
-    predictions = change(predictions_of("r1", "video_mme"), 0, completion="A")
+    predictions = change(predictions_of("r1", "video_mme"), 0, text="A")
     score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
-    assert rows[0].parsed_strict is None
+    assert rows[0].grades["tagged"].parsed is None
     assert not rows[0].correct
     assert (score["n"], score["unparsed"], score["accuracy"]) == (8, 1, 5 / 8)
 
@@ -88,7 +88,7 @@ def test_reason_arms_need_the_tags(tmp_path: Path) -> None:
 def test_denominator_does_not_depend_on_the_answer(tmp_path: Path, text: str) -> None:
     predictions = predictions_of("r1", "mlvu")
     for number in range(8):
-        predictions = change(predictions, number, completion=text)
+        predictions = change(predictions, number, text=text)
     score, rows = scored(tmp_path, "r1", "mlvu", with_predictions=predictions)
     assert (score["n"], len(rows), score["unparsed"], score["accuracy"]) == (8, 8, 8, 0.0)
     assert score["accuracy_within_well_formed"] is None or score["format_followed"] == 1.0
@@ -97,10 +97,10 @@ def test_denominator_does_not_depend_on_the_answer(tmp_path: Path, text: str) ->
 def test_parsers_stand_side_by_side(tmp_path: Path) -> None:
     # Gold of question 1 is B. Upstream reads the first character of the first block, strict the letter of the last.
     text = "<think>x</think> <answer>Boxes are seen</answer>"
-    predictions = change(predictions_of("coldstart", "video_mme"), 1, completion=text)
+    predictions = change(predictions_of("coldstart", "video_mme"), 1, text=text)
     score, rows = scored(tmp_path, "coldstart", "video_mme", with_predictions=predictions)
-    assert (rows[1].parsed_strict, rows[1].parsed_upstream) == (None, "B")
-    assert (rows[1].correct, rows[1].correct_upstream) == (False, True)
+    assert (rows[1].grades["tagged"].parsed, rows[1].grades["first_block"].parsed) == (None, "B")
+    assert (rows[1].correct, rows[1].grades["first_block"].correct) == (False, True)
     assert score["parsers"] == {
         "strict": {"accuracy": 0.0, "unparsed": 1},
         "upstream": {"accuracy": 1 / 8, "unparsed": 0},
@@ -117,7 +117,7 @@ def test_parsers_stand_side_by_side(tmp_path: Path) -> None:
 def test_random_letters_only_under_the_switch_and_seeded(tmp_path: Path) -> None:
     predictions = predictions_of("r1", "video_mme")
     for number in range(8):
-        predictions = change(predictions, number, completion="no idea")
+        predictions = change(predictions, number, text="no idea")
     _, wrong = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
     assert {row.guess for row in wrong} == {None}
     settings = SETTINGS | {"unparsed": "random", "parser": "upstream"}
@@ -126,7 +126,7 @@ def test_random_letters_only_under_the_switch_and_seeded(tmp_path: Path) -> None
         score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, settings=settings, seed=seed)
         guesses = "".join(row.guess or "?" for row in rows)
         assert letters.setdefault(seed, guesses) == guesses
-        assert score["accuracy"] == sum(row.guess == row.answer for row in rows) / 8
+        assert score["accuracy"] == sum(row.guess == row.question.gold for row in rows) / 8
         assert score["unparsed"] == 8, "a guess is not an answer"
     assert letters[0] != letters[1]
     assert set(letters[0]) <= set("ABCD")
@@ -140,7 +140,7 @@ def test_an_answered_question_is_never_guessed(tmp_path: Path) -> None:
 
 
 def test_missing_videos_fail_with_a_table_and_the_way_out(tmp_path: Path) -> None:
-    predictions = change(predictions_of("r1", "video_mme"), 7, status="truncated", completion="", finish="", tokens=0)
+    predictions = change(predictions_of("r1", "video_mme"), 7, status="truncated", completion=Completion())
     with pytest.raises(ValueError, match="1 of 8 questions") as caught:
         scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
     text = str(caught.value)
@@ -156,7 +156,7 @@ def test_missing_videos_fail_with_a_table_and_the_way_out(tmp_path: Path) -> Non
 
 
 def test_videos_known_to_be_missing_stop_nothing(tmp_path: Path) -> None:
-    lost = {"status": "missing", "completion": "", "finish": "", "tokens": 0}
+    lost = {"status": "missing", "completion": Completion()}
     predictions = change(predictions_of("r1", "video_mme"), 7, **lost)
     score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, known_missing={"count": 1})
     assert (score["n"], score["with_frames"], score["coverage"]) == (8, 7, 0.875)
@@ -178,19 +178,17 @@ def test_missing_videos_count_as_wrong_when_allowed(tmp_path: Path) -> None:
     assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
     assert score["missing"] == {"unreadable": 1}
     assert score["unparsed"] == 0
-    assert (rows[0].correct, rows[0].guess, rows[0].parsed_strict) == (False, None, None)
+    assert (rows[0].correct, rows[0].guess, rows[0].grades["tagged"].parsed) == (False, None, None)
 
 
 def test_a_prompt_that_is_too_long_counts_as_wrong_and_needs_no_permission(tmp_path: Path) -> None:
     """The data is whole; it is this model that cannot be asked."""
-    predictions = change(
-        predictions_of("r1", "video_mme"), 0, status=PROMPT_TOO_LONG, completion="", tokens=0, finish=""
-    )
+    predictions = change(predictions_of("r1", "video_mme"), 0, status=PROMPT_TOO_LONG, completion=Completion())
     score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
     assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
     assert score["missing"] == {PROMPT_TOO_LONG: 1}
-    assert (rows[0].status, rows[0].correct, score["unparsed"]) == (PROMPT_TOO_LONG, False, 0)
-    lost = change(predictions, 7, status="truncated", completion="", finish="", tokens=0)
+    assert (rows[0].prediction.status, rows[0].correct, score["unparsed"]) == (PROMPT_TOO_LONG, False, 0)
+    lost = change(predictions, 7, status="truncated", completion=Completion())
     with pytest.raises(ValueError, match="1 of 8 questions"):
         scored(tmp_path, "r1", "video_mme", with_predictions=lost)
 
@@ -201,7 +199,7 @@ def test_a_question_without_prediction_is_named(tmp_path: Path) -> None:
             tmp_path,
             "r1",
             "mlvu",
-            with_predictions=[row for row in predictions_of("r1", "mlvu") if row.question != "mlvu-3"],
+            with_predictions=[row for row in predictions_of("r1", "mlvu") if row.question_id != "mlvu-3"],
         )
     assert "shard1.jsonl" in str(caught.value)
     assert not (tmp_path / "score" / "r1").exists(), "nothing is written"
@@ -215,9 +213,11 @@ def test_a_second_prediction_is_refused(tmp_path: Path) -> None:
 
 def test_predictions_of_other_questions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'mlvu-9', which is no question"):
-        scored(tmp_path, "r1", "mlvu", with_predictions=change(predictions_of("r1", "mlvu"), 0, question="mlvu-9"))
+        scored(tmp_path, "r1", "mlvu", with_predictions=change(predictions_of("r1", "mlvu"), 0, question_id="mlvu-9"))
     with pytest.raises(ValueError, match="predict again"):
-        scored(tmp_path, "r1", "mlvu", with_predictions=change(predictions_of("r1", "mlvu"), 0, answer="D"))
+        scored(
+            tmp_path, "r1", "mlvu", with_predictions=change(predictions_of("r1", "mlvu"), 0, question_sha256="0" * 64)
+        )
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_accuracy_within_well_formed(tmp_path: Path) -> None:
     predictions = predictions_of("r1", "video_mme")
     for number in (0, 1):
         broken = completion_of("r1", questions_of("video_mme")[number], True).replace("</think>", "")
-        predictions = change(predictions, number, completion=broken)
+        predictions = change(predictions, number, text=broken)
     score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
     assert score["format_followed"] == 0.75
     assert score["accuracy"] == 0.75, "the answer block still stands"
@@ -298,7 +298,7 @@ def test_answers_outside_the_options_lower_chance_and_majority(tmp_path: Path) -
     _, rows = scored(tmp_path, "r1", "video_mme")
     from dataclasses import replace
 
-    lost = [replace(rows[0], answer="@"), *rows[1:]]
+    lost = [replace(rows[0], question=replace(rows[0].question, gold="@")), *rows[1:]]
     assert chance_level(lost) == pytest.approx(7 / 32)
     assert majority_letter(lost) == ("B", 0.25)
-    assert Counter(row.answer for row in lost)["@"] == 1
+    assert Counter(row.question.gold for row in lost)["@"] == 1

@@ -20,12 +20,12 @@ from vidreason.media.frame_store import FrameStore, clips_path_of
 from vidreason.media.frames import extract_frames, frame_indices, judge_clip, take_frames
 from vidreason.media.resize import resize_frames
 from vidreason.media.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
-from vidreason.records import OK, Clip, Question
+from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.world.encode import encode, ffmpeg_binary, timing, with_surroundings
 from vidreason.world.scenes import make_scene, render
 
 COUNT, SIZE = 16, 32
-ASK = Question("q", "mvbench", "a.mp4", "What?", ("x", "y"), "A")
+ASK = Question("q", "mvbench", "multiple_choice", "What?", ClipRef("a.mp4"), ("x", "y"), "A")
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +46,20 @@ BOUNDED_FOLDER = with_surroundings(timing(16, "frames"), 5.0, 4.0)
 
 def bounded(video, clip):
     start, end = (round(bound, 3) for bound in clip.bounds)
-    return dataclasses.replace(ASK, video=video, start=start, end=end, indexing="segments")
+    return dataclasses.replace(
+        ASK, clip=dataclasses.replace(ASK.clip, path=video, start=start, end=end, frame_rule="segments")
+    )
 
 
 def questions():
     return [
         dataclasses.replace(ASK, id="1"),
-        dataclasses.replace(ASK, id="2", question="Again?"),
-        dataclasses.replace(ASK, id="3", video="v.mp4"),
+        dataclasses.replace(ASK, id="2", text="Again?"),
+        dataclasses.replace(ASK, id="3", clip=dataclasses.replace(ASK.clip, path="v.mp4")),
         dataclasses.replace(bounded("b.mp4", BOUNDED), id="4"),
         dataclasses.replace(bounded("pictures", BOUNDED_FOLDER), id="5"),
-        dataclasses.replace(ASK, id="6", video="empty.mp4"),
-        dataclasses.replace(ASK, id="7", video="absent.mp4"),
+        dataclasses.replace(ASK, id="6", clip=dataclasses.replace(ASK.clip, path="empty.mp4")),
+        dataclasses.replace(ASK, id="7", clip=dataclasses.replace(ASK.clip, path="absent.mp4")),
     ]
 
 
@@ -92,7 +94,7 @@ def test_every_clip_has_a_row_with_its_status(root, tmp_path):
 @pytest.mark.parametrize(("number", "seed"), [(0, 1), (2, 2), (3, 3), (4, 5)])
 def test_sixteen_frames_show_the_sixteen_steps(root, tmp_path, number, seed):
     """Plain, variable-rate, bounded file and bounded folder: each shows steps 0..15 of its own scene, in order."""
-    pixels = extract(root, tmp_path).pixels(questions()[number].clip)
+    pixels = extract(root, tmp_path).pixels(questions()[number].clip.key)
     assert pixels.shape == (COUNT, SIZE, SIZE, 3)
     assert pixels.dtype == np.uint8
     distance = np.abs(pixels.astype(float)[:, None] - story(seed)[None]).mean(axis=(2, 3, 4))
@@ -131,7 +133,7 @@ def test_large_pictures_are_not_held_together(tmp_path, monkeypatch, name):
 
     for maker in ("_upright", "read_picture"):
         monkeypatch.setattr(decode, maker, watched(getattr(decode, maker)))
-    question = Question("q", "nextqa", name, "?", ("a", "b"), "A")
+    question = Question("q", "nextqa", "multiple_choice", "?", ClipRef(name), ("a", "b"), "A")
     taken, judged = take_frames(question, tmp_path, COUNT, SIZE), judge_clip(question, tmp_path, COUNT)
     assert (taken.clip.status, judged.status, len(taken.pixels), len(pictures)) == (OK, OK, COUNT, 2 * COUNT)
 
@@ -155,7 +157,7 @@ def test_a_short_video_repeats_frames(tmp_path):
     (tmp_path / "few").mkdir()
     for number in range(1, 4):
         Image.new("RGB", (8, 8), (80 * number, 0, 0)).save(tmp_path / "few" / f"{number:05d}.jpg")
-    taken = take_frames(dataclasses.replace(ASK, video="few"), tmp_path, COUNT, SIZE)
+    taken = take_frames(dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path="few")), tmp_path, COUNT, SIZE)
     assert taken.clip.status == OK
     np.testing.assert_array_equal(taken.indices, uniform_indices(3, COUNT))
     assert taken.pixels.shape == (COUNT, SIZE, SIZE, 3)
@@ -164,34 +166,37 @@ def test_a_short_video_repeats_frames(tmp_path):
 def test_rules_are_those_of_mvbench(root):
     folder, file = scan(root / "pictures"), scan(root / "b.mp4")
     frames = len(folder.times)
-    ask = dataclasses.replace(ASK, indexing="segments")
+    ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, frame_rule="segments"))
     found = frame_indices(ask, folder, COUNT)
     np.testing.assert_array_equal(found, segment_indices(frames, 3.0, COUNT, first=1) - 1)
-    found = frame_indices(dataclasses.replace(ask, start=4.0, end=9.0), file, COUNT)
+    found = frame_indices(dataclasses.replace(ask, clip=dataclasses.replace(ask.clip, start=4.0, end=9.0)), file, COUNT)
     np.testing.assert_array_equal(found, segment_indices(len(file.times) - 1, file.clip.fps, COUNT, bound=(4.0, 9.0)))
 
 
 def test_bounds_of_a_variable_rate_go_by_time_stamps():
     """Ten frames a second for 5 s, then one a second: the average rate would look far too early."""
     times = np.concatenate([np.arange(50) / 10, 5.0 + np.arange(30)])
-    scanned = Scan(Clip("a.mp4", OK, duration=35.0, fps=80 / 35, frames=80), times)
-    ask = dataclasses.replace(ASK, indexing="segments", start=10.0, end=20.0)
+    scanned = Scan(ClipStatus("a.mp4", OK, duration=35.0, fps=80 / 35, frames=80), times)
+    ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, frame_rule="segments", start=10.0, end=20.0))
     found = times[frame_indices(ask, scanned, COUNT)]
     assert found.min() >= 10.0
     assert found.max() <= 20.0
 
 
 def test_bounds_beyond_the_end_are_a_counted_row(root):
-    ask = dataclasses.replace(ASK, indexing="segments", start=100.0, end=120.0)
+    ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, frame_rule="segments", start=100.0, end=120.0))
     taken = take_frames(ask, root, COUNT, SIZE)
     assert taken.clip.status == TOO_SHORT
     assert "starts at 100 s" in taken.clip.detail
-    late = take_frames(dataclasses.replace(ask, start=7.0), root, COUNT, SIZE)
+    late = take_frames(dataclasses.replace(ask, clip=dataclasses.replace(ask.clip, start=7.0)), root, COUNT, SIZE)
     assert late.clip.status == OK
 
 
 def test_two_rules_for_one_clip_are_refused(root, tmp_path):
-    write_jsonl(tmp_path / "q.jsonl", [ASK, dataclasses.replace(ASK, id="r", indexing="segments")])
+    write_jsonl(
+        tmp_path / "q.jsonl",
+        [ASK, dataclasses.replace(ASK, id="r", clip=dataclasses.replace(ASK.clip, frame_rule="segments"))],
+    )
     with pytest.raises(ValueError, match=r"'q' and 'r' ask for clip 'a.mp4' by different rules"):
         extract_frames(
             [tmp_path / "q.jsonl"], root, tmp_path / "f.parquet", tmp_path / "f.clips.jsonl", count=4, size=8
@@ -211,8 +216,8 @@ def test_a_store_refuses_what_was_changed(root, tmp_path):
             writer.write_table(changed.slice(begin, COUNT))
     with pytest.raises(ValueError, match="is not what was stored"):
         FrameStore([path]).pixels(clip)
-    listed = read_jsonl(tmp_path / "shard0.clips.jsonl", Clip)
-    write_jsonl(tmp_path / "shard0.clips.jsonl", [*listed, Clip("more", OK)])
+    listed = read_jsonl(tmp_path / "shard0.clips.jsonl", ClipStatus)
+    write_jsonl(tmp_path / "shard0.clips.jsonl", [*listed, ClipStatus("more", OK)])
     with pytest.raises(ValueError, match=r"disagree, for example on \['more'\]"):
         FrameStore([path])
 

@@ -18,11 +18,11 @@ from vidreason.artifacts.files import read_jsonl, write_jsonl
 from vidreason.data.nextqa import probe_videos
 from vidreason.media import containers, decode, frames, video
 from vidreason.media.frames import extract_frames, judge_clip, take_frames
-from vidreason.records import OK, Clip, Question
+from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary
 
 FRAMES = 50
-ASK = Question("q", "mvbench", "a.mp4", "What?", ("x", "y"), "A")
+ASK = Question("q", "mvbench", "multiple_choice", "What?", ClipRef("a.mp4"), ("x", "y"), "A")
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=size=128x96:rate=25")
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12")
 
@@ -54,7 +54,12 @@ def check_readable(path, frames, expected=None):
     assert (scanned.clip.status, scanned.clip.frames, len(scanned.times)) == (OK, frames, frames), scanned.clip
     assert video.probe(path, decode=True).status == OK
     assert probe_videos(path.parent, [path.name], 100, 1)[path.name].status == OK
-    assert take_frames(dataclasses.replace(ASK, video=path.name), path.parent, 16, 8).clip.status == OK
+    assert (
+        take_frames(
+            dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), path.parent, 16, 8
+        ).clip.status
+        == OK
+    )
     if expected is not None:
         for wanted in (range(frames), [frames - 1], [frames // 2]):
             found = decode.decode_frames(path, wanted, scanned)
@@ -68,7 +73,9 @@ def check_row(path, status, words=""):
         video.scan(path).clip,
         video.probe(path, decode=True),
         probe_videos(path.parent, [path.name], 100, 1)[path.name],
-        take_frames(dataclasses.replace(ASK, video=path.name), path.parent, 16, 8).clip,
+        take_frames(
+            dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), path.parent, 16, 8
+        ).clip,
     ]
     assert [clip.status for clip in clips] == [status] * len(clips), clips
     for clip in clips:
@@ -213,7 +220,7 @@ class TestDamage:
         for begin, size in packets[15:]:
             content[begin : begin + size] = bytes(size)
         path.write_bytes(content)
-        ask = dataclasses.replace(ASK, video=path.name)
+        ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name))
         for clip in (video.probe(path), judge_clip(ask, folder, 16), take_frames(ask, folder, 16, 8).clip):
             assert clip.status == video.UNREADABLE
             assert clip.detail.startswith(f"only 15 frames come out of {len(packets)} packets")
@@ -229,7 +236,9 @@ class TestDamage:
         content[begin:end] = bytes(end - begin)
         path.write_bytes(content)
         # Sixteen of fifty: 0, 3, 6, ... without 25.
-        taken = take_frames(dataclasses.replace(ASK, video=path.name), folder, 16, 8).clip
+        taken = take_frames(
+            dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), folder, 16, 8
+        ).clip
         words = "1 of 50 packets cannot be decoded, the first at frame 25 (1.00 s): Invalid data found when processing input"
         for clip in (video.probe(path, decode=True), probe_videos(folder, [path.name], 100, 1)[path.name], taken):
             assert (clip.status, clip.frames) == (OK, FRAMES)
@@ -237,7 +246,9 @@ class TestDamage:
             assert clip.detail == words or (clip is taken and name in ("h264.mkv", "mjpeg.avi"))
         # Of a long video only what was met is counted, and a count that fails takes no frame away.
         monkeypatch.setattr(frames, "COUNTED_SECONDS", 1.0)
-        long = take_frames(dataclasses.replace(ASK, video=path.name), folder, 16, 8).clip
+        long = take_frames(
+            dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), folder, 16, 8
+        ).clip
         assert long.status == OK
         met = words.replace("1 of 50 packets", "1 packets on the way")
         assert long.detail == met or name in ("h264.mkv", "mjpeg.avi")
@@ -249,7 +260,7 @@ class TestDamage:
         # The other decoder may leave the frame out without a word, so that the next would be taken for it.
         assert decode._decode_with_decord(path, [24, 25, 26], scanned) is None
         # Fifty of fifty: the filter and extraction refuse it alike.
-        ask = dataclasses.replace(ASK, video=path.name)
+        ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name))
         assert (
             judge_clip(ask, folder, FRAMES).status
             == take_frames(ask, folder, FRAMES, 8).clip.status
@@ -314,10 +325,12 @@ class TestWhatIsSaid:
 
     @pytest.mark.parametrize("indexing", ["uniform", "segments"])
     def test_a_part_may_begin_while_the_last_frame_is_shown(self, folder, indexing):
-        ask = dataclasses.replace(ASK, video="film.mp4", start=1.97, end=9.0, indexing=indexing)
+        ask = dataclasses.replace(
+            ASK, clip=dataclasses.replace(ASK.clip, path="film.mp4", start=1.97, end=9.0, frame_rule=indexing)
+        )
         taken = take_frames(ask, folder, 4, 8)  # the last frame is shown from 1.96 to 2.00 s
         assert (taken.clip.status, taken.indices.tolist()) == (OK, [FRAMES - 1] * 4)
-        over = take_frames(dataclasses.replace(ask, start=2.0), folder, 4, 8)
+        over = take_frames(dataclasses.replace(ask, clip=dataclasses.replace(ask.clip, start=2.0)), folder, 4, 8)
         assert (over.clip.status, over.clip.detail) == (
             video.TOO_SHORT, "the part to look at starts at 2 s, the last frame ends at 2.00 s"
         )  # fmt: skip
@@ -405,7 +418,9 @@ class TestARowNotACrash:
             "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         }
         (path / "00003.jpg").write_bytes(bad[damage])
-        clip = take_frames(dataclasses.replace(ASK, video="frames"), tmp_path, 5, 8).clip
+        clip = take_frames(
+            dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path="frames")), tmp_path, 5, 8
+        ).clip
         assert (clip.status, clip.detail[:9]) == (video.UNREADABLE, "00003.jpg")
         assert video.probe(path, decode=True).status == video.UNREADABLE
 
@@ -429,7 +444,9 @@ class TestARowNotACrash:
         ],
     )
     def test_bounds_without_measure(self, folder, indexing, start, end, status):
-        ask = dataclasses.replace(ASK, video="film.mp4", start=start, end=end, indexing=indexing)
+        ask = dataclasses.replace(
+            ASK, clip=dataclasses.replace(ASK.clip, path="film.mp4", start=start, end=end, frame_rule=indexing)
+        )
         assert take_frames(ask, folder, 4, 8).clip.status == status
 
 
@@ -454,7 +471,12 @@ class TestOnlyTheFileItself:
         path.write_bytes(f"{first}\n#{control}\n{rest}".encode())
         clip = video.probe(path, decode=True)
         assert clip.status in ((video.NOT_A_VIDEO, video.UNREADABLE) if control == "\0" else (video.NOT_A_VIDEO,))
-        assert take_frames(dataclasses.replace(ASK, video=path.name), folder, 4, 8).clip.status == clip.status
+        assert (
+            take_frames(
+                dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), folder, 4, 8
+            ).clip.status
+            == clip.status
+        )
 
     def test_a_pattern_is_a_name(self, tmp_path):
         frame_folder(tmp_path / "frames")
@@ -539,13 +561,15 @@ def test_a_shard_has_a_row_for_everything(folder, tmp_path):
     (root / "circle.mp4").symlink_to("circle.mp4")
     os.mkfifo(root / "pipe.mp4")
     names = ["good.mp4", "list.mp4", "circle.mp4", "pipe.mp4", "frames", "good.mp4/inside.mp4", "x" * 300 + ".mp4"]
-    asked = [dataclasses.replace(ASK, id=name, video=name) for name in names]
-    asked.append(dataclasses.replace(ASK, id="far", video="good.mp4", start=1e308, end=1e308))
+    asked = [dataclasses.replace(ASK, id=name, clip=dataclasses.replace(ASK.clip, path=name)) for name in names]
+    asked.append(
+        dataclasses.replace(ASK, id="far", clip=dataclasses.replace(ASK.clip, path="good.mp4", start=1e308, end=1e308))
+    )
     write_jsonl(tmp_path / "q.jsonl", asked)
     counts = extract_frames(
         [tmp_path / "q.jsonl"], root, tmp_path / "s.parquet", tmp_path / "s.clips.jsonl", count=4, size=8
     )
-    clips = {clip.clip: clip.status for clip in read_jsonl(tmp_path / "s.clips.jsonl", Clip)}
+    clips = {clip.key: clip.status for clip in read_jsonl(tmp_path / "s.clips.jsonl", ClipStatus)}
     assert len(clips) == sum(counts.values()) == len(asked)
     assert [name for name, status in clips.items() if status == OK] == ["good.mp4"]
     assert set(clips.values()) <= set(video.STATUSES)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vidreason.media import decode, frames, video
-from vidreason.records import OK, Question
+from vidreason.records import OK, ClipRef, Question
 from vidreason.world.encode import ffmpeg_binary
 
 AT_LEAST = 40
@@ -266,7 +266,15 @@ def test_bounds_are_looked_up_by_the_true_rate(tmp_path, header, rule):
         assert container.streams.video[0].average_rate == (1000 if header is wrong_rate else None)
     scanned = video.scan(path)
     assert scanned.clip.fps == pytest.approx(90, rel=0.01)
-    question = Question("q", "mvbench", path.name, "?", ("a", "b"), "A", start=0.25, end=0.75, indexing=rule)
+    question = Question(
+        "q",
+        "mvbench",
+        "multiple_choice",
+        "?",
+        ClipRef(path.name, start=0.25, end=0.75, frame_rule=rule),
+        ("a", "b"),
+        "A",
+    )
     found = frames.frame_indices(question, scanned, 9)
     if rule == "uniform":
         assert (found[0], found[-1]) == (23, 67)  # the first that begins after 0.25 s and the last before 0.75 s

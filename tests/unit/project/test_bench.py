@@ -17,7 +17,7 @@ from vidreason.engine.generation import Completions
 from vidreason.engine.log_probs import completion_log_probs
 from vidreason.media.frames import take_frames
 from vidreason.models.tinyllava.checkpoint import initialize
-from vidreason.records import Question
+from vidreason.records import ClipRef, Question
 from vidreason.world import encode
 from vidreason.world.scenes import make_scene
 
@@ -185,7 +185,7 @@ def test_no_state_of_the_papers_size_is_written_on_a_gpu(monkeypatch):
 def test_both_sides_see_the_same_frames(tmp_path):
     clip = encode.timing(12.0, "mp4")
     encode.encode(make_scene(0), tmp_path / "a.mp4", clip, "mp4")
-    question = Question("q", "nextqa", "a.mp4", "?", ("a", "b"), "A")
+    question = Question("q", "nextqa", "multiple_choice", "?", ClipRef("a.mp4"), ("a", "b"), "A")
     sought = take_frames(question, tmp_path, 16, 32).pixels
     assert np.array_equal(sought, naive.take_frames(question, tmp_path, 16, 32))
 

@@ -11,6 +11,12 @@ sys.path.insert(0, str(ROOT / "docs"))
 import show_seeds
 
 
+def scored(kind: str, correct: bool, options: int) -> dict:
+    """What the tables read of a scored answer."""
+    grades = {"tagged": {"correct": correct}}
+    return {"truth": {"kind": kind}, "rule": "tagged", "grades": grades, "question": {"options": ["x"] * options}}
+
+
 @pytest.fixture
 def run(tmp_path):
     tables, scores = tmp_path / "tables", tmp_path / "score" / "r1" / "seed4"
@@ -27,9 +33,7 @@ def run(tmp_path):
         "r1,R1,temporal,3,66.7,20,90,43.6,4\nr1,R1,all,3,66.7,20,90,43.6,4\n"
     )
     answers = [("first", True, 3), ("first", False, 3), ("first", True, 3), ("count", True, 4)]
-    (scores / "mmvu.judged.jsonl").write_text(
-        "".join(json.dumps({"kind": k, "correct": c, "options": o}) + "\n" for k, c, o in answers)
-    )
+    (scores / "mmvu.scored.jsonl").write_text("".join(json.dumps(scored(k, c, o)) + "\n" for k, c, o in answers))
     return tmp_path
 
 
@@ -47,7 +51,7 @@ def test_types_are_counted_over_answers(run):
 
 
 def test_letters_between_any_tags_are_the_last_ones(run):
-    folder = run / "predict" / "base_thinks" / "seed4" / "mmvu"
+    folder = run / "score" / "base_thinks" / "seed4"
     folder.mkdir(parents=True)
     said = [
         "<box> so ball A </box> <red> B </red>",
@@ -55,7 +59,8 @@ def test_letters_between_any_tags_are_the_last_ones(run):
         "B",
         "<box> so ball B </box>",
     ]
-    (folder / "shard0.jsonl").write_text("".join(json.dumps({"completion": x, "answer": "B"}) + "\n" for x in said))
+    rows = [{"prediction": {"completion": {"text": text}}, "question": {"gold": "B"}} for text in said]
+    (folder / "mmvu.scored.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert show_seeds.between_any_tags(run) == "50%"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
+from vidreason.records import Completion
 from vidreason.results.figures import make_figures
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
 from vidreason.results.page import plain_caption, render
@@ -132,7 +133,7 @@ def test_the_letter_that_decided_is_shown(page: dict[str, Any], completion, sett
     done = []
     for arm in ("base", "r1"):
         for benchmark in page["inputs"].benchmarks:
-            answers = [replace(one, completion=completion) for one in predictions_of(arm, benchmark)]
+            answers = [replace(one, completion=Completion(completion, 1, True)) for one in predictions_of(arm, benchmark)]
             done.append(score_one(root, arm, benchmark, answers, settings=SETTINGS | settings))
     text = written(page, scores=[one for one, _ in done], judged=[two for _, two in done])
     read = re.findall(r"<td>([^<]*)</td><td><span class=\"(right|wrong)\">", text)

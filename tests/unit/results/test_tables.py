@@ -28,7 +28,7 @@ from vidreason.results.registry import TABLES
 from vidreason.results.runs import percent, read_arms
 from vidreason.results.summary import summary
 from vidreason.results.tables import MAIN_COLUMNS, make_tables
-from vidreason.records import PROMPT_TOO_LONG
+from vidreason.records import PROMPT_TOO_LONG, Completion
 
 def make(root: Path, run: ResultInputs, **changes: Any) -> dict[str, Path]:
     """Make every table."""
@@ -98,7 +98,7 @@ def test_main_numbers(tables: dict[str, Path]) -> None:
 )
 def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: str, low: str, cell: str) -> None:
     right = [
-        change(predictions_of("base", benchmark), number, completion="ABCD"[number % 4])[number] for number in range(8)
+        change(predictions_of("base", benchmark), number, text="ABCD"[number % 4])[number] for number in range(8)
     ]
     some = predictions_of("r1", benchmark)
     done = [score_one(tmp_path, arm, benchmark, answers) for arm, answers in (("base", right), ("r1", some))]
@@ -166,7 +166,7 @@ def test_prompts_that_are_too_long_are_told_of(tmp_path: Path) -> None:
     for arm in ("base", "r1"):
         predictions = predictions_of(arm, "mlvu")
         for number, status in ((2, PROMPT_TOO_LONG), (5, "truncated")):
-            predictions = change(predictions, number, status=status, completion="", tokens=0, finish="")
+            predictions = change(predictions, number, status=status, completion=Completion())
         score_one(tmp_path, arm, "mlvu", predictions, known_missing={"order": 1})
     tables = make(tmp_path, run)
     notes = tables["markdown"].read_text()
@@ -299,7 +299,7 @@ def test_real_data_without_truth(tmp_path: Path) -> None:
 
 def test_coverage_is_shown(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    missing = change(predictions_of("r1", "mlvu"), 6, status="missing", completion="", finish="", tokens=0)
+    missing = change(predictions_of("r1", "mlvu"), 6, status="missing", completion=Completion())
     settings = {"parser": "strict", "unparsed": "wrong", "max_missing_fraction": 0.2}
     score_one(tmp_path, "r1", "mlvu", missing, settings=settings)
     cells = {(row["arm"], row["benchmark"]): row for row in rows_of(make(tmp_path, run)["main"])}

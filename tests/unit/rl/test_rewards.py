@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidreason.records import Question
+from vidreason.records import ClipRef, Question
 from vidreason.rl.rewards import (
     accuracy_reward,
     combined_reward,
@@ -66,7 +66,7 @@ def test_accuracy_of_both_protocols(completion, solution, upstream, paper):
 @pytest.mark.parametrize("answer", ["D", "D. E", "D. E. coli", "D, E and B", "D, E", "E", "D, B", "(D)"])
 def test_training_and_evaluation_read_the_same_letter(answer):
     """What another option is depends on the question: among A to D, `D. E` is no list."""
-    question = Question("1", "nextqa", "v.mp4", "Which?", ("a", "b", "c", "d"), "D")
+    question = Question("1", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b", "c", "d"), "D")
     completion = f"<think>So.</think><answer>{answer}</answer>"
     right = parse.strict(completion, question.letters) == "D"
     assert question_reward(completion, question, PAPER).accuracy == right

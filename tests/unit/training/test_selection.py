@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.scored_run import as_lines
 from vidreason.artifacts.files import read_jsonl
-from vidreason.records import PROMPT_TOO_LONG, Clip, Question, Rollout
+from vidreason.records import PROMPT_TOO_LONG, ClipRef, ClipStatus, Completion, Grade, Question, Rollout
 from vidreason.training.selection import select_by_variance, variance
 
 UNASKED = {"broken": "truncated", "long": PROMPT_TOO_LONG}
@@ -17,13 +17,20 @@ CORRECT = {"never": 0, "rarely": 1, "half": 4, "often": 7, "always": 8}
 
 def question(name: str) -> Question:
     """A question about a clip of its own."""
-    return Question(name, "nextqa", f"{name}.mp4", "why?", ("rain", "sun"), "A")
+    return Question(name, "nextqa", "multiple_choice", "why?", ClipRef(f"{name}.mp4"), ("rain", "sun"), "A")
 
 
 def rollouts(name: str, correct: int, size: int = 8) -> list[Rollout]:
     """A whole group, the right answers last."""
     return [
-        Rollout(name, index, "<answer>A</answer>", 5, True, index >= size - correct, False) for index in range(size)
+        Rollout(
+            name,
+            index,
+            Completion("<answer>A</answer>", 5, True),
+            Grade(float(index >= size - correct), index >= size - correct, parts={"well_formed": 0.0}),
+            question(name).sha256,
+        )
+        for index in range(size)
     ]
 
 
@@ -36,7 +43,9 @@ def files(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "shard0.jsonl").write_text(as_lines(groups[1::2]))
     (tmp_path / "shard1.jsonl").write_text(as_lines(groups[::2]))
     statuses = {name: "truncated" if name == "broken" else "ok" for name in names}
-    (tmp_path / "clips.jsonl").write_text(as_lines([Clip(f"{name}.mp4", status) for name, status in statuses.items()]))
+    (tmp_path / "clips.jsonl").write_text(
+        as_lines([ClipStatus(f"{name}.mp4", status) for name, status in statuses.items()])
+    )
     return {
         "rollouts": [tmp_path / "shard0.jsonl", tmp_path / "shard1.jsonl"],
         "questions": tmp_path / "questions.jsonl",
@@ -77,8 +86,18 @@ def test_a_question_that_was_not_asked_is_dropped_with_its_reason(files: dict[st
     names = [*CORRECT, "broken", "long"]
     files["questions"].write_text(as_lines([question(name) for name in names]))
     with files["clips"][0].open("a") as stream:
-        stream.write(as_lines([Clip("long.mp4", "ok")]))
-    unasked = [Rollout(name, 0, "", 0, False, False, False, status) for name, status in UNASKED.items()]
+        stream.write(as_lines([ClipStatus("long.mp4", "ok")]))
+    unasked = [
+        Rollout(
+            name,
+            0,
+            Completion("", 0, False),
+            Grade(0.0, False, parts={"well_formed": 0.0}),
+            question(name).sha256,
+            status,
+        )
+        for name, status in UNASKED.items()
+    ]
     with files["rollouts"][1].open("a") as stream:
         stream.write(as_lines(unasked))
     select_by_variance(**files | {"group_size": 8})
@@ -90,7 +109,20 @@ def test_a_question_that_was_not_asked_is_dropped_with_its_reason(files: dict[st
 
 def test_rollouts_of_a_question_that_was_not_asked_are_refused(files: dict[str, Any]) -> None:
     with files["rollouts"][1].open("a") as stream:
-        stream.write(as_lines([Rollout("half", 8, "", 0, False, False, False, PROMPT_TOO_LONG)]))
+        stream.write(
+            as_lines(
+                [
+                    Rollout(
+                        "half",
+                        8,
+                        Completion("", 0, False),
+                        Grade(0.0, False, parts={"well_formed": 0.0}),
+                        question("half").sha256,
+                        PROMPT_TOO_LONG,
+                    )
+                ]
+            )
+        )
     with pytest.raises(ValueError, match=r"\['half'\] have rollouts and a reason why they were not asked"):
         select_by_variance(**files)
 
@@ -162,7 +194,7 @@ def test_unknown_question_is_refused(files: dict[str, Any]) -> None:
 
 
 def test_readable_clip_without_rollouts_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "clips.jsonl").write_text(as_lines([Clip("broken.mp4", "ok")]))
+    (tmp_path / "clips.jsonl").write_text(as_lines([ClipStatus("broken.mp4", "ok")]))
     with pytest.raises(ValueError, match=r"1 questions have frames but no rollouts: \['broken'\]"):
         select_by_variance(**files)
 

@@ -63,7 +63,7 @@ class TestWhatIsTaught:
             by_hand = []
             for question, video in zip(batch, videos, strict=True):
                 (prompt,) = prompts_of(model, [question], "option", training=True)
-                said = tokenizer(f" {question.answer}<|endoftext|>").input_ids
+                said = tokenizer(f" {question.gold}<|endoftext|>").input_ids
                 embeds = model.build_inputs([torch.cat([prompt, torch.tensor(said)])], video[None]).embeds
                 logp = model(embeds).logits[0].log_softmax(-1)
                 by_hand += [-float(logp[len(logp) - len(said) - 1 + place, token]) for place, token in enumerate(said)]

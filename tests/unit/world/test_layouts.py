@@ -49,7 +49,7 @@ def test_readers_find_every_question_and_the_truth_knows_it(world, dataset):
     assert summary["counts"][dataset]["questions"] == len(questions) == len(truth) > 0
     for question in questions:
         row = truth[question.id]
-        assert row["video"] == question.video
+        assert row["video"] == question.clip.path
         assert isinstance(row["temporal"], bool)
         assert len(row["facts"]) == row["caption"].count(",") + 1
 
@@ -64,10 +64,10 @@ def test_sixteen_frames_of_every_clip_show_its_sixteen_steps(world, dataset):
     root, _ = world
     for question in read_questions(dataset, root / dataset):
         taken = take_frames(question, root / dataset, STEPS, 32)
-        assert taken.clip.status == OK, (question.clip, taken.clip)
-        scene = scene_of(dataset, question.video, root)
+        assert taken.clip.status == OK, (question.clip.key, taken.clip)
+        scene = scene_of(dataset, question.clip.path, root)
         story = resize_frames(np.array([render(scene, step, 64) for step in range(STEPS)]), 32)
-        assert np.abs(taken.pixels.astype(float) - story).mean(axis=(1, 2, 3)).max() < 3.0, question.clip
+        assert np.abs(taken.pixels.astype(float) - story).mean(axis=(1, 2, 3)).max() < 3.0, question.clip.key
 
 
 def test_without_bounds_another_scene_is_seen(world):
@@ -76,7 +76,7 @@ def test_without_bounds_another_scene_is_seen(world):
     ignored = {question.id: question for question in read_questions("mvbench", root / "mvbench", protocol="upstream")}
     (name,) = (key for key in honoured if key.startswith("action_sequence"))
     one, other = (take_frames(found[name], root / "mvbench", STEPS, 32).pixels for found in (honoured, ignored))
-    assert honoured[name].start > 2
+    assert honoured[name].clip.start > 2
     assert np.abs(one.astype(float) - other).mean() > 5
 
 
@@ -85,13 +85,15 @@ def test_every_reader_and_both_kinds_of_bounds_occur(world):
     tasks = [mvbench.TASKS[task] for task in MVBENCH_TASKS]
     assert {task.reader for task in tasks} == set(READER_KINDS)
     assert {task.reader for task in tasks if task.bounded} == {"video", "frames"}
-    kinds = {probe(root / "mvbench" / question.video).codec for question in read_questions("mvbench", root / "mvbench")}
+    kinds = {
+        probe(root / "mvbench" / question.clip.path).codec for question in read_questions("mvbench", root / "mvbench")
+    }
     assert kinds == {"h264", "vp9", "mpeg4", "frames"}
 
 
 def test_video_mme_has_every_suffix_and_duration(world):
     questions = read_questions("video_mme", world[0] / "video_mme")
-    assert {Path(question.video).suffix for question in questions} == {".mp4", ".MP4", ".mkv"}
+    assert {Path(question.clip.path).suffix for question in questions} == {".mp4", ".MP4", ".mkv"}
     assert {question.group for question in questions} == {"short", "medium", "long"}
 
 
@@ -107,7 +109,7 @@ def test_mmvu_has_an_open_question_that_is_not_asked(world):
 def test_nextqa_durations_give_the_filter_work(world):
     root, _ = world
     questions = read_questions("nextqa", root / "nextqa")
-    clips = [probe(root / "nextqa" / video) for video in sorted({question.video for question in questions})]
+    clips = [probe(root / "nextqa" / video) for video in sorted({question.clip.path for question in questions})]
     durations = [clip.duration for clip in clips if clip.status == OK]
     assert min(durations) < 30 < max(durations) <= 46
     assert sorted(clip.status for clip in clips if clip.status != OK) == ["empty_file", "truncated"]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vidreason.evaluation.score import caption_is_true
+from vidreason.evaluation.scored import caption_is_true
 from vidreason.world.scenes import ACT_ENDS, COLOURS, DIRECTIONS, GRID, STEPS, THINGS, make_scene, render, sprite
 from vidreason.world.splits import RANGE, SPLITS, VIDEOS, checked_settings, draw_items, scene_seed
 
