@@ -46,8 +46,8 @@ def test_nothing_is_done_twice(finished: Workplace) -> None:
     assert finished.jobs("results/tiny/tables/main.csv") == {}
 
 
-def test_every_artefact_has_its_provenance_log_and_benchmark(finished: Workplace) -> None:
-    for artefact in (
+def test_every_artifact_has_its_provenance_log_and_benchmark(finished: Workplace) -> None:
+    for artifact in (
         "questions/nextqa.jsonl",
         "extract_frames/mlvu/shard0.parquet",
         "train_grpo/r1/seed0/checkpoint",
@@ -55,8 +55,8 @@ def test_every_artefact_has_its_provenance_log_and_benchmark(finished: Workplace
         "tables/main.csv",
         "report/index.html",
     ):
-        sidecar = json.loads((finished.results / f"{artefact}.provenance.json").read_text())
-        assert sidecar["artefact"] == f"results/tiny/{artefact}"
+        sidecar = json.loads((finished.results / f"{artifact}.provenance.json").read_text())
+        assert sidecar["artifact"] == f"results/tiny/{artifact}"
         assert len(sidecar["sha256"]) == 64
         assert sidecar["code"]
         assert sidecar["versions"]["vidreason"]

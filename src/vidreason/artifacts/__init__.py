@@ -1,1 +1,1 @@
-"""How bytes become durable: files, sidecars, caches, journals. Knows no science."""
+"""How bytes become durable: writing files, checking them, locking, caching and recording where they come from."""

@@ -1,8 +1,8 @@
 """Content-addressed cache of results, shared by runs, folders and users.
 
-The environment's `VIDREASON_CACHE` names a folder; without it nothing is shared. An entry is a folder named by a digest of
-settings, contents of inputs, code and versions, and says where it was made. Whoever uses it gets a copy, so a cache may be
-emptied at any time.
+The environment variable `VIDREASON_CACHE` names its folder; without it nothing is shared. An entry is a folder named by a digest
+of settings, contents of inputs, code and versions. It records where it was made. Users get copies, so the cache may be emptied
+at any time.
 """
 
 import contextlib
@@ -22,25 +22,25 @@ ENTRY = "entry.json"
 
 
 class DamagedEntryError(ValueError):
-    """An entry of the cache is not what was put there."""
+    """An entry of the cache is incomplete or was changed."""
 
 
 def get_or_make(
     kind: str, identity: Callable[[], str], files: Mapping[str, str | Path], make: Callable[[], object]
 ) -> dict[str, Any] | None:
-    """Have files made, or take them from the cache; what was made is put there.
+    """Copy files from the cache, or make them and store them there.
 
-    A cache that cannot be read or written, or whose entry is damaged, is told of in the log and costs the work again.
+    If the cache cannot be read or written, or an entry is damaged, the log says so and the files are made.
 
     Args:
-        kind: What is made, a rule's name; a folder of the cache.
-        identity: Gives the digest of all that decides the files but the packages' versions; asked only where there is
+        kind: Name of the rule; a folder of the cache.
+        identity: Returns the digest of everything that decides the files, except versions of packages. Called only if there is
             a cache.
         files: Name in the cache -> path.
         make: Writes the files.
 
     Returns:
-        The `environment` under which the files were made if they are from the cache, else None.
+        The `environment` in which the files were made if they come from the cache, else None.
     """
     if not os.environ.get(VARIABLE):
         make()
@@ -55,7 +55,7 @@ def get_or_make(
         except (OSError, ValueError) as error:
             print(f"{entry}: cannot be used, so it is made anew: {error}", file=sys.stderr, flush=True)
     make()
-    if entry is not None and _entry(kind, identity) == entry:  # what it was made from is what it was
+    if entry is not None and _entry(kind, identity) == entry:  # the inputs have not changed meanwhile
         try:
             _put(entry, files)
         except OSError as error:
@@ -64,7 +64,7 @@ def get_or_make(
 
 
 def _entry(kind: str, identity: Callable[[], str]) -> Path | None:
-    """Where something is in the cache; None where an input cannot be read to the end."""
+    """Folder of an entry; None if an input cannot be read."""
     try:
         return Path(os.environ[VARIABLE]) / kind / sha256_text(f"{identity()} {sorted(versions().items())}")
     except OSError as error:
@@ -73,7 +73,7 @@ def _entry(kind: str, identity: Callable[[], str]) -> Path | None:
 
 
 def _take(entry: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
-    """Copy an entry's files, all or none of them."""
+    """Copy all files of an entry, or none."""
     for name in (ENTRY, *files):
         if entry.is_symlink() or not stat.S_ISREG((entry / name).lstat().st_mode):
             raise DamagedEntryError(f"{name} is no file in a folder of its own: links, pipes and devices are not read")

@@ -1,4 +1,4 @@
-"""Counts in tables (CSV) that another stage wrote, every cell checked."""
+"""Reading tables of counts, with every cell checked."""
 
 import re
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from vidreason.artifacts.csv_files import read_csv
 
 
 def read_counts(path: str | Path, needed: Sequence[str]) -> list[dict[str, int]]:
-    """Read columns of whole numbers of a CSV file; the others are left out.
+    """Read the columns of a CSV file that hold whole numbers.
 
     Raises:
-        ValueError: As `read_csv`, or a cell is no whole number from 0.
+        ValueError: As `read_csv`, or a cell is no whole number of 0 or more.
     """
     rows = read_csv(path, needed)
     for number, row in enumerate(rows, start=1):
@@ -21,10 +21,10 @@ def read_counts(path: str | Path, needed: Sequence[str]) -> list[dict[str, int]]
 
 
 def count_of(text: str, where: str) -> int:
-    """A whole number from 0.
+    """Read a whole number of 0 or more.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The text is something else.
     """
     if not re.fullmatch(r"[0-9]{1,18}", text):
         raise ValueError(f"{where} is {text[:80]!r}; needed is a whole number, 0 or more")
@@ -32,10 +32,10 @@ def count_of(text: str, where: str) -> int:
 
 
 def read_histogram(path: str | Path) -> list[dict[str, int]]:
-    """Read a selection's `histogram.csv`: how many questions had 0, 1 ... N right answers, and how many of them were kept.
+    """Read a selection's `histogram.csv`: questions with 0, 1 ... N right answers, and how many of them were kept.
 
     Raises:
-        ValueError: As `read_counts`; the rows are not those of 0 to N in order, or more were kept than there are.
+        ValueError: As `read_counts`; rows are not 0 to N in order, or a row kept more questions than it has.
     """
     rows = read_counts(path, ("correct", "questions", "kept"))
     if not rows or [row["correct"] for row in rows] != list(range(len(rows))):

@@ -1,8 +1,8 @@
-r"""Tables as CSV that stay tables: no cell becomes a formula in a spreadsheet, and none becomes a row.
+r"""CSV tables that are safe to open in a spreadsheet: no cell becomes a formula or a row of its own.
 
-- A text that a spreadsheet would run (it begins with `=`, `+`, `-` or `@`) gets an apostrophe in front, which
-  `read_csv` takes away again. Numbers stay numbers.
-- A line break, tab or other control character in a text is written as Python writes it (`\n`).
+- A text that a spreadsheet would run (one that begins with `=`, `+`, `-` or `@`) gets an apostrophe in front, which
+  `read_csv` removes. Numbers stay numbers.
+- A line break, tab or other control character in a text is written as an escape (`\n`).
 
 Source: OWASP, "CSV injection".
 """
@@ -43,7 +43,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> object:
-    """A value as it may stand in a cell."""
+    """A value as a cell holds it."""
     if not isinstance(value, str):
         return value
     text = one_line(value)
@@ -53,12 +53,12 @@ def _cell(value: object) -> object:
 
 
 def _unguarded(cell: str) -> str:
-    """A text without the apostrophe that kept it from being a formula."""
+    """A text without the apostrophe that `_cell` put in front."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def one_line(text: str) -> str:
-    r"""A text without characters that end a line, or that cannot be written in UTF-8: these are spelled out.
+    r"""A text with line ends, and characters that UTF-8 cannot hold, replaced by escapes.
 
     Example:
         >>> one_line("a\r\nb\u2028c\udc80")
@@ -76,13 +76,13 @@ def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, str
     """Read a table as text.
 
     Args:
-        path: The file; tab separated if it is called `.tsv`, where lines that begin with `#` are comments.
-        needed: Columns that must be there.
+        path: The file. A `.tsv` is separated by tabs, and its lines that begin with `#` are comments.
+        needed: Columns that the file must have.
 
     Raises:
-        ChangedError: The file is not what its sidecar tells of.
-        ValueError: It is no CSV in UTF-8 (a byte-order mark is allowed), a column is missing, or a row has another number of
-            cells than the header; the message names it.
+        ChangedError: The file was changed after it was made.
+        ValueError: The file is not CSV in UTF-8 (a byte-order mark is allowed), a column is missing, or a row has another number
+            of cells than the header; the message names it.
     """
     check_unchanged(path)
     tabs = str(path).endswith(".tsv")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("No space left on device", "Disk quota exceeded", "os error 28)", "os error 122)")
-"""How libraries that raise errors of their own pass on what the system said."""
+"""Words of the system that libraries repeat in errors of their own."""
 
 
 class DiskFullError(OSError):
-    """A file could not be written for want of room.
+    """A file could not be written because the disk or a quota is full.
 
     Attributes:
-        words: What is the matter and what to do, without the file's name.
+        words: The cause and what to do, without the file's name.
     """
 
     def __init__(self, target: str | Path, words: str) -> None:
@@ -26,10 +26,10 @@ class DiskFullError(OSError):
 
 @contextlib.contextmanager
 def explain_full_disk(target: str | Path) -> Iterator[None]:
-    """Turn the errors of a full disk, or of a quota that is used up, into one that names the file that was to be written.
+    """Turn errors of a full disk or quota into one that names the file.
 
     Raises:
-        DiskFullError: There was no room.
+        DiskFullError: The disk or a quota is full.
     """
     try:
         yield
@@ -46,7 +46,7 @@ def explain_full_disk(target: str | Path) -> Iterator[None]:
 
 
 def _is_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that there is no room."""
+    """Whether an error, or one of its causes, means a full disk or quota."""
     cause: BaseException | None = error
     while cause is not None:
         if getattr(cause, "errno", None) in FULL or any(words in str(cause) for words in _WORDS):
@@ -56,6 +56,6 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _free(path: Path) -> str:
-    """How much room there is where a path would be."""
+    """Free bytes on the disk of a path."""
     folder = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
     return f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}"

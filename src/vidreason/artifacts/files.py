@@ -29,19 +29,18 @@ Record = TypeVar("Record")
 def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it onto `target` if the block succeeds.
 
-    The block may create a file or a folder at the yielded path. On an error the temporary is removed and `target`
-    is left as it was. The temporary name depends on target, machine and process, so two writers never share it, and is short
-    however long the target's is.
+    The block may create a file or a folder at the yielded path. On an error that is removed and `target` stays as it was. The
+    temporary name depends on target, machine and process, so two writers never share one. Its length is fixed.
 
     Args:
         target: The file or folder to write. Parents are created.
-        durable: Have the bytes on the disk before the rename, so that a power cut leaves no empty file behind the name.
+        durable: Wait until the bytes are on the disk before the rename, so that a power cut leaves no empty file.
 
     Yields:
         The path to write to.
 
     Raises:
-        DiskFullError: There is no room for it; the message names the target.
+        DiskFullError: The disk is full; the message names the target.
 
     Example:
         >>> import tempfile
@@ -71,17 +70,17 @@ def write_aside(target: str | Path, durable: bool = False) -> Iterator[Path]:
 
 
 def _machine() -> str:
-    """Eight hexadecimal digits for this machine's name, which may have up to 64 characters."""
+    """Eight hexadecimal digits that stand for this machine's name."""
     return sha256_text(platform.node())[:8]
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:
-    """Remove what writers that were killed on this machine have left unfinished below a folder.
+    """Remove temporary files below a folder whose writers, on this machine, were killed.
 
-    What a living process writes stays, and so does what another machine wrote, which cannot be asked.
+    Files of running processes stay, and so do those of other machines, whose processes cannot be checked.
 
     Returns:
-        What was removed.
+        The paths that were removed.
     """
     own = re.compile(rf"\.[0-9a-f]{{12}}-{_machine()}-(\d{{10}})\.tmp")
     removed = []
@@ -114,7 +113,7 @@ def _sync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder if it is there."""
+    """Remove a file or folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -122,11 +121,11 @@ def remove(path: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file's bytes. The file system is asked to share them until one of the two is changed, where it can."""
+    """Copy a file. Where the file system can, both copies share their blocks until one is changed."""
     with source.open("rb") as original, target.open("wb") as copy, contextlib.suppress(OSError, AttributeError):
         while os.copy_file_range(original.fileno(), copy.fileno(), 2**30):
             pass
-    if target.stat().st_size != source.stat().st_size:  # another file system, or a system without this call
+    if target.stat().st_size != source.stat().st_size:  # two file systems, or a system without this call
         shutil.copyfile(source, target)
 
 

@@ -1,7 +1,7 @@
-"""Results that were changed after they were made are not taken for results.
+"""Noticing that an artifact was changed after it was made.
 
-Every result has a sidecar beside it (`vidreason.artifacts.provenance.write_sidecar`) that holds its digest. Every reader of a
-result calls `check_unchanged` first, which compares the two.
+Every artifact has a sidecar beside it that holds its digest (`vidreason.artifacts.provenance.write_sidecar`). Whoever reads an
+artifact calls `check_unchanged` first, which compares the two.
 """
 
 import contextlib
@@ -16,37 +16,37 @@ from vidreason.artifacts.paths import is_there
 
 SIDECAR = ".provenance.json"
 LARGE = 64 * 2**20
-"""Bytes above which an artefact is read wholly once a run, and not once a process."""
+"""Bytes above which an artifact is read in full once per run instead of once per process."""
 CALL_VARIABLE = "VIDREASON_RUN"
-"""Environment variable that names a run of the workflow; without it, every process is a run of its own."""
+"""Environment variable that names a run of the workflow. Without it every process counts as its own run."""
 _checked: set[tuple[str, str]] = set()
-"""Path and state of the artefacts that this process has found to be what was made."""
+"""Path and state of the artifacts that this process has verified."""
 
 
 class ChangedError(ValueError):
-    """An artefact is not what was made."""
+    """An artifact was changed after it was made."""
 
 
-def sidecar_of(artefact: str | Path) -> Path:
-    """Path of the sidecar of an artefact: next to it, its whole name and `.provenance.json`."""
-    artefact = Path(artefact)
-    return artefact.with_name(artefact.name + SIDECAR)
+def sidecar_of(artifact: str | Path) -> Path:
+    """Path of an artifact's sidecar: `<name>.provenance.json` next to it."""
+    artifact = Path(artifact)
+    return artifact.with_name(artifact.name + SIDECAR)
 
 
-def check_unchanged(artefact: str | Path) -> None:
-    """Compare an artefact with the digest in its sidecar; what has no sidecar is a user's own and may be anything.
+def check_unchanged(artifact: str | Path) -> None:
+    """Compare an artifact with the digest in its sidecar. A file without a sidecar is a user's own and passes.
 
-    Every process reads a small artefact wholly. One of more than `LARGE` bytes is read wholly once a run; a hidden file
-    beside it notes the run and its files' sizes, times and inodes, by which it is compared after that.
+    Every process reads a small artifact in full. One of more than `LARGE` bytes is read in full once per run: a hidden file
+    beside it records the run and the sizes, times and inodes of its files, and later processes compare those.
 
     Args:
-        artefact: A file or folder.
+        artifact: A file or folder.
 
     Raises:
-        ChangedError: It has another digest.
+        ChangedError: The digests differ.
         ValueError: The sidecar holds no digest.
     """
-    path, sidecar = Path(artefact), sidecar_of(artefact)
+    path, sidecar = Path(artifact), sidecar_of(artifact)
     if not is_there(sidecar) or not path.exists():
         return
     if _is_checked(path):
@@ -72,8 +72,8 @@ def check_unchanged(artefact: str | Path) -> None:
 def content_digest(path: str | Path) -> str:
     """SHA-256 of a file, or of a folder's names and contents (hidden files are not content).
 
-    A file or folder that `check_unchanged` has passed, or whose files are those that its sidecar tells of by names, sizes
-    and times, is not read again. Weights of several gigabytes are then hashed once and not for every shard.
+    The digest in the sidecar is used without reading the contents if `check_unchanged` has verified them, or if names, sizes
+    and times are still those that the sidecar records. So weights of several gigabytes are hashed once and not for every shard.
     """
     path, sidecar = Path(path), sidecar_of(path)
     if is_there(sidecar):
@@ -85,13 +85,13 @@ def content_digest(path: str | Path) -> str:
 
 
 def stamp_of(path: Path) -> str:
-    """Digest of names, sizes and times of a file, or of the files of a folder: other contents are not to have the same."""
+    """Digest of the names, sizes and times of a file, or of all files of a folder."""
     listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(path)]
     return sha256_text(json.dumps(listing))
 
 
 def _is_checked(path: Path) -> bool:
-    """Whether an artefact was read wholly in this process or, where it is large, in this run, and is the same since."""
+    """Whether this process, or for a large artifact this run, has verified it and nothing has touched it since."""
     state = _state(path)
     if (str(path), state) in _checked:
         return True
@@ -109,7 +109,7 @@ def _note_of(path: Path) -> Path:
 
 
 def _state(path: Path) -> str:
-    """As `stamp_of`, with what no ordinary command sets back: inode and time of the last change of it."""
+    """As `stamp_of`, with the inode and the time of the last inode change, which ordinary commands cannot set back."""
     listing = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in _stats(path)]
     return sha256_text(json.dumps(listing))
 
@@ -130,7 +130,7 @@ def _whole_digest(path: Path) -> str:
 
 
 def _visible_files(folder: Path) -> list[Path]:
-    """Files below a folder in order of their names, without hidden ones: Snakemake leaves its time stamps there."""
+    """Files below a folder, sorted by name, without hidden ones (Snakemake keeps its time stamps in those)."""
     return [
         file
         for file in sorted(folder.rglob("*"))

@@ -1,12 +1,12 @@
-"""What a shard has answered so far, in a file that only grows and survives a kill.
+"""Append-only journal of a shard's finished batches, so that a killed job resumes with the next batch.
 
-The first line names what the answers belong to; then there is one line for every finished batch, a digest and JSON, on the
-disk before the next batch begins. A kill can tear the last line only. A line that is torn, or that its digest does not fit, is
-dropped with all that follow, and their batches are done again.
+The first line says what the answers belong to. Every finished batch adds one line, a digest and JSON, which is on the disk before
+the next batch begins. So a kill can tear the last line only. A line that is torn, or that does not match its digest, is dropped
+with all lines after it, and their batches are answered again.
 
-Journals are named by their identity. One of other settings, inputs or code stays where it is and is not used, so that
-answers never mix and nothing has to be removed by hand; it is used again when the change is taken back before the shard
-is done. (A saved training state of other settings stops the training instead: weeks would be lost by starting over.)
+A journal is named by the digest of its job. A journal of other settings, inputs or code stays where it is and is not used, so
+answers never mix and nothing has to be removed by hand. It is used again if the change is undone before the shard is finished.
+(A saved training state of other settings stops the training instead, because starting over could lose weeks.)
 """
 
 import json
@@ -29,7 +29,7 @@ DIGITS = 16
 
 
 class JournalInUseError(RuntimeError):
-    """Another process is answering the same shard."""
+    """Another process is answering this shard."""
 
 
 class Journal:
@@ -37,7 +37,7 @@ class Journal:
 
     Attributes:
         path: The file, `<identity>.jsonl` in the folder.
-        entries: What was read and what was appended since, in order.
+        entries: Entries read from the file and appended since, in order.
 
     Example:
         >>> import tempfile
@@ -70,7 +70,7 @@ class Journal:
         try:
             self._lock()
             self._read()
-            self._tell_others()
+            self._report_others()
         except BaseException:
             self._stream.close()
             raise
@@ -106,16 +106,16 @@ class Journal:
             ) from error
 
     def _read(self) -> None:
-        """Take the whole lines, cut off what follows them, and write the first line where there is none."""
+        """Read the complete lines, truncate the file after them, and write the first line of a new journal."""
         self._stream.seek(0)
         content = self._stream.read()
         lines: list[dict[str, Any]] = []
         kept = 0
         for line in content.splitlines(keepends=True):  # JSON has no line ends but these
-            found = _whole(line)
-            if found is None or (not lines and found != self._head):
+            entry = _parsed(line)
+            if entry is None or (not lines and entry != self._head):
                 break
-            lines.append(found)
+            lines.append(entry)
             kept += len(line)
         if kept < len(content):
             lost = content[kept:].count(b"\n") + (not content.endswith(b"\n"))
@@ -131,8 +131,8 @@ class Journal:
             _sync_folder(self.path.parent)
         self.entries = lines[1:]
 
-    def _tell_others(self) -> None:
-        """Say which journals of this shard are not used."""
+    def _report_others(self) -> None:
+        """Report the journals of this shard that are not used."""
         for other in sorted(self.path.parent.glob("*.jsonl")):
             if other != self.path and other.is_file():
                 done = max(0, other.read_bytes().count(b"\n") - 1)
@@ -146,24 +146,24 @@ class Journal:
 
 
 def discard_journals(folder: str | Path) -> None:
-    """Remove all journals of a shard, once its results stand."""
+    """Remove all journals of a shard whose results are complete."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _whole(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None if it is torn, was changed, or is no object."""
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The object of a line; None if the line is torn, was changed, or holds no object."""
     digest, _, text = line.partition(b" ")
     if not line.endswith(b"\n") or sha256_bytes(text)[:DIGITS].encode() != digest:
         return None
     try:
-        found = json.loads(text)
+        entry = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return entry if isinstance(entry, dict) else None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new file's name on the disk too."""
+    """Wait until a new file's name is on the disk too."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,10 +1,10 @@
-"""Paths: what stands at one, and whether one leads out of a folder."""
+"""Questions about paths."""
 
 from pathlib import Path
 
 
 def is_inside(path: str) -> bool:
-    """Whether a path names something below the folder that it is relative to, as far as its text tells.
+    """Whether a relative path stays within its folder, judged by its text.
 
     Example:
         >>> is_inside("a/b.mp4"), is_inside("../b.mp4"), is_inside("/b.mp4"), is_inside("")
@@ -16,7 +16,7 @@ def is_inside(path: str) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is at a path; not where one may not look or the name is too long (`Path.exists` raises there)."""
+    """Whether a path exists. Where `Path.exists` would raise (no permission, a name that is too long), it does not."""
     try:
         return path.exists()
     except OSError:

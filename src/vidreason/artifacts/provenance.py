@@ -1,8 +1,8 @@
-"""What an artefact was made from: a digest of the code a rule uses, and a sidecar file next to each result.
+"""What an artifact was made from: a digest of the code that a rule uses, and a sidecar file next to each result.
 
 Snakemake reruns a rule when its script changes, but not when a module that the script imports changes. Rules therefore
-carry `code_digest(...)` in their parameters. It follows the package's own imports without importing anything, so the
-graph can be built on a machine that has neither torch nor a video decoder.
+have `code_digest(...)` among their parameters. It follows the package's imports by parsing them, so the graph can be built on
+a machine that has neither torch nor a video decoder.
 """
 
 import ast
@@ -39,14 +39,14 @@ DISTRIBUTIONS = (
     "pandas",
     "math-verify",
 )
-"""Packages whose version can change a number; those that are installed are recorded."""
+"""Packages whose version can change a number. The versions of those that are installed are recorded."""
 
 
 @functools.cache
 def code_digest(*modules: str) -> str:
-    """Digest of modules of this package and of every module of this package that they import, directly or not.
+    """Digest of modules of this package and of every module of this package that they import, directly or indirectly.
 
-    Comments, docstrings and layout do not count, so correcting a comment never retrains anything.
+    Comments, docstrings and formatting do not count, so correcting a comment never retrains anything.
 
     Args:
         modules: Dotted names, `vidreason.training.sft` for instance.
@@ -62,13 +62,13 @@ def code_digest(*modules: str) -> str:
         True
     """
     sources, known = _known_digests()
-    asked = " ".join(sorted(modules))
-    if asked not in known:
-        known[asked] = _code_digest(modules)
+    key = " ".join(sorted(modules))
+    if key not in known:
+        known[key] = _code_digest(modules)
         if not sys.dont_write_bytecode and _sources_digest() == sources:  # nothing was edited meanwhile
             with contextlib.suppress(OSError):  # an installation that only an administrator may write
                 write_json(_table(), {"sources": sources, "digests": known})
-    return known[asked]
+    return known[key]
 
 
 def _table() -> Path:
@@ -77,10 +77,10 @@ def _table() -> Path:
 
 @functools.cache
 def _known_digests() -> tuple[str, dict[str, str]]:
-    """A digest of the package's sources, and what is known of sources just like these: modules -> code digest.
+    """Digest of the package's sources, and the stored code digests for exactly these sources (modules -> digest).
 
-    Every job of a graph asks for all digests, and it takes a second to parse the sources. The table lies beside the compiled
-    files, and is written under the same conditions.
+    Every job of a graph needs all digests, and parsing the sources takes a second. The table is stored beside Python's compiled
+    files, and under the same conditions.
     """
     sources = _sources_digest()
     with contextlib.suppress(OSError, ValueError):
@@ -96,23 +96,23 @@ def _sources_digest() -> str:
 
 
 def _code_digest(modules: Sequence[str]) -> str:
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in digests:
             continue
         if _module_file(name) is None:
             raise ValueError(
                 f"{name}: not a module of {PACKAGE}; expected a dotted name such as vidreason.training.sft"
             )
-        found[name], imported = _module_digest(name)
+        digests[name], imported = _module_digest(name)
         waiting.extend(imported)
-    return sha256_text("\n".join(f"{name} {found[name]}" for name in sorted(found)))[:16]
+    return sha256_text("\n".join(f"{name} {digests[name]}" for name in sorted(digests)))[:16]
 
 
 def _module_file(name: str) -> Path | None:
-    """Source file of a dotted name of this package; None for anything else."""
+    """Source file of a module of this package; None for any other name."""
     first, *rest = name.split(".")
     if first != PACKAGE.name:
         return None
@@ -125,7 +125,7 @@ def _module_file(name: str) -> Path | None:
 
 @functools.cache
 def _module_digest(name: str) -> tuple[str, frozenset[str]]:
-    """Digest of one module's code, and the package's modules that it imports (its parent packages included)."""
+    """Digest of one module's code, and the modules of the package that it imports, parent packages included."""
     file = _module_file(name)
     if file is None:
         raise ValueError(f"{name}: not a module of {PACKAGE}")
@@ -144,7 +144,7 @@ def _module_digest(name: str) -> tuple[str, frozenset[str]]:
                     imported.add(candidate)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # A text standing alone documents; without it an empty body would not be a program.
+            # A string that stands alone is documentation. A body must not become empty.
             node.body = [step for step in node.body if not _is_text(step)] or [ast.Pass()]
     return sha256_text(ast.unparse(tree)), frozenset(imported - {name})
 
@@ -154,38 +154,38 @@ def _is_text(step: ast.stmt) -> bool:
 
 
 def file_digest(path: str | Path) -> str:
-    """Digest of a script that a rule starts by name, so that editing it reruns the rule (16 hexadecimal digits)."""
+    """Digest (16 hexadecimal digits) of a script that a rule starts by name, so that editing it reruns the rule."""
     return sha256_of(path)[:16]
 
 
 def write_sidecar(
-    artefact: str | Path,
+    artifact: str | Path,
     inputs: Iterable[str | Path],
     params: Mapping[str, Any],
     modules: Iterable[str],
     made: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write next to an artefact what it was made from, so that it can be traced without Snakemake's own records.
+    """Write next to an artifact what it was made from, so that it can be traced without Snakemake's records.
 
     Args:
-        artefact: A file or folder that is complete.
+        artifact: A complete file or folder.
         inputs: Files and folders that were read.
-        params: Settings that were used; anything that is not JSON is stored as text.
+        params: Settings that were used; values that are not JSON are stored as text.
         modules: Modules whose code made it.
-        made: Where an artefact of a shared cache was made: the `environment` of that process instead of this one's.
+        made: For an artifact from the shared cache, the `environment` of the process that made it.
 
     Returns:
-        The sidecar's path. It holds the artefact's and the inputs' digests, one of its files' names, sizes and times, the
-        settings, the code digest, the `environment`, and whether the artefact is from a shared cache.
+        The sidecar's path. The sidecar holds the digests of the artifact and its inputs, a stamp of its files' names, sizes and
+        times, the settings, the code digest, the `environment`, and whether the artifact is from the shared cache.
     """
     modules = sorted(modules)
-    path = sidecar_of(artefact)
+    path = sidecar_of(artifact)
     write_json(
         path,
         {
-            "artefact": str(artefact),
-            "sha256": content_digest(artefact),
-            "files": stamp_of(Path(artefact)),
+            "artifact": str(artifact),
+            "sha256": content_digest(artifact),
+            "files": stamp_of(Path(artifact)),
             "inputs": {str(name): content_digest(name) for name in sorted(str(name) for name in inputs)},
             "params": {key: _plain(value) for key, value in params.items()},
             "modules": modules,
@@ -206,15 +206,15 @@ _ENVIRONMENT: Mapping[str, Any] = {
     "devices": str | None,
     "created": str,
 }
-"""What `environment` holds, with its types."""
+"""Keys of `environment`, with their types."""
 
 
 def environment() -> dict[str, Any]:
-    """Where and with what this process makes things.
+    """Describe where this process runs, and with which versions.
 
     Returns:
-        The commit, the versions of Python and of the packages that can change a number, the ranks and nodes of a training
-        run, the GPUs that its first rank sees (null where nothing limits them), and the time.
+        The commit, the versions of Python and of the packages that can change a number, the number of ranks and the nodes of a
+        training, the GPUs that its first rank sees (null where nothing limits them), and the time.
     """
     return {
         "commit": commit(),
@@ -228,7 +228,7 @@ def environment() -> dict[str, Any]:
 
 
 def is_environment(value: object) -> bool:
-    """Whether a value of somebody else's has the keys of `environment`, each of its type, and no others."""
+    """Whether a value from outside has exactly the keys of `environment`, each of its type."""
     if not isinstance(value, dict) or value.keys() != _ENVIRONMENT.keys():
         return False
     versions_ = value["versions"]
@@ -238,21 +238,21 @@ def is_environment(value: object) -> bool:
 
 
 def fingerprint(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> dict[str, Any]:
-    """Everything that defines a run: its resolved spec, what is in the files it reads, and its code.
+    """Everything that defines a training run: its resolved spec, the contents of its inputs, and its code.
 
-    A saved training state belongs to one origin; a state of another is not resumed, and the refusal lists what differs.
+    A saved training state carries the fingerprint of its run. A run with another one does not resume it, and lists what differs.
 
     Returns:
-        `spec`, `inputs` (path -> digest) and `code`, as they come back from JSON.
+        `spec`, `inputs` (path -> digest) and `code`, as JSON would give them back.
     """
     contents = {str(path): content_digest(path) for path in inputs}
-    found = {"spec": spec, "inputs": contents, "code": code_digest(*sorted(modules))}
-    plain: dict[str, Any] = json.loads(json.dumps(_plain(found)))
+    parts = {"spec": spec, "inputs": contents, "code": code_digest(*sorted(modules))}
+    plain: dict[str, Any] = json.loads(json.dumps(_plain(parts)))
     return plain
 
 
 def digest(spec: Mapping[str, Any], inputs: Iterable[str | Path], modules: Iterable[str]) -> str:
-    """Digest of everything that defines a run; names the journal of its answers and what is shared. Files may move."""
+    """Digest of everything that defines a job; paths of inputs do not count. It names journals and entries of the cache."""
     contents = [content_digest(path) for path in inputs]
     return sha256_text(json.dumps([spec, contents, code_digest(*sorted(modules))], sort_keys=True, default=str))
 
@@ -266,14 +266,12 @@ def _plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of those that can change a number; one that is not there is left out."""
-    found = {PACKAGE.name: __version__}
+    """Versions of this package and of the installed packages that can change a number."""
+    installed = {PACKAGE.name: __version__}
     for name in DISTRIBUTIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def commit() -> str:

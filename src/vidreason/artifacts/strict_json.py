@@ -1,4 +1,4 @@
-"""JSON in which no key of an object comes twice."""
+"""JSON, refused where a key comes twice in one object."""
 
 import json
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class RepeatedKeyError(ValueError):
-    """A JSON object has a key twice, of which Python would silently keep the last."""
+    """A JSON object has a key twice. Python's own reader would silently keep the last."""
 
 
 def read(path: str | Path) -> Any:
@@ -43,7 +43,7 @@ def loads(content: bytes) -> Any:
     value = json.loads(content, object_pairs_hook=build)
     for holder, key in repeated:
         path = _path_to(holder, value)
-        if path is None:  # lost, being the first value of a key that came twice, which is named instead
+        if path is None:  # dropped with the first value of a repeated key, which is reported instead
             continue
         if isinstance(value, list):
             path[0] = f"record {path[0] + 1} (counted from 1)"
@@ -56,7 +56,7 @@ def loads(content: bytes) -> Any:
 
 
 def abridged(text: str) -> str:
-    """A text as an error message can hold it: of a long one the beginning and the end.
+    """A text for an error message: of a long one, the beginning and the end.
 
     Example:
         >>> abridged("short"), len(abridged(1000 * "long"))
@@ -66,7 +66,7 @@ def abridged(text: str) -> str:
 
 
 def _path_to(wanted: Any, value: Any) -> list[Any] | None:
-    """Keys and places that lead to an object of a JSON value; None if it is not in it."""
+    """Keys and indices that lead to an object within a JSON value; None if the value does not contain it."""
     if value is wanted:
         return []
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -257,7 +257,7 @@ def _read_sidecar(path: str | Path) -> Provenance:
     """Read a provenance file; what an older one lacks is shown as unknown."""
     record = read_json(path)
     versions = {"python": record.get("python"), "commit": record.get("commit")} | record.get("versions", {})
-    artifact, sha256, code, created = (str(record.get(key, "")) for key in ("artefact", "sha256", "code", "created"))
+    artifact, sha256, code, created = (str(record.get(key, "")) for key in ("artifact", "sha256", "code", "created"))
     return Provenance(artifact, sha256, code, created, {name: str(known or "") for name, known in versions.items()})
 
 

@@ -102,7 +102,7 @@ def test_an_entry_that_tells_too_little_is_made_anew(tmp_path, folder, capfd, to
     "change",
     [
         {"sha256": "0" * 64},
-        {"artefact": "elsewhere"},
+        {"artifact": "elsewhere"},
         {"cached": False},
         {"params": {}},
         {"versions": []},
@@ -124,7 +124,7 @@ def test_an_entry_overrides_nothing_that_a_sidecar_says(tmp_path, folder, capfd,
     sidecar = write_sidecar(second.files["clips"], [], {}, ["vidreason.artifacts.cache"], {**told["made"], **change})
     known = json.loads(sidecar.read_text())
     assert known["sha256"] == sha256_of(second.files["clips"])
-    assert (known["artefact"], known["cached"]) == (str(second.files["clips"]), True)
+    assert (known["artifact"], known["cached"]) == (str(second.files["clips"]), True)
 
 
 def linked(path):

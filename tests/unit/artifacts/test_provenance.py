@@ -140,7 +140,7 @@ def test_a_stale_sidecar_is_not_believed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """An artefact with its sidecar."""
+    """An artifact with its sidecar."""
     path = tmp_path / "made.jsonl"
     path.write_text("1")
     write_sidecar(path, [], {}, ["vidreason.artifacts.files"])
@@ -200,12 +200,12 @@ def test_a_folder_is_compared_file_by_file(tmp_path: Path, change: str) -> None:
         check_unchanged(folder)
 
 
-def test_who_replaces_an_artefact_removes_what_told_of_the_old_one(made: Path) -> None:
+def test_who_replaces_an_artifact_removes_what_told_of_the_old_one(made: Path) -> None:
     write_text(made, "new")
     assert not sidecar_of(made).exists()
 
 
-def test_large_artefacts_are_read_wholly_once_a_run(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_artifacts_are_read_wholly_once_a_run(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(integrity, "LARGE", 0)
     read: list[Path] = []
     digest = integrity.sha256_of

@@ -74,7 +74,7 @@ def page(tmp_path: Path) -> dict[str, Any]:
     write_json(
         sidecar,
         {
-            "artefact": "tables/main.csv",
+            "artifact": "tables/main.csv",
             "sha256": "ab" * 32,
             "commit": "c0ffee",
             "python": "3.11.7",
