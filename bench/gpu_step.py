@@ -19,20 +19,20 @@ import torch
 from bench.costs import MEASURED_PHASES, step_costs
 from bench.machine import THREADS, peak_flops
 from bench.sizes import SIZES, Size
-from bench.work import make_updater
+from bench.work import make_optimizer
 from bench.workload import Workload, build
+from vidreason.config.optimization import DeepSpeed
+from vidreason.config.optimization import Optimizer as OptimizerSettings
 from vidreason.engine import decoder, generation
 from vidreason.engine.profiling import profile, span
 from vidreason.training.distributed import Ranks, ending_together, start_ranks
-from vidreason.training.grpo import grpo_step
-from vidreason.training.optimizer import DeepSpeedUpdater, Updater
+from vidreason.training.optimizer import DeepSpeedOptimizer, Optimizer
 
 GIB = 2**30
 ROLLOUT, LEARNING = 0.10, 0.30
 """Goals at the paper's size on one H100: GPU-seconds a rollout at most, learning's share of the card's peak at least."""
 ENDS_FROM = 2
 """First step, from 0, in which rows end before the limit."""
-SHIPPED = {"zero_stage": 2, "offload_optimizer": False}
 
 
 class Endings:
@@ -90,38 +90,31 @@ def steps_of(size: Size, count: int, ranks: Ranks, plain: bool, device: torch.de
     """
     with tempfile.TemporaryDirectory(prefix="vidreason-gpu-") as folder:
         work = build(size, Path(folder), size.questions, device)
-        updater: Updater = (
-            make_updater(work) if plain else DeepSpeedUpdater(work.policy, 0.0, 1.0, ranks, SHIPPED, "bf16")
+        optimizer: Optimizer = (
+            make_optimizer(work) if plain else DeepSpeedOptimizer(work.policy, as_shipped(work), ranks)
         )
-        settings = dataclasses.replace(work.settings, micro_batch=1)
         endings = Endings(work.end, size.questions * size.rollouts, size.completion)
         with ends_inserted(endings):
             for step in range(count):
                 endings.active = step >= ENDS_FROM
-                yield _one_step(dataclasses.replace(work, settings=settings), updater, ranks, step)
+                yield _one_step(work.with_settings(micro_batch=1, ranks=ranks), optimizer, step)
 
 
-def _one_step(work: Workload, updater: Updater, ranks: Ranks, step: int) -> dict[str, Any]:
+def as_shipped(work: Workload) -> OptimizerSettings:
+    """The optimizer of the shipped configuration: bf16 and DeepSpeed."""
+    deepspeed = DeepSpeed(zero_stage=2, offload_optimizer=False)
+    return work.settings.optimizer.model_copy(update={"precision": "bf16", "deepspeed": deepspeed})
+
+
+def _one_step(work: Workload, optimizer: Optimizer, step: int) -> dict[str, Any]:
     memory: dict[str, int] = {}
     forget_memory()
     began = time.perf_counter()
     with profile() as phases:
-        loss, row = grpo_step(
-            work.policy,
-            work.reference,
-            work.tokenizer,
-            work.store,
-            work.batch,
-            work.size.spec,
-            work.settings,
-            work.rules,
-            step,
-            updater.backward,
-            ranks,
-        )
+        loss, row = work.trainer.step(step, work.batch, optimizer.backward)
         memory["sampled and learnt"] = most_memory()
         with span("update"):
-            norm = updater.step(1e-6)
+            norm = optimizer.step(1e-6)
     memory["updated"] = most_memory()
     seconds = time.perf_counter() - began
     kept = decoder._decoders.get(work.policy)

@@ -99,7 +99,7 @@ def memory(size: Size, setting: Setting) -> dict[str, float]:
         sampler = BF16 * trained  # matrices; what is no matrix is the policy's own
         reference = BF16 * trained + FP32 * model.vocabulary * model.width  # its embedding stays in float32
         copies = BF16 * trained  # autocast's, kept from the policy's pass to the end of the step
-    # Whole while sampling, as `whole_weights` lends them; a layer at a time while learning.
+    # Whole while sampling, as `gathered_weights` lends them; a layer at a time while learning.
     lent = BF16 * trained * (1 - 1 / share) if zero == 3 else 0.0
     # Under ZeRO-3 all logits are computed at once (`vidreason.rl.losses.chunked_log_probs`).
     held = step_memory(size, "ours", setting.recompute, chunked_logits(setting))

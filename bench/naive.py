@@ -37,8 +37,7 @@ from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import Question
 from vidreason.rl.advantages import group_advantages
 from vidreason.rl.losses import grpo_loss, token_log_probs
-from vidreason.training.grpo import rewards_of
-from vidreason.training.optimizer import PlainUpdater
+from vidreason.training.optimizer import PlainOptimizer
 
 
 def encode(model: TinyLlavaVideo, pixels: torch.Tensor) -> torch.Tensor:
@@ -121,27 +120,25 @@ def log_probs(
         return token_log_probs(logits[:, embeds.shape[1] - 1 : -1], told.ids) * told.mask
 
 
-def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | None = None) -> float:
+def grpo_step(work: Workload, optimizer: PlainOptimizer, told: list[Completions] | None = None) -> float:
     """Sample, reward and learn from a step's questions, one question after the other.
 
     Args:
         work: Models and questions.
-        updater: Gathers the gradient.
+        optimizer: Gathers the gradient.
         told: Completions to learn from, one group a question; None to sample them.
 
     Returns:
         The loss.
     """
-    size, settings, loss = work.size, work.settings, 0.0
+    size, settings, advantage, loss = work.size, work.settings, work.settings.advantage, 0.0
     for place, question in enumerate(work.batch):
-        group = rollouts(work, question, settings.decoding, "grpo") if told is None else told[place]
-        rewards = rewards_of(work.tokenizer, group, [question], size.rollouts, work.rules)
+        group = rollouts(work, question, work.decoding, "grpo") if told is None else told[place]
+        table = work.trainer.reward(work.trainer.groups_of([question], group))
         draw = np.random.default_rng(rollout_seed(SEED, "grpo noise", 0, question.id))
-        noise = torch.from_numpy(settings.advantage_noise * draw.standard_normal(size.rollouts)).float()
-        total = torch.tensor([row.total for row in rewards])
-        advantages = group_advantages(
-            total, size.rollouts, std=settings.advantage_std, eps=settings.advantage_eps, noise=noise
-        )
+        noise = torch.from_numpy(advantage.noise * draw.standard_normal(size.rollouts)).float()
+        total = torch.from_numpy(table.total).float()
+        advantages = group_advantages(total, size.rollouts, advantage.std, advantage.eps, noise)
         prompt = prompts_of(work.policy, [question], "reason", training=True)[0]
         pixels = read_clips(work.store, [question.clip.key])
         logp = log_probs(work.policy, prompt, pixels, group, size.recompute)
@@ -153,13 +150,11 @@ def grpo_step(work: Workload, updater: PlainUpdater, told: list[Completions] | N
                 ref_logp,
                 advantages.to(logp.device),
                 group.mask,
-                settings.beta,
-                length_norm=settings.length_norm,
-                kl_clamp=settings.kl_clamp,
-                limit=settings.max_new_tokens,
+                settings.objective,
+                settings.sampling.max_new_tokens,
             )
         with span("backward"):
-            updater.backward(result.loss / size.questions)
+            optimizer.backward(result.loss / size.questions)
         loss += float(result.loss.detach()) / size.questions
     return loss
 

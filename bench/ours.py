@@ -10,24 +10,12 @@ from vidreason.engine.features import clips_of, read_clips
 from vidreason.engine.generation import Completions, Decoding
 from vidreason.engine.prompts import prompts_of
 from vidreason.records import Question
-from vidreason.training.grpo import grpo_step as train_step
-from vidreason.training.optimizer import PlainUpdater
+from vidreason.training.optimizer import PlainOptimizer
 
 
-def grpo_step(work: Workload, updater: PlainUpdater) -> float:
+def grpo_step(work: Workload, optimizer: PlainOptimizer) -> float:
     """Sample, reward and learn from a step's questions; returns the loss."""
-    loss, _ = train_step(
-        work.policy,
-        work.reference,
-        work.tokenizer,
-        work.store,
-        work.batch,
-        work.size.spec,
-        work.settings,
-        work.rules,
-        0,
-        updater.backward,
-    )
+    loss, _ = work.trainer.step(0, work.batch, optimizer.backward)
     return loss
 
 

@@ -12,9 +12,12 @@ from typing import Any
 from transformers import Qwen2Tokenizer
 
 from vidreason.config.layers import merge, read_layer
+from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.runs import resolve_arm, running_of
+from vidreason.config.settings import TrainingSpec
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.factory import model_config
+from vidreason.training.flat import runtime_of, training_spec_of
 from vidreason.world.corpus import WORDS
 from vidreason.world.tokenizer import build_tokenizer
 
@@ -58,8 +61,8 @@ class Size:
     save_every: int = 200
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """A resolved GRPO spec: the configured arm's, with this size's numbers."""
+    def flat(self) -> dict[str, Any]:
+        """The configured arm's settings of GRPO, with this size's numbers."""
         own = {
             "batch_size": self.questions,
             "rollouts": self.rollouts,
@@ -70,6 +73,16 @@ class Size:
         }
         config = _config("config.yaml", "demo.yaml")
         return resolve_arm(config, "r1", 0) | running_of(config, "r1") | own
+
+    @property
+    def spec(self) -> TrainingSpec:
+        """What a training of this size computes."""
+        return training_spec_of(self.flat)
+
+    @property
+    def runtime(self) -> GrpoRuntime:
+        """How a training of this size runs."""
+        return GrpoRuntime.model_validate(runtime_of(self.flat).model_dump())
 
 
 @functools.cache

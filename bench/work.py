@@ -15,8 +15,8 @@ from bench import naive, ours
 from bench.workload import Workload
 from vidreason.engine.generation import Completions, Decoding
 from vidreason.engine.profiling import profile, span
-from vidreason.training.distributed import Ranks
-from vidreason.training.optimizer import PlainUpdater
+from vidreason.training.distributed import SINGLE_PROCESS
+from vidreason.training.optimizer import PlainOptimizer
 
 SIDES = ("ours", "naive")
 NAIVE_ANSWERS = 3
@@ -54,14 +54,14 @@ class Measurement:
     norm: float | None = None
 
 
-def step(work: Workload, side: str, updater: PlainUpdater | None = None) -> Callable[[], Measurement]:
+def step(work: Workload, side: str, optimizer: PlainOptimizer | None = None) -> Callable[[], Measurement]:
     """A whole GRPO step: encode, sample, reward, score, backward, update."""
-    updater = updater or make_updater(work)
+    optimizer = optimizer or make_optimizer(work)
 
     def run() -> tuple[int, int, float, float]:
-        loss = ours.grpo_step(work, updater) if side == "ours" else naive.grpo_step(work, updater)
+        loss = ours.grpo_step(work, optimizer) if side == "ours" else naive.grpo_step(work, optimizer)
         with span("update"):
-            norm = updater.step(0.0)
+            norm = optimizer.step(0.0)
         size = work.size
         return size.questions, size.questions * size.rollouts * size.completion, loss, norm
 
@@ -70,7 +70,7 @@ def step(work: Workload, side: str, updater: PlainUpdater | None = None) -> Call
 
 def selection(work: Workload, side: str) -> Callable[[], Measurement]:
     """G sampled answers to a question: several questions together, or one answer at a time."""
-    decoding = work.settings.decoding
+    decoding = work.decoding
     questions = work.questions[: work.size.selection if side == "ours" else 1]
 
     def run() -> tuple[int, int]:
@@ -124,9 +124,9 @@ def clips_needed(part: str, size: Any, side: str) -> int:
     return int(size.evaluation) if side == "ours" else NAIVE_ANSWERS
 
 
-def make_updater(work: Workload) -> PlainUpdater:
+def make_optimizer(work: Workload) -> PlainOptimizer:
     """AdamW, as training has it without DeepSpeed."""
-    return PlainUpdater(work.policy, weight_decay=0.0, max_grad_norm=1.0, ranks=Ranks())
+    return PlainOptimizer(work.policy, work.settings.optimizer, SINGLE_PROCESS)
 
 
 def compare(work: Workload) -> dict[str, float | str]:
@@ -143,7 +143,7 @@ def compare(work: Workload) -> dict[str, float | str]:
         DifferentError: They do not, on the CPU.
     """
     faults: list[str] = []
-    decoding, group = work.settings.decoding, work.size.rollouts
+    decoding, group = work.decoding, work.size.rollouts
     told = ours.rollouts(work, work.batch, decoding, "grpo")
     others = [naive.rollouts(work, question, decoding, "grpo") for question in work.batch]
     other = Completions.concatenated(others, work.end)
@@ -154,13 +154,13 @@ def compare(work: Workload) -> dict[str, float | str]:
     answers = sum(one != other for one, other in zip(together, alone, strict=True))
     if different > EDGE * len(told.ids) or answers > EDGE * len(alone):
         faults.append(f"{different} of {len(told.ids)} completions differ, {answers} of {len(alone)} greedy ones")
-    updater = make_updater(work)
-    loss = ours.grpo_step(work, updater)
-    gradient = _taken(updater)
+    optimizer = make_optimizer(work)
+    loss = ours.grpo_step(work, optimizer)
+    gradient = _taken(optimizer)
     # Where a draw went the other way, both learn from the same completions all the same.
-    naive_loss = naive.grpo_step(work, updater, list(told.split(group)))
+    naive_loss = naive.grpo_step(work, optimizer, list(told.split(group)))
     loss_apart = abs(loss - naive_loss) / max(abs(naive_loss), 1e-8)
-    gradient_apart = _apart(gradient, _taken(updater))
+    gradient_apart = _apart(gradient, _taken(optimizer))
     if max(loss_apart, gradient_apart) > TOLERANCE:
         faults.append(
             f"losses {loss:.8g} and {naive_loss:.8g}, gradients {gradient_apart:.2e} apart; allowed {TOLERANCE:g}"
@@ -186,10 +186,10 @@ def judged(faults: Sequence[str], device: torch.device, size: str) -> dict[str, 
     return {"refused": "; ".join(faults)} if faults else {}
 
 
-def _taken(updater: PlainUpdater) -> dict[str, torch.Tensor]:
+def _taken(optimizer: PlainOptimizer) -> dict[str, torch.Tensor]:
     """The gradient that was gathered, which then starts again from nothing."""
-    found = {name: weight.grad.float().cpu() for name, weight in updater.weights.items() if weight.grad is not None}
-    for weight in updater.weights.values():
+    found = {name: weight.grad.float().cpu() for name, weight in optimizer.weights.items() if weight.grad is not None}
+    for weight in optimizer.weights.values():
         weight.grad = None
     return found
 

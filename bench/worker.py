@@ -21,7 +21,7 @@ import torch
 from bench import videos
 from bench.machine import THREADS, bandwidth, peak_flops
 from bench.sizes import SIZES, Size
-from bench.work import PARTS, SIDES, Measurement, clips_needed, compare, make_updater, step
+from bench.work import PARTS, SIDES, Measurement, clips_needed, compare, make_optimizer, step
 from bench.workload import Workload, build
 from vidreason.training.distributed import Ranks
 from vidreason.training.state import Saver, TrainingState
@@ -73,8 +73,8 @@ class Worker:
         """Do a little of a part, the same on both sides, so that first calls are not measured."""
         work = self.made()
         size = dataclasses.replace(self.size, questions=1, selection=1, evaluation=1, completion=BRIEF)
-        settings = dataclasses.replace(work.settings, max_new_tokens=BRIEF)
-        PARTS[part](dataclasses.replace(work, size=size, settings=settings, questions=work.questions[:1]), self.side)()
+        brief = dataclasses.replace(work.with_settings(tokens=BRIEF), size=size, questions=work.questions[:1])
+        PARTS[part](brief, self.side)()
         self.ready[part] = PARTS[part](work, self.side)
 
     def compared(self) -> dict[str, Any]:
@@ -86,10 +86,10 @@ class Worker:
     def saved(self) -> dict[str, Any]:
         """Time the saving of a training state, after one step has filled the optimiser: the copy, and the writing."""
         work, states = self.made(), self.folder / "states"
-        updater = make_updater(work)
-        step(work, "ours", updater)()
+        optimizer = make_optimizer(work)
+        step(work, "ours", optimizer)()
         copied, written = [], []
-        with Saver(states, work.policy, updater, Ranks()) as saver:
+        with Saver(states, work.policy, optimizer, Ranks()) as saver:
             for number in range(SAVES):
                 began = time.perf_counter()
                 saver.save(TrainingState(number, "", {"spec": "bench"}))

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import Qwen2Tokenizer
 
 from bench.sizes import Size, tokenizer
 from vidreason.artifacts.files import write_jsonl
-from vidreason.engine.generation import rollout_seed
+from vidreason.config.settings import Grpo
+from vidreason.engine.generation import Decoding, rollout_seed
 from vidreason.engine.prompts import query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.frames import extract_frames
@@ -26,8 +26,8 @@ from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_ids
 from vidreason.records import ClipRef, Question
-from vidreason.rl.rewards import RewardRules
-from vidreason.training.grpo import GrpoSettings, reward_rules
+from vidreason.training.distributed import SINGLE_PROCESS, Ranks
+from vidreason.training.grpo import GrpoTrainer, Policies
 from vidreason.training.reference import reference_of
 from vidreason.world.scenes import COLOURS, THINGS
 
@@ -42,28 +42,56 @@ class Workload:
 
     Attributes:
         size: The size.
-        policy: The model that is trained, vision tower frozen.
-        reference: The model that stays.
-        tokenizer: Of both.
-        store: Frames of all clips.
-        questions: Questions, each about a clip of its own.
-        settings: GRPO's settings.
-        rules: The rewards.
+        trainer: Policy, reference and settings, ready for a step.
+        policy: The trainer's policy, vision tower frozen.
+        reference: The trainer's reference policy.
+        questions: Questions, each about its own clip.
     """
 
     size: Size
+    trainer: GrpoTrainer
     policy: TinyLlavaVideo
     reference: TinyLlavaVideo
-    tokenizer: Qwen2Tokenizer
-    store: FrameStore
     questions: tuple[Question, ...]
-    settings: GrpoSettings
-    rules: RewardRules
+
+    @property
+    def store(self) -> FrameStore:
+        """Frames of all clips."""
+        return self.trainer.store
+
+    @property
+    def settings(self) -> Grpo:
+        """GRPO's settings."""
+        return self.trainer.settings
+
+    @property
+    def decoding(self) -> Decoding:
+        """How rollouts are sampled."""
+        return self.trainer.decoding
+
+    def with_settings(
+        self, tokens: int | None = None, micro_batch: int | None = None, ranks: Ranks = SINGLE_PROCESS
+    ) -> "Workload":
+        """The same models with other settings.
+
+        Args:
+            tokens: Limit of a completion; None leaves it.
+            micro_batch: Questions whose gradient is computed together; None leaves it.
+            ranks: The processes.
+        """
+        spec, runtime = self.trainer.spec, self.trainer.runtime
+        if tokens is not None:
+            sampling = self.settings.sampling.model_copy(update={"max_new_tokens": tokens})
+            spec = spec.model_copy(update={"settings": self.settings.model_copy(update={"sampling": sampling})})
+        if micro_batch is not None:
+            runtime = runtime.model_copy(update={"micro_batch": micro_batch})
+        trainer = GrpoTrainer(spec, runtime, self.trainer.policies, self.store, ranks)
+        return dataclasses.replace(self, trainer=trainer)
 
     @property
     def end(self) -> int:
         """Id of the end of sequence."""
-        return int(self.tokenizer.eos_token_id)
+        return self.policy.end_id
 
     @property
     def batch(self) -> tuple[Question, ...]:
@@ -98,13 +126,11 @@ def build(size: Size, folder: Path, clips: int, device: torch.device, shared: bo
             for model in (policy, reference):
                 embedding: Any = model.language_model.get_input_embeddings()
                 embedding.weight[tokenizer().eos_token_id] = 0
-    spec = size.spec
     questions = tuple(make_question(size, number) for number in range(clips))
     store = make_frames(folder, questions, size)
     reference.requires_grad_(False)
-    return Workload(
-        size, policy, reference, tokenizer(), store, questions, GrpoSettings.from_spec(spec), reward_rules(spec)
-    )
+    trainer = GrpoTrainer(size.spec, size.runtime, Policies(policy, reference), store)
+    return Workload(size, trainer, policy, reference, questions)
 
 
 def make_question(size: Size, number: int) -> Question:

@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,7 +139,12 @@ def test_kl_of_the_other_direction_is_noticed(monkeypatch):
 
 def test_kl_that_is_rewarded_is_noticed(monkeypatch):
     original = losses.grpo_loss
-    monkeypatch.setattr(losses, "grpo_loss", lambda *args, **options: original(*args[:4], -args[4], **options))
+
+    def rewarded(logp, ref_logp, advantages, mask, objective):
+        values = {name: getattr(objective, name) for name in ("beta", "kl_clamp", "length_norm")}
+        return original(logp, ref_logp, advantages, mask, SimpleNamespace(**values | {"beta": -objective.beta}))
+
+    monkeypatch.setattr(losses, "grpo_loss", rewarded)
     failed = failures("grpo")
     assert {
         "grpo: loss",

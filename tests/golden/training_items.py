@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from tests.golden.folder import EXACT, Folder, Item, close, number, relative, same
+from vidreason.config.settings import Objective
 from vidreason.engine import generation, log_probs
 from vidreason.models.base import IGNORE_INDEX
 from vidreason.models.tinyllava import checkpoint
@@ -73,6 +74,10 @@ def check_sft(folder: Folder) -> Iterator[Item]:
     yield from norms("sft", gradients(model, loss), published["grad_norms"])
 
 
+def _objective(beta: float) -> Objective:
+    return Objective(beta=beta, kl_clamp=losses.KL_CLAMP, length_norm="sequence")
+
+
 def check_kl_cases(folder: Folder) -> Iterator[Item]:
     """The KL estimate on single numbers, clamped ones among them."""
     cases = folder.json("grpo_loss")["k3_cases"]
@@ -87,9 +92,10 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
     mask = losses.completion_mask(ids, published["eos_token_id"])
     yield close("grpo: completion mask", mask, wanted["completion_mask"], EXACT)
     told = mask.to(torch.float32)
-    rules = rewards.rules_for("upstream")
-    pairs = zip(wanted["acc_rewards"].tolist(), wanted["format_rewards"].tolist(), strict=True)
-    totals = torch.tensor([rewards.combined_reward(accuracy, form, rules) for accuracy, form in pairs])
+    accuracy, form = (wanted[name].double().numpy() for name in ("acc_rewards", "format_rewards"))
+    columns = {"accuracy": accuracy, "format": (form > 0).astype(float), "think_length": 2 * form - (form > 0)}
+    weights = {"accuracy": 1.0, "format": 0.5, "think_length": 0.5}
+    totals = torch.from_numpy(rewards.tinyllava_r1(columns, rewards.Weighing(weights))).float()
     yield close("grpo: rewards", totals, wanted["rewards"], LOSS)
     advantage = advantages.group_advantages(wanted["rewards"], group)
     yield close("grpo: advantages", advantage, wanted["advantages"], ADVANTAGES)
@@ -113,14 +119,14 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
         yield close(
             "grpo: log-probabilities, shared prompt", shared * told, wanted["per_token_logps"] * told, LOG_PROBS
         )
-        result = losses.grpo_loss(logp, ref_logp, wanted["advantages"], mask, beta)
+        result = losses.grpo_loss(logp, ref_logp, wanted["advantages"], mask, _objective(beta))
         yield relative("grpo: loss per token", result.token_loss * told, wanted["per_token_loss"] * told, LOSS)
         yield from _metrics(folder, result, totals, told)
         for key, weight in (("loss_beta0", 0.0), ("loss_beta1", 1.0)):
-            other = losses.grpo_loss(logp, ref_logp, wanted["advantages"], mask, weight)
+            other = losses.grpo_loss(logp, ref_logp, wanted["advantages"], mask, _objective(weight))
             yield number(f"grpo: {key}", float(other.loss), published[key], LOSS)
         noisy = advantages.group_advantages(wanted["rewards"], group, noise=wanted["noise_times_0.02"])
-        other = losses.grpo_loss(logp, ref_logp, noisy, mask, beta)
+        other = losses.grpo_loss(logp, ref_logp, noisy, mask, _objective(beta))
         yield number("grpo: loss with the saved noise", float(other.loss), published["loss_with_saved_noise"], LOSS)
 
     for name, key, weight, frozen in (
@@ -129,7 +135,7 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
         ("grpo, beta 1", "grad_norms_recipe_beta1", 1.0, True),
     ):
         model.vision_tower.requires_grad_(not frozen)
-        result = losses.grpo_loss(_log_probs(folder, model), ref_logp, advantage, mask, weight)
+        result = losses.grpo_loss(_log_probs(folder, model), ref_logp, advantage, mask, _objective(weight))
         found = gradients(model, result.loss)
         yield from norms(name, found, published[key])
         if key == "grad_norms_recipe_vision_frozen":

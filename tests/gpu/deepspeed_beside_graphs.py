@@ -11,7 +11,9 @@ from tests.support import micro
 from vidreason.engine import decoder, generation
 from vidreason.engine.generation import Decoding, generate, rollout_seed
 from vidreason.training.distributed import ending_together, start_ranks
-from vidreason.training.optimizer import DeepSpeedUpdater
+from vidreason.training.optimizer import DeepSpeedOptimizer
+
+SETTINGS = micro.optimizer(deepspeed={"zero_stage": 2, "offload_optimizer": False})
 
 
 def say(model: torch.nn.Module, group: int) -> list[int]:
@@ -24,7 +26,7 @@ def main() -> None:
     """Train and say."""
     ranks = start_ranks(deepspeed=True)
     model = micro.model().cuda()
-    updater = DeepSpeedUpdater(model, 0.0, 1.0, ranks, {"zero_stage": 2, "offload_optimizer": False}, "fp32")
+    optimizer = DeepSpeedOptimizer(model, SETTINGS, ranks)
     found: dict[str, list] = {"graphs": [], "said": [], "plain": []}
     say(model, 16)  # room for all, so that the decoder stays
     decoder._decoders[model]._graphs.clear()
@@ -37,8 +39,8 @@ def main() -> None:
         found["plain"].append(str(say(model, group)))
         generation.decoder_for = recorded
         embeds = model.language_model.get_input_embeddings()(torch.tensor([[5, 6, 7]], device="cuda"))
-        updater.backward(model(embeds).logits.float().square().mean())
-        updater.step(1e-2)
+        optimizer.backward(model(embeds).logits.float().square().mean())
+        optimizer.step(1e-2)
     print(json.dumps(found), flush=True)
 
 

@@ -18,7 +18,7 @@ from vidreason.engine.decoder import GRAIN, Decoder
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
-from vidreason.training.reference import halved_copy, refresh
+from vidreason.training.reference import bf16_copy, sync_from
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 NEVER = -1
@@ -66,16 +66,16 @@ def test_new_weights_are_heard(prompts):
 def test_half_precision_is_recorded_and_heard_again(prompts):
     """Under autocast from matrices in bf16, twice, with the weights moved in between; graphs of a fresh copy say the same."""
     model = micro.model().cuda()
-    halved = halved_copy(model)
+    halved = bf16_copy(model)
     for _ in range(2):
         with torch.autocast("cuda", torch.bfloat16):
             kept = said(halved, prompts, 12, NEVER)
-            fresh = said(halved_copy(model), prompts, 12, NEVER)
+            fresh = said(bf16_copy(model), prompts, 12, NEVER)
         assert torch.equal(kept.ids, fresh.ids)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(1.1)
-        refresh(halved, model)
+        sync_from(halved, model)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("flash_attn") is None, reason="needs flash-attn")
@@ -124,7 +124,7 @@ def test_recorded_and_plain_decoders_find_the_same_logits(prompts, half, apart):
     """bf16 keeps 8 bits, over two layers; a position or a row mistaken for another would be off by several units."""
     model = micro.model().cuda()
     with torch.autocast("cuda", torch.bfloat16, enabled=half):
-        there = halved_copy(model) if half else model
+        there = bf16_copy(model) if half else model
         both = [forced(there, prompts, recorded) for recorded in (True, False)]
     for recorded, plain in zip(*both, strict=True):
         assert recorded.shape == plain.shape

@@ -120,7 +120,7 @@ def test_a_training_that_is_struck_again_and_again_ends_the_same(cluster, undist
     assert process.returncode == 0, printed
     assert printed.count("Trying to restart job") == 1 + len(FAULTS)
     assert "asked to stop (the time of its job is nearly over)" in printed, "the failed job's log is shown"
-    assert "grpo: goes on after step" in log_of(place)
+    assert "grpo: resumes after step" in log_of(place)
     assert files_of(place.root / R1) == wanted
     assert not (place.root / STATE).exists()
 

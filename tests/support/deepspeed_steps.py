@@ -15,9 +15,9 @@ from vidreason.engine.generation import Decoding, generate, rollout_seed
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.training import optimizer as update
 from vidreason.training.distributed import start_ranks
-from vidreason.training.optimizer import DeepSpeedUpdater
+from vidreason.training.optimizer import DeepSpeedOptimizer
 
-SETTINGS = {"zero_stage": 2, "offload_optimizer": False}
+SETTINGS = micro.optimizer(precision="bf16", deepspeed={"zero_stage": 2, "offload_optimizer": False})
 
 
 def loss_of(model):
@@ -31,7 +31,7 @@ def waits():
     from deepspeed.accelerator import get_accelerator
 
     model = micro.model().to(torch.bfloat16)
-    updater = DeepSpeedUpdater(model, 0.0, 1.0, start_ranks(deepspeed=True), SETTINGS, "bf16")
+    optimizer = DeepSpeedOptimizer(model, SETTINGS, start_ranks(deepspeed=True))
     seen = []
     type(get_accelerator()).synchronize = lambda *_: seen.append(1)
     found = []
@@ -41,8 +41,8 @@ def waits():
         generate(model, [torch.tensor([5, 6, 7, 8])], None, Decoding(4, 1.0, 6), -1, 2, seeds)
         loss = loss_of(model)
         found.append(len(seen))
-        updater.backward(loss)
-        updater.step(1e-3)
+        optimizer.backward(loss)
+        optimizer.step(1e-3)
     return found
 
 
@@ -52,16 +52,16 @@ def memory(weights_a_group):
     ranks = start_ranks(deepspeed=True)
     model = initialize(SIZES["demo"]().model, 0).to(torch.bfloat16).eval()
     model.freeze_vision()
-    updater = DeepSpeedUpdater(model, 0.0, 1.0, ranks, SETTINGS, "bf16")
-    for group in updater.inner.param_groups:
+    optimizer = DeepSpeedOptimizer(model, SETTINGS, ranks)
+    for group in optimizer.inner.param_groups:
         group["foreach"] = True
     for _ in range(2):
         resampler = model.connector._connector
         clip = torch.ones(1, 64, resampler.linear.in_features, dtype=torch.bfloat16)
-        updater.backward(loss_of(model) + model.connect(clip).float().square().mean())
+        optimizer.backward(loss_of(model) + model.connect(clip).float().square().mean())
         with Storages() as storages:
-            updater.step(1e-3)
-    return {"peak": storages.peak, "groups": len(updater.inner.param_groups)}
+            optimizer.step(1e-3)
+    return {"peak": storages.peak, "groups": len(optimizer.inner.param_groups)}
 
 
 if __name__ == "__main__":

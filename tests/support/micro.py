@@ -17,6 +17,11 @@ from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.records import OK, ClipRef, ClipStatus, Question
+from vidreason.rl.rewards import RewardTable
+from vidreason.training.files import TrainingFiles
+from vidreason.training.flat import optimizer_of, runtime_of, training_spec_of
+from vidreason.training.grpo import train_grpo
+from vidreason.training.sft import train_sft
 from vidreason.world.tokenizer import build_tokenizer
 
 FRAMES, SIZE = 4, 8
@@ -103,22 +108,55 @@ def shown(model, store, questions, view="ordered", seed=0):
     return videos[[clips.index(question.clip.key) for question in questions]]
 
 
-def sft_spec(**changes):
-    """A resolved spec of an SFT arm."""
+def _sft(**changes):
     return {
-        "answer": "reason", "seed": 0, "origin": {"spec": "an sft run"}, "epochs": 2, "batch_size": 2, "learning_rate": 3e-3,
-        "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": "fp32",
-        "gradient_checkpointing": False, "micro_batch": None, "save_every": 0, "deepspeed": None, **changes,
+        "answer": "reason", "seed": 0, "epochs": 2, "batch_size": 2, "learning_rate": 3e-3, "schedule": "constant",
+        "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": "fp32", "gradient_checkpointing": False,
+        "micro_batch": None, "save_every": 0, "deepspeed": None, **changes,
     }  # fmt: skip
 
 
-def grpo_spec(**changes):
-    """A resolved spec of a GRPO arm."""
-    return sft_spec(
+def _grpo(**changes):
+    return _sft(
         **{
-            "origin": {"spec": "a grpo run"}, "protocol": "upstream", "epochs": 1, "rollouts": 4, "temperature": 1.0, "top_k": 50,
-            "max_new_tokens": 6, "max_think_length": 20, "length_weight": 0.5, "penalise_wrong": True, "beta": 0.01,
-            "kl_clamp": 100.0, "length_norm": "sequence", "advantage_std": "unbiased", "advantage_eps": 1e-4,
-            "advantage_noise": 0.02, "validate_every": 0, "validation_limit": 2, **changes,
+            "protocol": "upstream", "epochs": 1, "rollouts": 4, "temperature": 1.0, "top_k": 50, "max_new_tokens": 6,
+            "max_think_length": 20, "length_weight": 0.5, "penalise_wrong": True, "beta": 0.01, "kl_clamp": 100.0,
+            "length_norm": "sequence", "advantage_std": "unbiased", "advantage_eps": 1e-4, "advantage_noise": 0.02,
+            "validate_every": 0, "validation_limit": 2, "rollout_batch": None, "offload_reference": False, **changes,
         }
     )  # fmt: skip
+
+
+def optimizer(**changes):
+    """Settings of an optimizer."""
+    return optimizer_of({"learning_rate": 1e-3, **changes})
+
+
+def runtime(**changes):
+    """How a training runs."""
+    return runtime_of(changes)
+
+
+def training(method, **changes):
+    """Spec and runtime of a training; changes by the names of their settings."""
+    values = (_sft if method == "sft" else _grpo)(**changes)
+    return training_spec_of(values), runtime_of(values)
+
+
+def files(folder, init, questions, frames, validation=None):
+    """What a training into a folder reads and writes."""
+    made = (folder / "checkpoint", folder / "metrics.jsonl", folder / "state")
+    return TrainingFiles(init, questions, validation, tuple(frames), *made)
+
+
+def train(method, data, **changes):
+    """Train on files; everything but the changes is small."""
+    run = train_sft if method == "sft" else train_grpo
+    run(*training(method, **changes), data, {"spec": f"{method} of the tests"})
+
+
+def even_letters(self, groups):
+    """A reward that a random model's answers differ in: the share of characters with even code points."""
+    texts = [completion.text for group in groups for completion in group.completions]
+    shares = [sum(ord(letter) % 2 == 0 for letter in text) / max(1, len(text)) for text in texts]
+    return RewardTable({}, np.array(shares))

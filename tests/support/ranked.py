@@ -10,18 +10,10 @@ from pathlib import Path
 
 from tests.support import micro
 from vidreason.rl import losses
-from vidreason.rl.rewards import Reward
-from vidreason.training import grpo, sft
+from vidreason.rl.rewards import RewardFunction
 from vidreason.training import optimizer as update
+from vidreason.training import sft
 from vidreason.training.distributed import ending_together
-from vidreason.training.grpo import train_grpo
-from vidreason.training.sft import train_sft
-
-
-def even_tokens(tokenizer, completions, batch, group, rules):
-    """A reward that a random model's answers differ in: the share of even tokens."""
-    shares = ((completions.ids % 2 == 0) & completions.mask).sum(dim=1) / completions.lengths
-    return [Reward(0.0, 0.0, float(share), 0) for share in shares]
 
 
 class FailedError(Exception):
@@ -54,15 +46,11 @@ def die_at_exit() -> None:
 
 def train(method: str, folder: Path, name: str, changes: dict) -> Path:
     """Train from `folder/init` on the questions of `folder` into `folder/name`."""
-    frames, out = [folder / "shard0.parquet"], folder / name
-    paths = {"out": out / "checkpoint", "metrics": out / "metrics.jsonl", "state": out / "state"}
-    if method == "sft":
-        train_sft(micro.sft_spec(**changes), folder / "init", folder / "questions.jsonl", frames, **paths)
-    else:
-        grpo.rewards_of = even_tokens
-        asked, held_out = folder / "questions.jsonl", folder / "validation.jsonl"
-        train_grpo(micro.grpo_spec(**changes), folder / "init", asked, held_out, frames, **paths)
-    return out
+    questions, held_out = folder / "questions.jsonl", folder / "validation.jsonl"
+    data = micro.files(folder / name, folder / "init", questions, [folder / "shard0.parquet"], held_out)
+    RewardFunction.__call__ = micro.even_letters
+    micro.train(method, data, **changes)
+    return folder / name
 
 
 if __name__ == "__main__":

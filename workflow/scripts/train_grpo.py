@@ -2,16 +2,13 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from vidreason.artifacts.files import read_json
-from vidreason.artifacts.provenance import fingerprint, write_sidecar
-from vidreason.training.state import discard_states
-from vidreason.training.grpo import train_grpo
+from vidreason.training.flat import runtime_of, training_spec_of
 from vidreason.training.distributed import ending_together
-
-MODULES = ("vidreason.training.grpo",)
+from vidreason.training.files import TrainingFiles
+from vidreason.training.train import train
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--spec", type=Path, required=True, help="resolved spec of the arm")
@@ -26,19 +23,15 @@ parser.add_argument("--state", type=Path, required=True, help="folder of saved s
 args = parser.parse_args()
 
 spec = read_json(args.spec)
-inputs = [args.init, args.questions, args.validation, *args.frames]
+files = TrainingFiles(
+    init=args.init,
+    questions=args.questions,
+    validation=args.validation,
+    frames=tuple(args.frames),
+    checkpoint=args.out,
+    metrics=args.metrics,
+    state=args.state,
+    spec=args.spec,
+)
 with ending_together():
-    train_grpo(
-        spec=spec | args.running | {"origin": fingerprint(spec, inputs, MODULES)},
-        init=args.init,
-        questions=args.questions,
-        validation=args.validation,
-        frames=args.frames,
-        out=args.out,
-        metrics=args.metrics,
-        state=args.state,
-    )
-    if os.environ.get("RANK", "0") == "0":
-        for artefact in (args.out, args.metrics):
-            write_sidecar(artefact, [args.spec, *inputs], spec | args.running, MODULES)
-        discard_states(args.state)
+    train(training_spec_of(spec), runtime_of(args.running), files)

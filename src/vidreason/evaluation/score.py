@@ -22,8 +22,8 @@ from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.records import OK, PROMPT_TOO_LONG, Grade, Prediction, Question
-from vidreason.rl.rewards import think_text as well_formed_think
 from vidreason.tasks.markup import as_answer
+from vidreason.tasks.markup import think_text as well_formed_think
 from vidreason.tasks.multiple_choice import strict as read_strict
 from vidreason.tasks.multiple_choice import upstream as read_upstream
 from vidreason.tasks.multiple_choice import upstream_guesses

@@ -3,15 +3,15 @@
 Letters: B sequences, L positions, N completions, T completion tokens, V vocabulary.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from vidreason.config.settings import Objective
+
 IGNORE_INDEX = -100
-LengthNorm = Literal["sequence", "constant"]
-LENGTH_NORMS = ("sequence", "constant")
 KL_CLAMP = 100.0
 LOGITS_AT_ONCE = 2**26
 """Most logits that stand in memory at a time: 256 MB in float32, 441 tokens of Qwen2.5's vocabulary."""
@@ -155,54 +155,44 @@ def grpo_loss(
     ref_logp: torch.Tensor | None,
     advantages: torch.Tensor,
     mask: torch.Tensor,
-    beta: float,
-    length_norm: LengthNorm = "sequence",
-    kl_clamp: float = KL_CLAMP,
-    old_logp: torch.Tensor | None = None,
-    clip: float | None = None,
+    objective: Objective,
     limit: int | None = None,
 ) -> GrpoLoss:
-    """GRPO objective.
+    """GRPO objective for one update per batch of rollouts.
 
-    l_t = -(ratio_t A - beta k3_t), ratio_t = exp(logp_t - old_t);
+    l_t = -(ratio_t A - beta k3_t), ratio_t = exp(logp_t - stop_gradient(logp_t));
     loss = mean over completions of (sum of l_t over their tokens / their number of tokens).
+
+    The ratio to the sampling policy is 1, because that is the policy itself; only its gradient matters.
 
     Args:
         logp: [N, T] log-probabilities under the policy, with gradient.
         ref_logp: [N, T] under the reference policy; None only with `beta` 0.
         advantages: [N].
         mask: [N, T], true on the tokens that count.
-        beta: Weight of the KL term.
-        length_norm: `sequence` divides by each completion's length, `constant` by `limit` for all (Dr.GRPO).
-        kl_clamp: Limit of the KL per token.
-        old_logp: [N, T] under the policy that sampled; None if it is the policy itself (one update per sampling).
-        clip: Ratio is clipped to 1 +- clip; None, as upstream, for no clipping.
-        limit: Most tokens that a completion may have, what `constant` divides by; None for T. T depends on what the
-            other completions of the batch happened to be.
+        objective: `beta`, the weight of the KL term; `kl_clamp`, its limit per token; `length_norm`: `sequence` divides by
+            each completion's length, `constant` by `limit` for all (Dr.GRPO).
+        limit: Maximum number of tokens of a completion, the divisor of `constant`; None for T, which depends on the
+            other completions of the batch.
 
     Returns:
         Loss, mean KL and per-token loss.
 
     Raises:
-        ValueError: A KL term is asked for without a reference.
+        ValueError: `beta` is not 0 and there is no reference.
 
     Source: LLaVATrainer_Reason.compute_loss in tinyllava/train/tinyllava_trainer_reason.py of
         ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; `constant` from arXiv 2503.20783.
-    Differs from the source: none with the defaults; an empty completion counts as 0, not as not-a-number.
+    Differs from the source: an empty completion counts as 0, not as not-a-number.
     """
-    if length_norm not in LENGTH_NORMS:
-        raise ValueError(f"length_norm is {length_norm!r}; allowed: {', '.join(LENGTH_NORMS)}")
-    if ref_logp is None and beta:
-        raise ValueError(f"beta is {beta}, but there is no reference policy")
-    ratio = torch.exp(logp - (logp.detach() if old_logp is None else old_logp))
-    gain = ratio * advantages[:, None]
-    if clip is not None:
-        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantages[:, None])
-    kl = torch.zeros_like(logp) if ref_logp is None else k3_kl(logp, ref_logp, kl_clamp)
-    token_loss = -(gain - beta * kl)
+    if ref_logp is None and objective.beta:
+        raise ValueError(f"beta is {objective.beta}, but there is no reference policy")
+    ratio = torch.exp(logp - logp.detach())
+    kl = torch.zeros_like(logp) if ref_logp is None else k3_kl(logp, ref_logp, objective.kl_clamp)
+    token_loss = -(ratio * advantages[:, None] - objective.beta * kl)
     weights = mask.to(token_loss.dtype)
     lengths = weights.sum(dim=1).clamp(min=1)
-    divisor = lengths if length_norm == "sequence" else torch.full_like(lengths, limit or mask.shape[1])
+    divisor = lengths if objective.length_norm == "sequence" else torch.full_like(lengths, limit or mask.shape[1])
     loss = ((token_loss * weights).sum(dim=1) / divisor).mean()
     mean_kl = ((kl.detach() * weights).sum(dim=1) / lengths).mean()
     return GrpoLoss(loss, mean_kl, token_loss.detach())

@@ -12,20 +12,22 @@ ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
 
 import dataclasses
 import functools
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from vidreason.records import LETTERS, Question
-from vidreason.tasks.markup import first_line_block, last_block
+import numpy as np
+
+from vidreason.config.settings import Rewards
+from vidreason.records import LETTERS, Completion, Grade, Question
+from vidreason.rl import terms
+from vidreason.rl.groups import RolloutGroup
+from vidreason.tasks.markup import first_line_block, last_block, think_text
 from vidreason.tasks.multiple_choice import strict
 
 Protocol = Literal["upstream", "paper"]
 PROTOCOLS = ("upstream", "paper")
 
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-FORM = re.compile(r"<think>(.*?)</think>\s*<answer>.*?</answer>", re.DOTALL)
 UNFORMATTED = -2.0
 """Reward of a completion that breaks the format (and, in the upstream protocol, is wrong too)."""
 
@@ -81,6 +83,156 @@ class Reward:
     think_characters: int
 
 
+@dataclasses.dataclass(frozen=True)
+class ProtocolRules:
+    """Where the published code and the paper reward differently.
+
+    Attributes:
+        rule: How a task reads the answer in a completion (see `RewardRules.accuracy`).
+        correct_unformatted: Reward of a right answer in a broken format.
+    """
+
+    rule: Literal["anywhere", "tagged"]
+    correct_unformatted: float
+
+
+PROTOCOL_RULES: Mapping[str, ProtocolRules] = {
+    "upstream": ProtocolRules("anywhere", 1.0),
+    "paper": ProtocolRules("tagged", UNFORMATTED),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardTable:
+    """The rewards of N completions: a column for each term.
+
+    Attributes:
+        columns: Name of a term -> float64 [N], before weighting.
+        total: float64 [N], the combined reward.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    total: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighing:
+    """What a combination needs besides the columns.
+
+    Attributes:
+        weights: Name of a term -> its weight.
+        penalize_wrong: Whether a wrong, well-formed answer loses its format reward.
+        correct_unformatted: Reward of a right answer in a broken format.
+    """
+
+    weights: Mapping[str, float]
+    penalize_wrong: bool = True
+    correct_unformatted: float = 1.0
+
+
+def weighted_sum(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.ndarray:
+    """Sum of all columns, each times its weight.
+
+    Example:
+        >>> columns = {"accuracy": np.array([1.0, 0.0]), "format": np.array([1.0, 1.0])}
+        >>> weighted_sum(columns, Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
+        [1.5, 0.5]
+    """
+    weighted = [weighing.weights[name] * column for name, column in columns.items()]
+    return np.asarray(np.sum(weighted, axis=0), dtype=np.float64)
+
+
+def tinyllava_r1(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.ndarray:
+    """The paper's reward R from accuracy, format and think_length; any further term is added with its weight.
+
+    FR = w_format format + w_think_length think_length;
+    R = accuracy + (2 accuracy - 1) FR, or accuracy + FR without `penalize_wrong`.
+    In a broken format R is `correct_unformatted` for a right answer and -2 for a wrong one.
+
+    Raises:
+        ValueError: The terms accuracy and format are not both there.
+
+    Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1, which maps a total of
+        exactly 0 to -2 and so leaves a correct answer without the format at 1; arXiv 2504.09641 gives it -2.
+
+    Example:
+        >>> columns = {"accuracy": np.array([1.0, 0.0, 0.0]), "format": np.array([1.0, 1.0, 0.0])}
+        >>> tinyllava_r1(columns, Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
+        [1.5, -0.5, -2.0]
+    """
+    missing = [name for name in ("accuracy", "format") if name not in columns]
+    if missing:
+        raise ValueError(f"combine: tinyllava_r1 needs the terms accuracy and format; missing: {', '.join(missing)}")
+    own = ("accuracy", "format", "think_length")
+    accuracy, well_formed = columns["accuracy"], columns["format"]
+    form = weighing.weights["format"] * well_formed
+    if "think_length" in columns:
+        form = form + weighing.weights["think_length"] * columns["think_length"]
+    sign = 2 * accuracy - 1 if weighing.penalize_wrong else 1.0
+    unformatted = np.where(accuracy > 0, weighing.correct_unformatted, UNFORMATTED)
+    total = np.where(well_formed > 0, accuracy + sign * form, unformatted)
+    further = {name: column for name, column in columns.items() if name not in own}
+    return total + weighted_sum(further, weighing) if further else total
+
+
+Combination = Callable[[Mapping[str, np.ndarray], Weighing], np.ndarray]
+COMBINATIONS: Mapping[str, Combination] = {"tinyllava_r1": tinyllava_r1, "sum": weighted_sum}
+
+
+class RewardFunction:
+    """The reward of an arm: its terms, how they are combined, and the run's protocol.
+
+    Attributes:
+        rule: How answers are read when completions are graded.
+    """
+
+    def __init__(self, rewards: Rewards, protocol: str) -> None:
+        """Make the terms.
+
+        Args:
+            rewards: Combination, and terms with their weights and parameters.
+            protocol: `upstream` or `paper`.
+
+        Raises:
+            ValueError: A name is unknown or a parameter is not allowed.
+        """
+        if protocol not in PROTOCOL_RULES:
+            raise ValueError(f"protocol is {protocol!r}; allowed: {', '.join(PROTOCOL_RULES)}")
+        if rewards.combine not in COMBINATIONS:
+            raise ValueError(f"combine is {rewards.combine!r}; allowed: {', '.join(COMBINATIONS)}")
+        rules = PROTOCOL_RULES[protocol]
+        self.rule = rules.rule
+        self._combine = COMBINATIONS[rewards.combine]
+        self._terms = {name: terms.make(name, parameters) for name, parameters in rewards.terms.items()}
+        weights = {name: terms.weight_of(name, parameters) for name, parameters in rewards.terms.items()}
+        self._weighing = Weighing(weights, rewards.penalize_wrong, rules.correct_unformatted)
+
+    def __call__(self, groups: Sequence[RolloutGroup]) -> RewardTable:
+        """Reward all completions of some groups, group after group.
+
+        Raises:
+            ValueError: A term gives another number of values than there are completions.
+        """
+        columns = {name: np.concatenate([self._column(name, group) for group in groups]) for name in self._terms}
+        return RewardTable(columns, self._combine(columns, self._weighing))
+
+    def _column(self, name: str, group: RolloutGroup) -> np.ndarray:
+        values = np.asarray(self._terms[name](group), dtype=np.float64)
+        if values.shape != (len(group.completions),):
+            raise ValueError(
+                f"reward term {name!r}: values of shape {values.shape} for {len(group.completions)} completions of question "
+                f"{group.question.id!r}; expected one a completion"
+            )
+        return values
+
+
+def grade(completion: Completion, question: Question, rule: Literal["anywhere", "tagged"]) -> Grade:
+    """The grade of one completion."""
+    rules = RewardRules(accuracy=rule)
+    value = accuracy_reward(completion.text.strip(), f"<answer>{question.gold}</answer>", rules, question.letters)
+    return Grade(value, value > 0)
+
+
 def rules_for(protocol: Protocol, **changes: Any) -> RewardRules:
     """The switches of a protocol, with changes by name.
 
@@ -94,22 +246,6 @@ def rules_for(protocol: Protocol, **changes: Any) -> RewardRules:
     if protocol == "paper":
         rules = RewardRules(accuracy="tagged", correct_unformatted=UNFORMATTED)
     return dataclasses.replace(rules, **changes)
-
-
-def think_text(completion: str) -> str | None:
-    r"""The stripped think text of a well-formed completion, else None.
-
-    Well-formed: each of the four tags exactly once, and nothing but white space outside and between the two blocks'
-    places.
-
-    Example:
-        >>> think_text("<think> it falls </think>\n<answer>B</answer>")
-        'it falls'
-    """
-    if any(completion.count(tag) != 1 for tag in TAGS):
-        return None
-    found = FORM.fullmatch(completion)
-    return None if found is None else found.group(1).strip()
 
 
 def format_reward(completion: str, rules: RewardRules) -> float:

@@ -3,8 +3,12 @@
 Every function takes time in proportion to the length of the text, whatever the text is.
 """
 
+import re
+
 OPENING, CLOSING = "<answer>", "</answer>"
 THINK, END_THINK = "<think>", "</think>"
+TAGS = (THINK, END_THINK, OPENING, CLOSING)
+WELL_FORMED = re.compile(r"<think>(.*?)</think>\s*<answer>.*?</answer>", re.DOTALL)
 
 
 def between(text: str, opening: str, closing: str) -> str | None:
@@ -27,6 +31,22 @@ def thought(text: str) -> str:
 def as_answer(text: str) -> str:
     """A completion that is an answer alone, as an answer block; one that has an opening tag of its own stays as it is."""
     return text if OPENING in text else f"{OPENING}{text.strip()}{CLOSING}"
+
+
+def think_text(completion: str) -> str | None:
+    r"""The stripped text of the think block of a well-formed completion, else None.
+
+    Well-formed means: each of the four tags exactly once, the think block first, and nothing but white space between the two
+    blocks. There is nothing before and after them either; the caller strips the completion.
+
+    Example:
+        >>> think_text("<think> it falls </think>\n<answer>B</answer>")
+        'it falls'
+    """
+    if any(completion.count(tag) != 1 for tag in TAGS):
+        return None
+    match = WELL_FORMED.fullmatch(completion)
+    return None if match is None else match.group(1).strip()
 
 
 def last_block(text: str) -> str | None:

@@ -1,24 +1,23 @@
-"""GRPO: sample a group of answers to every question, reward them, push towards the better ones.
+"""GRPO: sample a group of answers to every question, reward them, and reinforce the better ones.
 
-One step: encode every clip once, sample G completions of every prompt from one prefill, reward each completion, turn
-rewards into group-relative advantages, and take one optimiser step on the GRPO loss against the frozen reference policy.
-How many questions are sampled or learnt from at a time is a matter of memory, not of the result.
-Of R processes each does this for every R-th question of the step; every random draw is named by its question, and the loss
+One step: encode every clip once, sample G completions of every prompt from one prefill, reward each completion, turn the
+rewards into group-relative advantages, and compute the gradient of the GRPO loss against the frozen reference policy.
+How many questions are sampled or learned from at a time is a matter of memory and does not change the result.
+Of R processes each does this for every R-th question of the step. Every random draw is named by its question, and the loss
 is a mean over questions, so the mean of the R gradients is the gradient of one process with all questions.
 
 Letters: B prompts, G rollouts per prompt, N = B * G completions, T completion tokens.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from vidreason.artifacts.files import read_jsonl
+from vidreason.config.optimization import GrpoRuntime
+from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.engine.features import connect_clips
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs
@@ -27,170 +26,48 @@ from vidreason.engine.prompts import fits, prompts_of
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM
 from vidreason.models.families import save_checkpoint
-from vidreason.records import OK, Question
-from vidreason.rl.advantages import StdKind, group_advantages
-from vidreason.rl.losses import LengthNorm, grpo_loss
-from vidreason.rl.rewards import Reward, RewardRules, question_reward, rules_for
-from vidreason.training.distributed import Ranks, start_ranks
-from vidreason.training.optimizer import whole_weights
-from vidreason.training.reference import halve, halved_copy, on_device, put_off, reference_of, refresh
-from vidreason.training.sampler import EpochBatches
-from vidreason.training.trainer import (
-    ALONE,
-    Backward,
-    Metrics,
-    Optimisation,
-    gathered_features,
-    load_for_training,
-    run_steps,
-)
+from vidreason.records import OK, Completion, Question
+from vidreason.rl.advantages import group_advantages, group_std
+from vidreason.rl.groups import RolloutGroup
+from vidreason.rl.losses import grpo_loss
+from vidreason.rl.rewards import RewardFunction, RewardTable, grade
+from vidreason.tasks.markup import think_text
+from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
+from vidreason.training.files import TrainingFiles
+from vidreason.training.optimizer import gathered_weights
+from vidreason.training.reference import bf16_copy, cast_linears, loaded_on, offload, reference_of, sync_from
+from vidreason.training.sampler import EpochSampler
+from vidreason.training.state import Origin
+from vidreason.training.trainer import Backward, Job, Metrics, Trainer, gathered_features, load_for_training
 
 STEP_QUESTIONS = 0x6B90
 """Name of the random order of the questions, next to the run's seed and the epoch."""
+LOGGED = ("accuracy", "format", "think_length")
+"""Terms that every row of the metrics has anyway; think_length as `think_characters`."""
 
 
 @dataclasses.dataclass(frozen=True)
-class GrpoSettings:
-    """What GRPO itself needs from a spec.
+class Policies:
+    """The trained policy and the models beside it.
 
     Attributes:
-        epochs: Passes over the questions.
-        batch_size: Questions a step, B.
-        rollouts: Completions a question, G.
-        temperature: Of the rollouts.
-        top_k: Of the rollouts.
-        max_new_tokens: Limit of a rollout, in tokens.
-        beta: Weight of the KL term.
-        kl_clamp: Limit of the KL estimate per token.
-        length_norm: `sequence` or `constant` (see `vidreason.rl.losses.grpo_loss`).
-        advantage_std: `unbiased`, `population` or `none` (see `vidreason.rl.advantages.group_advantages`).
-        advantage_eps: Added to the standard deviation of a group's rewards.
-        advantage_noise: Standard deviation of the Gaussian noise added to every advantage.
-        validation_limit: Held-out questions answered at a validation; 0 for none.
-        rollout_batch: Questions whose rollouts are sampled together; None for all of this process.
-        micro_batch: Questions whose gradient is computed together; None for all of this process.
-        offload_reference: Keep the reference policy in the host's memory between its passes.
+        policy: Trained in place.
+        reference: Frozen; what the KL term compares with. None if `beta` is 0.
+        sampler: Copy of the policy with bf16 matrices that rollouts are sampled from; None to sample from the policy.
     """
 
-    epochs: float
-    batch_size: int
-    rollouts: int
-    temperature: float
-    top_k: int
-    max_new_tokens: int
-    beta: float
-    kl_clamp: float
-    length_norm: LengthNorm
-    advantage_std: StdKind
-    advantage_eps: float
-    advantage_noise: float
-    validation_limit: int
-    rollout_batch: int | None = None
-    micro_batch: int | None = None
-    offload_reference: bool = False
-
-    @classmethod
-    def from_spec(cls, spec: dict[str, Any]) -> "GrpoSettings":
-        """Take the keys of this class out of a spec."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in spec.items() if key in names})
-
-    @property
-    def decoding(self) -> Decoding:
-        """How rollouts are sampled."""
-        return Decoding(self.max_new_tokens, self.temperature, self.top_k)
-
-
-def train_grpo(
-    spec: dict[str, Any],
-    init: Path,
-    questions: Path,
-    validation: Path,
-    frames: Sequence[Path],
-    out: Path,
-    metrics: Path,
-    state: Path,
-) -> None:
-    """Train one GRPO arm from its parent's weights, which also stay as the reference policy.
-
-    Args:
-        spec: The resolved spec: `answer`, `seed`, `origin`, `protocol`, `gradient_checkpointing`, the keys of
-            `GrpoSettings`, of `Optimisation` and of `reward_rules`.
-        init: Checkpoint folder of the parent.
-        questions: Question records to train on; those whose clip has no frames, and those whose
-            prompt and answer are longer than the context, are left out and counted.
-        validation: Held-out question records for the accuracy during training.
-        frames: Frame tables.
-        out: Checkpoint folder to write.
-        metrics: JSON lines to write.
-        state: Folder of the saved training states.
-
-    Raises:
-        ValueError: No question has frames, or the processes cannot share a step's questions evenly.
-        DivergedError: Loss or gradient is not finite.
-
-    Source: arXiv 2504.09641 section 3.3; TinyLLaVA-Video-R1@efe76a1:tinyllava/train/tinyllava_trainer_reason.py.
-    Differs from the source: a clip is encoded once a step and a prompt prefilled once; every draw is seeded; accuracy on
-    held-out questions is logged.
-    """
-    settings, optimisation = GrpoSettings.from_spec(spec), Optimisation.from_settings(spec)
-    rules = reward_rules(spec)
-    ranks = start_ranks(optimisation.deepspeed is not None)
-    policy, tokenizer = load_for_training(init, optimisation)
-    reference = reference_of(policy) if settings.beta else None
-    sampler = None
-    if optimisation.precision == "bf16" and optimisation.deepspeed is None:
-        reference, sampler = reference and halve(reference), halved_copy(policy)
-    if reference is not None and settings.offload_reference:
-        put_off(reference)
-    store = FrameStore(frames)
-
-    def answerable(question: Question) -> bool:
-        (prompt,) = prompts_of(policy, [question], spec["answer"], training=True)
-        return fits(prompt, policy, settings.max_new_tokens)
-
-    batches = EpochBatches(questions, store, settings.batch_size, (spec["seed"], STEP_QUESTIONS), answerable)
-    asked = read_jsonl(validation, Question)
-    seen = [question for question in asked if store.status(question.clip.key) == OK and answerable(question)]
-    held_out = seen[: settings.validation_limit][ranks.rank :: ranks.count]
-
-    def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
-        batch = ranks.part(batches.batch(step))
-        loss, row = grpo_step(
-            policy, reference, tokenizer, store, batch, spec, settings, rules, step, backward, ranks, sampler
-        )
-        return loss, {**row, **batches.left_out}
-
-    def validate(step: int) -> tuple[Metrics, int]:
-        if sampler is not None:
-            refresh(sampler, policy)
-        found = validation_metrics(sampler or policy, tokenizer, store, held_out, spec, settings, rules)
-        return found | {"left_out": float(len(asked) - len(seen))}, len(held_out)
-
-    run_steps(
-        policy,
-        optimisation,
-        batches.steps(settings.epochs),
-        step_function,
-        metrics,
-        state,
-        spec["origin"],
-        "grpo",
-        validate if seen and settings.validation_limit else None,
-        ranks,
-    )
-    with whole_weights(policy):
-        if ranks.first:
-            save_checkpoint(policy, out)
+    policy: VideoLM
+    reference: VideoLM | None = None
+    sampler: VideoLM | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """One question with its G completions, in the host's memory, as it travels between processes.
+    """One question with its G completions, in the host's memory, as it is sent between processes.
 
     Attributes:
         question: The question.
-        prompt: int64, its prompt's ids.
+        prompt: int64, ids of its prompt.
         completions: G completions.
         advantages: float32 [G].
     """
@@ -201,7 +78,7 @@ class Group:
     advantages: torch.Tensor
 
     def __post_init__(self) -> None:
-        """Refuse tensors of a card: another process would get them back on that card, and not on its own."""
+        """Refuse tensors on a GPU: the receiving process would get them on the sender's GPU, not on its own."""
         for tensor in (self.prompt, self.completions.ids, self.completions.lengths, self.advantages):
             if tensor.device.type != "cpu":
                 raise ValueError(
@@ -210,195 +87,298 @@ class Group:
 
     @property
     def tokens(self) -> int:
-        """What a pass over it costs: tokens of the prompt and of all completions."""
+        """Cost of a pass over it: tokens of the prompt and of all completions."""
         return len(self.prompt) + int(self.completions.lengths.sum())
 
 
-def grpo_step(
-    policy: VideoLM,
-    reference: VideoLM | None,
-    tokenizer: PreTrainedTokenizerBase,
-    store: FrameStore,
-    batch: Sequence[Question],
-    spec: dict[str, Any],
-    settings: GrpoSettings,
-    rules: RewardRules,
-    step: int,
-    backward: Backward,
-    ranks: Ranks = ALONE,
-    sampler: VideoLM | None = None,
-) -> tuple[float, Metrics]:
-    """Roll out, reward and score one batch of B questions, and have the gradient computed.
+def train_grpo(spec: TrainingSpec, runtime: GrpoRuntime, files: TrainingFiles, origin: Origin) -> Ranks:
+    """Train one GRPO arm from its parent's weights, which also serve as the reference policy.
 
-    Every clip goes through the frozen tower once; sampling, policy and reference connect what it saw. The random numbers
-    of a question's rollouts and of its advantages' noise are named by seed, step and question, so they do not depend on
-    the other questions of the batch. With several questions a process, groups are dealt out anew once their lengths are
-    known; a process encodes the clip of a group that it is given.
+    Args:
+        spec: With settings of GRPO.
+        runtime: How it runs on this machine.
+        files: Questions whose clip has no frames, and those whose prompt and answer are longer than the context, are skipped
+            and counted in the metrics.
+        origin: What defines the training.
 
     Returns:
-        The loss, and the step's metrics.
+        The processes that trained.
+
+    Raises:
+        ValueError: No question has frames, or the processes cannot share a step's questions evenly.
+        DivergedError: Loss or gradient is not finite.
+
+    Source: arXiv 2504.09641 section 3.3; TinyLLaVA-Video-R1@efe76a1:tinyllava/train/tinyllava_trainer_reason.py.
+    Differs from the source: a clip is encoded once a step and a prompt prefilled once; every draw is seeded; accuracy on
+    held-out questions is logged.
     """
-    prompts = prompts_of(policy, batch, spec["answer"], training=True)
-    seen = gathered_features(policy, store, batch)
-    if sampler is not None:
-        refresh(sampler, policy)
-    completions = _rollouts(sampler or policy, tokenizer, batch, prompts, seen, spec["seed"], settings, step)
-    completions = completions.to(torch.device("cpu"))  # rewards read them there, and groups travel
-    rewards = rewards_of(tokenizer, completions, batch, settings.rollouts, rules)
-    total = torch.tensor([row.total for row in rewards], dtype=torch.float32)  # [N]
-    names = (rollout_seed(spec["seed"], "grpo noise", step, question.id) for question in batch)
-    noise = np.concatenate([np.random.default_rng(name).standard_normal(settings.rollouts) for name in names])
-    advantages = group_advantages(
-        total,
-        settings.rollouts,
-        std=settings.advantage_std,
-        eps=settings.advantage_eps,
-        noise=torch.from_numpy(settings.advantage_noise * noise).float(),
-    )
-    parts = zip(batch, prompts, completions.split(settings.rollouts), advantages.split(settings.rollouts), strict=True)
-    groups = [Group(*part) for part in parts]
-    groups = ranks.dealt(groups, [group.tokens for group in groups])
-    seen |= gathered_features(
-        policy, store, [group.question for group in groups if group.question.clip.key not in seen]
-    )
-    loss, kl = _learn(policy, reference, groups, seen, spec["gradient_checkpointing"], settings, tokenizer, backward)
-    flat = total.reshape(-1, settings.rollouts).std(dim=1) == 0
-    return loss, {**summary(rewards, completions), "kl": kl, "zero_variance": float(flat.float().mean())}
+    settings = grpo_settings(spec)
+    ranks = start_ranks(settings.optimizer.deepspeed is not None)
+    policies = load_policies(settings, runtime, files)
+    GrpoTrainer(spec, runtime, policies, FrameStore(files.frames), ranks).fit(files, origin)
+    with gathered_weights(policies.policy):
+        if ranks.is_main:
+            save_checkpoint(policies.policy, files.checkpoint)
+    return ranks
 
 
-def _rollouts(
-    policy: VideoLM,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[Question],
-    prompts: Sequence[torch.Tensor],
-    seen: dict[str, torch.Tensor],
-    seed: int,
-    settings: GrpoSettings,
-    step: int,
-) -> Completions:
-    """Sample G completions of each of B questions, `rollout_batch` questions at a time."""
-    group, size, found = settings.rollouts, settings.rollout_batch or len(batch), []
-    with span("sample"), torch.no_grad(), whole_weights(policy):
-        for start in range(0, len(batch), size):
-            asked = batch[start : start + size]
-            videos = connect_clips(policy, seen, asked)
-            seeds = [rollout_seed(seed, "grpo", step, question.id, g) for question in asked for g in range(group)]
-            found.append(
-                generate(
-                    policy,
-                    prompts[start : start + size],
-                    videos,
-                    settings.decoding,
-                    tokenizer.eos_token_id,
-                    group,
-                    seeds,
+def grpo_settings(spec: TrainingSpec) -> Grpo:
+    """The settings of a GRPO arm.
+
+    Raises:
+        ValueError: The spec is of another method.
+    """
+    if not isinstance(spec.settings, Grpo):
+        raise ValueError(f"arm {spec.arm!r}: method is {spec.method!r}; expected grpo")
+    return spec.settings
+
+
+def load_policies(settings: Grpo, runtime: GrpoRuntime, files: TrainingFiles) -> Policies:
+    """Load the parent's weights as the policy, and make the reference and the sampler that the settings need."""
+    policy = load_for_training(files.init, settings.optimizer)
+    reference = reference_of(policy) if settings.objective.beta else None
+    sampler = None
+    if settings.optimizer.precision == "bf16" and settings.optimizer.deepspeed is None:
+        reference, sampler = reference and cast_linears(reference), bf16_copy(policy)
+    if reference is not None and runtime.offload_reference:
+        offload(reference)
+    return Policies(policy, reference, sampler)
+
+
+class GrpoTrainer:
+    """GRPO on connector and language model; the vision tower stays frozen."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        runtime: GrpoRuntime,
+        policies: Policies,
+        store: FrameStore,
+        ranks: Ranks = SINGLE_PROCESS,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            spec: With settings of GRPO.
+            runtime: How it runs on this machine.
+            policies: The policy is trained in place.
+            store: Frames of all clips.
+            ranks: The processes of the training.
+
+        Raises:
+            ValueError: The spec's rewards or views cannot be used.
+        """
+        self.spec, self.runtime, self.policies, self.store, self.ranks = spec, runtime, policies, store, ranks
+        self.settings = grpo_settings(spec)
+        self.policy = policies.policy
+        self.reward = RewardFunction(self.settings.rewards, spec.protocol)
+        self.rollouts = self.settings.views.ordered
+
+    @property
+    def decoding(self) -> Decoding:
+        """How rollouts are sampled."""
+        sampling = self.settings.sampling
+        return Decoding(sampling.max_new_tokens, sampling.temperature, sampling.top_k)
+
+    def fit(self, files: TrainingFiles, origin: Origin) -> None:
+        """Train on the questions of `files`; resumes from a saved state if there is one."""
+        spec, settings = self.spec, self.settings
+        sampler = EpochSampler(files.questions, self.store, settings.batch_size, (spec.seed, STEP_QUESTIONS), self.fits)
+        held_out = [] if files.validation is None else read_jsonl(files.validation, Question)
+        usable = [
+            question for question in held_out if self.store.status(question.clip.key) == OK and self.fits(question)
+        ]
+        own = usable[: settings.validation.limit][self.ranks.rank :: self.ranks.count]
+
+        def step(number: int, backward: Backward) -> tuple[float, Metrics]:
+            loss, row = self.step(number, self.ranks.shard(sampler.batch(number)), backward)
+            return loss, {**row, **sampler.skipped}
+
+        def validate(_: int) -> tuple[Metrics, int]:
+            return self.validate(own) | {"left_out": float(len(held_out) - len(usable))}, len(own)
+
+        steps = sampler.steps(settings.epochs)
+        job = Job(
+            "grpo",
+            steps,
+            settings.optimizer,
+            self.runtime,
+            files.metrics,
+            files.state,
+            origin,
+            settings.validation.every,
+        )
+        has_validation = bool(usable and settings.validation.limit)
+        Trainer(self.policy, job, step, validate if has_validation else None, self.ranks).fit()
+
+    def step(self, step: int, questions: Sequence[Question], backward: Backward) -> tuple[float, Metrics]:
+        """Sample, reward and compute the gradient of one step.
+
+        Every clip passes through the frozen tower once; sampler, policy and reference connect the same features. The random
+        numbers of a question's rollouts and of its advantages' noise are named by seed, step and question, so they do not
+        depend on the other questions of the step. With several questions a process, groups are redistributed once their
+        lengths are known; a process encodes the clips of the groups that it receives.
+
+        Args:
+            step: Step number; names the random draws.
+            questions: This process's share of the step.
+            backward: Receives the loss in parts.
+
+        Returns:
+            The loss, and the step's metrics.
+        """
+        prompts = prompts_of(self.policy, questions, self.spec.style, training=True)
+        features = gathered_features(self.policy, self.store, questions)
+        if self.policies.sampler is not None:
+            sync_from(self.policies.sampler, self.policy)
+        completions = self._sample(step, questions, prompts, features)
+        completions = completions.to(torch.device("cpu"))  # rewards read them there, and groups are sent from there
+        rollouts = self.groups_of(questions, completions)
+        table = self.reward(rollouts)
+        total = torch.from_numpy(table.total).float()  # [N]
+        advantages = self._advantages(step, questions, total)
+        parts = (questions, prompts, completions.split(self.rollouts), advantages.split(self.rollouts))
+        groups = [Group(*part) for part in zip(*parts, strict=True)]
+        groups = self.ranks.rebalance(groups, [group.tokens for group in groups])
+        received = [group.question for group in groups if group.question.clip.key not in features]
+        loss, kl = self._learn(groups, features | gathered_features(self.policy, self.store, received), backward)
+        no_variance = group_std(total, self.rollouts) == 0
+        row = {**summary(rollouts, table), "kl": kl, "zero_variance": float(no_variance.float().mean())}
+        return loss, row
+
+    def validate(self, questions: Sequence[Question]) -> Metrics:
+        """Mean metrics of greedy answers to this process's held-out questions; empty if it has none."""
+        if self.policies.sampler is not None:
+            sync_from(self.policies.sampler, self.policy)
+        policy = self.policies.sampler or self.policy
+        greedy = dataclasses.replace(self.decoding, temperature=0.0)
+        rows: list[tuple[Metrics, int]] = []
+        size = (self.runtime.rollout_batch or self.settings.batch_size) * self.rollouts
+        with torch.no_grad():
+            for start in range(0, len(questions), size):
+                batch = questions[start : start + size]
+                prompts = prompts_of(self.policy, batch, self.spec.style, training=True)
+                videos = connect_clips(policy, gathered_features(policy, self.store, batch), batch)
+                completions = generate(policy, prompts, videos, greedy, policy.end_id)
+                rollouts = self.groups_of(batch, completions)
+                rows.append((summary(rollouts, self.reward(rollouts)), len(batch)))
+        keys = rows[0][0] if rows else ()
+        return {key: float(np.average([row[key] for row, _ in rows], weights=[n for _, n in rows])) for key in keys}
+
+    def fits(self, question: Question) -> bool:
+        """Whether a question's prompt and the longest answer fit into the context."""
+        (prompt,) = prompts_of(self.policy, [question], self.spec.style, training=True)
+        return fits(prompt, self.policy, self.settings.sampling.max_new_tokens)
+
+    def groups_of(self, questions: Sequence[Question], completions: Completions) -> list[RolloutGroup]:
+        """Decode and grade completions, equally many for each question.
+
+        Args:
+            questions: B questions.
+            completions: N completions, rows of one question as neighbors.
+        """
+        texts = completions.texts(self.policy.tokenizer)
+        rows = zip(texts, completions.lengths.tolist(), completions.finished.tolist(), strict=True)
+        answers = [Completion(*row) for row in rows]
+        size = len(answers) // len(questions)
+        groups = []
+        for number, question in enumerate(questions):
+            own = tuple(answers[number * size : (number + 1) * size])
+            groups.append(RolloutGroup(question, own, tuple(grade(one, question, self.reward.rule) for one in own)))
+        return groups
+
+    def _sample(
+        self,
+        step: int,
+        questions: Sequence[Question],
+        prompts: Sequence[torch.Tensor],
+        features: Mapping[str, torch.Tensor],
+    ) -> Completions:
+        """Sample G completions of each of B questions, `rollout_batch` questions at a time."""
+        policy = self.policies.sampler or self.policy
+        count, size, parts = self.rollouts, self.runtime.rollout_batch or len(questions), []
+        end, name = policy.end_id, (self.spec.seed, "grpo", step)
+        with span("sample"), torch.no_grad(), gathered_weights(policy):
+            for start in range(0, len(questions), size):
+                batch = questions[start : start + size]
+                videos = connect_clips(policy, features, batch)
+                seeds = [rollout_seed(*name, question.id, number) for question in batch for number in range(count)]
+                parts.append(generate(policy, prompts[start : start + size], videos, self.decoding, end, count, seeds))
+        return Completions.concatenated(parts, end)
+
+    def _advantages(self, step: int, questions: Sequence[Question], total: torch.Tensor) -> torch.Tensor:
+        """Advantages float32 [N] of rewards [N], with noise named by seed, step and question."""
+        names = (rollout_seed(self.spec.seed, "grpo noise", step, question.id) for question in questions)
+        noise = np.concatenate([np.random.default_rng(name).standard_normal(self.rollouts) for name in names])
+        advantage = self.settings.advantage
+        scaled = torch.from_numpy(advantage.noise * noise).float()
+        return group_advantages(total, self.rollouts, advantage.std, advantage.eps, scaled)
+
+    def _learn(
+        self, groups: Sequence[Group], features: Mapping[str, torch.Tensor], backward: Backward
+    ) -> tuple[float, float]:
+        """Loss and mean KL of groups; the gradient is computed `micro_batch` groups at a time."""
+        size = self.runtime.micro_batch or len(groups)
+        parts = [groups[start : start + size] for start in range(0, len(groups), size)]
+        ref_logps = self._reference_log_probs(parts, features)
+        loss, kl = 0.0, 0.0
+        for part, ref_logp in zip(parts, ref_logps, strict=True):
+            with span("score"):
+                logp = self._log_probs(self.policy, part, features, self.runtime.gradient_checkpointing)
+                result = grpo_loss(
+                    logp,
+                    ref_logp,
+                    torch.cat([group.advantages for group in part]).to(logp.device),
+                    self._completions_of(part).to(logp.device).mask,
+                    self.settings.objective,
+                    self.settings.sampling.max_new_tokens,
                 )
-            )
-    return Completions.concatenated(found, tokenizer.eos_token_id)
+            share = len(part) / len(groups)
+            with span("backward"):
+                backward(share * result.loss, part is parts[-1])
+            loss, kl = loss + share * float(result.loss.detach()), kl + share * float(result.kl)
+        return loss, kl
+
+    def _reference_log_probs(
+        self, parts: Sequence[Sequence[Group]], features: Mapping[str, torch.Tensor]
+    ) -> Sequence[torch.Tensor | None]:
+        reference = self.policies.reference
+        if reference is None:
+            return [None] * len(parts)
+        with span("score"), torch.no_grad(), loaded_on(reference, self.policy.device, self.runtime.offload_reference):
+            return [self._log_probs(reference, part, features) for part in parts]
+
+    def _log_probs(
+        self, model: VideoLM, groups: Sequence[Group], features: Mapping[str, torch.Tensor], recompute: bool = False
+    ) -> torch.Tensor:
+        """Log-probabilities [N, T] of the groups' completions under a model."""
+        videos = connect_clips(model, features, [group.question for group in groups])
+        completions = self._completions_of(groups).to(model.device)
+        prompts = [group.prompt for group in groups]
+        return completion_log_probs(model, prompts, videos, completions, self.rollouts, recompute)
+
+    def _completions_of(self, groups: Sequence[Group]) -> Completions:
+        return Completions.concatenated([group.completions for group in groups], self.policy.end_id)
 
 
-def _learn(
-    policy: VideoLM,
-    reference: VideoLM | None,
-    groups: Sequence[Group],
-    seen: dict[str, torch.Tensor],
-    recompute: bool,
-    settings: GrpoSettings,
-    tokenizer: PreTrainedTokenizerBase,
-    backward: Backward,
-) -> tuple[float, float]:
-    """Loss and mean KL of groups; their gradient is taken `micro_batch` groups at a time."""
+def summary(groups: Sequence[RolloutGroup], table: RewardTable) -> Metrics:
+    """Means over the completions of some groups.
 
-    def log_probs(model: VideoLM, part: Sequence[Group], recompute: bool = False) -> torch.Tensor:
-        videos = connect_clips(model, seen, [group.question for group in part])
-        told = _told(part, tokenizer).to(model.device)
-        return completion_log_probs(model, [group.prompt for group in part], videos, told, settings.rollouts, recompute)
-
-    size = settings.micro_batch or len(groups)
-    parts = [groups[start : start + size] for start in range(0, len(groups), size)]
-    with span("score"), torch.no_grad(), on_device(reference, policy.device, settings.offload_reference):
-        ref_logps = [None if reference is None else log_probs(reference, part) for part in parts]
-    loss, kl = 0.0, 0.0
-    for part, ref_logp in zip(parts, ref_logps, strict=True):
-        with span("score"):
-            logp = log_probs(policy, part, recompute)
-            told = _told(part, tokenizer).to(logp.device)
-            result = grpo_loss(
-                logp,
-                ref_logp,
-                torch.cat([group.advantages for group in part]).to(logp.device),
-                told.mask,
-                settings.beta,
-                length_norm=settings.length_norm,
-                kl_clamp=settings.kl_clamp,
-                limit=settings.max_new_tokens,
-            )
-        share = len(part) / len(groups)
-        with span("backward"):
-            backward(share * result.loss, part is parts[-1])
-        loss, kl = loss + share * float(result.loss.detach()), kl + share * float(result.kl)
-    return loss, kl
-
-
-def _told(groups: Sequence[Group], tokenizer: PreTrainedTokenizerBase) -> Completions:
-    """The completions of several groups."""
-    return Completions.concatenated([group.completions for group in groups], tokenizer.eos_token_id)
-
-
-def reward_rules(spec: dict[str, Any]) -> RewardRules:
-    """The rewards of an arm: its protocol's, with `max_think_length`, `length_weight` and `penalise_wrong` of the spec."""
-    return rules_for(
-        spec["protocol"],
-        max_think=spec["max_think_length"],
-        length_weight=spec["length_weight"],
-        penalise_wrong=spec["penalise_wrong"],
-    )
-
-
-def rewards_of(
-    tokenizer: PreTrainedTokenizerBase,
-    completions: Completions,
-    batch: Sequence[Question],
-    group: int,
-    rules: RewardRules,
-) -> list[Reward]:
-    """Reward of every completion, in the order of the rows."""
-    texts = completions.texts(tokenizer)
-    return [question_reward(text, batch[row // group], rules) for row, text in enumerate(texts)]
-
-
-def summary(rewards: Sequence[Reward], completions: Completions) -> Metrics:
-    """Means over a set of completions."""
+    Every method and every reward logs the same first six; a column of the reward table that is not among them follows under
+    the name of its term.
+    """
+    completions = [completion for group in groups for completion in group.completions]
+    thoughts = [think_text(completion.text) for completion in completions]
     return {
-        "reward": float(np.mean([row.total for row in rewards])),
-        "accuracy": float(np.mean([row.accuracy for row in rewards])),
-        "format": float(np.mean([row.format > 0 for row in rewards])),
-        "think_characters": float(np.mean([row.think_characters for row in rewards])),
-        "tokens": float(completions.lengths.float().mean()),
-        "finished": float(completions.finished.float().mean()),
+        "reward": float(np.mean(table.total)),
+        "accuracy": float(np.mean([grade.value for group in groups for grade in group.grades])),
+        "format": float(np.mean([text is not None for text in thoughts])),
+        "think_characters": float(np.mean([len(text or "") for text in thoughts])),
+        "tokens": _float32_mean([completion.tokens for completion in completions]),
+        "finished": _float32_mean([completion.finished for completion in completions]),
+        **{name: float(np.mean(column)) for name, column in table.columns.items() if name not in LOGGED},
     }
 
 
-def validation_metrics(
-    policy: VideoLM,
-    tokenizer: PreTrainedTokenizerBase,
-    store: FrameStore,
-    held_out: Sequence[Question],
-    spec: dict[str, Any],
-    settings: GrpoSettings,
-    rules: RewardRules,
-) -> Metrics:
-    """Greedy answers to the held-out questions; nothing where there are none."""
-    greedy = Decoding(settings.max_new_tokens, temperature=0.0)
-    rows: list[tuple[Metrics, int]] = []
-    size = (settings.rollout_batch or settings.batch_size) * settings.rollouts
-    with torch.no_grad():
-        for start in range(0, len(held_out), size):
-            batch = held_out[start : start + size]
-            prompts = prompts_of(policy, batch, spec["answer"], training=True)
-            clips = gathered_features(policy, store, batch)
-            videos = connect_clips(policy, clips, batch)
-            completions = generate(policy, prompts, videos, greedy, tokenizer.eos_token_id)
-            rows.append((summary(rewards_of(tokenizer, completions, batch, 1, rules), completions), len(batch)))
-    keys = rows[0][0] if rows else ()
-    return {key: float(np.average([row[key] for row, _ in rows], weights=[n for _, n in rows])) for key in keys}
+def _float32_mean(values: Sequence[float]) -> float:
+    return float(torch.tensor(values, dtype=torch.float32).mean())

@@ -1,4 +1,4 @@
-"""The training curves of a run, written while it goes: JSON lines, and TensorBoard beside them."""
+"""The training curves, written while the training runs: JSON lines, and TensorBoard's files beside them."""
 
 import contextlib
 import json
@@ -11,24 +11,24 @@ from vidreason.artifacts.disk import explain_full_disk
 from vidreason.artifacts.files import write_aside
 
 LIVE = "metrics.jsonl"
-"""Name of the growing file in the folder of saved states, to be looked at while a run goes. The target is written at the end
-only: a workflow system takes away the outputs of a failed job. A resumed run takes its rows from its saved state."""
+"""Name of the growing file in the folder of saved states, for watching a running training. The target is written only at the
+end, because a workflow system removes the outputs of a failed job. A resumed training takes its rows from its saved state."""
 BOARD = "tensorboard"
-"""Folder of TensorBoard's event files, beside the target. They hold clock times and are no output of the run."""
+"""Folder of TensorBoard's event files, beside the target. They contain clock times and are not an output of the workflow."""
 
 
 class MetricsLog:
     """Rows of numbers, `{"kind": "train" | "validation", "step": ..., ...}`."""
 
     def __init__(self, target: Path, state: Path, step: int, rows: str, writes: bool = True) -> None:
-        """Begin the log with the rows of the saved state that the run goes on from.
+        """Begin with the rows of the saved state that the training resumes from.
 
         Args:
             target: JSON lines, written by `finish`.
             state: Folder of the saved states, where the log grows.
             step: Number of steps already done.
             rows: The rows of those steps.
-            writes: Whether this process writes; if not, nothing here does anything.
+            writes: Whether this process writes; if not, every method does nothing.
         """
         self.target, self.live, self.writes = target, state / LIVE, writes
         if not writes:
@@ -47,8 +47,8 @@ class MetricsLog:
         """Write one row.
 
         Args:
-            kind: `train`, with the number of the step from 0, or `validation`, with the number of steps done.
-            step: That number.
+            kind: `train` or `validation`.
+            step: For `train`, the number of the step from 0; for `validation`, the number of steps done.
             row: Name -> value.
         """
         if self.writes:
@@ -59,7 +59,7 @@ class MetricsLog:
                     self._board.add_scalar(f"{kind}/{name}", value, step + (kind == "train"))
 
     def rows(self) -> str:
-        """All rows so far; none in a process that does not write."""
+        """All rows so far; an empty text in a process that does not write."""
         if not self.writes:
             return ""
         with explain_full_disk(self.live):
@@ -81,7 +81,7 @@ class MetricsLog:
     ) -> None:
         if not self.writes:
             return
-        # What is left to be written may find the disk full as well; the first error says more.
+        # Flushing may fail on a full disk as well; the first error says more.
         with contextlib.suppress(OSError) if error else explain_full_disk(self.live):
             try:
                 self._stream.close()

@@ -1,4 +1,4 @@
-"""Copies of the policy at little cost in memory: the reference, and one to sample from in half precision."""
+"""Copies of the policy that cost little memory: the reference policy, and a bf16 copy to sample from."""
 
 import contextlib
 import copy
@@ -14,61 +14,62 @@ Model = TypeVar("Model", bound=VideoLM)
 
 
 def reference_of(policy: Model) -> Model:
-    """A frozen copy of connector and language model; the vision tower, frozen in both, is the policy's own."""
+    """A frozen copy of the trained parts. The parts that are frozen anyway are shared with the policy."""
     shared: dict[int, object] = {id(part): part for part in (policy.tokenizer, *policy.frozen_parts())}
     return copy.deepcopy(policy, shared).requires_grad_(False)
 
 
-def halve(model: Model) -> Model:
-    """Put the matrices of connector and language model into bf16, in place.
+def cast_linears(model: Model) -> Model:
+    """Cast the linear layers of the trained parts to bf16, in place.
 
-    Autocast takes them as they are and computes what it computes with float32 matrices, which it casts in every pass. A
-    decoded token is all about reading weights: that is four times the traffic.
+    Under autocast the results are the same bits, because autocast casts float32 matrices to bf16 in every pass anyway.
+    Decoding is limited by reading weights, and this reads a quarter of the bytes.
     """
     for module in _linears(model):
         for name, parameter in list(module.named_parameters(recurse=False)):
-            # A new parameter: the embeddings may be tied to this one, and stay in float32.
+            # A new parameter, because the embeddings may be tied to this one and stay in float32.
             setattr(module, name, nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False))
     return model
 
 
-def halved_copy(model: Model) -> Model:
-    """A copy with its matrices in bf16; everything else is the model's own memory (see `refresh`)."""
+def bf16_copy(model: Model) -> Model:
+    """A copy with bf16 linear layers that shares all other weights with the model; `sync_from` updates it."""
     shared: dict[int, object] = {id(part): part for part in (model.tokenizer, *model.parameters())}
-    return halve(copy.deepcopy(model, shared))
+    return cast_linears(copy.deepcopy(model, shared))
 
 
 @torch.no_grad()
-def refresh(halved: VideoLM, model: VideoLM) -> None:
-    """Give a `halved_copy` the present weights of its model."""
-    for copied, module in zip(_linears(halved), _linears(model), strict=True):
-        for mine, its in zip(copied.parameters(recurse=False), module.parameters(recurse=False), strict=True):
-            mine.copy_(its)
+def sync_from(bf16: VideoLM, model: VideoLM) -> None:
+    """Copy the model's present weights into its `bf16_copy`."""
+    for target, source in zip(_linears(bf16), _linears(model), strict=True):
+        pairs = zip(target.parameters(recurse=False), source.parameters(recurse=False), strict=True)
+        for to, weight in pairs:
+            to.copy_(weight)
 
 
 def _linears(model: VideoLM) -> list[nn.Linear]:
     return [module for part in model.trained_parts() for module in part.modules() if isinstance(module, nn.Linear)]
 
 
-def put_off(reference: Model) -> Model:
-    """Move a reference to the host's memory, but for the tower, which is the policy's."""
+def offload(reference: Model) -> Model:
+    """Move a reference to the host's memory, except for the frozen parts, which it shares with the policy."""
     for part in reference.trained_parts():
         part.to("cpu")
     return reference
 
 
 @contextlib.contextmanager
-def on_device(reference: VideoLM | None, device: torch.device, wanted: bool) -> Iterator[None]:
-    """Have a reference that was `put_off` on a device for some passes.
+def loaded_on(reference: VideoLM | None, device: torch.device, offloaded: bool) -> Iterator[None]:
+    """Load an offloaded reference onto a device for the duration of the block.
 
-    Its weights never change, so the host's copy stays and the device's is dropped.
+    Its weights never change, so the copy in the host's memory stays and the device's copy is dropped.
 
     Args:
-        reference: None for none.
-        device: Where its passes run.
-        wanted: False leaves it where it is.
+        reference: None if there is no reference policy.
+        device: Where the reference is evaluated.
+        offloaded: False leaves the reference where it is.
     """
-    if reference is None or not wanted:
+    if reference is None or not offloaded:
         yield
         return
     tensors = [tensor for part in reference.trained_parts() for tensor in (*part.parameters(), *part.buffers())]

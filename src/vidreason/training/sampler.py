@@ -1,4 +1,4 @@
-"""Which questions a training step sees: those with frames that fit, in an order that seed and epoch name."""
+"""Which questions a training step gets: those with frames that fit, in an order named by seed and epoch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +10,13 @@ from vidreason.media.frame_store import FrameStore
 from vidreason.records import OK, Question
 
 
-class EpochBatches:
-    """Batches of the questions whose clip has frames and whose text fits into the context, shuffled anew every epoch.
+class EpochSampler:
+    """Batches of the questions whose clip has frames and whose text fits into the context, reshuffled every epoch.
 
-    An epoch has as many whole batches as fit; what is left over differs from epoch to epoch.
+    An epoch has as many whole batches as fit. Which questions remain over differs from epoch to epoch.
+
+    Attributes:
+        skipped: Number of questions that are never used, by reason.
     """
 
     def __init__(
@@ -28,32 +31,32 @@ class EpochBatches:
 
         Args:
             path: Question records.
-            store: Says which clips have frames.
-            batch_size: Questions a step; all of them where there are fewer.
+            store: Knows which clips have frames.
+            batch_size: Questions a step; all of them if there are fewer.
             seed: Names the orders, together with the number of the epoch.
-            fits: Says whether a question's text fits into the context; one that does not is left out, never cut.
+            fits: Whether a question's text fits into the context; one that does not is skipped, never cut.
 
         Raises:
             ValueError: No question has frames and fits.
         """
-        asked = read_jsonl(path, Question)
-        seen = [question for question in asked if store.status(question.clip.key) == OK]
-        self._usable = [question for question in seen if fits(question)]
+        questions = read_jsonl(path, Question)
+        with_frames = [question for question in questions if store.status(question.clip.key) == OK]
+        self._usable = [question for question in with_frames if fits(question)]
         if not self._usable:
             raise ValueError(
-                f"{path}: none of {len(asked)} questions has frames and fits into the context "
-                f"({len(asked) - len(seen)} without frames, {len(seen)} too long)"
+                f"{path}: none of {len(questions)} questions has frames and fits into the context "
+                f"({len(questions) - len(with_frames)} without frames, {len(with_frames)} too long)"
             )
-        self.left_out = {
-            "without_frames": float(len(asked) - len(seen)),
-            "too_long": float(len(seen) - len(self._usable)),
+        self.skipped = {
+            "without_frames": float(len(questions) - len(with_frames)),
+            "too_long": float(len(with_frames) - len(self._usable)),
         }
         self._size = min(batch_size, len(self._usable))
         self._per_epoch = len(self._usable) // self._size
         self._seed = list(seed)
 
     def steps(self, epochs: float) -> int:
-        """Number of steps of so many passes over the questions, at least one."""
+        """Number of steps of that many passes over the questions, at least one."""
         return max(1, round(self._per_epoch * epochs))
 
     def batch(self, step: int) -> list[Question]:

@@ -1,120 +1,148 @@
 """Supervised fine-tuning: the cold start on annotated reasoning, and the answer-only baseline."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
+from vidreason.config.optimization import Runtime
+from vidreason.config.settings import TrainingSpec
 from vidreason.engine.features import connect_clips
 from vidreason.engine.log_probs import label_log_probs
 from vidreason.engine.prompts import fits, query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
-from vidreason.models.tinyllava.template import sft_example
 from vidreason.records import Question
 from vidreason.rl.losses import IGNORE_INDEX
-from vidreason.training.distributed import start_ranks
-from vidreason.training.optimizer import whole_weights
-from vidreason.training.sampler import EpochBatches
-from vidreason.training.trainer import Backward, Metrics, Optimisation, gathered_features, load_for_training, run_steps
+from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
+from vidreason.training.files import TrainingFiles
+from vidreason.training.optimizer import gathered_weights
+from vidreason.training.sampler import EpochSampler
+from vidreason.training.state import Origin
+from vidreason.training.trainer import Backward, Job, Metrics, Trainer, gathered_features, load_for_training
 
 STEP_QUESTIONS = 0x5F7
 """Name of the order of the questions, next to the run's seed."""
 
 
-def train_sft(
-    spec: dict[str, Any], init: Path, questions: Path, frames: Sequence[Path], out: Path, metrics: Path, state: Path
-) -> None:
+def train_sft(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles, origin: Origin) -> Ranks:
     """Train one SFT arm.
 
-    The vision tower stays frozen, connector and language model are trained. A question with a `target` (cold start) is
-    taught that text, any other its option letter. Of R processes each takes every R-th question of a step; its loss is
-    weighted by its taught tokens, so that the mean over processes is the mean over the tokens of the whole step.
-
     Args:
-        spec: The resolved spec: `answer`, `seed`, `origin`, `epochs`, `batch_size`, `micro_batch`, `gradient_checkpointing`
-            and the keys of `Optimisation`.
-        init: Checkpoint folder to start from.
-        questions: Question records; those whose clip has no frames, and those that are longer than the
-            context, are left out and counted in the metrics.
-        frames: Frame tables.
-        out: Checkpoint folder to write.
-        metrics: JSON lines to write.
-        state: Folder of the saved training states.
+        spec: With settings of SFT.
+        runtime: How it runs on this machine.
+        files: Questions whose clip has no frames, and those that are longer than the context, are skipped and counted in
+            the metrics.
+        origin: What defines the training.
+
+    Returns:
+        The processes that trained.
 
     Raises:
         ValueError: No question has frames, or the processes cannot share a step's questions evenly.
 
     Source: arXiv 2504.09641 section 3.2; TinyLLaVA-Video-R1@efe76a1:tinyllava/train/train_coldstart.py.
     """
-    optimisation = Optimisation.from_settings(spec)
-    ranks = start_ranks(optimisation.deepspeed is not None)
-    model, tokenizer = load_for_training(init, optimisation)
-    store = FrameStore(frames)
+    ranks = start_ranks(spec.settings.optimizer.deepspeed is not None)
+    model = load_for_training(files.init, spec.settings.optimizer)
+    SftTrainer(spec, runtime, model, FrameStore(files.frames), ranks).fit(files, origin)
+    with gathered_weights(model):
+        if ranks.is_main:
+            save_checkpoint(model, files.checkpoint)
+    return ranks
 
-    def teachable(question: Question) -> bool:
-        example = sft_example(tokenizer, conversation(question, spec["answer"]))
-        return fits(example.input_ids, model, max_new_tokens=0)
 
-    batches = EpochBatches(questions, store, spec["batch_size"], (spec["seed"], STEP_QUESTIONS), teachable)
+class SftTrainer:
+    """Supervised fine-tuning of connector and language model; the vision tower stays frozen.
 
-    def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
-        batch = ranks.part(batches.batch(step))
-        taught = [taught_tokens(tokenizer, question, spec["answer"]) for question in batch]
-        total, share = max(1, sum(taught)), ranks.share(sum(taught))
-        size, found, untaught = spec["micro_batch"] or len(batch), 0.0, 0
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            clips = gathered_features(model, store, part)
-            videos = connect_clips(model, clips, part)
-            with model.recomputed(spec["gradient_checkpointing"]):
-                loss, tokens, without = batch_loss(model, tokenizer, part, videos, spec["answer"])
-            loss = loss * (share * tokens / total)
-            backward(loss, start + size >= len(batch))
-            found, untaught = found + float(loss.detach()), untaught + without
-        row = {"tokens": sum(taught) / len(batch), "untaught": float(untaught)}
-        return found, {**row, **batches.left_out}
+    A question with a demonstration (cold start) is trained on that text, any other on its option letter. Of R processes each
+    takes every R-th question of a step. A process's loss is weighted by its number of labelled tokens, so that the mean over
+    processes is the mean over the tokens of the whole step.
+    """
 
-    run_steps(
-        model,
-        optimisation,
-        batches.steps(spec["epochs"]),
-        step_function,
-        metrics,
-        state,
-        spec["origin"],
-        "sft",
-        ranks=ranks,
-    )
-    with whole_weights(model):
-        if ranks.first:
-            save_checkpoint(model, out)
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        runtime: Runtime,
+        model: VideoLM,
+        store: FrameStore,
+        ranks: Ranks = SINGLE_PROCESS,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            spec: With settings of SFT.
+            runtime: How it runs on this machine.
+            model: Trained in place.
+            store: Frames of all clips.
+            ranks: The processes of the training.
+        """
+        self.spec, self.runtime, self.model, self.store, self.ranks = spec, runtime, model, store, ranks
+
+    def fit(self, files: TrainingFiles, origin: Origin) -> None:
+        """Train on the questions of `files`; resumes from a saved state if there is one."""
+        spec = self.spec
+        sampler = EpochSampler(
+            files.questions, self.store, spec.settings.batch_size, (spec.seed, STEP_QUESTIONS), self.fits
+        )
+
+        def step(number: int, backward: Backward) -> tuple[float, Metrics]:
+            loss, row = self.step(number, self.ranks.shard(sampler.batch(number)), backward)
+            return loss, {**row, **sampler.skipped}
+
+        steps = sampler.steps(spec.settings.epochs)
+        job = Job("sft", steps, spec.settings.optimizer, self.runtime, files.metrics, files.state, origin)
+        Trainer(self.model, job, step, ranks=self.ranks).fit()
+
+    def step(self, step: int, questions: Sequence[Question], backward: Backward) -> tuple[float, Metrics]:
+        """Compute the gradient of one step, `micro_batch` questions at a time.
+
+        Args:
+            step: Step number; nothing here is random, so it changes nothing.
+            questions: This process's share of the step.
+            backward: Receives the loss in parts.
+
+        Returns:
+            The loss and what is logged.
+        """
+        counts = [labelled_tokens(self.model, question, self.spec.style) for question in questions]
+        total, scale = max(1, sum(counts)), self.ranks.loss_scale(sum(counts))
+        size, step_loss, unmaskable = self.runtime.micro_batch or len(questions), 0.0, 0
+        for start in range(0, len(questions), size):
+            part = questions[start : start + size]
+            videos = connect_clips(self.model, gathered_features(self.model, self.store, part), part)
+            with self.model.recomputed(self.runtime.gradient_checkpointing):
+                loss, tokens, ignored = batch_loss(self.model, part, videos, self.spec.style)
+            loss = loss * (scale * tokens / total)
+            backward(loss, start + size >= len(questions))
+            step_loss, unmaskable = step_loss + float(loss.detach()), unmaskable + ignored
+        return step_loss, {"tokens": sum(counts) / len(questions), "untaught": float(unmaskable)}
+
+    def fits(self, question: Question) -> bool:
+        """Whether a question and its answer fit into the context."""
+        example = self.model.labelled_ids(conversation(question, self.spec.style))
+        return fits(example.input_ids, self.model, max_new_tokens=0)
 
 
 def batch_loss(
     model: VideoLM,
-    tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[Question],
     videos: VideoTokens,
-    answer: str,
+    style: str,
 ) -> tuple[torch.Tensor, int, int]:
-    """Cross-entropy of the taught texts of a batch.
+    """Cross-entropy of the labelled tokens of a batch.
 
     Args:
         model: The model.
-        tokenizer: Its tokenizer.
         batch: B questions.
         videos: Embeddings of their videos.
-        answer: `option` or `reason`.
+        style: `option` or `reason`.
 
     Returns:
-        Mean loss over the taught tokens, their number, and the number of questions that teach nothing because their text
-        holds what marks the end of a turn.
+        Mean loss over the labelled tokens, their number, and the number of questions without labels because their text
+        contains an end-of-turn mark, so that the answer cannot be masked.
     """
-    examples = [sft_example(tokenizer, conversation(question, answer)) for question in batch]
+    examples = [model.labelled_ids(conversation(question, style)) for question in batch]
     inputs = model.build_inputs(
         [example.input_ids for example in examples],
         videos,
@@ -122,19 +150,19 @@ def batch_loss(
         labels=[example.labels for example in examples],
     )
     logp = label_log_probs(model, inputs)
-    untaught = sum(example.unmaskable for example in examples)
-    return -logp.sum() / max(1, len(logp)), len(logp), untaught
+    unmaskable = sum(example.unmaskable for example in examples)
+    return -logp.sum() / max(1, len(logp)), len(logp), unmaskable
 
 
-def taught_tokens(tokenizer: PreTrainedTokenizerBase, question: Question, answer: str) -> int:
-    """Number of tokens that a question teaches."""
-    labels = sft_example(tokenizer, conversation(question, answer)).labels
+def labelled_tokens(model: VideoLM, question: Question, style: str) -> int:
+    """Number of tokens of a question that have a label."""
+    labels = model.labelled_ids(conversation(question, style)).labels
     return int((labels[1:] != IGNORE_INDEX).sum())
 
 
-def conversation(question: Question, answer: str) -> list[dict[str, str]]:
-    """The conversation that teaches one question."""
+def conversation(question: Question, style: str) -> list[dict[str, str]]:
+    """The training conversation of one question: its prompt, and its demonstration or option letter."""
     return [
-        {"from": "human", "value": query_text(question, answer, training=True)},
+        {"from": "human", "value": query_text(question, style, training=True)},
         {"from": "gpt", "value": question.demonstration or question.gold},
     ]

@@ -1,4 +1,4 @@
-"""Saved training states: weights, optimiser and position, in safetensors and JSON, written aside and renamed."""
+"""Saved training states: weights, optimizer and step number, in safetensors and JSON, written aside and renamed."""
 
 import contextlib
 import dataclasses
@@ -20,63 +20,71 @@ from vidreason.artifacts.digests import sha256_parts, sha256_text
 from vidreason.artifacts.files import read_json, remove, write_aside, write_json
 from vidreason.artifacts.locks import LockedError
 from vidreason.training.distributed import Ranks
-from vidreason.training.optimizer import Tensors, Updater, trained_weights, whole_weights
+from vidreason.training.optimizer import Optimizer, Tensors, gathered_weights, trained_weights
 
 Item = TypeVar("Item")
-WEIGHTS, MOMENTS, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
+Origin = Mapping[str, Any]
+"""What defines a training: its settings, inputs and code, as nested mappings."""
+WEIGHTS, OPTIMIZER, POSITION = "weights.safetensors", "optimizer.safetensors", "state.json"
 OWNER = "owner.lock"
 """Name of the file that a training locks in its folder of states."""
 DAMAGED = ".damaged"
-"""Ending of a state that could not be read and is no longer taken for one."""
+"""Suffix of a state that could not be read and no longer counts as one."""
 DIGEST = "sha256"
-"""Key of a file's digest. The formats themselves would give flipped bits back as weights and numbers."""
+"""Key of a file's digest. Without it flipped bits would be loaded as weights and numbers."""
 MISSING = "nothing"
-"""Stands in `differences` for a key that is not there."""
+"""Placeholder of a missing key in `differences`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands.
+    """How far a training has come.
 
     Attributes:
         step: Number of finished steps.
-        metrics: The metrics' rows up to that step, which a growing file beside the states could not be trusted for.
-        origin: What defines the run, as `vidreason.artifacts.provenance.fingerprint` gives it.
-        parts: Number of processes that each hold a part of the optimiser's state; 1 where it is in one piece.
+        metrics: Rows of the metrics up to that step. A growing file beside the states could have lost some of them.
+        origin: What defines the training, from `vidreason.artifacts.provenance.fingerprint`.
+        parts: Number of processes that each hold a shard of the optimizer's state; 1 if the state is in one piece.
     """
 
     step: int
     metrics: str
-    origin: Mapping[str, Any]
+    origin: Origin
     parts: int = 1
 
 
 class Saver:
-    """Saves the states of a run beside its training.
+    """Saves states in the background.
 
-    A state is copied into the host's memory, which is all that the training waits for; a thread writes it to
-    `folder/step<number>`. One state is written at a time. Where the optimiser's state is divided, each process writes its
-    part as `step<number>.part<rank>`, and a state without all of its parts counts as damaged.
+    The training waits only until a state is copied into the host's memory; a thread writes it to `folder/step<number>`. One
+    state is written at a time. With a sharded optimizer each process writes its shard as `step<number>.part<rank>`, and a
+    state without all of its parts counts as damaged.
 
     Attributes:
         longest: Most seconds that writing a state has taken.
     """
 
     def __init__(
-        self, folder: Path, model: torch.nn.Module, updater: Updater, ranks: Ranks, minutes: float = 0, keep: int = 2
+        self,
+        folder: Path,
+        model: torch.nn.Module,
+        optimizer: Optimizer,
+        ranks: Ranks,
+        minutes: float = 0,
+        keep: int = 2,
     ) -> None:
-        """Begin the count of minutes.
+        """Start the clock.
 
         Args:
             folder: Folder of the states.
             model: Its trained weights are saved.
-            updater: Its optimiser's state is saved.
-            ranks: The processes; all of them have to save at the same steps.
-            minutes: A state is overdue after so many; 0 never.
-            keep: Number of states kept, and one more where the optimiser's state is divided: the parts of the newest may not
-                all be there yet. Older ones are removed.
+            optimizer: Its state is saved.
+            ranks: The processes; all of them must save at the same steps.
+            minutes: Minutes after which a state is overdue; 0 never.
+            keep: Number of states kept; older ones are removed. With a sharded optimizer one more is kept, because some
+                parts of the newest may still be unwritten.
         """
-        self.folder, self.model, self.updater, self.ranks = folder, model, updater, ranks
+        self.folder, self.model, self.optimizer, self.ranks = folder, model, optimizer, ranks
         self.minutes, self.keep = minutes, keep
         self.longest = 0.0
         self._began = time.monotonic()
@@ -93,22 +101,22 @@ class Saver:
 
     @property
     def overdue(self) -> bool:
-        """Whether it is time for a state by the first process's clock; the others have to be told."""
-        return self.ranks.first and 0 < 60 * self.minutes <= time.monotonic() - self._began
+        """Whether the main process's clock says that a state is due; False in all other processes."""
+        return self.ranks.is_main and 0 < 60 * self.minutes <= time.monotonic() - self._began
 
     def save(self, state: TrainingState) -> None:
-        """Copy a state and have it written; what the last one met is raised here."""
+        """Copy a state and write it in the background; an error from writing the previous state is raised here."""
         self.finish()
         self._began = time.monotonic()
-        divided, first = self.updater.divided, self.ranks.first
-        moments = _copied(self.updater.moments()) if divided or first else {}
-        with whole_weights(self.model):
-            weights = _copied(trained_weights(self.model)) if first else {}
-        parts = self.ranks.count if divided else 1
-        self._writing = self._thread.submit(self._timed, dataclasses.replace(state, parts=parts), weights, moments)
+        sharded, is_main = self.optimizer.sharded, self.ranks.is_main
+        optimizer = _copied(self.optimizer.state()) if sharded or is_main else {}
+        with gathered_weights(self.model):
+            weights = _copied(trained_weights(self.model)) if is_main else {}
+        parts = self.ranks.count if sharded else 1
+        self._writing = self._thread.submit(self._timed, dataclasses.replace(state, parts=parts), weights, optimizer)
 
     def finish(self) -> None:
-        """Wait until the state that is being written is whole, in all processes.
+        """Wait until all processes have written their part of the state.
 
         Raises:
             OSError: It could not be written.
@@ -122,27 +130,27 @@ class Saver:
                     "command goes on from the state before it"
                 ) from error
             self._writing = None
-            self.ranks.wait()
+            self.ranks.barrier()
 
-    def _timed(self, state: TrainingState, weights: Tensors, moments: Tensors) -> None:
+    def _timed(self, state: TrainingState, weights: Tensors, optimizer: Tensors) -> None:
         began = time.monotonic()
-        self._write(state, weights, moments)
+        self._write(state, weights, optimizer)
         self.longest = max(self.longest, time.monotonic() - began)
 
-    def _write(self, state: TrainingState, weights: Tensors, moments: Tensors) -> None:
+    def _write(self, state: TrainingState, weights: Tensors, optimizer: Tensors) -> None:
         name = f"step{state.step:08d}"
-        if not self.ranks.first:
-            if moments:
+        if not self.ranks.is_main:
+            if optimizer:
                 with write_aside(self.folder / f"{name}.part{self.ranks.rank}", durable=True) as aside:
-                    write_tensors(moments, aside, state.step)
+                    write_tensors(optimizer, aside, state.step)
             return
         with write_aside(self.folder / name, durable=True) as aside:
             aside.mkdir(parents=True)
             write_tensors(weights, aside / WEIGHTS, state.step)
-            write_tensors(moments, aside / MOMENTS, state.step)
-            told = dataclasses.asdict(state)
-            write_json(aside / POSITION, {"state": told, DIGEST: sha256_text(json.dumps(told))})
-        for old in _states(self.folder)[: -self.keep - (1 if self.updater.divided else 0)]:
+            write_tensors(optimizer, aside / OPTIMIZER, state.step)
+            position = dataclasses.asdict(state)
+            write_json(aside / POSITION, {"state": position, DIGEST: sha256_text(json.dumps(position))})
+        for old in _states(self.folder)[: -self.keep - (1 if self.optimizer.sharded else 0)]:
             for path in (*self.folder.glob(f"{old.name}.part*"), old):
                 remove(path)
 
@@ -152,22 +160,22 @@ def _copied(tensors: Tensors) -> Tensors:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
-def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks: Ranks) -> TrainingState | None:
-    """Give the newest state that can be read back to the run; one that cannot is told of and passed over.
+def load_latest(folder: Path, origin: Origin, optimizer: Optimizer, ranks: Ranks) -> TrainingState | None:
+    """Restore the newest readable state; unreadable ones are reported on stderr and skipped.
 
     Args:
         folder: Folder of the states; it may not exist.
-        origin: That of the present run.
-        updater: Receives weights and optimiser's state.
+        origin: What defines the present training.
+        optimizer: Receives the weights and its own state.
         ranks: The processes.
 
     Returns:
-        The state, or None when there is none.
+        The state, or None if there is none.
 
     Raises:
-        ValueError: The state was saved by a run with other settings, or by another number of processes.
+        ValueError: The state was saved by a training with other settings, or by another number of processes.
     """
-    # What one process sees in a shared folder another may not see yet.
+    # The main process's listing counts: on a shared file system another process may not see every file yet.
     for name in ranks.gather([path.name for path in reversed(_states(folder))])[0]:
         path = folder / name
         state = _unless_damaged(ranks, path, functools.partial(_read_position, path / POSITION))
@@ -179,30 +187,30 @@ def load_latest(folder: Path, origin: Mapping[str, Any], updater: Updater, ranks
                 f"{path}: saved by a run with other settings, inputs or code ({listed}). Remove {folder} to start afresh, "
                 "or restore what was changed to continue"
             )
-        parts = ranks.count if updater.divided else 1
+        parts = ranks.count if optimizer.sharded else 1
         if state.parts != parts:
             raise ValueError(
-                f"{path}: the optimiser's state is in {state.parts} parts, this run needs {parts}; continue with "
+                f"{path}: the optimizer's state is in {state.parts} parts, this run needs {parts}; continue with "
                 f"{state.parts} processes and the same DeepSpeed settings, or remove {folder} to start afresh"
             )
-        own = path / MOMENTS if ranks.first or parts == 1 else folder / f"{path.name}.part{ranks.rank}"
+        own = path / OPTIMIZER if ranks.is_main or parts == 1 else folder / f"{path.name}.part{ranks.rank}"
         read = functools.partial(_read_tensors, state.step, path / WEIGHTS, own)
         tensors = _unless_damaged(ranks, path, read)
         if tensors is not None:
             _set_aside_newer(folder, path.name, ranks)
-            updater.restore(*tensors)
+            optimizer.restore(*tensors)
             return state
     _set_aside_newer(folder, "", ranks)
     return None
 
 
 def _set_aside_newer(folder: Path, name: str, ranks: Ranks) -> None:
-    """Put aside the states later than the one that a run goes on from, and remove what is unfinished.
+    """Rename the states newer than the one that a training resumes from, and remove unfinished files.
 
-    Left where they are, they would count as the newest, and the parts that two attempts have written of one step could be
-    taken for one state. They are renamed and not removed: what could not be read may have been a file system's bad hour.
+    Otherwise they would count as the newest, and parts that two attempts wrote for the same step could be mixed up. They are
+    renamed, not removed, because the reason may have been a temporary fault of the file system.
     """
-    if ranks.first and folder.exists():
+    if ranks.is_main and folder.exists():
         states = {path.name for path in _states(folder)}
         for path in (*folder.glob("step*"), *folder.glob(".*.tmp")):
             step = path.name.split(".")[0]
@@ -213,11 +221,11 @@ def _set_aside_newer(folder: Path, name: str, ranks: Ranks) -> None:
                 path.rename(path.with_name(path.name + DAMAGED))
             else:
                 remove(path)
-    ranks.wait()
+    ranks.barrier()
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """What is not the same in two plain values, by dotted key.
+    """The differences between two plain values, one line for each dotted key.
 
     Example:
         >>> differences({"spec": {"beta": 0.04, "seed": 0}}, {"spec": {"beta": 0.0, "seed": 0, "new": True}})
@@ -231,35 +239,38 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 
 def _read_position(path: Path) -> TrainingState:
-    found = read_json(path)
-    if isinstance(found, dict) and "origin" in (found.get("state") or ()):
-        told = found["state"]
-        if sha256_text(json.dumps(told)) == found.get(DIGEST) and f"step{told['step']:08d}" == path.parent.name:
-            return TrainingState(**told)
-    elif isinstance(found, dict) and "step" in found:
-        # Saved by an earlier version of this package: refused, for what its origin does not say.
-        return TrainingState(found["step"], "", {})
+    content = read_json(path)
+    if isinstance(content, dict) and "origin" in (content.get("state") or ()):
+        position = content["state"]
+        if (
+            sha256_text(json.dumps(position)) == content.get(DIGEST)
+            and f"step{position['step']:08d}" == path.parent.name
+        ):
+            return TrainingState(**position)
+    elif isinstance(content, dict) and "step" in content:
+        # Saved by an earlier version of this package, without an origin: `load_latest` refuses it as different.
+        return TrainingState(content["step"], "", {})
     raise ValueError(f"{path.name} does not have its digest, or is another step's")
 
 
 def write_tensors(tensors: Tensors, path: Path, step: int) -> None:
-    """Write a step's tensors with the digest that they are checked against when they are read."""
+    """Write a step's tensors together with their digest, which is checked when they are read."""
     save_file(tensors, path, {DIGEST: _digest(tensors, step)})
 
 
 def _read_tensors(step: int, *paths: Path) -> list[dict[str, torch.Tensor]]:
-    found = []
+    files = []
     for path in paths:
         with safe_open(path, framework="pt") as file:
             wanted = (file.metadata() or {}).get(DIGEST)
-            found.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no mapping)
-        if _digest(found[-1], step) != wanted:
+            files.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (it is no mapping)
+        if _digest(files[-1], step) != wanted:
             raise ValueError(f"{path.name} does not have its digest, or is another step's")
-    return found
+    return files
 
 
 def _digest(tensors: Tensors, step: int) -> str:
-    """Digest of a step's names, types, shapes and contents, whatever their order."""
+    """Digest of a step's names, types, shapes and contents; their order does not matter."""
 
     def parts() -> Iterator[bytes | memoryview]:
         yield f"step {step}".encode()
@@ -271,27 +282,27 @@ def _digest(tensors: Tensors, step: int) -> str:
 
 
 def _unless_damaged(ranks: Ranks, state: Path, read: Callable[[], Item]) -> Item | None:
-    """What files of a state hold; None where any of the processes finds its own missing or damaged."""
-    found = None
+    """The content of a state's files; None in all processes if one of them finds its file missing or damaged."""
+    content = None
     try:
-        found = read()
+        content = read()
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         print(f"{state} cannot be read and is passed over: {error}", file=sys.stderr, flush=True)
-    return found if all(ranks.gather(found is not None)) else None
+    return content if all(ranks.gather(content is not None)) else None
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path, ranks: Ranks) -> Iterator[None]:
-    """Keep other trainings away from a folder of states, as far as its file system has locks.
+    """Lock a folder of states against other trainings, if its file system supports locks.
 
     Args:
-        folder: Folder of the states; made where it is not there.
-        ranks: The processes, of which the first holds the lock.
+        folder: Folder of the states; created if necessary.
+        ranks: The processes; the main one holds the lock.
 
     Raises:
-        BlockingIOError: Another training has it, such as one that outlived its killed Snakemake.
+        BlockingIOError: Another training holds it, for example one that outlived its killed Snakemake.
     """
-    if not ranks.first:
+    if not ranks.is_main:
         yield
         return
     with contextlib.ExitStack() as stack:
@@ -306,7 +317,7 @@ def exclusive(folder: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def discard_states(folder: Path) -> None:
-    """Remove all states, once the final weights stand."""
+    """Remove all states; called once the final weights are written."""
     remove(folder)
 
 

@@ -1,11 +1,11 @@
-"""The one training loop: steps, schedule, metrics, saved state and resume. What is learnt is the caller's function.
+"""The training loop that all methods share: steps, schedule, metrics, saved states and resume.
 
-Every random draw of a run is named by (seed, purpose, step), so nothing but weights, optimiser and step number has to
-be saved for a resumed run to continue exactly.
+Every random draw of a training is named by (seed, purpose, step). Weights, optimizer state and step number are therefore
+all that must be saved for a resumed training to continue exactly.
 
-With several processes (`vidreason.training.distributed`) each computes the loss of its part of a step's questions; gradients,
-losses and metrics are averaged. Losses are means over questions, every process has as many of them, and draws are named
-by the question and not by its place: so R processes take the same steps as one.
+With several processes (`vidreason.training.distributed`) each computes the loss of its share of a step's questions;
+gradients, losses and metrics are averaged. Losses are means over questions, every process has equally many of them, and
+draws are named by the question and not by its position. R processes therefore take the same steps as one.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
+from vidreason.config.optimization import Optimizer as OptimizerSettings
+from vidreason.config.optimization import Runtime
 from vidreason.engine.features import clip_features
 from vidreason.engine.generation import NotFiniteError
 from vidreason.engine.oom import out_of_memory_advice
@@ -30,246 +30,214 @@ from vidreason.models.base import VideoLM
 from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
 from vidreason.models.packing import varlen_kernel
 from vidreason.records import Question
-from vidreason.training.distributed import Ranks
+from vidreason.training.distributed import SINGLE_PROCESS, Ranks
 from vidreason.training.metrics import MetricsLog
-from vidreason.training.optimizer import BETA2, DeepSpeedUpdater, PlainUpdater, Updater, whole_weights
-from vidreason.training.state import Saver, TrainingState, exclusive, load_latest
-from vidreason.training.stop import Stopped, listening
+from vidreason.training.optimizer import Optimizer, gathered_weights, learning_rate, make_optimizer
+from vidreason.training.state import Origin, Saver, TrainingState, exclusive, load_latest
+from vidreason.training.stop import Stopped, StopSignal, stop_signals
 
 Metrics = dict[str, float]
 Backward = Callable[[torch.Tensor, bool], None]
-"""Takes a part of the step's loss (scalar, with gradient) and whether it is the last; see `Updater.backward`."""
+"""Receives a part of the step's loss (scalar, with gradient) and whether it is the last part; see `Optimizer.backward`."""
 StepFunction = Callable[[int, Backward], tuple[float, Metrics]]
-"""Step number and what to hand the loss to, in one or several parts -> the loss and what to log, both of this process's
-part."""
-ALONE = Ranks()
-STOP, OVERDUE = "stop", "overdue"
-"""Keys under which processes tell each other that one was asked to stop, and that a state is overdue."""
+"""(Step number, where to send the loss) -> (the loss, what to log), both for this process's share of the step."""
+Validate = Callable[[int], tuple[Metrics, int]]
+"""Number of steps done -> (what to log, number of this process's questions that it is the mean of)."""
 CPU_THREADS = 1
-"""Threads of a training step on the CPU. A second one makes a step of the demo at most 1.3 times as fast on quiet cores, and
-slower than one thread beside a busy process; two trainings side by side, or a training and the answers of other arms, make
-better use of two cores. Other numbers sum in another order and give other last bits, so the number is part of the result and
-not the machine's to choose."""
+"""Threads of a training step on the CPU. A second thread makes a step of the demo at most 1.3 times as fast on idle cores, and
+slower beside a busy process; running two trainings at the same time makes better use of two cores. Another number of threads
+sums in another order and gives other last bits, so the number belongs to the result and is not the machine's choice."""
 LESS_MEMORY = {
     "sft": "in methods.sft lower micro_batch (questions whose gradient is computed together), set gradient_checkpointing: "
-    "true, or let deepspeed share the optimiser's state over more GPUs or put it off (zero_stage, offload_optimizer)",
+    "true, or let deepspeed shard the optimizer's state over more GPUs or offload it (zero_stage, offload_optimizer)",
     "grpo": "in methods.grpo lower micro_batch (questions whose gradient is computed together) and rollout_batch (questions "
-    "sampled together), set gradient_checkpointing and offload_reference: true, or let deepspeed share the optimiser's "
-    "state over more GPUs or put it off (zero_stage, offload_optimizer)",
+    "sampled together), set gradient_checkpointing and offload_reference: true, or let deepspeed shard the optimizer's "
+    "state over more GPUs or offload it (zero_stage, offload_optimizer)",
     "base": "lower batch_size of the stages of base",
 }
-"""Title of a training -> the settings that need less memory."""
+"""Title of a training -> the settings that reduce its memory."""
+STOP, OVERDUE = "stop", "overdue"
+"""Keys under which processes tell each other that one received a stop signal, and that a state is due."""
 
 
 class DivergedError(RuntimeError):
-    """Loss or gradient is not a finite number."""
+    """The loss or the gradient is not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimisation:
-    """How weights are updated.
+class Job:
+    """What the training loop needs to know besides the model and the method.
 
     Attributes:
-        learning_rate: Peak learning rate.
-        schedule: `constant` or `cosine` (to zero at the last step).
-        warmup: Share of the steps over which the learning rate rises linearly.
-        weight_decay: Decoupled weight decay.
-        beta2: AdamW's decay rate of the second moment.
-        muon: Learning rate of the matrices under Muon, as a multiple of `learning_rate`; None for AdamW alone.
-        max_grad_norm: Gradients are scaled down to this norm.
-        save_every: Save the state every so many steps; 0 never.
-        save_minutes: Save the state, too, when the last one is so many minutes old; 0 never.
-        keep_states: Number of states kept.
-        validate_every: Call the validation every so many steps and at the end; 0 only at the end.
-        precision: `fp32`, or `bf16` for activations in bf16 over weights that are updated in float32.
-        deepspeed: None, or `zero_stage` (1, 2, 3) and `offload_optimizer`.
+        title: Shown by the progress bar and in messages.
+        steps: Number of optimizer steps.
+        optimizer: Schedule, optimizer and precision.
+        runtime: When states are saved.
+        metrics: JSON lines to write at the end, one row for each step (`kind: train`) and for each validation
+            (`kind: validation`). TensorBoard's files are written beside it from the start.
+        state: Folder of the saved states.
+        origin: Everything that defines the training (`vidreason.artifacts.provenance.fingerprint`); a state with another
+            origin is refused.
+        validate_every: Steps between validations; 0 validates only after the last step.
     """
 
-    learning_rate: float
-    schedule: str = "cosine"
-    warmup: float = 0.03
-    weight_decay: float = 0.0
-    beta2: float = BETA2
-    muon: float | None = None
-    max_grad_norm: float = 1.0
-    save_every: int = 0
-    save_minutes: float = 0
-    keep_states: int = 2
+    title: str
+    steps: int
+    optimizer: OptimizerSettings
+    runtime: Runtime
+    metrics: Path
+    state: Path
+    origin: Origin
     validate_every: int = 0
-    precision: str = "fp32"
-    deepspeed: Mapping[str, Any] | None = None
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "Optimisation":
-        """Take the keys of this class out of a method's settings."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in settings.items() if key in names})
 
-    def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step.
+class Trainer:
+    """Trains a model in place; `fit` resumes from a saved state if there is one."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        job: Job,
+        step: StepFunction,
+        validate: Validate | None = None,
+        ranks: Ranks = SINGLE_PROCESS,
+    ) -> None:
+        """Nothing happens before `fit`.
 
         Args:
-            step: Step number, from 0.
-            steps: Number of steps of the run.
+            model: Its parameters that require a gradient are trained.
+            job: Steps, settings and files.
+            step: Computes the loss of a step and sends it to `Backward`.
+            validate: Called every `validate_every` steps and after the last one; None for no validation.
+            ranks: The processes of the training.
         """
-        warm = math.ceil(self.warmup * steps)
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        if self.schedule == "constant":
-            return self.learning_rate
-        if self.schedule == "cosine":
-            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-        raise ValueError(f"schedule: {self.schedule!r}; allowed: 'constant', 'cosine'")
+        self.model, self.job, self.ranks = model, job, ranks
+        self._step, self._validate = step, validate
 
+    def fit(self) -> None:
+        """Take all steps that are not done yet.
 
-def run_steps(
-    model: torch.nn.Module,
-    optimisation: Optimisation,
-    steps: int,
-    step_function: StepFunction,
-    metrics: Path,
-    state: Path,
-    origin: Mapping[str, Any],
-    title: str,
-    validate: Callable[[int], tuple[Metrics, int]] | None = None,
-    ranks: Ranks = ALONE,
-) -> None:
-    """Train `model` in place for `steps` steps, continuing from the saved state if there is one.
+        Raises:
+            DivergedError: A logit, the loss or the gradient norm is not finite; the last good state is kept.
+            MemoryError: Memory ran out; the message names the settings that need less.
+            ValueError: The saved state belongs to another training.
+            BlockingIOError: Another training uses the same folder of states.
+            Stopped: A signal arrived, or the job's time is nearly over; the state of the last step is saved.
+        """
+        job, ranks, runtime = self.job, self.ranks, self.job.runtime
+        torch.set_num_threads(CPU_THREADS)
+        optimizer = make_optimizer(self.model, job.optimizer, ranks)
+        with exclusive(job.state, ranks):
+            saved = load_latest(job.state, job.origin, optimizer, ranks) or TrainingState(0, "", job.origin)
+            if ranks.is_main and saved.step:
+                message = f"{job.title}: resumes after step {saved.step} of {job.steps}, saved in {job.state}"
+                print(message, file=sys.stderr, flush=True)
+            with (
+                stop_signals() as stop,
+                MetricsLog(job.metrics, job.state, saved.step, saved.metrics, ranks.is_main) as log,
+                Saver(job.state, self.model, optimizer, ranks, runtime.save_minutes, runtime.keep_states) as saver,
+            ):
+                self._take_steps(saved.step, optimizer, stop, log, saver)
+                log.finish()
+            ranks.barrier()  # after it no process still writes a state, so that the caller may remove them
 
-    Args:
-        model: Its parameters that require a gradient are trained.
-        optimisation: Schedule and limits.
-        steps: Number of optimiser steps.
-        step_function: Gives the loss of a step and has its gradient computed.
-        metrics: JSON lines, one row a step (`kind: train`) and one a validation (`kind: validation`); written at the
-            end, TensorBoard's files beside it all along.
-        state: Folder of the saved states.
-        origin: Everything that defines the run (`vidreason.artifacts.provenance.fingerprint`); a state of another run is refused.
-        title: Shown by the progress bar.
-        validate: Step number -> what to log, and the number of questions that it is the mean over (0 where this
-            process has none); called by `validate_every` and after the last step.
-        ranks: The processes of the run.
-
-    Raises:
-        DivergedError: A logit, the loss or the gradient norm is not finite; the last good state is kept.
-        MemoryError: Memory ran out; the message names the settings that need less.
-        ValueError: The saved state belongs to another run.
-        BlockingIOError: Another training writes into the same folder of states.
-        Stopped: A signal asked for it, or the job's time is nearly over; the state of the last step is saved.
-    """
-    torch.set_num_threads(CPU_THREADS)
-    updater = make_updater(model, optimisation, ranks)
-    with exclusive(state, ranks):
-        saved = load_latest(state, origin, updater, ranks) or TrainingState(0, "", origin)
-        if ranks.first and saved.step:
-            print(f"{title}: goes on after step {saved.step} of {steps}, saved in {state}", file=sys.stderr, flush=True)
-        half = torch.autocast(
-            compute_device().type,
-            torch.bfloat16,
-            enabled=optimisation.precision == "bf16" and optimisation.deepspeed is None,
+    def _take_steps(self, start: int, optimizer: Optimizer, stop: StopSignal, log: MetricsLog, saver: Saver) -> None:
+        job = self.job
+        bar = tqdm(
+            range(start, job.steps),
+            initial=start,
+            total=job.steps,
+            desc=job.title,
+            file=sys.stderr,
+            mininterval=5,
+            disable=not self.ranks.is_main,
         )
-        with (
-            listening() as request,
-            MetricsLog(metrics, state, saved.step, saved.metrics, ranks.first) as log,
-            Saver(state, model, updater, ranks, optimisation.save_minutes, optimisation.keep_states) as saver,
-        ):
-            bar = tqdm(
-                range(saved.step, steps),
-                initial=saved.step,
-                total=steps,
-                desc=title,
-                file=sys.stderr,
-                mininterval=5,
-                disable=not ranks.first,
+        longest = 0.0
+        for step in bar:
+            began, done = time.monotonic(), step + 1
+            row = self._take_step(step, optimizer)
+            log.write("train", step, row)
+            bar.set_postfix({key: f"{value:.3g}" for key, value in list(row.items())[:4]}, refresh=False)
+            bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
+            if self._validate is not None and _is_due(job.validate_every, done, job.steps):
+                log.write("validation", done, self._validation(done))
+            longest = max(longest, time.monotonic() - began)
+            self._save_or_stop(done, longest, stop, log, saver)
+
+    def _take_step(self, step: int, optimizer: Optimizer) -> Metrics:
+        """Compute the loss, update the weights, and return what is logged."""
+        job = self.job
+        diverged = f"lower learning_rate ({job.optimizer.learning_rate}). The state of the last saved step is kept in {job.state}"
+        rate = learning_rate(job.optimizer, step, job.steps)
+        with out_of_memory_advice(f"{job.title}: step {step}: {self._less_memory}"):
+            try:
+                with self._autocast():
+                    loss, row = self._step(step, optimizer.backward)
+            except NotFiniteError as error:
+                raise DivergedError(f"{job.title}: step {step}: {error}; {diverged}") from error
+            with span("update"):
+                norm = optimizer.step(rate)
+        row = {**self.ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
+        if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
+            raise DivergedError(f"{job.title}: step {step}: loss {row['loss']}, gradient norm {norm}; {diverged}")
+        return row
+
+    def _validation(self, done: int) -> Metrics:
+        assert self._validate is not None
+        advice = f"{self.job.title}: validation: {self._less_memory}"
+        with out_of_memory_advice(advice), self._autocast(), gathered_weights(self.model):
+            metrics, questions = self._validate(done)
+        return self.ranks.mean(metrics, questions)
+
+    def _save_or_stop(self, done: int, longest: float, stop: StopSignal, log: MetricsLog, saver: Saver) -> None:
+        """Save the state if it is due, and end the training if one of its processes should stop."""
+        job = self.job
+        # A signal reaches processes at different moments: all stop after the same step, or none. The clock is treated alike.
+        wishes = {STOP: float(stop.should_stop(longest, saver.longest)), OVERDUE: float(saver.overdue)}
+        wishes = self.ranks.mean(wishes)
+        should_stop, overdue = wishes[STOP] > 0, wishes[OVERDUE] > 0
+        if done == job.steps:
+            return
+        due = job.runtime.save_every and done % job.runtime.save_every == 0
+        if due or overdue or should_stop:
+            saver.save(TrainingState(done, log.rows(), job.origin))
+        if should_stop:
+            saver.finish()
+            reason = f"asked to stop ({stop.reason})" if stop.reason else "another process was asked to stop"
+            raise Stopped(
+                f"{job.title}: {reason}: {done} of {job.steps} steps are saved in {job.state}; the same command resumes"
             )
-            longest = 0.0
-            for step in bar:
-                began = time.monotonic()
-                rate = optimisation.rate(step, steps)
-                with out_of_memory_advice(f"{title}: step {step}: {LESS_MEMORY.get(title, 'take less at a time')}"):
-                    try:
-                        with half:
-                            loss, row = step_function(step, updater.backward)
-                    except NotFiniteError as error:
-                        raise DivergedError(
-                            f"{title}: step {step}: {error}; lower learning_rate ({optimisation.learning_rate}). The state of "
-                            f"the last saved step is kept in {state}"
-                        ) from error
-                    with span("update"):
-                        norm = updater.step(rate)
-                row = {**ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
-                if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
-                    raise DivergedError(
-                        f"{title}: step {step}: loss {row['loss']}, gradient norm {norm}; lower learning_rate "
-                        f"({optimisation.learning_rate}). The state of the last saved step is kept in {state}"
-                    )
-                log.write("train", step, row)
-                bar.set_postfix({key: f"{value:.3g}" for key, value in list(row.items())[:4]}, refresh=False)
-                bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
-                done = step + 1
-                if validate is not None and _due(optimisation.validate_every, done, steps):
-                    advice = LESS_MEMORY.get(title, "take less at a time")
-                    with out_of_memory_advice(f"{title}: validation: {advice}"), half, whole_weights(model):
-                        found, questions = validate(done)
-                    log.write("validation", done, ranks.mean(found, questions))
-                # A signal reaches processes at different moments: all stop after the same step, or none. So with the clock.
-                longest = max(longest, time.monotonic() - began)
-                signals = ranks.mean({STOP: float(request.look(longest, saver.longest)), OVERDUE: float(saver.overdue)})
-                stop, overdue = signals[STOP] > 0, signals[OVERDUE] > 0
-                last = done == steps
-                due = optimisation.save_every and done % optimisation.save_every == 0
-                if not last and (due or overdue or stop):
-                    saver.save(TrainingState(done, log.rows(), origin))
-                if not last and stop:
-                    saver.finish()
-                    asked = (
-                        f"asked to stop ({request.reason})" if request.reason else "another process was asked to stop"
-                    )
-                    raise Stopped(
-                        f"{title}: {asked}: {done} of {steps} steps are saved in {state}; the same command goes on"
-                    )
-            log.finish()
-        ranks.wait()  # no process is still writing a state, so that all of them may be removed
+
+    @contextlib.contextmanager
+    def _autocast(self) -> Iterator[None]:
+        """Compute in bf16 where the settings ask for it; DeepSpeed casts the weights itself."""
+        optimizer = self.job.optimizer
+        enabled = optimizer.precision == "bf16" and optimizer.deepspeed is None
+        with torch.autocast(compute_device().type, torch.bfloat16, enabled=enabled):
+            yield
+
+    @property
+    def _less_memory(self) -> str:
+        return LESS_MEMORY.get(self.job.title, "process less at a time")
 
 
-def make_updater(model: torch.nn.Module, optimisation: Optimisation, ranks: Ranks) -> Updater:
-    """The optimiser that the settings ask for."""
-    if optimisation.deepspeed is None:
-        return PlainUpdater(
-            model,
-            optimisation.weight_decay,
-            optimisation.max_grad_norm,
-            ranks,
-            optimisation.beta2,
-            optimisation.muon,
-        )
-    return DeepSpeedUpdater(
-        model,
-        optimisation.weight_decay,
-        optimisation.max_grad_norm,
-        ranks,
-        optimisation.deepspeed,
-        optimisation.precision,
-    )
-
-
-def load_for_training(init: Path, optimisation: Optimisation) -> tuple[VideoLM, PreTrainedTokenizerBase]:
+def load_for_training(init: Path, optimizer: OptimizerSettings) -> VideoLM:
     """Load a parent's checkpoint as the recipe trains it: vision tower frozen, connector and language model trained.
 
     Args:
         init: Checkpoint folder.
-        optimisation: Decides the type: bf16 where DeepSpeed keeps float32 weights of its own, else float32.
+        optimizer: Decides the type: bf16 where DeepSpeed keeps its own float32 weights, else float32.
 
     Returns:
-        The model on the CUDA device if there is one, and its tokenizer. In evaluation mode: Qwen2 and the
-        resampler have no dropout, and this keeps it so for any checkpoint.
+        The model, on the CUDA device if there is one. In evaluation mode: Qwen2 and the resampler have no dropout, and this
+        keeps it so for any checkpoint.
     """
     if compute_device().type != "cpu":
-        varlen_kernel()  # one that cannot be imported ends the training here, and not at its first pass
-    dealt_out = optimisation.deepspeed is not None
-    model = load_checkpoint(init, PRECISIONS[optimisation.precision if dealt_out else "fp32"])
+        varlen_kernel()  # a kernel that cannot be imported ends the training here, and not at the first pass
+    precision = optimizer.precision if optimizer.deepspeed is not None else "fp32"
+    model = load_checkpoint(init, PRECISIONS[precision])
     model.freeze_vision()
-    return model.to(compute_device()).eval(), model.tokenizer
+    return model.to(compute_device()).eval()
 
 
 def gathered_features(model: VideoLM, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
@@ -279,9 +247,9 @@ def gathered_features(model: VideoLM, store: FrameStore, questions: Sequence[Que
     """
     with contextlib.ExitStack() as stack:
         for part in model.frozen_parts():
-            stack.enter_context(whole_weights(part))
+            stack.enter_context(gathered_weights(part))
         return clip_features(model, store, questions)
 
 
-def _due(every: int, done: int, steps: int) -> bool:
+def _is_due(every: int, done: int, steps: int) -> bool:
     return done == steps or (every > 0 and done % every == 0)

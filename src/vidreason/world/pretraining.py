@@ -13,7 +13,8 @@ from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.factory import build_model
 from vidreason.models.tinyllava.induction import init_induction_heads
 from vidreason.rl.losses import IGNORE_INDEX, sft_loss
-from vidreason.training.trainer import Backward, Metrics, Optimisation, run_steps
+from vidreason.training.flat import optimizer_of, runtime_of
+from vidreason.training.trainer import Backward, Job, Metrics, Trainer
 from vidreason.world.corpus import WORDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.encode import SIZE as DRAWN_SIZE
 from vidreason.world.splits import scene_seed
@@ -53,7 +54,7 @@ def pretrain(
     Args:
         out: Checkpoint folder to write.
         settings: The config's `base`: `model`, `first_weights`, `clips`, `questions_per_clip`, `pixel_noise`, `stages`
-            and the keys of `Optimisation`.
+            and the keys of the optimizer and of saving.
         image_size: Picture size in pixels.
         seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
         metrics: JSON lines to write.
@@ -79,7 +80,8 @@ def pretrain(
         return float(loss.detach()), row
 
     steps = sum(stage.steps for stage in stages)
-    run_steps(model, Optimisation.from_settings(settings), steps, step_function, metrics, state, origin, "base")
+    job = Job("base", steps, optimizer_of(settings), runtime_of(settings), metrics, state, origin)
+    Trainer(model, job, step_function).fit()
     save_checkpoint(model, out)
 
 

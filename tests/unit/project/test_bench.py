@@ -11,7 +11,7 @@ from bench import floor, naive, run
 from bench.costs import MEASURED_PHASES, Model, step_costs
 from bench.memory import learning_activations
 from bench.sizes import SIZES
-from bench.work import DifferentError, compare, judged, make_updater, step
+from bench.work import DifferentError, compare, judged, make_optimizer, step
 from bench.workload import build, make_question, prompt_of
 from vidreason.engine.generation import Completions
 from vidreason.engine.log_probs import completion_log_probs
@@ -141,7 +141,7 @@ def test_both_schedules_compute_the_same(tmp_path):
     assert (found["completions"], found["different"]) == (2 * size.rollouts, 0)
     for side in ("ours", "naive"):
         before = [weight.clone() for weight in work.policy.parameters()]
-        measured = step(work, side, make_updater(work))()
+        measured = step(work, side, make_optimizer(work))()
         assert measured.tokens == 2 * size.rollouts * 8
         assert set(measured.phases) == {"encode", "sample", "score", "backward", "update"}
         assert sum(measured.phases.values()) <= measured.seconds

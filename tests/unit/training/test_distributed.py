@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from tests.support import micro, ranked
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.records import OK
-from vidreason.training import grpo
+from vidreason.rl.rewards import RewardFunction
 from vidreason.training.distributed import Ranks, balanced, ending_together, start_ranks
-from vidreason.training.optimizer import deepspeed_config, whole_weights
+from vidreason.training.optimizer import deepspeed_config, gathered_weights
 
 ROOT = Path(__file__).parents[3]
 RATE = 1e-3
@@ -32,34 +32,34 @@ TARGETS = ("<think> red ball goes left </think> <answer> B </answer>", "<think> 
 class TestParts:
     def test_one_process_takes_all(self):
         alone = Ranks()
-        assert alone.first
-        assert alone.part([3, 1, 2]) == [3, 1, 2]
-        assert alone.share(7) == 1.0
-        assert alone.share(0) == 0.0
+        assert alone.is_main
+        assert alone.shard([3, 1, 2]) == [3, 1, 2]
+        assert alone.loss_scale(7) == 1.0
+        assert alone.loss_scale(0) == 0.0
         assert alone.mean({"loss": 2.5}, 4) == {"loss": 2.5}
         assert alone.gather("x") == ["x"]
-        alone.wait()
+        alone.barrier()
 
     def test_parts_are_even_and_cover_the_batch(self):
-        parts = [Ranks(rank, 3).part(range(9)) for rank in range(3)]
+        parts = [Ranks(rank, 3).shard(range(9)) for rank in range(3)]
         assert parts == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
 
     def test_an_uneven_batch_is_refused(self):
         with pytest.raises(
             ValueError, match="10 questions a step cannot be split evenly over 4 processes; make batch_size a"
         ):
-            Ranks(0, 4).part(range(10))
+            Ranks(0, 4).shard(range(10))
 
     def test_groups_are_dealt_so_that_nobody_waits_long(self, monkeypatch):
         """Four questions over two processes, dealt out in turn: 0 and 2, 1 and 3."""
         told = [[(90.0, "q0"), (80.0, "q2")], [(10.0, "q1"), (20.0, "q3")]]
         monkeypatch.setattr(Ranks, "gather", lambda self, value: told)
-        assert [Ranks(rank, 2).dealt(["?", "?"], [0, 0]) for rank in (0, 1)] == [["q0", "q1"], ["q2", "q3"]]
+        assert [Ranks(rank, 2).rebalance(["?", "?"], [0, 0]) for rank in (0, 1)] == [["q0", "q1"], ["q2", "q3"]]
 
     def test_one_question_each_stays_where_it_is(self, monkeypatch):
         monkeypatch.setattr(Ranks, "gather", lambda self, value: pytest.fail("asked the others"))
-        assert Ranks(1, 2).dealt(["q"], [5.0]) == ["q"]
-        assert Ranks().dealt(["q", "r"], [5.0, 1.0]) == ["q", "r"]
+        assert Ranks(1, 2).rebalance(["q"], [5.0]) == ["q"]
+        assert Ranks().rebalance(["q", "r"], [5.0, 1.0]) == ["q", "r"]
 
     def test_parts_are_of_equal_size_and_nearly_equal_cost(self):
         costs = [float(cost) for cost in np.random.default_rng(0).integers(100, 600, 32)]
@@ -73,7 +73,7 @@ class TestParts:
     def test_shares_make_a_mean_of_means_the_mean_of_all(self, monkeypatch):
         weights, means = [3, 5], [2.0, 10.0]
         monkeypatch.setattr(Ranks, "gather", lambda self, value: weights)
-        shares = [Ranks(rank, 2).share(weights[rank]) for rank in range(2)]
+        shares = [Ranks(rank, 2).loss_scale(weights[rank]) for rank in range(2)]
         assert sum(s * m for s, m in zip(shares, means, strict=True)) / 2 == pytest.approx((3 * 2 + 5 * 10) / 8)
 
     def test_means_leave_out_who_has_nothing(self, monkeypatch):
@@ -110,19 +110,20 @@ def test_processes_wait_for_each_other_for_hours(monkeypatch):
 
 
 def test_the_configuration_of_deepspeed():
-    made = deepspeed_config({"zero_stage": 3, "offload_optimizer": True}, "bf16", 0.5)
+    sharding = {"zero_stage": 3, "offload_optimizer": True}
+    made = deepspeed_config(micro.optimizer(precision="bf16", max_grad_norm=0.5, deepspeed=sharding))
     assert made["zero_optimization"] == {"stage": 3, "offload_optimizer": {"device": "cpu"}}
     assert made["bf16"] == {"enabled": True}
     assert made["gradient_clipping"] == 0.5
     assert made["timers"] == {"throughput": {"enabled": False}}
-    plain = deepspeed_config({"zero_stage": 1, "offload_optimizer": False}, "fp32", 1.0)
+    plain = deepspeed_config(micro.optimizer(deepspeed={"zero_stage": 1, "offload_optimizer": False}))
     assert plain["zero_optimization"] == {"stage": 1}
     assert plain["bf16"] == {"enabled": False}
 
 
-def test_whole_weights_are_there_anyway_without_zero3():
+def test_weights_are_whole_anyway_without_zero3():
     model = torch.nn.Linear(2, 2)
-    with whole_weights(model):
+    with gathered_weights(model):
         assert model.weight.shape == (2, 2)
 
 
@@ -140,7 +141,7 @@ def folder(tmp_path):
 
 def alone(method, folder, name="alone", **changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grpo, "rewards_of", ranked.even_tokens)
+        patch.setattr(RewardFunction, "__call__", micro.even_letters)
         return ranked.train(method, folder, name, CHANGES[method] | changes)
 
 

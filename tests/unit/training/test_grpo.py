@@ -10,11 +10,10 @@ from vidreason.media.frame_store import FrameStore
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.records import OK
-from vidreason.rl.rewards import Reward
+from vidreason.rl.rewards import RewardFunction, RewardTable
 from vidreason.training import grpo
-from vidreason.training.grpo import GrpoSettings, grpo_step, reward_rules, train_grpo
-from vidreason.training.reference import halved_copy, reference_of, refresh
-from vidreason.training.sft import train_sft
+from vidreason.training.grpo import GrpoTrainer, Policies
+from vidreason.training.reference import bf16_copy, reference_of, sync_from
 
 CLIPS = {"a": OK, "b": OK, "c": OK, "d": OK, "broken": "truncated", "v": OK}
 
@@ -39,10 +38,7 @@ def data(tmp_path):
 
 
 def train(init, data, folder, **changes):
-    train_grpo(
-        micro.grpo_spec(**changes), init, **data, out=folder / "checkpoint", metrics=folder / "metrics.jsonl",
-        state=folder / "state",
-    )  # fmt: skip
+    micro.train("grpo", micro.files(folder, init, **data), **changes)
     return read_json_lines(folder / "metrics.jsonl")
 
 
@@ -52,13 +48,8 @@ def bytes_of(folder):
 
 @pytest.fixture
 def graded(monkeypatch):
-    """Rewards that a random model can differ in: the share of its tokens that are even."""
-
-    def rewards_of(tokenizer, completions, batch, group, rules):
-        shares = ((completions.ids % 2 == 0) & completions.mask).sum(dim=1) / completions.lengths
-        return [Reward(0.0, 0.0, float(share), 0) for share in shares]
-
-    monkeypatch.setattr(grpo, "rewards_of", rewards_of)
+    """Rewards that the answers of a random model differ in."""
+    monkeypatch.setattr(RewardFunction, "__call__", micro.even_letters)
 
 
 @pytest.mark.usefixtures("graded")
@@ -82,15 +73,17 @@ class TestReproducible:
     def test_a_stopped_run_ends_as_an_undisturbed_one(self, init, data, tmp_path, monkeypatch):
         train(init, data, tmp_path / "whole", epochs=2, save_every=1, validate_every=2)
 
-        def stop(policy, reference, tokenizer, store, batch, spec, settings, rules, step, *others):
+        take_step = GrpoTrainer.step
+
+        def stop(trainer, step, *others):
             if step == 3:
                 raise StoppedError
-            return grpo_step(policy, reference, tokenizer, store, batch, spec, settings, rules, step, *others)
+            return take_step(trainer, step, *others)
 
-        monkeypatch.setattr(grpo, "grpo_step", stop)
+        monkeypatch.setattr(GrpoTrainer, "step", stop)
         with pytest.raises(StoppedError):
             train(init, data, tmp_path / "cut", epochs=2, save_every=1, validate_every=2)
-        monkeypatch.setattr(grpo, "grpo_step", grpo_step)
+        monkeypatch.setattr(GrpoTrainer, "step", take_step)
         assert not (tmp_path / "cut" / "checkpoint").exists()
         train(init, data, tmp_path / "cut", epochs=2, save_every=1, validate_every=2)
         assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
@@ -144,22 +137,13 @@ class TestStep:
         asked = [micro.question(n, clip, "ABC"[n % 3]) for n, clip in enumerate("abcd")]
 
         def run(rewards, batch=(0, 1), number=0, **changes):
-            spec = micro.grpo_spec(**changes)
             policy = load_checkpoint(init)
-            tokenizer = policy.tokenizer
             policy.freeze_vision()
             reference = load_checkpoint(init).requires_grad_(False)
-            values = iter(rewards)
+            trainer = GrpoTrainer(*micro.training("grpo", **changes), Policies(policy, reference), store)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(
-                    grpo, "rewards_of", lambda tokenizer, completions, batch, group, rules: [
-                        Reward(0.0, 0.0, float(next(values)), 0) for _ in range(len(batch) * group)
-                    ],
-                )  # fmt: skip
-                loss, row = grpo_step(
-                    policy, reference, tokenizer, store, [asked[n] for n in batch], spec, GrpoSettings.from_spec(spec),
-                    reward_rules(spec), number, lambda part, last: part.backward(),
-                )  # fmt: skip
+                patch.setattr(RewardFunction, "__call__", lambda self, groups: RewardTable({}, np.array(rewards)))
+                loss, row = trainer.step(number, [asked[n] for n in batch], lambda part, last: part.backward())
             return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}, row, loss
 
         return run
@@ -273,11 +257,11 @@ def test_the_reference_shares_the_tower_and_nothing_else():
 def test_matrices_in_half_precision_compute_what_autocast_computes():
     """To the last bit, after the policy has moved, and without touching it."""
     policy = micro.model(seed=3)
-    halved = halved_copy(policy)
+    halved = bf16_copy(policy)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)))
-    refresh(halved, policy)
+    sync_from(halved, policy)
     matrices = {name for name, parameter in halved.named_parameters() if parameter.dtype == torch.bfloat16}
     assert "language_model.model.layers.0.mlp.up_proj.weight" in matrices
     assert "language_model.model.embed_tokens.weight" not in matrices
@@ -298,16 +282,6 @@ def test_without_a_kl_term_there_is_no_reference(init, data, tmp_path, monkeypat
     assert rows[0]["kl"] == 0.0
 
 
-def test_settings_come_from_the_spec():
-    settings = GrpoSettings.from_spec(micro.grpo_spec(rollouts=6, top_k=7))
-    assert settings.rollouts == 6
-    assert settings.decoding.top_k == 7
-    rules = reward_rules(
-        micro.grpo_spec(protocol="paper", max_think_length=33, length_weight=0.0, penalise_wrong=False)
-    )
-    assert (rules.accuracy, rules.max_think, rules.length_weight, rules.penalise_wrong) == ("tagged", 33, 0.0, False)
-
-
 class TestLearning:
     """The recipe on a task that a micro model can do: to think in the right form, and longer."""
 
@@ -321,11 +295,8 @@ class TestLearning:
             micro.question(number, clip, "A", target=target)
             for number, (clip, target) in enumerate((clip, target) for clip in "abcd" for target in self.TARGETS)
         ]
-        train_sft(
-            micro.sft_spec(epochs=60, batch_size=12, learning_rate=1e-2, schedule="cosine"), init,
-            micro.write_questions(tmp_path / "cold.jsonl", taught), frames, tmp_path / "cold", tmp_path / "cold.metrics",
-            tmp_path / "state",
-        )  # fmt: skip
+        cold = micro.files(tmp_path / "cold", init, micro.write_questions(tmp_path / "cold.jsonl", taught), frames)
+        micro.train("sft", cold, epochs=60, batch_size=12, learning_rate=1e-2, schedule="cosine")
         asked = [micro.question(number, clip, "A") for number, clip in enumerate("abcd")]
         data = {
             "questions": micro.write_questions(tmp_path / "questions.jsonl", asked),
@@ -333,7 +304,7 @@ class TestLearning:
             "frames": frames,
         }
         rows = train(
-            tmp_path / "cold",
+            cold.checkpoint,
             data,
             tmp_path,
             epochs=60,

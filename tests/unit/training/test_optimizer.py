@@ -1,4 +1,4 @@
-"""One step of an optimiser: what it waits for, and what it keeps on the device."""
+"""One step of an optimizer: what it waits for, and what it keeps on the device."""
 
 import json
 import os
@@ -12,11 +12,12 @@ import torch
 from bench.costs import Model
 from bench.memory import Setting, memory
 from bench.sizes import SIZES
+from tests.support import micro
 from tests.support.storages import Storages
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.training import optimizer as update
-from vidreason.training.distributed import Ranks
-from vidreason.training.optimizer import PlainUpdater
+from vidreason.training.distributed import SINGLE_PROCESS
+from vidreason.training.optimizer import PlainOptimizer
 
 ROOT = Path(__file__).parents[3]
 
@@ -62,14 +63,14 @@ def test_the_floor_counts_what_plain_adamw_holds_in_an_update(demo):
     """On a GPU it is one kernel, here the CPU's."""
     model = initialize(demo.model, 0).eval()
     model.freeze_vision()
-    updater = PlainUpdater(model, 0.0, 1.0, Ranks())
-    updater.optimizers = [update._adamw([list(updater.weights.values())], 0.0, fused=True)]
+    optimizer = PlainOptimizer(model, micro.optimizer(), SINGLE_PROCESS)
+    optimizer.optimizers = [update._adamw([list(optimizer.weights.values())], 0.0, fused=True)]
     before = Storages().alive - sum(weight.nbytes for weight in model.parameters())  # of other tests
     for _ in range(2):
-        for weight in updater.weights.values():
+        for weight in optimizer.weights.values():
             weight.grad = torch.ones_like(weight)
         with Storages() as storages:
-            updater.step(1e-3)
+            optimizer.step(1e-3)
     counted = memory(demo, Setting(""))
     stands = sum(counted[name] for name in ("weights", "gradients", "optimizer", "update"))
     assert storages.peak - before == pytest.approx(stands, rel=0.02)
@@ -81,21 +82,21 @@ def test_groups_are_whole_weights_in_their_order():
     assert sizes == [[5, 3], [9], [2, 2]]
 
 
-def test_a_fused_optimiser_gets_its_steps_back_on_the_device(cuda):
+def test_a_fused_optimizer_gets_its_steps_back_on_the_device(cuda):
     """`step` is on the host, unless AdamW is one kernel."""
     made = []
     for _ in range(2):
         model = torch.nn.Linear(3, 2).to("gpu")
-        updater = PlainUpdater(model, 0.0, 1.0, Ranks())
-        updater.backward(model(torch.ones(1, 3, device="gpu")).sum())
-        updater.step(0.1)
-        made.append(updater)
+        optimizer = PlainOptimizer(model, micro.optimizer(), SINGLE_PROCESS)
+        optimizer.backward(model(torch.ones(1, 3, device="gpu")).sum())
+        optimizer.step(0.1)
+        made.append(optimizer)
     first, second = made
-    saved = {name: tensor.to("cpu") for name, tensor in first.moments().items()}
+    saved = {name: tensor.to("cpu") for name, tensor in first.state().items()}
     weights = {name: weight.detach().to("cpu") for name, weight in first.weights.items()}
     second.restore(weights, saved)
-    assert {tensor.device.type for tensor in second.moments().values()} == {"gpu"}
-    for updater in made:
-        updater.backward(updater.weights["weight"].square().sum())
-        updater.step(0.1)
+    assert {tensor.device.type for tensor in second.state().values()} == {"gpu"}
+    for optimizer in made:
+        optimizer.backward(optimizer.weights["weight"].square().sum())
+        optimizer.step(0.1)
     assert first.weights["weight"].tolist() == second.weights["weight"].tolist()

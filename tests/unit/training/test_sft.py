@@ -10,7 +10,7 @@ from vidreason.engine.prompts import prompts_of
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.families import load_checkpoint
 from vidreason.records import OK
-from vidreason.training.sft import batch_loss, conversation, train_sft
+from vidreason.training.sft import batch_loss, conversation
 
 TARGETS = ("<think> red ball goes left </think> <answer> B </answer>", "<think> two </think> <answer> A </answer>")
 
@@ -34,10 +34,7 @@ def data(tmp_path):
 
 
 def train(init, data, folder, **changes):
-    train_sft(
-        micro.sft_spec(**changes), init, **data, out=folder / "checkpoint", metrics=folder / "metrics.jsonl",
-        state=folder / "state",
-    )  # fmt: skip
+    micro.train("sft", micro.files(folder, init, **data), **changes)
     return read_json_lines(folder / "metrics.jsonl")
 
 
@@ -59,7 +56,7 @@ class TestWhatIsTaught:
         ]
         videos = micro.videos(2, width=32)
         with torch.no_grad():
-            loss, tokens, _ = batch_loss(model, tokenizer, batch, videos, "option")
+            loss, tokens, _ = batch_loss(model, batch, videos, "option")
             by_hand = []
             for question, video in zip(batch, videos, strict=True):
                 (prompt,) = prompts_of(model, [question], "option", training=True)
@@ -108,9 +105,9 @@ def test_the_seed_decides_every_byte(init, data, tmp_path):
 def test_every_question_is_seen_once_an_epoch(init, data, tmp_path, monkeypatch):
     seen = []
 
-    def spy(model, tokenizer, batch, videos, answer):
+    def spy(model, batch, videos, answer):
         seen.extend(question.id for question in batch)
-        return batch_loss(model, tokenizer, batch, videos, answer)
+        return batch_loss(model, batch, videos, answer)
 
     monkeypatch.setattr("vidreason.training.sft.batch_loss", spy)
     train(init, data, tmp_path, batch_size=1, epochs=3)

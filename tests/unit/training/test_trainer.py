@@ -1,6 +1,5 @@
 """The training loop: exact resume, refusal of foreign states, early stop, schedules, curves."""
 
-import dataclasses
 import json
 import math
 import os
@@ -14,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.support import micro
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import read_json, read_json_lines, write_json
 from vidreason.engine.generation import NotFiniteError
@@ -21,12 +21,14 @@ from vidreason.training import state as checkpoint
 from vidreason.training import stop
 from vidreason.training.distributed import Ranks
 from vidreason.training.metrics import BOARD, LIVE
+from vidreason.training.optimizer import learning_rate
 from vidreason.training.state import discard_states, exclusive, write_tensors
 from vidreason.training.stop import Stopped
-from vidreason.training.trainer import DivergedError, Optimisation, run_steps
+from vidreason.training.trainer import DivergedError, Job, Trainer
 
 STEPS, SAVE = 11, 3
-SETTINGS = Optimisation(learning_rate=0.05, warmup=0.2, weight_decay=0.1, save_every=SAVE, validate_every=4)
+SETTINGS = micro.optimizer(learning_rate=0.05, warmup=0.2, weight_decay=0.1)
+RUNTIME = micro.runtime(save_every=SAVE)
 
 
 class StoppedError(Exception):
@@ -36,9 +38,10 @@ class StoppedError(Exception):
 class Run:
     """A small regression, whose draws depend on the step alone."""
 
-    def __init__(self, folder, settings=SETTINGS, origin="the run"):
+    def __init__(self, folder, settings=SETTINGS, runtime=RUNTIME, origin="the run"):
         self.metrics, self.state = folder / "out" / "metrics.jsonl", folder / "state"
-        self.settings, self.origin = settings, {"spec": {"name": origin, "seed": 0}}
+        self.settings, self.runtime = settings, runtime
+        self.origin = {"spec": {"name": origin, "seed": 0}}
         self.title = "test"
         self.steps: list[int] = []
         self.model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
@@ -67,17 +70,10 @@ class Run:
                 during_validation()
             return {"weight": float(next(self.model.parameters()).detach().sum())}, 5
 
-        run_steps(
-            self.model,
-            self.settings,
-            steps,
-            step_function,
-            self.metrics,
-            self.state,
-            self.origin,
-            self.title,
-            validate,
+        job = Job(
+            self.title, steps, self.settings, self.runtime, self.metrics, self.state, self.origin, validate_every=4
         )
+        Trainer(self.model, job, step_function, validate).fit()
         return self
 
     @property
@@ -105,7 +101,7 @@ class TestResume:
         assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
 
     def test_a_stopped_run_with_muon_ends_as_an_undisturbed_one(self, tmp_path):
-        settings = dataclasses.replace(SETTINGS, muon=3.0, beta2=0.95)
+        settings = SETTINGS.model_copy(update={"muon": 3.0, "beta2": 0.95})
         undisturbed = Run(tmp_path / "undisturbed", settings).go()
         with pytest.raises(StoppedError):
             Run(tmp_path, settings).go(7)
@@ -115,9 +111,11 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path / "one moment lost", settings).go(7)
         lost = Run(tmp_path / "one moment lost", settings)
-        moments = lost.state / "step00000006" / "optimizer.safetensors"
-        saved = load_file(moments)
-        write_tensors({key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, moments, 6)
+        optimizer = lost.state / "step00000006" / "optimizer.safetensors"
+        saved = load_file(optimizer)
+        write_tensors(
+            {key: tensor for key, tensor in saved.items() if not key.endswith("momentum_buffer")}, optimizer, 6
+        )
         assert lost.go().weights != undisturbed.weights
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -140,13 +138,13 @@ class TestResume:
         assert again.metrics.read_bytes() == undisturbed.metrics.read_bytes()
 
     def test_before_the_time_of_its_job_is_over_it_stops_too(self, undisturbed, tmp_path, monkeypatch, capfd):
-        monkeypatch.setattr(stop, "seconds_left", lambda: stop.SPARE)
+        monkeypatch.setattr(stop, "seconds_left", lambda: stop.SAFETY_MARGIN)
         with pytest.raises(Stopped):
             Run(tmp_path).go()
         assert "asked to stop (the time of its job is nearly over): 1 of 11 steps are saved" in capfd.readouterr().err
-        monkeypatch.setattr(stop, "seconds_left", lambda: stop.SPARE + 3600)
+        monkeypatch.setattr(stop, "seconds_left", lambda: stop.SAFETY_MARGIN + 3600)
         again = Run(tmp_path).go()
-        assert "test: goes on after step 1 of 11" in capfd.readouterr().err
+        assert "test: resumes after step 1 of 11" in capfd.readouterr().err
         assert again.weights == undisturbed.weights
 
     @pytest.mark.parametrize(
@@ -168,9 +166,9 @@ class TestResume:
         assert stop.seconds_left() == seconds
 
     def test_time_is_left_for_a_state_that_takes_long_to_write(self):
-        request = stop.Request(time.monotonic() + stop.SPARE + 30)
-        assert not request.look(step=5.0, writing=10.0)
-        assert request.look(step=5.0, writing=25.0)
+        request = stop.StopSignal(time.monotonic() + stop.SAFETY_MARGIN + 30)
+        assert not request.should_stop(step=5.0, writing=10.0)
+        assert request.should_stop(step=5.0, writing=25.0)
 
     def test_a_signal_during_the_validation_is_heeded_at_once(self, undisturbed, tmp_path):
         run = Run(tmp_path)
@@ -209,10 +207,10 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path).go(7)
         run = Run(tmp_path)
-        moments = run.state / "step00000006" / "optimizer.safetensors"
+        optimizer = run.state / "step00000006" / "optimizer.safetensors"
         write_tensors(
-            {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(moments).items()},
-            moments,
+            {key: tensor * (0 if key.endswith("exp_avg") else 1) for key, tensor in load_file(optimizer).items()},
+            optimizer,
             6,
         )
         assert run.go().weights != undisturbed.weights
@@ -227,12 +225,12 @@ class TestResume:
 
     def test_more_are_kept_where_it_is_asked_for(self, tmp_path):
         with pytest.raises(StoppedError):
-            Run(tmp_path, dataclasses.replace(SETTINGS, save_every=1, keep_states=4)).go(8)
+            Run(tmp_path, runtime=micro.runtime(save_every=1, keep_states=4)).go(8)
         assert Run(tmp_path).states == [f"step{number:08d}" for number in (5, 6, 7, 8)]
 
     def test_the_clock_asks_for_a_state_too(self, undisturbed, tmp_path, monkeypatch):
         """A step takes a minute here, a state is due after two and a half, so after every third step from the last one."""
-        run = Run(tmp_path, dataclasses.replace(SETTINGS, save_every=4, save_minutes=2.5, keep_states=9))
+        run = Run(tmp_path, runtime=micro.runtime(save_every=4, save_minutes=2.5, keep_states=9))
         clock = SimpleNamespace(monotonic=lambda: 60.0 * len(run.steps))
         monkeypatch.setattr(checkpoint, "time", clock)
         run.go()
@@ -409,10 +407,9 @@ class TestResume:
             Run(tmp_path).go()
 
     def test_nothing_is_saved_unless_asked_for(self, tmp_path):
-        settings = Optimisation(learning_rate=0.05)
-        run = Run(tmp_path, settings).go()
+        run = Run(tmp_path, runtime=micro.runtime()).go()
         assert run.states == []
-        assert Run(tmp_path, settings).go().weights == run.weights
+        assert Run(tmp_path, runtime=micro.runtime()).go().weights == run.weights
 
     def test_states_are_discarded(self, tmp_path):
         run = Run(tmp_path).go()
@@ -425,7 +422,7 @@ class TestMuon:
     def test_matrices_take_steps_of_its_rate_and_vectors_of_adamw(self, tmp_path):
         """A first step of AdamW is the learning rate; one of Muon, scaled to match, has 0.2 of it as its mean square."""
         rate = 0.01
-        run = Run(tmp_path, Optimisation(learning_rate=rate, warmup=0.0, schedule="constant", muon=3.0))
+        run = Run(tmp_path, micro.optimizer(learning_rate=rate, warmup=0.0, schedule="constant", muon=3.0))
         before = [parameter.detach().clone() for parameter in run.model.parameters()]
         run.go(steps=1)
         moved = [(new.detach() - old) for new, old in zip(run.model.parameters(), before, strict=True)]
@@ -492,7 +489,9 @@ class TestCurves:
         assert [row["step"] for row in train] == list(range(STEPS))
         assert all(set(row) == {"kind", "step", "loss", "double", "grad_norm", "lr"} for row in train)
         assert all(row["double"] == pytest.approx(2 * row["loss"]) for row in train)
-        assert [row["lr"] for row in train] == [undisturbed.settings.rate(step, STEPS) for step in range(STEPS)]
+        assert [row["lr"] for row in train] == [
+            learning_rate(undisturbed.settings, step, STEPS) for step in range(STEPS)
+        ]
         assert [row["step"] for row in rows if row["kind"] == "validation"] == [4, 8, STEPS]
 
     def test_the_loss_is_that_before_the_step(self, undisturbed, tmp_path):
@@ -500,7 +499,7 @@ class TestCurves:
         assert read_json_lines(undisturbed.metrics)[0]["loss"] == float(fresh.loss(0)[0].detach())
 
     def test_gradients_are_scaled_down(self, tmp_path):
-        small = Run(tmp_path, Optimisation(learning_rate=1.0, max_grad_norm=1e-12, schedule="constant", warmup=0.0))
+        small = Run(tmp_path, micro.optimizer(learning_rate=1.0, max_grad_norm=1e-12, schedule="constant", warmup=0.0))
         before = small.weights
         small.go(steps=1)
         moved = torch.frombuffer(bytearray(small.weights), dtype=torch.float32)
@@ -525,29 +524,29 @@ class TestCurves:
             assert all(shown[step] == pytest.approx(told[step], rel=1e-6) for step in told)  # float32 there
 
     def test_a_new_run_does_not_keep_the_old_curves(self, tmp_path):
-        first = Run(tmp_path, Optimisation(learning_rate=0.05)).go()
+        first = Run(tmp_path, runtime=micro.runtime()).go()
         files = set((first.metrics.parent / BOARD).iterdir())
-        second = Run(tmp_path, Optimisation(learning_rate=0.01)).go()
+        second = Run(tmp_path, micro.optimizer(learning_rate=0.01), micro.runtime()).go()
         assert not files & set((second.metrics.parent / BOARD).iterdir())
-        assert len(read_json_lines(second.metrics)) == STEPS + 1
+        assert len(read_json_lines(second.metrics)) == STEPS + 3
 
 
 class TestSchedule:
     def test_warmup_then_constant(self):
-        settings = Optimisation(learning_rate=2.0, schedule="constant", warmup=0.25)
-        assert [settings.rate(step, 8) for step in range(8)] == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+        settings = micro.optimizer(learning_rate=2.0, schedule="constant", warmup=0.25)
+        assert [learning_rate(settings, step, 8) for step in range(8)] == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
     def test_warmup_then_cosine(self):
-        settings = Optimisation(learning_rate=1.0, schedule="cosine", warmup=0.2)
+        settings = micro.optimizer(learning_rate=1.0, schedule="cosine", warmup=0.2)
         wanted = [0.5, 1.0, *((1 + math.cos(math.pi * place / 8)) / 2 for place in range(8))]
-        assert [settings.rate(step, 10) for step in range(10)] == pytest.approx(wanted)
+        assert [learning_rate(settings, step, 10) for step in range(10)] == pytest.approx(wanted)
 
     @pytest.mark.parametrize(("steps", "warm"), [(687, 21), (100, 3), (10, 1), (1, 1)])
     def test_warmup_is_rounded_up(self, steps, warm):
         """As transformers rounds it; 687 steps are the paper's run."""
-        settings = Optimisation(learning_rate=1.0, warmup=0.03)
-        assert settings.rate(warm - 1, steps) == 1.0
-        assert all(settings.rate(step, steps) < 1.0 for step in range(warm - 1))
+        settings = micro.optimizer(learning_rate=1.0, warmup=0.03)
+        assert learning_rate(settings, warm - 1, steps) == 1.0
+        assert all(learning_rate(settings, step, steps) < 1.0 for step in range(warm - 1))
 
     def test_equals_transformers(self):
         from transformers import get_cosine_schedule_with_warmup
@@ -559,16 +558,12 @@ class TestSchedule:
             theirs.append(schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
-        ours = [Optimisation(learning_rate=1.0, warmup=0.2).rate(step, 10) for step in range(10)]
+        ours = [learning_rate(micro.optimizer(learning_rate=1.0, warmup=0.2), step, 10) for step in range(10)]
         # Theirs warms up from 0 and ours from the first step above it, so that no step is lost; then they agree.
         assert ours[:2] == [0.5, 1.0]
         assert theirs[:2] == [0.0, 0.5]
         assert ours[2:] == pytest.approx(theirs[2:])
 
     def test_an_unknown_schedule_is_refused(self):
-        with pytest.raises(ValueError, match="'linear'; allowed: 'constant', 'cosine'"):
-            Optimisation(learning_rate=1.0, schedule="linear").rate(5, 10)
-
-    def test_settings_are_taken_from_a_spec(self):
-        spec = json.loads('{"learning_rate": 0.1, "arm": "r1", "warmup": 0.5, "rollouts": 8, "deepspeed": null}')
-        assert Optimisation.from_settings(spec) == Optimisation(learning_rate=0.1, warmup=0.5)
+        with pytest.raises(ValueError, match="'constant' or 'cosine'"):
+            micro.optimizer(schedule="linear")

@@ -1,0 +1,118 @@
+"""Reward terms: each gives one number for every completion of a group.
+
+A term is made by a factory with the term's parameters from the configuration. Factories register themselves when their
+module is imported, and every module of this folder is imported before a term is looked up: a new term is one new file.
+
+Example of such a file:
+
+    @register("finished")
+    def finished(bonus: float = 1.0) -> Term:
+        return lambda group: np.array([bonus * completion.finished for completion in group.completions])
+
+It is then a key of `rewards.terms`: `finished: {weight: 0.2, bonus: 2.0}`. `weight` belongs to every term and is applied when
+terms are combined (`vidreason.rl.rewards`).
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import numpy as np
+
+from vidreason.config.fields import Parameters
+from vidreason.rl.groups import RolloutGroup
+
+Term = Callable[[RolloutGroup], np.ndarray]
+"""Group of G completions -> float64 [G]. Arrays and not tensors, so that the names and parameters of terms can be checked
+where no torch is loaded; float64, so that totals are rounded to float32 once."""
+Factory = Callable[..., Term]
+AnyFactory = TypeVar("AnyFactory", bound=Factory)
+WEIGHT = "weight"
+"""Parameter of every term: its factor in the combination; 1 by default."""
+
+_factories: dict[str, Factory] = {}
+
+
+def register(name: str) -> Callable[[AnyFactory], AnyFactory]:
+    """Register the factory of a term; its keyword arguments are the term's parameters.
+
+    Args:
+        name: Key of the configuration's `rewards.terms`, and column of the reward table.
+
+    Raises:
+        ValueError: Another factory has this name, or a parameter is called `weight`.
+    """
+
+    def add(factory: AnyFactory) -> AnyFactory:
+        known = _factories.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
+            raise ValueError(f"reward term {name!r} is defined by {known.__module__} and by {factory.__module__}")
+        if WEIGHT in inspect.signature(factory).parameters:
+            raise ValueError(f"reward term {name!r}: every term has a weight; the parameter needs another name")
+        _factories[name] = factory
+        return factory
+
+    return add
+
+
+def discover() -> None:
+    """Import every module of this folder."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+def names() -> list[str]:
+    """Names of all terms."""
+    discover()
+    return sorted(_factories)
+
+
+def modules_of(terms: Iterable[str]) -> list[str]:
+    """Dotted names of the modules that define terms, for digests of the code that a training uses."""
+    return sorted({_factory(name).__module__ for name in terms})
+
+
+def parameters_of(name: str) -> list[str]:
+    """Names of a term's parameters, `weight` first."""
+    return [WEIGHT, *inspect.signature(_factory(name)).parameters]
+
+
+def make(name: str, parameters: Parameters) -> Term:
+    """Make a term.
+
+    Args:
+        name: A registered name.
+        parameters: From the configuration; `weight` is ignored here.
+
+    Raises:
+        ValueError: There is no such term or parameter, or a value is not allowed.
+    """
+    allowed = parameters_of(name)
+    for key in parameters:
+        if key not in allowed:
+            raise ValueError(f"reward term {name!r}: unknown parameter {key!r}; allowed: {', '.join(allowed)}")
+    return _factory(name)(**{key: value for key, value in parameters.items() if key != WEIGHT})
+
+
+def weight_of(name: str, parameters: Parameters) -> float:
+    """Weight of a term, 1 unless its parameters say otherwise.
+
+    Raises:
+        ValueError: The weight is not a number.
+    """
+    weight = parameters.get(WEIGHT, 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise ValueError(f"reward term {name!r}: weight is {weight!r}; allowed: a number")
+    return float(weight)
+
+
+def _factory(name: str) -> Factory:
+    discover()
+    if name not in _factories:
+        close = difflib.get_close_matches(name, _factories, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown reward term {name!r}; allowed: {', '.join(sorted(_factories))}{hint}")
+    return _factories[name]

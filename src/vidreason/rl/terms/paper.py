@@ -1,0 +1,41 @@
+"""The terms of the paper's reward: accuracy, format, and length of the thought.
+
+Source: arXiv 2504.09641 section 3.3; tinyllava/train/train.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
+"""
+
+import numpy as np
+
+from vidreason.rl.groups import RolloutGroup
+from vidreason.rl.terms import Term, register
+from vidreason.tasks.markup import think_text
+
+
+@register("accuracy")
+def accuracy() -> Term:
+    """The grade of each completion, 0 to 1."""
+    return lambda group: np.array([grade.value for grade in group.grades], dtype=np.float64)
+
+
+@register("format")
+def well_formed() -> Term:
+    """1 for a completion that is one think block and one answer block, else 0 (`vidreason.tasks.markup.think_text`)."""
+    return lambda group: np.array([float(text is not None) for text in _thoughts(group)])
+
+
+@register("think_length")
+def think_length(full_at: int = 1200) -> Term:
+    """Length of the thought, rising from 0 to 1: min(1, characters / full_at); 0 where the format is broken.
+
+    Args:
+        full_at: Characters of the stripped thought at which the term is full.
+
+    Raises:
+        ValueError: `full_at` is below 1.
+    """
+    if full_at < 1:
+        raise ValueError(f"full_at is {full_at}; it must be at least 1 character")
+    return lambda group: np.array([min(len(text or "") / full_at, 1.0) for text in _thoughts(group)])
+
+
+def _thoughts(group: RolloutGroup) -> list[str | None]:
+    return [think_text(completion.text) for completion in group.completions]

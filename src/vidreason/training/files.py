@@ -1,0 +1,35 @@
+"""The files that a training reads and writes."""
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFiles:
+    """Inputs and outputs of one training.
+
+    Attributes:
+        init: Checkpoint folder of the parent.
+        questions: Question records to train on.
+        validation: Held-out question records; None for a method without validation.
+        frames: Frame tables of all clips.
+        checkpoint: Checkpoint folder to write.
+        metrics: Training curves to write, as JSON lines.
+        state: Folder of the saved states.
+        spec: JSON file of the spec; None outside of the workflow.
+    """
+
+    init: Path
+    questions: Path
+    validation: Path | None
+    frames: tuple[Path, ...]
+    checkpoint: Path
+    metrics: Path
+    state: Path
+    spec: Path | None = None
+
+    @property
+    def inputs(self) -> list[Path]:
+        """All files and folders that the training reads, besides its spec."""
+        validation = [] if self.validation is None else [self.validation]
+        return [self.init, self.questions, *validation, *self.frames]
