@@ -149,9 +149,6 @@ def tinyllava_r1(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.nd
     R = accuracy + (2 accuracy - 1) FR, or accuracy + FR without `penalize_wrong`.
     In a broken format R is `correct_unformatted` for a right answer and -2 for a wrong one.
 
-    Raises:
-        ValueError: The terms accuracy and format are not both there.
-
     Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1, which maps a total of
         exactly 0 to -2 and so leaves a correct answer without the format at 1; arXiv 2504.09641 gives it -2.
 
@@ -160,9 +157,6 @@ def tinyllava_r1(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.nd
         >>> tinyllava_r1(columns, Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
         [1.5, -0.5, -2.0]
     """
-    missing = [name for name in ("accuracy", "format") if name not in columns]
-    if missing:
-        raise ValueError(f"combine: tinyllava_r1 needs the terms accuracy and format; missing: {', '.join(missing)}")
     own = ("accuracy", "format", "think_length")
     accuracy, well_formed = columns["accuracy"], columns["format"]
     form = weighing.weights["format"] * well_formed
@@ -175,8 +169,23 @@ def tinyllava_r1(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.nd
     return total + weighted_sum(further, weighing) if further else total
 
 
-Combination = Callable[[Mapping[str, np.ndarray], Weighing], np.ndarray]
-COMBINATIONS: Mapping[str, Combination] = {"tinyllava_r1": tinyllava_r1, "sum": weighted_sum}
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """A way to make one reward of several terms.
+
+    Attributes:
+        combine: (columns, weighing) -> float64 [N].
+        needs: Terms that have to be there.
+    """
+
+    combine: Callable[[Mapping[str, np.ndarray], Weighing], np.ndarray]
+    needs: tuple[str, ...] = ()
+
+
+COMBINATIONS: Mapping[str, Combination] = {
+    "tinyllava_r1": Combination(tinyllava_r1, needs=("accuracy", "format")),
+    "sum": Combination(weighted_sum),
+}
 
 
 class RewardFunction:
@@ -200,9 +209,13 @@ class RewardFunction:
             raise ValueError(f"protocol is {protocol!r}; allowed: {', '.join(PROTOCOL_RULES)}")
         if rewards.combine not in COMBINATIONS:
             raise ValueError(f"combine is {rewards.combine!r}; allowed: {', '.join(COMBINATIONS)}")
-        rules = PROTOCOL_RULES[protocol]
+        combination, rules = COMBINATIONS[rewards.combine], PROTOCOL_RULES[protocol]
+        if missing := [name for name in combination.needs if name not in rewards.terms]:
+            raise ValueError(f"combine: {rewards.combine} needs the terms {', '.join(missing)} too")
+        if not rewards.terms:
+            raise ValueError("rewards.terms names no term; expected at least one")
         self.rule = rules.rule
-        self._combine = COMBINATIONS[rewards.combine]
+        self._combine = combination.combine
         self._terms = {name: terms.make(name, parameters) for name, parameters in rewards.terms.items()}
         weights = {name: terms.weight_of(name, parameters) for name, parameters in rewards.terms.items()}
         self._weighing = Weighing(weights, rewards.penalize_wrong, rules.correct_unformatted)

@@ -5,19 +5,22 @@ module is imported, and every module of this folder is imported before a term is
 
 Example of such a file:
 
-    @register("finished")
-    def finished(bonus: float = 1.0) -> Term:
-        return lambda group: np.array([bonus * completion.finished for completion in group.completions])
+    Tokens = Annotated[int, Field(ge=1, description="Tokens from which on an answer is long.")]
 
-It is then a key of `rewards.terms`: `finished: {weight: 0.2, bonus: 2.0}`. `weight` belongs to every term and is applied when
-terms are combined (`vidreason.rl.rewards`).
+    @register("brief")
+    def brief(tokens: Tokens = 100) -> Term:
+        return lambda group: np.array([float(completion.tokens < tokens) for completion in group.completions])
+
+It is then a key of `rewards.terms`: `brief: {weight: 0.2, tokens: 60}`. The annotations of the parameters become the schema of
+the configuration. `weight` belongs to every term and is applied when terms are combined (`vidreason.rl.rewards`).
 """
 
 import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -64,20 +67,15 @@ def discover() -> None:
         importlib.import_module(f"{__name__}.{module.name}")
 
 
-def names() -> list[str]:
-    """Names of all terms."""
+def factories() -> Mapping[str, Factory]:
+    """Every term by its name; the keyword arguments of its factory are the term's parameters."""
     discover()
-    return sorted(_factories)
+    return MappingProxyType(_factories)
 
 
 def modules_of(terms: Iterable[str]) -> list[str]:
     """Dotted names of the modules that define terms, for digests of the code that a training uses."""
     return sorted({_factory(name).__module__ for name in terms})
-
-
-def parameters_of(name: str) -> list[str]:
-    """Names of a term's parameters, `weight` first."""
-    return [WEIGHT, *inspect.signature(_factory(name)).parameters]
 
 
 def make(name: str, parameters: Parameters) -> Term:
@@ -90,11 +88,12 @@ def make(name: str, parameters: Parameters) -> Term:
     Raises:
         ValueError: There is no such term or parameter, or a value is not allowed.
     """
-    allowed = parameters_of(name)
+    factory = _factory(name)
+    allowed = [WEIGHT, *inspect.signature(factory).parameters]
     for key in parameters:
         if key not in allowed:
             raise ValueError(f"reward term {name!r}: unknown parameter {key!r}; allowed: {', '.join(allowed)}")
-    return _factory(name)(**{key: value for key, value in parameters.items() if key != WEIGHT})
+    return factory(**{key: value for key, value in parameters.items() if key != WEIGHT})
 
 
 def weight_of(name: str, parameters: Parameters) -> float:

@@ -3,11 +3,18 @@
 Source: arXiv 2504.09641 section 3.3; tinyllava/train/train.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
 """
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import Field
 
 from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.terms import Term, register
 from vidreason.tasks.markup import think_text
+
+Characters = Annotated[
+    int, Field(ge=1, le=1_000_000, description="Characters of the stripped thought at which the term is full.")
+]
 
 
 @register("accuracy")
@@ -23,11 +30,8 @@ def well_formed() -> Term:
 
 
 @register("think_length")
-def think_length(full_at: int = 1200) -> Term:
+def think_length(full_at: Characters = 1200) -> Term:
     """Length of the thought, rising from 0 to 1: min(1, characters / full_at); 0 where the format is broken.
-
-    Args:
-        full_at: Characters of the stripped thought at which the term is full.
 
     Raises:
         ValueError: `full_at` is below 1.

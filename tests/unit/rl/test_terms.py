@@ -1,0 +1,133 @@
+"""Terms of the reward: the paper's three, and that a new one is one new file."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vidreason.config.settings import Rewards
+from vidreason.records import ClipRef, Completion, Grade, Question
+from vidreason.rl import terms
+from vidreason.rl.groups import RolloutGroup
+from vidreason.rl.rewards import RewardFunction
+
+QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b"), "A")
+WELL_FORMED = "<think> it falls </think> <answer> A </answer>"
+NEW_FILE = """
+import numpy as np
+
+from vidreason.rl.terms import register
+
+
+@register("brief")
+def brief(tokens: int = 100):
+    return lambda group: np.array([float(one.tokens < tokens) for one in group.completions])
+"""
+
+
+def group_of(*texts, values=None, question=QUESTION, **options):
+    completions = tuple(Completion(text, len(text.split()), True) for text in texts)
+    values = values or [0.0] * len(texts)
+    return RolloutGroup(question, completions, tuple(Grade(value, value > 0) for value in values), **options)
+
+
+def test_the_papers_three():
+    group = group_of(WELL_FORMED, "A", "<think></think><answer>A</answer>", values=[1.0, 0.5, 0.0])
+    assert terms.make("accuracy", {})(group).tolist() == [1.0, 0.5, 0.0]
+    assert terms.make("format", {"weight": 0.5})(group).tolist() == [1.0, 0.0, 1.0]
+    assert terms.make("think_length", {"full_at": 16})(group).tolist() == [0.5, 0.0, 0.0]
+    assert terms.make("think_length", {"full_at": 5})(group).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_values_are_float64():
+    for name in terms.factories():
+        assert terms.make(name, {})(group_of(WELL_FORMED)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        (
+            "acuracy",
+            {},
+            "unknown reward term 'acuracy'; allowed: accuracy, format, think_length; did you mean 'accuracy'?",
+        ),
+        ("format", {"full_at": 3}, "reward term 'format': unknown parameter 'full_at'; allowed: weight"),
+        ("think_length", {"full": 3}, "unknown parameter 'full'; allowed: weight, full_at"),
+        ("think_length", {"full_at": 0}, "full_at is 0; it must be at least 1 character"),
+    ],
+)
+def test_mistakes_are_named(name, parameters, words):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the words follow)
+        terms.make(name, parameters)
+    assert words in str(caught.value)
+
+
+def test_a_weight_is_a_number():
+    assert terms.weight_of("format", {}) == 1.0
+    with pytest.raises(ValueError, match="weight is True; allowed: a number"):
+        terms.weight_of("format", {"weight": True})
+
+
+@pytest.fixture
+def new_term(tmp_path, monkeypatch):
+    """A file of a new term in the folder of terms."""
+    (tmp_path / "brief.py").write_text(NEW_FILE)
+    monkeypatch.setattr(terms, "__path__", [*terms.__path__, str(tmp_path)])
+    monkeypatch.setattr(terms, "_factories", dict(terms.factories()))
+    yield "brief"
+    sys.modules.pop("vidreason.rl.terms.brief", None)
+
+
+def test_a_new_term_is_one_new_file(new_term):
+    assert new_term in terms.factories()
+    assert terms.modules_of(["brief", "accuracy", "format"]) == ["vidreason.rl.terms.brief", "vidreason.rl.terms.paper"]
+    settings = {"accuracy": {}, "brief": {"weight": 0.25, "tokens": 3}}
+    reward = RewardFunction(Rewards(combine="sum", penalize_wrong=True, terms=settings), "paper")
+    table = reward([group_of("one two", "one two three four", values=[1.0, 1.0])])
+    assert {name: column.tolist() for name, column in table.columns.items()} == {
+        "accuracy": [1.0, 1.0], "brief": [1.0, 0.0]
+    }  # fmt: skip
+    assert table.total.tolist() == [1.25, 1.0]
+
+
+def test_a_new_term_beside_the_papers(new_term):
+    """It is added to the paper's reward with its weight."""
+    settings = {"accuracy": {}, "format": {"weight": 0.5}, "brief": {"weight": 0.25, "tokens": 3}}
+    reward = RewardFunction(Rewards(combine="tinyllava_r1", penalize_wrong=True, terms=settings), "paper")
+    assert reward([group_of(WELL_FORMED, "A", values=[1.0, 1.0])]).total.tolist() == [1.5, -1.75]
+
+
+def test_two_terms_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"'accuracy' is defined by vidreason.rl.terms.paper and by"):
+        terms.register("accuracy")(lambda: None)
+
+
+def test_a_parameter_is_not_called_weight():
+    with pytest.raises(ValueError, match="'heavy': every term has a weight"):
+        terms.register("heavy")(lambda weight=1: None)
+
+
+def test_a_term_of_a_wrong_shape_is_refused(monkeypatch):
+    monkeypatch.setattr(terms, "_factories", {**terms.factories(), "one": lambda: lambda group: np.array([1.0])})
+    reward = RewardFunction(Rewards(combine="sum", penalize_wrong=True, terms={"one": {}}), "paper")
+    with pytest.raises(ValueError, match=r"'one': values of shape \(1,\) for 2 completions of question 'q'"):
+        reward([group_of("a", "b")])
+
+
+def test_a_contrast_group_is_of_the_same_question():
+    contrast = group_of("b", view="shuffled")
+    assert group_of("a", contrast=contrast).contrast is contrast
+    other = Question("other", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b"), "A")
+    with pytest.raises(ValueError, match="'q': its contrast group belongs to question 'other'"):
+        group_of("a", contrast=group_of("b", question=other))
+    with pytest.raises(ValueError, match="1 completions, 0 grades"):
+        RolloutGroup(QUESTION, (Completion("a", 1, True),), ())
+
+
+def test_names_are_known_without_torch():
+    """The workflow checks the configuration with them whenever it starts."""
+    code = "import sys, vidreason.rl.rewards, vidreason.rl.terms as terms; terms.discover(); print({'torch', 'transformers', 'sympy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
