@@ -1,6 +1,6 @@
 """Group-relative advantages.
 
-Letters: N completions, G rollouts of a prompt (neighbours in the order).
+Letters: N completions, G rollouts of a prompt (adjacent rows).
 """
 
 from typing import Literal
@@ -23,21 +23,21 @@ def group_advantages(
     A = (r - mean) / (std + eps) + noise
 
     Args:
-        rewards: [N] float, the G rollouts of a prompt next to each other.
+        rewards: [N] float, the G rollouts of a prompt in adjacent rows.
         group: G.
-        std: `unbiased` divides by G - 1 (upstream), `population` by G, `none` leaves the reward's scale (Dr.GRPO).
+        std: `unbiased` divides by G - 1 in the variance (upstream), `population` by G; `none` does not scale (Dr.GRPO).
         eps: Added to the standard deviation.
-        noise: [N], added at the end; upstream draws N(0, 0.02^2), the caller decides from which generator.
+        noise: [N], added at the end. Upstream draws it from N(0, 0.02^2).
 
     Returns:
         [N] float.
 
     Raises:
-        ValueError: N is no multiple of G, G is 1 with `unbiased`, or the noise has another shape.
+        ValueError: N is not a multiple of G, G is 1 with `unbiased`, or the noise has another shape.
 
     Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; `none` from
         arXiv 2503.20783.
-    Differs from the source: the noise is passed in.
+    Differs from the source: the caller draws the noise, from a seeded generator.
 
     Example:
         >>> group_advantages(torch.tensor([2.0, -1.0]), 2, std="none").tolist()
@@ -50,10 +50,10 @@ def group_advantages(
     if noise is not None and noise.shape != rewards.shape:
         raise ValueError(f"noise has shape {tuple(noise.shape)}, rewards {tuple(rewards.shape)}")
     grouped = rewards.reshape(-1, group)  # [N] -> [N / G, G]
-    centred = grouped - grouped.mean(dim=1, keepdim=True)
+    centered = grouped - grouped.mean(dim=1, keepdim=True)
     if std != "none":
-        centred = centred / (group_std(rewards, group, std)[:, None] + eps)
-    advantages = centred.reshape(rewards.shape)
+        centered = centered / (group_std(rewards, group, std)[:, None] + eps)
+    advantages = centered.reshape(rewards.shape)
     return advantages if noise is None else advantages + noise
 
 

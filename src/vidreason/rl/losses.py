@@ -14,16 +14,16 @@ from vidreason.config.settings import Objective
 IGNORE_INDEX = -100
 KL_CLAMP = 100.0
 LOGITS_AT_ONCE = 2**26
-"""Most logits that stand in memory at a time: 256 MB in float32, 441 tokens of Qwen2.5's vocabulary."""
+"""Maximum number of logits in memory at a time: 256 MB in float32, 441 tokens of Qwen2.5's vocabulary."""
 
 
 class GrpoLoss(NamedTuple):
-    """Loss of a batch and what went into it.
+    """Loss of a batch, and its parts for logging.
 
     Attributes:
         loss: Scalar with gradient.
         kl: Scalar, mean over completions of the mean k3 over their tokens, without gradient.
-        token_loss: [N, T], loss of every token before averaging, without gradient (also where masked).
+        token_loss: [N, T], loss of every token before averaging, masked ones included, without gradient.
     """
 
     loss: torch.Tensor
@@ -32,16 +32,16 @@ class GrpoLoss(NamedTuple):
 
 
 def token_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Log-probability of each token under the logits at its own place.
+    """Log-probability of each token under the logits at its position.
 
     Args:
-        logits: [..., T, V]; those that predict token t stand at t.
+        logits: [..., T, V]; the logits at position t predict token t.
         ids: [..., T] int64.
 
     Returns:
         [..., T] float32.
 
-    Differs from the source: in float32 also where the logits are bf16, in which upstream keeps the softmax.
+    Differs from the source: the softmax is in float32 for bf16 logits too; upstream computes it in bf16.
 
     Example:
         >>> token_log_probs(torch.zeros(1, 4), torch.tensor([2])).exp().tolist()
@@ -54,16 +54,16 @@ def token_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 def chunked_log_probs(
     head: torch.nn.Module, hidden: torch.Tensor, ids: torch.Tensor, limit: int = LOGITS_AT_ONCE
 ) -> torch.Tensor:
-    """Log-probability of each token, without all the logits ever standing in memory together.
+    """Log-probability of each token, without having all logits in memory at once.
 
-    Tokens are taken in chunks of at most `limit` logits. Where there are several, no chunk's logits are kept for the
-    backward pass; they are computed again there. Weights that DeepSpeed deals out (ZeRO-3) are the exception: one chunk.
+    Tokens are processed in chunks of at most `limit` logits. With several chunks the logits are not kept for the backward
+    pass but recomputed there. A head whose weights are sharded by ZeRO-3 is the exception: it always gets one chunk.
 
     Args:
         head: From hidden states to logits over V tokens.
         hidden: [M, D]; row m predicts token m.
         ids: [M] int64.
-        limit: Most logits at a time.
+        limit: Maximum number of logits at a time.
 
     Returns:
         [M] float32.
@@ -80,7 +80,7 @@ def chunked_log_probs(
 
     vocabulary = int(head.out_features)  # type: ignore[arg-type]
     rows = max(1, limit // vocabulary)
-    # Under ZeRO-3 every call gathers the head from all processes, which have other numbers of tokens: one call each.
+    # Under ZeRO-3 every call gathers the head from all processes, so all must make equally many calls: one.
     if len(ids) <= rows or any(hasattr(weight, "ds_id") for weight in head.parameters()):
         return chunk(hidden, ids)
     parts = zip(hidden.split(rows), ids.split(rows), strict=True)
@@ -94,13 +94,13 @@ def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: [B, L, V] at every position.
-        labels: [B, L] int64, the token at each position; -100 takes no part.
+        labels: [B, L] int64, the token at each position; -100 is ignored.
 
     Returns:
-        Scalar. 0, with a graph, where nothing is labelled.
+        Scalar; 0, with a graph, if nothing is labelled.
 
-    Source: the loss of transformers' causal models, which upstream's training uses: one mean over all labelled tokens
-        of the batch, not a mean of means.
+    Source: the loss of transformers' causal models, which upstream trains with: one mean over all labelled tokens of the
+        batch, not a mean of means.
     """
     wanted = labels[:, 1:].to(logits.device)  # position t predicts token t + 1
     total = F.cross_entropy(
@@ -117,7 +117,7 @@ def k3_kl(logp: torch.Tensor, ref_logp: torch.Tensor, clamp: float = KL_CLAMP) -
     Args:
         logp: Log-probabilities under the policy.
         ref_logp: Under the reference policy, same shape.
-        clamp: Values are limited to +-clamp (and have no gradient beyond).
+        clamp: Values are clamped to +-clamp, beyond which the gradient is 0.
 
     Returns:
         Same shape.
@@ -133,7 +133,7 @@ def k3_kl(logp: torch.Tensor, ref_logp: torch.Tensor, clamp: float = KL_CLAMP) -
 
 
 def completion_mask(ids: torch.Tensor, end: int) -> torch.Tensor:
-    """Which tokens of completions count: up to and including the first end token, all where there is none.
+    """Which tokens of completions count: up to and including the first end token, or all if there is none.
 
     Args:
         ids: [N, T] int64.

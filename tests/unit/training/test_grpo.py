@@ -10,6 +10,7 @@ from vidreason.media.frame_store import FrameStore
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.records import OK
+from vidreason.rl import terms
 from vidreason.rl.rewards import RewardFunction, RewardTable
 from vidreason.training import grpo
 from vidreason.training.grpo import GrpoTrainer, Policies
@@ -116,6 +117,24 @@ class TestRows:
         validations = [row for row in rows if row["kind"] == "validation"]
         assert [row["step"] for row in validations] == [2, 4]
         assert {"accuracy", "format", "reward", "think_characters", "tokens", "finished"} <= set(validations[0])
+
+    def test_the_columns_of_the_metrics(self, init, data, tmp_path):
+        rows = train(init, data, tmp_path)
+        own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished"]
+        further = ["kl", "zero_variance", "without_frames", "too_long", "grad_norm", "lr"]
+        assert list(rows[0]) == ["kind", "step", "loss", *own, *further]
+        assert list(rows[-1]) == ["kind", "step", *own, "left_out"]
+
+    def test_another_term_has_a_column_of_its_own(self, init, data, tmp_path, monkeypatch):
+        lengths = {"brief": lambda tokens: lambda group: [float(one.tokens < tokens) for one in group.completions]}
+        monkeypatch.setattr(terms, "_factories", {**terms.factories(), **lengths})
+        spec, runtime = micro.training("grpo")
+        rewards = spec.settings.rewards.model_copy(update={"combine": "sum", "terms": {"brief": {"tokens": 6}}})
+        spec = spec.model_copy(update={"settings": spec.settings.model_copy(update={"rewards": rewards})})
+        grpo.train_grpo(spec, runtime, micro.files(tmp_path, init, **data), {})
+        rows = read_json_lines(tmp_path / "metrics.jsonl")
+        assert list(rows[0])[3:10] == [*list(rows[-1])[2:8], "brief"]
+        assert all(row["brief"] == row["reward"] for row in rows)
 
     def test_no_validation_when_none_is_asked_for(self, init, data, tmp_path):
         rows = train(init, data, tmp_path, validation_limit=0)
