@@ -148,7 +148,7 @@ def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> ResultInputs:
         for seed in seeds
         for benchmark in BENCHMARKS
     ]
-    return ResultInputs(read_arms(ARMS), BENCHMARKS, scores=[one for one, _ in done], judged=[two for _, two in done])
+    return ResultInputs(read_arms(ARMS), BENCHMARKS, scores=[one for one, _ in done], scored=[two for _, two in done])
 
 
 def write_selection(root: Path) -> dict[str, Path]:

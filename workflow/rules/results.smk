@@ -4,7 +4,7 @@
 rule make_tables:
     input:
         scores=run_scores,
-        judged=run_judged,
+        scored=run_judged,
         histograms=run_histograms,
         dropped=run_dropped,
         filtered="results/{run}/filter_nextqa/dropped.csv",
@@ -59,7 +59,7 @@ rule make_figures:
 rule report:
     input:
         scores=run_scores,
-        judged=run_judged,
+        scored=run_judged,
         questions=run_questions,
         clips=run_clips,
         frames=run_benchmark_frames,

@@ -19,7 +19,7 @@ class ResultInputs:
         arms: Arm name -> arm, in the order of rows and bars.
         benchmarks: In the order of columns and groups.
         scores: All `score.json` files.
-        judged: The `*.scored.jsonl` of each score, in the same order.
+        scored: The `*.scored.jsonl` of each score, in the same order.
         histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         filtered: Questions that the filter of the training data dropped.
@@ -38,7 +38,7 @@ class ResultInputs:
     arms: Mapping[str, Arm]
     benchmarks: Sequence[str]
     scores: Files = ()
-    judged: Files = ()
+    scored: Files = ()
     histograms: Files = ()
     dropped: Files = ()
     filtered: str | Path | None = None
@@ -56,7 +56,7 @@ class ResultInputs:
     @cached_property
     def runs(self) -> Runs:
         """The scored runs, read at the first use."""
-        return load_runs(self.scores, self.judged, self.arms, self.benchmarks)
+        return load_runs(self.scores, self.scored, self.arms, self.benchmarks)
 
     def table(self, name: str) -> Path | None:
         """The file of a finished table, None if it is not among the inputs."""

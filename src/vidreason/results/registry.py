@@ -1,4 +1,4 @@
-"""Every table and figure of a run, registered once: the workflow's rules, the report and the docs read these lists.
+"""Every table and figure of a run, registered once: the workflow's rules and the report read these lists.
 
 This module imports nothing heavy, because the graph is built from it. To add a table or a figure, write a function that
 takes `ResultInputs` and returns it, add an entry here, and put its caption in `workflow/report/<name>.rst`.
@@ -21,7 +21,8 @@ class Table:
     Attributes:
         name: Name of the output in the rule `make_tables`.
         title: Heading in the report.
-        maker: Dotted name of the function that makes it: `ResultInputs` to a data frame, or to a text for a `.md` file.
+        maker: Dotted name of the function that makes it: `ResultInputs` to rows, or to the text of a `.md` file.
+        columns: Names of the columns; none for a `.md` file.
         file: File name in `results/{run}/tables/`; `<name>.csv` unless given.
         caption: Stem of the caption in `workflow/report/`; the name unless given.
         section: Section of the report that shows it; `""` if the report shows its content in another form.
@@ -30,6 +31,7 @@ class Table:
     name: str
     title: str
     maker: str
+    columns: tuple[str, ...] = ()
     file: str = ""
     caption: str = ""
     section: str = "details"
@@ -74,28 +76,73 @@ class Figure:
         return self.name
 
 
-_TABLES, _FIGURES = "vidreason.results.tables", "vidreason.results.figures"
+_ROOM = "vidreason.results"
 
 TABLES = (
-    Table("main", "The main table, one row for every number", f"{_TABLES}.main_table"),
-    Table("markdown", "Results", "vidreason.results.summary.main_markdown", "main.md", "main", section=""),
-    Table("controls", "What the order of the frames is worth: all arms and controls", f"{_TABLES}.controls_table"),
-    Table("thinking", "How the arms reason: format, truth and length of the think texts", f"{_TABLES}.thinking_table"),
-    Table("gains", "Every arm minus its parent, paired by question", f"{_TABLES}.gains_table"),
-    Table("by_task", "Every arm by task", f"{_TABLES}.by_task_table"),
-    Table("by_group", "Every arm by duration or subject", f"{_TABLES}.by_group_table"),
-    Table("selection", "Questions by their number of right answers", "vidreason.results.data_tables.selection_table"),
-    Table("data", "What every stage did with its questions and clips", "vidreason.results.data_tables.data_table",
-          section="data"),
-)  # fmt: skip
+    Table(
+        "main",
+        "The main table, one row for every number",
+        f"{_ROOM}.tables.main_table",
+        ("arm", "label", "answer", "benchmark", "n", "coverage", "accuracy", "ci_low", "ci_high", "unparsed", "seed"),
+    ),
+    Table("markdown", "Results", f"{_ROOM}.summary.main_markdown", file="main.md", caption="main", section=""),
+    Table(
+        "controls",
+        "What the order of the frames is worth: all arms and controls",
+        f"{_ROOM}.comparisons.controls_table",
+        ("arm", "label", "frames", "questions", "n", "accuracy", "ci_low", "ci_high", "chance", "compared_to")
+        + ("difference", "difference_low", "difference_high", "seed"),
+    ),
+    Table(
+        "thinking",
+        "How the arms reason: format, truth and length of the think texts",
+        f"{_ROOM}.tables.thinking_table",
+        ("arm", "label", "benchmark", "n", "format_followed", "accuracy", "accuracy_within_well_formed", "ci_low")
+        + ("ci_high", "think_true", "accuracy_think_true", "accuracy_think_false", "think_chars", "tokens")
+        + ("unfinished", "seed"),
+    ),
+    Table(
+        "gains",
+        "Every arm minus its parent, paired by question",
+        f"{_ROOM}.comparisons.gains_table",
+        ("arm", "compared_to", "benchmark", "n", "difference", "ci_low", "ci_high", "separate")
+        + ("well_formed_difference", "seed"),
+    ),
+    Table(
+        "by_task",
+        "Every arm by task",
+        f"{_ROOM}.tables.by_task_table",
+        ("arm", "label", "benchmark", "task", "temporal", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance")
+        + ("unparsed", "seed"),
+    ),
+    Table(
+        "by_group",
+        "Every arm by duration or subject",
+        f"{_ROOM}.tables.by_group_table",
+        ("arm", "label", "benchmark", "group", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance", "seed"),
+    ),
+    Table(
+        "selection",
+        "Questions by their number of right answers",
+        f"{_ROOM}.data_tables.selection_table",
+        ("arm", "seed", "correct", "rollouts", "variance", "questions", "kept"),
+    ),
+    Table(
+        "data",
+        "What every stage did with its questions and clips",
+        f"{_ROOM}.data_tables.data_table",
+        ("stage", "data", "arm", "seed", "unit", "reason", "count"),
+        section="data",
+    ),
+)
 """In the order in which the report shows them."""
 
 FIGURES = (
-    Figure("accuracy", "Accuracy of the arms on the benchmarks", f"{_FIGURES}.draw_accuracy"),
-    Figure("selection", "How often training questions were answered right", f"{_FIGURES}.draw_selection"),
-    Figure("grpo", "Training curves of GRPO", "vidreason.results.curves.draw_grpo"),
-    Figure("sft", "Training curves of supervised fine-tuning", "vidreason.results.curves.draw_sft"),
-    Figure("temporal", "Accuracy with ordered, shuffled and gray frames", f"{_FIGURES}.draw_temporal"),
+    Figure("accuracy", "Accuracy of the arms on the benchmarks", f"{_ROOM}.figures.draw_accuracy"),
+    Figure("selection", "How often training questions were answered right", f"{_ROOM}.figures.draw_selection"),
+    Figure("grpo", "Training curves of GRPO", f"{_ROOM}.curves.draw_grpo"),
+    Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.curves.draw_sft"),
+    Figure("temporal", "Accuracy with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
 )
 """In the order in which the report shows them."""
 

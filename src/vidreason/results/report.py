@@ -16,7 +16,8 @@ from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Grid
 from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
-from vidreason.results.runs import TITLES, Runs, percent
+from vidreason.results.cells import percent
+from vidreason.results.runs import TITLES, Runs
 from vidreason.results.summary import summary
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.artifacts.files import read_json, read_jsonl, write_text
@@ -59,7 +60,7 @@ def make_report(
         figures=_shown_figures(inputs),
         details=_shown_tables(inputs, "details"),
         data=_shown_tables(inputs, "data"),
-        broken=Grid(["data set", "clip", "reason", "what the decoder said"], broken.to_numpy().tolist()),
+        broken=Grid(["data set", "clip", "reason", "what the decoder said"], broken),
         examples=examples,
         seed=seed,
         first_seed=runs.seeds[0],
@@ -172,7 +173,7 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
             question = questions.get((benchmark, name))
             if question is None:
                 raise ValueError(
-                    f"report: question {name!r} of {benchmark} was judged but is in none of the question files"
+                    f"report: question {name!r} of {benchmark} was scored but is in none of the question files"
                 )
             shown = [_answer(arm.label, answers[arm.name][name], parser) for arm in runs.arms]
             cards.append(_card(question, shown, store))

@@ -48,25 +48,25 @@ class Run:
         seed: The seed.
         benchmark: The benchmark.
         score: Content of `score.json`.
-        judged_path: The judged answers.
+        scored_path: Its `scored.jsonl`.
     """
 
     arm: Arm
     seed: int
     benchmark: str
     score: Mapping[str, Any]
-    judged_path: Path
+    scored_path: Path
 
     @cached_property
     def rows(self) -> list[Scored]:
-        """The judged answers, read when first asked for."""
-        rows = read_scored(self.judged_path)
+        """The scored answers, read at the first use."""
+        rows = read_scored(self.scored_path)
         if len(rows) != self.score["n"]:
             raise ValueError(
-                f"{self.judged_path}: {len(rows)} judged answers, the score beside it counts {self.score['n']}; score again"
+                f"{self.scored_path}: {len(rows)} scored answers, the score beside it counts {self.score['n']}; score again"
             )
         if len({row.question.id for row in rows}) != len(rows):
-            raise ValueError(f"{self.judged_path}: a question is judged twice; score again")
+            raise ValueError(f"{self.scored_path}: a question is scored twice; score again")
         return rows
 
     @property
@@ -187,7 +187,7 @@ def read_score(path: str | Path) -> dict[str, Any]:
 
 def load_runs(
     scores: Sequence[str | Path],
-    judged: Sequence[str | Path],
+    scored: Sequence[str | Path],
     arms: Mapping[str, Arm],
     benchmarks: Sequence[str],
 ) -> Runs:
@@ -195,7 +195,7 @@ def load_runs(
 
     Args:
         scores: All `score.json` files.
-        judged: The `*.scored.jsonl` of each score, in the same order.
+        scored: The `*.scored.jsonl` of each score, in the same order.
         arms: Arm name -> arm, in the order of the rows.
         benchmarks: In the order of the columns.
 
@@ -205,12 +205,12 @@ def load_runs(
     Raises:
         ValueError: Lists of different length, an unknown arm or benchmark, or holes in the grid.
     """
-    if len(scores) != len(judged):
+    if len(scores) != len(scored):
         raise ValueError(
-            f"{len(scores)} score files but {len(judged)} files of judged answers; one of each per run is needed"
+            f"{len(scores)} score files but {len(scored)} files of scored answers; one of each per run is needed"
         )
     by_key: dict[tuple[str, int, str], Run] = {}
-    for path, answers in zip(scores, judged, strict=True):
+    for path, answers in zip(scores, scored, strict=True):
         score = read_score(path)
         name, seed, benchmark = score["arm"], score["seed"], score["benchmark"]
         if name not in arms or benchmark not in benchmarks:
@@ -250,14 +250,15 @@ def arm_and_seed(path: str | Path) -> tuple[str, int]:
     return folder.parent.name, int(found.group(1))
 
 
-def percent(fraction: float | None, digits: int = 2) -> str:
-    """A fraction in percent with fixed decimals; `""` for None.
+Answers = list[tuple[tuple[str, str], Scored]]
+"""Answers with their clusters, (benchmark, video): videos of different benchmarks are different videos."""
 
-    Example:
-        >>> percent(0.52341), percent(-0.00001), percent(None)
-        ('52.34', '0.00', '')
-    """
-    if fraction is None:
-        return ""
-    text = f"{100 * fraction:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+
+def answers_of(runs: Runs, arm: Arm, seed: int) -> Answers:
+    """All answers of an arm, pooled over the benchmarks."""
+    return [((run.benchmark, row.question.clip.path), row) for run in runs.of(arm.name, seed) for row in run.rows]
+
+
+def values_of(rows: Sequence[Scored]) -> list[float]:
+    """1 for a right answer, 0 for a wrong one."""
+    return [float(row.correct) for row in rows]

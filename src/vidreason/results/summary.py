@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.results.cells import Row, plus_minus
+from vidreason.results.comparisons import gains_table
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.runs import TITLES, Arm, Run, Runs
-from vidreason.results.tables import gains_table, main_table
 from vidreason.evaluation.score import MACRO
-from vidreason.evaluation.statistics import Estimate, mean_of_estimates
+from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
 
 PARSERS = {
@@ -31,7 +30,7 @@ def summary(inputs: ResultInputs) -> list[Block]:
     columns = ["arm", "answer", "seed", *map(title, [*runs.benchmarks, "mean"]), "format followed", "unparsed"]
     blocks: list[Block] = [
         Heading("Accuracy in percent, with 95% intervals clustered by video", level=1),
-        Grid(columns, _arm_rows(runs, main_table(inputs))),
+        Grid(columns, _arm_rows(runs)),
         Bullets(_notes(runs)),
     ]
     if len(runs.seeds) > 1:
@@ -49,23 +48,15 @@ def title(benchmark: str) -> str:
     return TITLES.get(benchmark, benchmark)
 
 
-def plus_minus(estimate: Estimate) -> str:
-    """`52.3 ± 4.0`, in percent."""
-    return f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f}"
-
-
-def _arm_rows(runs: Runs, main: pd.DataFrame) -> list[list[str]]:
-    """One row per arm and seed, then what no model is needed for."""
+def _arm_rows(runs: Runs) -> list[list[str]]:
+    """One row per arm and seed, then two baselines that need no model."""
     rows = []
     for arm, seed in runs.pairs(controls=False):
         members = runs.of(arm.name, seed)
-        cells = [plus_minus(run.estimate) for run in members] + [
-            plus_minus(mean_of_estimates(run.estimate for run in members))
-        ]
-        unparsed = main.loc[
-            (main["arm"] == arm.name) & (main["seed"] == seed) & (main["benchmark"] == "mean"), "unparsed"
-        ]
-        rows.append([arm.label, arm.answer, str(seed), *cells, _format_share(arm, members), str(unparsed.iloc[0])])
+        estimates = [run.estimate for run in members]
+        cells = [plus_minus(estimate) for estimate in (*estimates, mean_of_estimates(estimates))]
+        unparsed = sum(run.score["unparsed"] for run in members)
+        rows.append([arm.label, arm.answer, str(seed), *cells, _format_share(arm, members), str(unparsed)])
     for label, key in (("chance (1/options)", "chance"), ("most frequent letter", "majority")):
         values = [_baseline(run, key) for run in _any_runs(runs)]
         rows.append([label, "", "", *(f"{100 * value:.1f}" for value in [*values, sum(values) / len(values)]), "", ""])
@@ -145,22 +136,25 @@ def _over_seeds(runs: Runs) -> Grid:
     return Grid(["arm", *map(title, [*runs.benchmarks, "mean"])], rows)
 
 
-def _gains(runs: Runs, gains: pd.DataFrame) -> Grid:
+def _gains(runs: Runs, gains: Sequence[Row]) -> Grid:
     """The gains, a row for every arm and seed."""
     labels = {arm.name: arm.label for arm in runs.arms}
-    rows = []
-    for (arm, parent, seed), group in gains.groupby(["arm", "compared_to", "seed"], sort=False):
-        cells = {}
-        for row in group.astype(str).to_dict("records"):
-            half = (float(row["ci_high"]) - float(row["ci_low"])) / 2
-            cells[row["benchmark"]] = (
-                f"{float(row['difference']):+.1f} ± {half:.1f}{' *' if row['separate'] == 'yes' else ''}"
-            )
-        within = group.loc[group["benchmark"] == "mean", "well_formed_difference"].iloc[0]
-        cells["within"] = f"{float(within):+.1f}" if within else "-"
-        names = f"{labels[str(arm)]} minus {labels[str(parent)]}"
-        rows.append([names, str(seed), *(cells[name] for name in [*runs.benchmarks, "mean", "within"])])
-    return Grid(["arms", "seed", *map(title, [*runs.benchmarks, "mean"]), "mean within well-formed answers"], rows)
+    groups: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in gains:
+        cells = {column: str(cell) for column, cell in row.items()}
+        half = (float(cells["ci_high"]) - float(cells["ci_low"])) / 2
+        sign = " *" if cells["separate"] == "yes" else ""
+        group = groups.setdefault((cells["arm"], cells["compared_to"], cells["seed"]), {})
+        group[cells["benchmark"]] = f"{float(cells['difference']):+.1f} ± {half:.1f}{sign}"
+        if cells["benchmark"] == "mean":
+            within = cells["well_formed_difference"]
+            group["within"] = f"{float(within):+.1f}" if within else "-"
+    columns = [*runs.benchmarks, "mean"]
+    rows = [
+        [f"{labels[arm]} minus {labels[parent]}", seed, *(group[name] for name in (*columns, "within"))]
+        for (arm, parent, seed), group in groups.items()
+    ]
+    return Grid(["arms", "seed", *map(title, columns), "mean within well-formed answers"], rows)
 
 
 def _published(inputs: ResultInputs) -> list[Block]:

@@ -49,7 +49,7 @@ def inputs(tmp_path: Path) -> ResultInputs:
     make_tables(run, {"controls": controls})
     return replace(
         run,
-        judged=(),
+        scored=(),
         tables=[controls],
         histograms=[write_selection(tmp_path)["histogram"]],
         grpo=[write_metrics(tmp_path, "grpo", "r1")],

@@ -135,7 +135,7 @@ def test_the_letter_that_decided_is_shown(page: dict[str, Any], completion, sett
         for benchmark in page["inputs"].benchmarks:
             answers = [replace(one, completion=Completion(completion, 1, True)) for one in predictions_of(arm, benchmark)]
             done.append(score_one(root, arm, benchmark, answers, settings=SETTINGS | settings))
-    text = written(page, scores=[one for one, _ in done], judged=[two for _, two in done])
+    text = written(page, scores=[one for one, _ in done], scored=[two for _, two in done])
     read = re.findall(r"<td>([^<]*)</td><td><span class=\"(right|wrong)\">", text)
     assert len(read) == 8
     assert all(re.fullmatch(cell, letter) for letter, _ in read), read
