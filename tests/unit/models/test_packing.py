@@ -30,8 +30,8 @@ def test_prompts_of_one_length_share_a_mask():
 
 def test_rows_and_places_find_every_token_once():
     tokens = torch.arange(15)
-    assert tokens[PACKING.prompt_rows].flatten()[PACKING.prompt_places].tolist() == list(range(8))
-    assert tokens[PACKING.completion_rows].flatten()[PACKING.completion_places].tolist() == list(range(8, 15))
+    assert tokens[PACKING.prompt_rows].flatten()[PACKING.real_prompt_slots].tolist() == list(range(8))
+    assert tokens[PACKING.completion_rows].flatten()[PACKING.real_completion_slots].tolist() == list(range(8, 15))
 
 
 def test_segments_are_the_same_sequences_end_to_end():
