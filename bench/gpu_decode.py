@@ -64,7 +64,7 @@ def answers(work: Workload, tokens: int) -> torch.Tensor:
     """Greedy answers to all questions of the workload, encoding included: int64 [rows, tokens]."""
     prompts = prompts_of(work.policy, work.questions, "reason", training=True)
     pixels = read_clips(work.store, clips_of(work.questions))
-    return complete(work.policy, work.questions, prompts, pixels, Decoding(tokens, 0.0), work.end).ids.cpu()
+    return complete(work.policy, work.questions, prompts, pixels, Decoding(tokens, 0.0)).ids.cpu()
 
 
 def answer_twice(work: Workload, tokens: int) -> Measured:

@@ -40,4 +40,4 @@ def _complete(
     """A batch of selection or evaluation: its frames are read, its clips encoded, its questions answered."""
     prompts = prompts_of(work.policy, questions, "reason", training=True)
     pixels = read_clips(work.store, clips_of(questions))
-    return complete(work.policy, questions, prompts, pixels, decoding, work.end, group, seeds)
+    return complete(work.policy, questions, prompts, pixels, decoding, group, seeds)

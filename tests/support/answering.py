@@ -1,6 +1,7 @@
 """A few questions about a few clips, some of which cannot be read, and the two ways of asking them."""
 
 from tests.support import micro
+from vidreason.config.settings import EvaluationGeneration, Sampling, SelectionGeneration
 from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
 from vidreason.records import OK
@@ -13,7 +14,9 @@ ASKED = [
     for n in range(2 if clip != "a" else 3)
 ]
 GREEDY = {"decoding": "greedy", "max_new_tokens": 6, "batch_size": 4, "precision": "fp32"}
-ROLLOUTS = {**GREEDY, "rollouts": 3, "temperature": 1.0, "top_k": 50}
+GENERATION = SelectionGeneration(
+    rollouts=3, sampling=Sampling(temperature=1.0, top_k=50, max_new_tokens=6), batch_size=4, precision="fp32"
+)
 
 
 def world_in(folder, asked=ASKED):
@@ -42,7 +45,7 @@ def answers(world, folder, shards=1, settings=GREEDY, view="ordered", **options)
     paths = [folder / f"shard{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
         shard = shard_of(world, folder, number, shards, **options)
-        predict(shard, settings, "option", view, path, path.with_suffix(".timing.csv"))
+        predict(shard, EvaluationGeneration.model_validate(settings), "option", view, path, path.with_suffix(".timing.csv"))
     return paths
 
 
@@ -50,7 +53,7 @@ def rollouts(world, folder, shards=1, **options):
     """Rollouts of all shards."""
     paths = [folder / f"rollouts{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
-        sample_rollouts(shard_of(world, folder, number, shards, **options), ROLLOUTS, "upstream", "reason", path)
+        sample_rollouts(shard_of(world, folder, number, shards, **options), GENERATION, "upstream", "reason", path)
     return paths
 
 

@@ -15,6 +15,7 @@ take_cards(snakemake.params.cards)  # before torch looks for GPUs
 from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.artifacts.journal import discard_journals
 from vidreason.engine.batch_inference import Shard
+from vidreason.config.settings import EvaluationGeneration
 from vidreason.evaluation.predict import predict
 from vidreason.media.frame_store import clips_path_of
 from vidreason.models.families import compute_device
@@ -41,11 +42,12 @@ shard = Shard(
     # On a CPU all threads compute.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
+generation = EvaluationGeneration.model_validate(dict(params.settings))
 made = get_or_make(
     "predict",
     lambda: shard.identity,
     dict(out.items()),
-    lambda: predict(shard, params.settings, params.answer, params.view, Path(out.predictions), Path(out.timing)),
+    lambda: predict(shard, generation, params.answer, params.view, Path(out.predictions), Path(out.timing)),
 )
 write_sidecar(out.predictions, inputs, decisive, MODULES, made)
 discard_journals(params.state)

@@ -14,6 +14,7 @@ take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
 from vidreason.artifacts.journal import discard_journals
 from vidreason.engine.batch_inference import Shard
+from vidreason.config.settings import SelectionGeneration
 from vidreason.training.rollouts import sample_rollouts
 from vidreason.media.frame_store import clips_path_of
 from vidreason.models.families import compute_device
@@ -38,11 +39,14 @@ shard = Shard(
     # On a CPU all threads compute.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
+settings = dict(params.settings)
+sampling = {key: settings.pop(key) for key in ("temperature", "top_k", "max_new_tokens")}
+generation = SelectionGeneration.model_validate(settings | {"sampling": sampling})
 made = get_or_make(
     "sample_rollouts",
     lambda: shard.identity,
     dict(out.items()),
-    lambda: sample_rollouts(shard, params.settings, params.protocol, params.answer, Path(out.rollouts)),
+    lambda: sample_rollouts(shard, generation, params.protocol, params.answer, Path(out.rollouts)),
 )
 write_sidecar(out.rollouts, inputs, decisive, MODULES, made)
 discard_journals(params.state)

@@ -10,14 +10,14 @@ def evaluation_batches(
 ) -> list[list[Question]]:
     """The batches of one shard.
 
-    Questions about one clip stay together, so that it is encoded once (a clip with more questions than a batch holds
-    is divided). Clips are put in order of their longest prompt, and a batch is filled with the next ones that still
-    fit in: the rows of a batch are of similar length, and padding is little. The longest come first: if memory does not
-    suffice, that shows at once, and the time left that the bar tells is rather too long than too short.
+    Questions about one clip stay together, so that it is encoded once; only a clip with more questions than a batch holds is
+    divided. Clips are sorted by their longest prompt, and a batch takes the next ones that still fit. So the rows of a batch
+    are of similar length and need little padding. The longest come first: memory that does not suffice shows at once, and the
+    progress bar overestimates the time left rather than underestimates it.
 
     Args:
         questions: All questions of the data set.
-        lengths: Question id -> positions of its prompt; 0 where it cannot be asked.
+        lengths: Question id -> positions of its prompt; 0 where it cannot be answered.
         batch_size: Questions a batch.
         shard: Number of this shard, from 0.
         shards: Number of shards.
@@ -42,12 +42,12 @@ def evaluation_batches(
     batches = []
     while waiting:
         batch: list[Question] = []
-        left = []
+        remaining = []
         for together in waiting:
             if len(batch) + len(together) <= batch_size:
                 batch += together
             else:
-                left.append(together)
+                remaining.append(together)
         batches.append(batch)
-        waiting = left
+        waiting = remaining
     return batches[shard::shards]

@@ -1,5 +1,6 @@
-"""From questions to what the model takes: prompt ids and pixels."""
+"""From questions to prompts: texts, ids, and how long a prompt may be."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -10,22 +11,43 @@ from vidreason.models.tinyllava.template import evaluation_query, training_query
 from vidreason.records import Question
 
 
-def query_text(question: Question, answer: str, training: bool) -> str:
-    """What the user asks, video mark included.
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """One question as the model gets it.
+
+    Attributes:
+        text: The chat template around the question, up to where the answer begins.
+        ids: int64 [T], with one image token.
+        length: Positions, video included.
+    """
+
+    text: str
+    ids: torch.Tensor
+    length: int
+
+
+def prompt_of(model: VideoLM, question: Question, style: str, training: bool) -> Prompt:
+    """The prompt of a question; arguments as in `query_text`."""
+    text = model.prompt_text(query_text(question, style, training))
+    ids = model.text_ids(text)
+    return Prompt(text, ids, prompt_length(ids, model))
+
+
+def prompts_of(model: VideoLM, questions: Sequence[Question], style: str, training: bool) -> list[torch.Tensor]:
+    """Prompt ids of every question: int64 vectors that end where the answer begins."""
+    return [prompt_of(model, question, style, training).ids for question in questions]
+
+
+def query_text(question: Question, style: str, training: bool) -> str:
+    """The user's turn: video mark, question, options and instruction.
 
     Args:
         question: The question.
-        answer: `option` or `reason`.
+        style: `option` or `reason`.
         training: Training writes the instruction after a space, evaluation on a new line, as upstream does.
     """
     write = training_query if training else evaluation_query
-    return write(question_prompt(question), answer)
-
-
-def prompts_of(model: VideoLM, questions: Sequence[Question], answer: str, training: bool) -> list[torch.Tensor]:
-    """Prompt ids of every question: int64 vectors that end where the answer begins."""
-    texts = [model.prompt_text(query_text(question, answer, training)) for question in questions]
-    return [model.text_ids(text) for text in texts]
+    return write(question_prompt(question), style)
 
 
 def prompt_length(ids: torch.Tensor, model: VideoLM) -> int:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.support import micro
-from tests.support.answering import ASKED, CLIPS, GREEDY, ROLLOUTS, answers, lines, rollouts, shard_of, world_in
+from tests.support.answering import ASKED, CLIPS, GENERATION, GREEDY, answers, lines, rollouts, shard_of, world_in
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import read_jsonl
+from vidreason.config.settings import EvaluationGeneration
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text
@@ -190,10 +191,10 @@ class TestPredict:
         assert greedy[0] == greedy[1] != once
 
     def test_upstream_sampling_is_that_of_its_scripts(self):
-        assert evaluation_decoding({**GREEDY, "decoding": "upstream"}) == Decoding(6, temperature=1.0, top_k=50)
-        assert evaluation_decoding(GREEDY) == Decoding(6, temperature=0.0)
+        assert evaluation_decoding(EvaluationGeneration(**{**GREEDY, "decoding": "upstream"})) == Decoding(6, temperature=1.0, top_k=50)
+        assert evaluation_decoding(EvaluationGeneration(**GREEDY)) == Decoding(6, temperature=0.0)
         with pytest.raises(ValueError, match=r"evaluation\.decoding: 'beam'; allowed: 'greedy', 'upstream'"):
-            evaluation_decoding({**GREEDY, "decoding": "beam"})
+            EvaluationGeneration(**{**GREEDY, "decoding": "beam"})
 
     def test_views_change_the_answers(self, world, tmp_path):
         told = {
@@ -234,7 +235,7 @@ class TestTooLong:
         assert rows[second.id].status == OK
         assert len(rows) == len(ASKED)
         told = capsys.readouterr().err
-        assert f"1 of {len(ASKED)} questions are not asked (prompt_too_long)" in told
+        assert f"1 of {len(ASKED)} questions are not answered (prompt_too_long)" in told
         assert "room for prompts of 150 positions" in told
         assert f"'{first.id}' (" in told
 
@@ -257,7 +258,7 @@ class TestTooLong:
                 PROMPT_TOO_LONG,
             )
         ]
-        assert sum(row.question_id == second.id for row in rows) == ROLLOUTS["rollouts"]
+        assert sum(row.question_id == second.id for row in rows) == GENERATION.rollouts
 
     def test_answers_that_leave_no_room_at_all_are_refused(self, world, tmp_path):
         with pytest.raises(ValueError, match=r"max_new_tokens is 99999: .* no room is left for a prompt"):
@@ -326,7 +327,7 @@ class TestResume:
     def test_the_journal_stays_until_the_caller_removes_it(self, world, tmp_path):
         """The caller writes more after it; `predict` cannot know when all of it stands."""
         shard = shard_of(world, tmp_path)
-        predict(shard, GREEDY, "option", "ordered", tmp_path / "out.jsonl", tmp_path / "timing.csv")
+        predict(shard, EvaluationGeneration.model_validate(GREEDY), "option", "ordered", tmp_path / "out.jsonl", tmp_path / "timing.csv")
         assert list(shard.state.iterdir())
 
 
