@@ -45,7 +45,9 @@ def answers(world, folder, shards=1, settings=GREEDY, view="ordered", **options)
     paths = [folder / f"shard{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
         shard = shard_of(world, folder, number, shards, **options)
-        predict(shard, EvaluationGeneration.model_validate(settings), "option", view, path, path.with_suffix(".timing.csv"))
+        predict(
+            shard, EvaluationGeneration.model_validate(settings), "option", view, path, path.with_suffix(".timing.csv")
+        )
     return paths
 
 

@@ -191,9 +191,11 @@ class TestPredict:
         assert greedy[0] == greedy[1] != once
 
     def test_upstream_sampling_is_that_of_its_scripts(self):
-        assert evaluation_decoding(EvaluationGeneration(**{**GREEDY, "decoding": "upstream"})) == Decoding(6, temperature=1.0, top_k=50)
+        assert evaluation_decoding(EvaluationGeneration(**{**GREEDY, "decoding": "upstream"})) == Decoding(
+            6, temperature=1.0, top_k=50
+        )
         assert evaluation_decoding(EvaluationGeneration(**GREEDY)) == Decoding(6, temperature=0.0)
-        with pytest.raises(ValueError, match=r"evaluation\.decoding: 'beam'; allowed: 'greedy', 'upstream'"):
+        with pytest.raises(ValueError, match=r"decoding\n.*should be 'greedy' or 'upstream'"):
             EvaluationGeneration(**{**GREEDY, "decoding": "beam"})
 
     def test_views_change_the_answers(self, world, tmp_path):
@@ -327,7 +329,14 @@ class TestResume:
     def test_the_journal_stays_until_the_caller_removes_it(self, world, tmp_path):
         """The caller writes more after it; `predict` cannot know when all of it stands."""
         shard = shard_of(world, tmp_path)
-        predict(shard, EvaluationGeneration.model_validate(GREEDY), "option", "ordered", tmp_path / "out.jsonl", tmp_path / "timing.csv")
+        predict(
+            shard,
+            EvaluationGeneration.model_validate(GREEDY),
+            "option",
+            "ordered",
+            tmp_path / "out.jsonl",
+            tmp_path / "timing.csv",
+        )
         assert list(shard.state.iterdir())
 
 
