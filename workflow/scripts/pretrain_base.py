@@ -13,6 +13,7 @@ from vidreason.config.gpus import take_cards
 take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
 from vidreason.artifacts.provenance import fingerprint, write_sidecar
+from vidreason.config.world import Base
 from vidreason.world.pretraining import pretrain
 from vidreason.training.state import discard_states
 
@@ -25,7 +26,9 @@ pretrain(
     metrics=Path(out.metrics),
     state=Path(params.state),
     origin=fingerprint(decisive, [], MODULES),
-    **decisive,
+    settings=Base.model_validate(params.settings),
+    image_size=params.image_size,
+    seed=params.seed,
 )
 for artefact in out:
     write_sidecar(artefact, [], decisive, MODULES)

@@ -32,7 +32,7 @@ def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
         ranks = train_sft(spec, runtime, files, origin)
     if ranks.is_main:
         for artifact in (files.checkpoint, files.metrics):
-            write_sidecar(artifact, [files.spec, *files.inputs], written | runtime.model_dump(), modules)
+            write_sidecar(artifact, [files.spec, *files.inputs], written | {"runtime": runtime.model_dump()}, modules)
         discard_states(files.state)
 
 

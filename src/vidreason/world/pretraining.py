@@ -1,19 +1,18 @@
 """Pre-training of the demo's base model, the stand-in for the published checkpoint that the paper starts from."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from vidreason.config.world import Base, Stage
 from vidreason.models.base import VideoLM
 from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.factory import build_model
 from vidreason.models.tinyllava.induction import init_induction_heads
 from vidreason.rl.losses import IGNORE_INDEX, sft_loss
-from vidreason.training.flat import optimizer_of, runtime_of
+from vidreason.training.state import Origin
 from vidreason.training.trainer import Backward, Job, Metrics, Trainer
 from vidreason.world.corpus import WORDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.encode import SIZE as DRAWN_SIZE
@@ -25,62 +24,45 @@ BASE_STEP, BASE_WEIGHTS = 0xBA5E, 0xBA5F
 ROWS_AT_A_TIME = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A part of the pre-training.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch_size: Conversations a step.
-        mix: Kind of exercise -> its share; kinds are those of `vidreason.world.corpus.KINDS`.
-    """
-
-    steps: int
-    batch_size: int
-    mix: Mapping[str, float]
-
-
 def pretrain(
     out: Path,
-    settings: Mapping[str, Any],
+    settings: Base,
     image_size: int,
     seed: int,
     metrics: Path,
     state: Path,
-    origin: Mapping[str, Any],
+    origin: Origin,
 ) -> None:
     """Train the base model from scratch, on clips and text straight from the generator.
 
     Args:
         out: Checkpoint folder to write.
-        settings: The config's `base`: `model`, `first_weights`, `clips`, `questions_per_clip`, `pixel_noise`, `stages`
-            and the keys of the optimizer and of saving.
+        settings: The configuration's `base`.
         image_size: Picture size in pixels.
         seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
         metrics: JSON lines to write.
         state: Folder of the saved training states.
         origin: What defines the run (`vidreason.artifacts.provenance.fingerprint`).
     """
-    stages = [Stage(**stage) for stage in settings["stages"]]
-    tokenizer = build_tokenizer(WORDS, settings["model"]["context"])
+    tokenizer = build_tokenizer(WORDS, settings.model.context)
     weights_seed = int(np.random.SeedSequence([seed, BASE_WEIGHTS]).generate_state(1)[0])
-    model = build_model(settings["model"], image_size, tokenizer, weights_seed)
-    init_induction_heads(model, settings["first_weights"], weights_seed)
-    seeds = [scene_seed(seed, "base", number) for number in range(settings["clips"])]
+    model = build_model(settings.model.model_dump(), image_size, tokenizer, weights_seed)
+    init_induction_heads(model, settings.first_weights.model_dump(), weights_seed)
+    seeds = [scene_seed(seed, "base", number) for number in range(settings.clips)]
     scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
 
     def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
         rng = np.random.default_rng([seed, BASE_STEP, step])
-        stage = _stage_of(stages, step)
+        stage = _stage_of(settings.stages, step)
         kinds, shares = zip(*stage.mix.items(), strict=True)
         drawn = rng.choice(kinds, size=stage.batch_size, p=np.array(shares) / sum(shares))
-        batch = [draw_exercise(str(kind), scenes, settings["questions_per_clip"], rng) for kind in drawn]
-        loss, row = exercise_loss(model, frames, batch, settings["pixel_noise"], rng)
+        batch = [draw_exercise(str(kind), scenes, settings.questions_per_clip, rng) for kind in drawn]
+        loss, row = exercise_loss(model, frames, batch, settings.pixel_noise, rng)
         backward(loss, True)
         return float(loss.detach()), row
 
-    steps = sum(stage.steps for stage in stages)
-    job = Job("base", steps, optimizer_of(settings), runtime_of(settings), metrics, state, origin)
+    steps = sum(stage.steps for stage in settings.stages)
+    job = Job("base", steps, settings.optimizer, settings.runtime, metrics, state, origin)
     Trainer(model, job, step_function).fit()
     save_checkpoint(model, out)
 
@@ -126,7 +108,7 @@ def exercise_loss(
     return loss, {"tokens": sum(len(example.input_ids) for example in examples) / len(batch)}
 
 
-def _stage_of(stages: list[Stage], step: int) -> Stage:
+def _stage_of(stages: Sequence[Stage], step: int) -> Stage:
     for stage in stages:
         if step < stage.steps:
             return stage

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from vidreason.artifacts.files import read_json_lines
+from vidreason.config.world import Base
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.factory import model_config
@@ -98,7 +99,15 @@ def test_it_learns_in_a_few_hundred_steps(tmp_path):
     demo = yaml.safe_load((Path(__file__).parents[3] / "config/demo.yaml").read_text())
     first, second, _ = demo["base"]["stages"]
     settings = {**demo["base"], "clips": 300, "stages": [first, {**second, "steps": 120}], "save_every": 0}
-    pretrain(tmp_path / "out", settings, demo["frames"]["size"], 0, tmp_path / "metrics.jsonl", tmp_path / "state", {})
+    pretrain(
+        tmp_path / "out",
+        Base.model_validate(settings),
+        demo["frames"]["size"],
+        0,
+        tmp_path / "metrics.jsonl",
+        tmp_path / "state",
+        {},
+    )
     losses = [row["loss"] for row in read_json_lines(tmp_path / "metrics.jsonl")]
     assert len(losses) == 200
     assert sum(losses[:5]) / 5 > 4
