@@ -27,7 +27,7 @@ def small_table(main: str) -> str:
 
 
 def block(run: Path) -> str:
-    """What stands between the marks."""
+    """The text between the marks in README.md."""
     table = small_table((run / "tables" / "main.md").read_text(encoding="utf-8"))
     words = "Accuracy of the arms on four benchmarks with 95% intervals; dashed: chance"
     return "\n\n".join([BEGIN, f'<img src="{PICTURE}" alt="{words}" width="720">', table, END])

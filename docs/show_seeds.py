@@ -21,33 +21,33 @@ def rows(run: Path, table: str) -> list[dict[str, str]]:
 
 
 def markdown(header: list[str], body: list[list[str]]) -> str:
-    """A table."""
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def percent(share: str) -> str:
-    """A share as in the CSV files, in percent."""
+    """A fraction from a CSV file in percent."""
     return f"{100 * float(share):.0f}%" if share else "-"
 
 
 def means(run: Path) -> list[list[str]]:
-    """Every arm of a run: mean accuracy, format, thoughts."""
+    """Every arm of a run: mean accuracy, format, truth of its think texts, gain over its parent."""
     thinking = {row["arm"]: row for row in rows(run, "thinking") if row["benchmark"] == "all"}
     gains = {row["arm"]: row for row in rows(run, "gains") if row["benchmark"] == "mean"}
     body = []
     for row in rows(run, "main"):
         if row["benchmark"] == "mean":
             half = (float(row["ci_high"]) - float(row["ci_low"])) / 2
-            said, gain = thinking.get(row["arm"], {}), gains.get(row["arm"], {})
+            reasons, gain = thinking.get(row["arm"], {}), gains.get(row["arm"], {})
             body.append(
                 [
                     row["seed"],
                     row["label"],
                     row["answer"],
                     f"{float(row['accuracy']):.1f} ± {half:.1f}",
-                    percent(said.get("format_followed", "")),
-                    percent(said.get("think_true", "")),
+                    percent(reasons.get("format_followed", "")),
+                    percent(reasons.get("think_true", "")),
                     f"{float(gain['difference']):+.1f}" if gain else "-",
                     f"{float(gain['well_formed_difference']):+.1f}" if gain.get("well_formed_difference") else "-",
                 ]
@@ -61,38 +61,38 @@ def types(run: Path) -> list[list[str]]:
     body, chance = [], dict.fromkeys(TYPES, "-")
     seed = rows(run, "controls")[0]["seed"]
     for arm, label in labels.items():
-        judged = [
+        answers = [
             json.loads(line)
             for path in sorted((run / "score" / arm / f"seed{seed}").glob("*.scored.jsonl"))
             for line in path.read_text(encoding="utf-8").splitlines()
         ]
         shares = []
         for kind in TYPES:
-            asked = [row for row in judged if (row["truth"] or {}).get("kind") == kind]
+            members = [row for row in answers if (row["truth"] or {}).get("kind") == kind]
             shares.append(
-                f"{100 * sum(row['grades'][row['rule']]['correct'] for row in asked) / len(asked):.0f}"
-                if asked
+                f"{100 * sum(row['grades'][row['rule']]['correct'] for row in members) / len(members):.0f}"
+                if members
                 else "-"
             )
-            if asked:
-                chance[kind] = f"{100 * sum(1 / len(row['question']['options']) for row in asked) / len(asked):.0f}"
+            if members:
+                chance[kind] = f"{100 * sum(1 / len(row['question']['options']) for row in members) / len(members):.0f}"
         body.append([seed, label, *shares])
     return [*body, [seed, "chance", *chance.values()]]
 
 
 def between_any_tags(run: Path) -> str:
-    """What the base, asked to think, puts last between tags of whatever names: share of right letters."""
+    """Share of right letters if the last letter in front of any closing tag is read, for the base asked to think."""
     (seed,) = {row["seed"] for row in rows(run, "main")}
     answers = [
         json.loads(line)
         for path in sorted((run / "score" / "base_thinks" / f"seed{seed}").glob("*.scored.jsonl"))
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    said = [
+    right = [
         (re.findall(r"\b([A-E]) ?</", row["prediction"]["completion"]["text"]) or [""])[-1] == row["question"]["gold"]
         for row in answers
     ]
-    return f"{100 * sum(said) / len(said):.0f}%"
+    return f"{100 * sum(right) / len(right):.0f}%"
 
 
 def kinds(run: Path) -> list[list[str]]:
@@ -112,7 +112,7 @@ def kinds(run: Path) -> list[list[str]]:
 
 
 def block(runs: list[Path]) -> str:
-    """What stands between the marks."""
+    """The text between the marks in docs/demo.md."""
     return "\n\n".join(
         [
             BEGIN,
