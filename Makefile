@@ -107,6 +107,7 @@ format: setup  ## Put the sources into the house's format
 
 graph: setup  ## Draw the picture in README.md again
 	$(VENV)/bin/python docs/draw_graph.py
+	$(VENV)/bin/python docs/list_tables.py
 
 # Without hashes and local version labels: torch's CPU and CUDA builds share a version.
 lock: setup  ## Renew requirements.lock from pyproject.toml

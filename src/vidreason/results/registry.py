@@ -81,11 +81,11 @@ _ROOM = "vidreason.results"
 TABLES = (
     Table(
         "main",
-        "The main table, one row for every number",
+        "Every arm on every benchmark, one row for every number",
         f"{_ROOM}.tables.main_table",
         ("arm", "label", "answer", "benchmark", "n", "coverage", "accuracy", "ci_low", "ci_high", "unparsed", "seed"),
     ),
-    Table("markdown", "Results", f"{_ROOM}.summary.main_markdown", file="main.md", caption="main", section=""),
+    Table("markdown", "The results to read", f"{_ROOM}.summary.main_markdown", file="main.md", caption="main", section=""),
     Table(
         "controls",
         "What the order of the frames is worth: all arms and controls",
@@ -129,7 +129,7 @@ TABLES = (
     ),
     Table(
         "data",
-        "What every stage did with its questions and clips",
+        "What every stage kept and dropped",
         f"{_ROOM}.data_tables.data_table",
         ("stage", "data", "arm", "seed", "unit", "reason", "count"),
         section="data",
@@ -145,6 +145,51 @@ FIGURES = (
     Figure("temporal", "Accuracy with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
 )
 """In the order in which the report shows them."""
+
+
+COLUMNS = {
+    "accuracy": "right answers in percent of all questions; for a benchmark that is published so, the mean over its tasks",
+    "accuracy_think_false": "accuracy where the think text does not describe the clip correctly",
+    "accuracy_think_true": "accuracy where the think text describes the clip correctly",
+    "accuracy_within_well_formed": "accuracy of the answers that follow the format, with its interval",
+    "answer": "how the arm is asked: for an `option` or for a `reason`",
+    "arm": "key of the arm in the configuration; in `selection.csv` and `data.csv` the arm whose questions are selected",
+    "benchmark": "benchmark; `mean` weighs the benchmarks equally, `all` pools their questions",
+    "chance": "expected accuracy of guessing, in percent",
+    "ci_high": "upper end of the 95% interval, clustered by video",
+    "ci_low": "lower end of the 95% interval, clustered by video",
+    "compared_to": "arm that is subtracted",
+    "correct": "right answers among the rollouts of a question",
+    "count": "how many",
+    "coverage": "fraction of the questions that the arm could be asked",
+    "data": "data set",
+    "difference": "accuracy minus that of the compared arm on the same questions, in points",
+    "difference_high": "upper end of its 95% interval",
+    "difference_low": "lower end of its 95% interval",
+    "format_followed": "fraction of the answers in the form of one think block and one answer block",
+    "frames": "how the arm is shown the frames",
+    "group": "duration (Video-MME) or subject (MMVU)",
+    "kept": "questions that are kept for training",
+    "label": "the arm's label",
+    "n": "questions",
+    "questions": "type of question: `temporal` needs the order of the frames; in `selection.csv` their number",
+    "reason": "why, or `ok` and `kept`",
+    "rollouts": "rollouts of a question",
+    "seed": "seed of the run",
+    "separate": "`yes` if the two arms' own intervals do not overlap",
+    "stage": "step of the pipeline",
+    "task": "the benchmark's own type of question",
+    "temporal": "whether the question needs the order of the frames, where this is known",
+    "think_chars": "mean length of the think texts in characters",
+    "think_true": "fraction of the think texts that describe the clip correctly, where this can be checked",
+    "tokens": "mean length of the answers in tokens",
+    "unfinished": "answers that were cut off at their limit",
+    "unit": "what is counted: questions, videos or clips",
+    "unparsed": "answers in which no option was found",
+    "variance": "p(1 - p), p being the fraction of right rollouts",
+    "well_formed_difference": "difference of the accuracies within well-formed answers, where both arms reason",
+}
+"""Column -> what it means, for the docs."""
 
 
 def maker_of(item: Table | Figure) -> Callable[..., Any]:

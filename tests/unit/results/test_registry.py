@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, chosen, maker_of, modules_of
+from vidreason.results.registry import COLUMNS, FIGURES, TABLES, TEMPLATES, chosen, maker_of, modules_of
 
 ROOT = Path(__file__).parents[3]
 ITEMS = (*TABLES, *FIGURES)
@@ -34,6 +34,15 @@ def test_no_other_file_lists_the_tables_or_figures() -> None:
     names = "by_task|by_group|thinking|gains|temporal|accuracy|controls"
     listed = re.compile(rf"""["'/]({names})["'.]|^ +({names})=""", re.MULTILINE)
     assert [path.name for path in files if listed.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_every_column_is_explained() -> None:
+    assert set(COLUMNS) == {column for table in TABLES for column in table.columns}
+
+
+def test_the_docs_list_what_is_registered() -> None:
+    done = subprocess.run([sys.executable, "docs/list_tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_registry_is_light() -> None:
