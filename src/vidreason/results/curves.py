@@ -1,5 +1,6 @@
 """Figures of a run's training curves."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ PANELS = (
     ("grad_norm", "gradient norm", 1.0),
 )
 """Curves of a GRPO run: key in metrics.jsonl, axis label with unit, factor."""
+OTHERS = frozenset(
+    {"loss", "lr", "think_characters", "finished", "zero_variance", "without_frames", "too_long"}
+)
+"""Metrics of a GRPO run that have no panel. Any further one is a reward term, which gets a panel of its own."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Measured:
 
     Attributes:
         kind: `train` or `validation`.
-        step: Optimizer step, from 1.
+        step: Optimizer step.
         values: Metric -> value, None where it could not be measured.
     """
 
@@ -61,19 +66,28 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
     """Reward, accuracy, format, length, KL and gradient norm over the steps; validation as marked points."""
     if not inputs.grpo:
         return empty_figure(Figure(figsize=(5, 2), layout="constrained"), "no GRPO arm in this run")
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    panels = figure.subplots(2, 3, sharex=True).flat
-    for number, path in enumerate(sorted(inputs.grpo, key=arm_and_seed)):
-        rows = read_metrics(path)
-        for axes, (key, _, factor) in zip(panels, PANELS, strict=True):
-            _curve(axes, rows, key, factor, number, _label(inputs, path))
-        panels = figure.axes
-    for axes, (_, label, _) in zip(figure.axes, PANELS, strict=True):
+    curves = [(_label(inputs, path), read_metrics(path)) for path in sorted(inputs.grpo, key=arm_and_seed)]
+    panels = [*PANELS, *((term, f"reward term {term}", 1.0) for term in _further_terms(curves))]
+    rows = math.ceil(len(panels) / 3)
+    figure = Figure(figsize=(9, 2.3 * rows), layout="constrained")
+    all_axes = list(figure.subplots(rows, 3, sharex=True, squeeze=False).flat)
+    for axes, (key, label, factor) in zip(all_axes, panels, strict=False):
+        for number, (name, measured) in enumerate(curves):
+            _curve(axes, measured, key, factor, number, name)
         axes.set_ylabel(label)
-    for axes in figure.axes[3:]:
+    for axes in all_axes[len(panels) :]:
+        axes.remove()
+    for axes in all_axes[max(0, len(panels) - 3) : len(panels)]:
         axes.set_xlabel("step")
+        axes.tick_params(labelbottom=True)
     legend(figure)
     return figure
+
+
+def _further_terms(curves: Sequence[tuple[str, Sequence[Measured]]]) -> list[str]:
+    """Names of the reward terms that were logged beside those with a panel of their own."""
+    names = {name for _, measured in curves for one in measured if one.kind == "train" for name in one.values}
+    return sorted(names - OTHERS - {key for key, _, _ in PANELS})
 
 
 def _curve(axes: Axes, rows: Sequence[Measured], key: str, factor: float, number: int, label: str) -> None:

@@ -119,6 +119,20 @@ def test_training_curves_have_units(inputs: ResultInputs) -> None:
     assert {"cross-entropy (nats per token)", "step"} <= labels(draw_sft(inputs))
 
 
+def test_a_reward_term_gets_a_panel_without_being_known_here(inputs: ResultInputs) -> None:
+    path = Path(inputs.grpo[0])
+    rows = [json.loads(line) | {"brevity": 0.5} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figure = draw_grpo(inputs)
+    assert len(figure.axes) == 7
+    assert "reward term brevity" in labels(figure)
+
+
+def test_curves_are_named_by_the_labels_of_the_arms(inputs: ResultInputs) -> None:
+    assert "R1 <ours> & co, seed 0" in labels(draw_grpo(inputs))
+    assert draw_sft(inputs).axes[0].get_title() == "Cold start, seed 0"
+
+
 def test_temporal_views(inputs: ResultInputs) -> None:
     figure = draw_temporal(inputs)
     assert {"ordered frames", "shuffled frames", "chance", "accuracy (%)"} <= labels(figure)
