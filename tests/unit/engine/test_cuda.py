@@ -10,18 +10,16 @@ import torch
 from tests.support import micro
 from tests.support.answering import answers, rollouts, world_in
 from tests.support.cuda import Stream
-from tests.support.ranked import even_tokens
 from vidreason.artifacts.files import read_json_lines, read_jsonl
 from vidreason.engine import decoder
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.media.frame_store import FrameStore
 from vidreason.models import packing
 from vidreason.records import OK, Question
-from vidreason.training import grpo
+from vidreason.rl.rewards import RewardFunction
 from vidreason.training import trainer as loop
 from vidreason.training.distributed import Ranks
-from vidreason.training.grpo import Group, GrpoSettings, grpo_step, reward_rules, train_grpo
-from vidreason.training.sft import train_sft
+from vidreason.training.grpo import Group, GrpoTrainer, Policies
 
 NEVER = -1
 CLIPS = dict.fromkeys("abcdv", OK)
@@ -62,11 +60,12 @@ def on_both(device, monkeypatch, run):
         return there, run("here")
 
 
-def trained(train, data, spec, *inputs):
+def trained(method, data, **changes):
     def run(name):
-        out = data / name
-        train(spec, data / "init", *inputs, [data / "shard0.parquet"], out / "c", out / "m.jsonl", out / "s")
-        return read_json_lines(out / "m.jsonl")
+        inputs = (data / "init", data / "questions.jsonl", [data / "shard0.parquet"], data / "validation.jsonl")
+        files = micro.files(data / name, *inputs)
+        micro.train(method, files, **changes)
+        return read_json_lines(files.metrics)
 
     return run
 
@@ -127,9 +126,8 @@ class TestTheDevice:
 
 @pytest.mark.parametrize("changes", [{"micro_batch": 1, "gradient_checkpointing": True, "save_every": 1}, {}])
 def test_grpo(cuda, graphs, monkeypatch, data, changes):
-    monkeypatch.setattr(grpo, "rewards_of", even_tokens)
-    spec = micro.grpo_spec(epochs=2, validate_every=2, max_new_tokens=12, **changes)
-    run = trained(train_grpo, data, spec, data / "questions.jsonl", data / "validation.jsonl")
+    monkeypatch.setattr(RewardFunction, "__call__", micro.even_letters)
+    run = trained("grpo", data, epochs=2, validate_every=2, max_new_tokens=12, learning_rate=1e-3, **changes)
     same(*on_both(cuda, monkeypatch, run))
     assert graphs
 
@@ -140,7 +138,7 @@ def test_a_flash_attn_that_cannot_be_imported_ends_a_training_at_its_start(cuda,
     monkeypatch.syspath_prepend(tmp_path)
     packing.varlen_kernel.cache_clear()
     with pytest.raises(ImportError, match=r"flash-attn .* \(undefined symbol: _ZN3c10\).* another version of PyTorch"):
-        loop.load_for_training(tmp_path / "no weights are looked for", loop.Optimisation(1e-6))
+        loop.load_for_training(tmp_path / "no weights are looked for", micro.optimizer())
     packing.varlen_kernel.cache_clear()
 
 
@@ -164,18 +162,17 @@ def from_the_second_card(group):
 def test_completions_travel_in_the_hosts_memory(cuda, monkeypatch, data, size):
     """They come back from another process on the sender's card; one of this process alone may be used here."""
     policy = micro.model().to("gpu")
-    spec = micro.grpo_spec(beta=0.0, micro_batch=size)
-    settings, batch = GrpoSettings.from_spec(spec), read_jsonl(data / "questions.jsonl", Question)[:2]
+    batch = read_jsonl(data / "questions.jsonl", Question)[:2]
     store = FrameStore([data / "shard0.parquet"])
+    training = micro.training("grpo", beta=0.0, micro_batch=size)
+    trainer = GrpoTrainer(*training, Policies(policy), store, Two(0, 2))
 
     def backward(loss, last):
         loss.backward()
 
     sent = []
     monkeypatch.setattr(Two, "gather", lambda self, value, gather=Two.gather: sent.extend(value) or gather(self, value))
-    loss, _ = grpo_step(
-        policy, None, micro.tokenizer(), store, batch, spec, settings, reward_rules(spec), 0, backward, Two(0, 2)
-    )
+    loss, _ = trainer.step(0, batch, backward)
     assert math.isfinite(loss)
     assert {str(group.completions.ids.device) for _, group in sent} == {"cpu"}
 
@@ -250,9 +247,7 @@ def test_what_a_batch_computes_does_not_depend_on_those_before_it(cuda, monkeypa
 
 
 def test_sft(cuda, monkeypatch, data):
-    run = trained(
-        train_sft, data, micro.sft_spec(answer="option", gradient_checkpointing=True), data / "questions.jsonl"
-    )
+    run = trained("sft", data, answer="option", gradient_checkpointing=True)
     same(*on_both(cuda, monkeypatch, run))
 
 

@@ -12,6 +12,7 @@ from vidreason.engine.generation import (
     Decoding,
     NotFiniteError,
     choose_tokens,
+    decode,
     generate,
     rollout_seed,
     uniforms,
@@ -199,6 +200,27 @@ class TestGreedy:
         ids = [torch.tensor(micro.tokenizer()(text).input_ids) for text in ("Which thing", "How many things appear")]
         together = generate(model, ids, None, Decoding(5, 0.0), NEVER).ids
         assert torch.equal(together[:1], generate(model, ids[:1], None, Decoding(5, 0.0), NEVER).ids)
+
+
+class TestDecode:
+    def test_columns_are_those_of_generate(self, model, prompts, videos, end):
+        arguments = (model, prompts, videos, Decoding(TOKENS, 1.0, 6), end, 4, seeds(3, 4))
+        rows = [[] for _ in range(12)]
+        for column in decode(*arguments):
+            for row, token in zip(column.rows.tolist(), column.tokens.tolist(), strict=True):
+                rows[row].append(token)
+        assert rows == rows_of(generate(*arguments))
+
+    def test_a_column_is_there_before_the_next_is_computed(self, model, prompts, videos):
+        passes = []
+        hook = model.language_model.register_forward_pre_hook(lambda *_: passes.append(1))
+        try:
+            columns = decode(model, prompts, videos, Decoding(TOKENS, 0.0), NEVER)
+            for count in (1, 2, 3):
+                assert next(columns).rows.tolist() == [0, 1, 2]
+                assert len(passes) == count
+        finally:
+            hook.remove()
 
 
 class TestChooseTokens:
