@@ -9,11 +9,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vidreason.artifacts.files import read_json_lines
+from vidreason.artifacts.typed import in_words, is_a
 from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import arm_and_seed
-from vidreason.artifacts.files import read_json_lines
-from vidreason.artifacts.typed import in_words, is_a
 
 PANELS = (
     ("reward", "mean reward", 1.0),
@@ -24,9 +24,7 @@ PANELS = (
     ("grad_norm", "gradient norm", 1.0),
 )
 """Curves of a GRPO run: key in metrics.jsonl, axis label with unit, factor."""
-OTHERS = frozenset(
-    {"loss", "lr", "think_characters", "finished", "zero_variance", "without_frames", "too_long"}
-)
+OTHERS = frozenset({"loss", "lr", "think_characters", "finished", "zero_variance", "without_frames", "too_long"})
 """Metrics of a GRPO run that have no panel. Any further one is a reward term, which gets a panel of its own."""
 
 

@@ -69,7 +69,9 @@ def _decoded(inputs: ResultInputs) -> Iterator[Row]:
 def _selected(inputs: ResultInputs) -> Iterator[Row]:
     """Training questions that every selection kept and dropped."""
     kept = {arm_and_seed(path): sum(row["kept"] for row in read_histogram(path)) for path in inputs.histograms}
-    lost = {arm_and_seed(path): Counter(row["reason"] for row in read_csv(path, ("reason",))) for path in inputs.dropped}
+    lost = {
+        arm_and_seed(path): Counter(row["reason"] for row in read_csv(path, ("reason",))) for path in inputs.dropped
+    }
     for arm, seed in sorted(set(kept) | set(lost)):
         counts = lost.get((arm, seed), Counter())
         counts["kept"] = kept.get((arm, seed), 0)

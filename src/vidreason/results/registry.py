@@ -78,60 +78,69 @@ class Figure:
 
 _ROOM = "vidreason.results"
 
+
+def _columns(names: str) -> tuple[str, ...]:
+    """Names between spaces."""
+    return tuple(names.split())
+
+
 TABLES = (
     Table(
         "main",
         "Every arm on every benchmark, one row for every number",
         f"{_ROOM}.tables.main_table",
-        ("arm", "label", "answer", "benchmark", "n", "coverage", "accuracy", "ci_low", "ci_high", "unparsed", "seed"),
+        _columns("arm label answer benchmark n coverage accuracy ci_low ci_high unparsed seed"),
     ),
-    Table("markdown", "The results to read", f"{_ROOM}.summary.main_markdown", file="main.md", caption="main", section=""),
+    Table(
+        "markdown", "The results to read", f"{_ROOM}.summary.main_markdown", file="main.md", caption="main", section=""
+    ),
     Table(
         "controls",
         "What the order of the frames is worth: all arms and controls",
         f"{_ROOM}.comparisons.controls_table",
-        ("arm", "label", "frames", "questions", "n", "accuracy", "ci_low", "ci_high", "chance", "compared_to")
-        + ("difference", "difference_low", "difference_high", "seed"),
+        _columns(
+            "arm label frames questions n accuracy ci_low ci_high chance compared_to difference difference_low "
+            "difference_high seed"
+        ),
     ),
     Table(
         "thinking",
         "How the arms reason: format, truth and length of the think texts",
         f"{_ROOM}.tables.thinking_table",
-        ("arm", "label", "benchmark", "n", "format_followed", "accuracy", "accuracy_within_well_formed", "ci_low")
-        + ("ci_high", "think_true", "accuracy_think_true", "accuracy_think_false", "think_chars", "tokens")
-        + ("unfinished", "seed"),
+        _columns(
+            "arm label benchmark n format_followed accuracy accuracy_within_well_formed ci_low ci_high think_true "
+            "accuracy_think_true accuracy_think_false think_chars tokens unfinished seed"
+        ),
     ),
     Table(
         "gains",
         "Every arm minus its parent, paired by question",
         f"{_ROOM}.comparisons.gains_table",
-        ("arm", "compared_to", "benchmark", "n", "difference", "ci_low", "ci_high", "separate")
-        + ("well_formed_difference", "seed"),
+        _columns("arm compared_to benchmark n difference ci_low ci_high separate well_formed_difference seed"),
     ),
     Table(
         "by_task",
         "Every arm by task",
         f"{_ROOM}.tables.by_task_table",
-        ("arm", "label", "benchmark", "task", "temporal", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance")
-        + ("unparsed", "seed"),
+        _columns("arm label benchmark task temporal n coverage accuracy ci_low ci_high chance unparsed seed"),
     ),
     Table(
         "by_group",
         "Every arm by duration or subject",
         f"{_ROOM}.tables.by_group_table",
-        ("arm", "label", "benchmark", "group", "n", "coverage", "accuracy", "ci_low", "ci_high", "chance", "seed"),
+        _columns("arm label benchmark group n coverage accuracy ci_low ci_high chance seed"),
     ),
     Table(
         "selection",
         "Questions by their number of right answers",
         f"{_ROOM}.data_tables.selection_table",
-        ("arm", "seed", "correct", "rollouts", "variance", "questions", "kept"),
+        _columns("arm seed correct rollouts variance questions kept"),
     ),
     Table(
         "data",
         "What every stage kept and dropped",
         f"{_ROOM}.data_tables.data_table",
-        ("stage", "data", "arm", "seed", "unit", "reason", "count"),
+        _columns("stage data arm seed unit reason count"),
         section="data",
     ),
 )

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidreason.results.data_tables import broken_clips
+from vidreason.artifacts.files import read_json, read_jsonl, write_text
 from vidreason.evaluation.scored import Scored
+from vidreason.evaluation.statistics import mean_of_estimates
+from vidreason.records import LETTERS, Question
+from vidreason.results.cells import percent
+from vidreason.results.data_tables import broken_clips
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Grid
 from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
-from vidreason.results.cells import percent
 from vidreason.results.runs import TITLES, Runs
 from vidreason.results.summary import summary
-from vidreason.evaluation.statistics import mean_of_estimates
-from vidreason.artifacts.files import read_json, read_jsonl, write_text
-from vidreason.records import LETTERS, Question
 
 if TYPE_CHECKING:
     from vidreason.media.frame_store import FrameStore
@@ -197,7 +197,9 @@ def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | No
     """One question, its frames, and the arms' answers."""
     frames, missing = _strip(question.clip.key, store)
     return Card(
-        where=" / ".join(filter(None, (TITLES.get(question.dataset, question.dataset), question.category, question.group))),
+        where=" / ".join(
+            filter(None, (TITLES.get(question.dataset, question.dataset), question.category, question.group))
+        ),
         question=question,
         clip=question.clip.key,
         text=question.text,

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vidreason.evaluation.scored import Scored, read_scored
-from vidreason.evaluation.statistics import Estimate
 from vidreason.artifacts.files import read_json
 from vidreason.artifacts.typed import in_words, is_a
+from vidreason.evaluation.scored import Scored, read_scored
+from vidreason.evaluation.statistics import Estimate
 
 TITLES = {"video_mme": "Video-MME", "mvbench": "MVBench", "mlvu": "MLVU", "mmvu": "MMVU", "mean": "Mean"}
 """Benchmarks by the names their authors gave them; a name not listed here is shown as it is."""

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.evaluation.score import MACRO
+from vidreason.evaluation.statistics import mean_of_estimates
+from vidreason.records import PROMPT_TOO_LONG
 from vidreason.results.cells import Row, plus_minus
 from vidreason.results.comparisons import gains_table
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.runs import TITLES, Arm, Run, Runs
-from vidreason.evaluation.score import MACRO
-from vidreason.evaluation.statistics import mean_of_estimates
-from vidreason.records import PROMPT_TOO_LONG
 
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
@@ -180,6 +180,8 @@ def _published(inputs: ResultInputs) -> list[Block]:
             rows.append([label, protocol, *cells, f"this run, seed {seed}"])
     return [
         Heading("Published numbers and this run's"),
-        Paragraph("Published numbers come without intervals. A difference smaller than this run's interval shows nothing."),
+        Paragraph(
+            "Published numbers come without intervals. A difference smaller than this run's interval shows nothing."
+        ),
         Grid(["arm", "answer", *map(title, runs.benchmarks), "source"], rows),
     ]

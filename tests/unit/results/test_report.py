@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
+from vidreason.artifacts.files import write_json
 from vidreason.records import Completion
 from vidreason.results.figures import make_figures
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
@@ -19,7 +20,6 @@ from vidreason.results.page import plain_caption, render
 from vidreason.results.registry import TABLES
 from vidreason.results.report import make_report
 from vidreason.results.tables import make_tables
-from vidreason.artifacts.files import write_json
 
 
 class Balanced(HTMLParser):
@@ -61,9 +61,7 @@ class Store:
 def page(tmp_path: Path) -> dict[str, Any]:
     """A whole run with tables, figures and sidecars."""
     selection, clips = write_selection(tmp_path), write_clips(tmp_path)
-    run = replace(
-        write_run(tmp_path), histograms=[selection["histogram"]], dropped=[selection["dropped"]], clips=clips
-    )
+    run = replace(write_run(tmp_path), histograms=[selection["histogram"]], dropped=[selection["dropped"]], clips=clips)
     tables = {table.name: tmp_path / "tables" / table.file for table in TABLES}
     make_tables(run, tables)
     figures = {"accuracy": tmp_path / "accuracy.png"}
@@ -133,7 +131,9 @@ def test_the_letter_that_decided_is_shown(page: dict[str, Any], completion, sett
     done = []
     for arm in ("base", "r1"):
         for benchmark in page["inputs"].benchmarks:
-            answers = [replace(one, completion=Completion(completion, 1, True)) for one in predictions_of(arm, benchmark)]
+            answers = [
+                replace(one, completion=Completion(completion, 1, True)) for one in predictions_of(arm, benchmark)
+            ]
             done.append(score_one(root, arm, benchmark, answers, settings=SETTINGS | settings))
     text = written(page, scores=[one for one, _ in done], scored=[two for _, two in done])
     read = re.findall(r"<td>([^<]*)</td><td><span class=\"(right|wrong)\">", text)

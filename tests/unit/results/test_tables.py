@@ -22,14 +22,15 @@ from tests.support.scored_run import (
     write_selection,
 )
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.records import PROMPT_TOO_LONG, Completion
+from vidreason.results.cells import percent
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.page import render
 from vidreason.results.registry import TABLES
-from vidreason.results.cells import percent
 from vidreason.results.runs import read_arms
 from vidreason.results.summary import summary
 from vidreason.results.tables import make_tables
-from vidreason.records import PROMPT_TOO_LONG, Completion
+
 
 def make(root: Path, run: ResultInputs, **changes: Any) -> dict[str, Path]:
     """Make every table."""
@@ -94,9 +95,7 @@ def test_main_numbers(tables: dict[str, Path]) -> None:
     [("video_mme", "51.01", "100.0 ± 49.0"), ("mlvu", "43.85", "100.0 ± 56.1")],
 )
 def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: str, low: str, cell: str) -> None:
-    right = [
-        change(predictions_of("base", benchmark), number, text="ABCD"[number % 4])[number] for number in range(8)
-    ]
+    right = [change(predictions_of("base", benchmark), number, text="ABCD"[number % 4])[number] for number in range(8)]
     some = predictions_of("r1", benchmark)
     done = [score_one(tmp_path, arm, benchmark, answers) for arm, answers in (("base", right), ("r1", some))]
     run = ResultInputs(read_arms(ARMS), [benchmark], [one for one, _ in done], [two for _, two in done])
@@ -312,9 +311,7 @@ def test_holes_in_the_grid_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="8 score files but 7"):
         make(tmp_path, run, scored=run.scored[1:])
     with pytest.raises(ValueError, match=r"arm 'r1_shuffled'.*allowed are arms \['base'\]"):
-        make(
-            tmp_path, run, arms={"base": run.arms["base"]}, scores=run.scores[-1:], scored=run.scored[-1:]
-        )
+        make(tmp_path, run, arms={"base": run.arms["base"]}, scores=run.scores[-1:], scored=run.scored[-1:])
 
 
 def test_score_and_answers_of_different_runs_are_refused(tmp_path: Path) -> None:
