@@ -1,5 +1,6 @@
 """A model that is too small for anything but tests, a tokenizer for it, and frame tables without videos."""
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ import pyarrow.parquet as pq
 import torch
 
 from vidreason.artifacts.files import write_jsonl
+from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
+from vidreason.config.settings import Grpo, Sft, TrainingSpec
 from vidreason.engine.features import clips_of, encode_clips, read_clips
 from vidreason.media.frame_store import FRAMES as KEY
 from vidreason.media.frame_store import SCHEMA, ClipFrames, clips_path_of
@@ -19,7 +22,6 @@ from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.rl.rewards import RewardTable
 from vidreason.training.files import TrainingFiles
-from vidreason.training.flat import optimizer_of, runtime_of, training_spec_of
 from vidreason.training.grpo import train_grpo
 from vidreason.training.sft import train_sft
 from vidreason.world.tokenizer import build_tokenizer
@@ -108,39 +110,68 @@ def shown(model, store, questions, view="ordered", seed=0):
     return videos[[clips.index(question.clip.key) for question in questions]]
 
 
-def _sft(**changes):
-    return {
-        "answer": "reason", "seed": 0, "epochs": 2, "batch_size": 2, "learning_rate": 3e-3, "schedule": "constant",
-        "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0, "precision": "fp32", "gradient_checkpointing": False,
-        "micro_batch": None, "save_every": 0, "deepspeed": None, **changes,
-    }  # fmt: skip
-
-
-def _grpo(**changes):
-    return _sft(
-        **{
-            "protocol": "upstream", "epochs": 1, "rollouts": 4, "temperature": 1.0, "top_k": 50, "max_new_tokens": 6,
-            "max_think_length": 20, "length_weight": 0.5, "penalise_wrong": True, "beta": 0.01, "kl_clamp": 100.0,
-            "length_norm": "sequence", "advantage_std": "unbiased", "advantage_eps": 1e-4, "advantage_noise": 0.02,
-            "validate_every": 0, "validation_limit": 2, "rollout_batch": None, "offload_reference": False, **changes,
-        }
-    )  # fmt: skip
+OPTIMIZER = {
+    "learning_rate": 3e-3, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0,
+    "precision": "fp32", "deepspeed": None,
+}  # fmt: skip
+RUNTIME = {
+    "gradient_checkpointing": False, "micro_batch": None, "save_every": 0, "save_minutes": 0.0, "keep_states": 2
+}  # fmt: skip
+GRPO = {
+    "views": {"ordered": 4},
+    "sampling": {"temperature": 1.0, "top_k": 50, "max_new_tokens": 6},
+    "rewards": {
+        "combine": "tinyllava_r1", "penalize_wrong": True,
+        "terms": {"accuracy": {}, "format": {"weight": 0.5}, "think_length": {"weight": 0.5, "full_at": 20}},
+    },
+    "advantage": {"std": "unbiased", "eps": 1e-4, "noise": 0.02},
+    "objective": {"beta": 0.01, "kl_clamp": 100.0, "length_norm": "sequence"},
+    "validation": {"every": 0, "limit": 2},
+}  # fmt: skip
+PLACES = {
+    "rollouts": ("views", "ordered"),
+    "max_new_tokens": ("sampling", "max_new_tokens"),
+    "rewards": ("rewards",),
+    "advantage_std": ("advantage", "std"),
+    "advantage_noise": ("advantage", "noise"),
+    "beta": ("objective", "beta"),
+    "length_norm": ("objective", "length_norm"),
+    "validate_every": ("validation", "every"),
+    "validation_limit": ("validation", "limit"),
+}
+"""Short names that tests use for settings in a section."""
 
 
 def optimizer(**changes):
     """Settings of an optimizer."""
-    return optimizer_of({"learning_rate": 1e-3, **changes})
+    return Optimizer.model_validate({**OPTIMIZER, **changes})
 
 
 def runtime(**changes):
-    """How a training runs."""
-    return runtime_of(changes)
+    """How a training runs; with a key of GRPO alone, how a GRPO training does."""
+    grpo_only = {"rollout_batch": None, "offload_reference": False}
+    if grpo_only.keys() & changes:
+        return GrpoRuntime.model_validate({**RUNTIME, **grpo_only, **changes})
+    return Runtime.model_validate({**RUNTIME, **changes})
 
 
-def training(method, **changes):
-    """Spec and runtime of a training; changes by the names of their settings."""
-    values = (_sft if method == "sft" else _grpo)(**changes)
-    return training_spec_of(values), runtime_of(values)
+def training(method, seed=0, style="reason", protocol="upstream", **changes):
+    """Spec and runtime of a training; changes by the names of their settings, or by those of `PLACES`."""
+    running = {**RUNTIME, **({"rollout_batch": None, "offload_reference": False} if method == "grpo" else {})}
+    sections = {"epochs": 2 if method == "sft" else 1, "batch_size": 2, "optimizer": dict(OPTIMIZER)}
+    sections |= copy.deepcopy(GRPO) if method == "grpo" else {}
+    for name, value in changes.items():
+        place = ("optimizer", name) if name in OPTIMIZER else PLACES.get(name, (name,))
+        node = running if name in running else sections
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = value
+    kind = {"sft": Sft, "grpo": Grpo}[method]
+    spec = TrainingSpec(
+        arm="micro", seed=seed, method=method, style=style, data="nextqa", parent="base", protocol=protocol,
+        settings=kind.model_validate(sections),
+    )  # fmt: skip
+    return spec, runtime(**running)
 
 
 def files(folder, init, questions, frames, validation=None):

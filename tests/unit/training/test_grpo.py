@@ -128,11 +128,8 @@ class TestRows:
     def test_another_term_has_a_column_of_its_own(self, init, data, tmp_path, monkeypatch):
         lengths = {"brief": lambda tokens: lambda group: [float(one.tokens < tokens) for one in group.completions]}
         monkeypatch.setattr(terms, "_factories", {**terms.factories(), **lengths})
-        spec, runtime = micro.training("grpo")
-        rewards = spec.settings.rewards.model_copy(update={"combine": "sum", "terms": {"brief": {"tokens": 6}}})
-        spec = spec.model_copy(update={"settings": spec.settings.model_copy(update={"rewards": rewards})})
-        grpo.train_grpo(spec, runtime, micro.files(tmp_path, init, **data), {})
-        rows = read_json_lines(tmp_path / "metrics.jsonl")
+        settings = {"combine": "sum", "penalize_wrong": True, "terms": {"brief": {"tokens": 6}}}
+        rows = train(init, data, tmp_path, rewards=settings)
         assert list(rows[0])[3:10] == [*list(rows[-1])[2:8], "brief"]
         assert all(row["brief"] == row["reward"] for row in rows)
 

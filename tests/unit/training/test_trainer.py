@@ -27,7 +27,7 @@ from vidreason.training.stop import Stopped
 from vidreason.training.trainer import DivergedError, Job, Trainer
 
 STEPS, SAVE = 11, 3
-SETTINGS = micro.optimizer(learning_rate=0.05, warmup=0.2, weight_decay=0.1)
+SETTINGS = micro.optimizer(learning_rate=0.05, schedule="cosine", warmup=0.2, weight_decay=0.1)
 RUNTIME = micro.runtime(save_every=SAVE)
 
 
@@ -544,7 +544,7 @@ class TestSchedule:
     @pytest.mark.parametrize(("steps", "warm"), [(687, 21), (100, 3), (10, 1), (1, 1)])
     def test_warmup_is_rounded_up(self, steps, warm):
         """As transformers rounds it; 687 steps are the paper's run."""
-        settings = micro.optimizer(learning_rate=1.0, warmup=0.03)
+        settings = micro.optimizer(learning_rate=1.0, schedule="cosine", warmup=0.03)
         assert learning_rate(settings, warm - 1, steps) == 1.0
         assert all(learning_rate(settings, step, steps) < 1.0 for step in range(warm - 1))
 
@@ -558,7 +558,8 @@ class TestSchedule:
             theirs.append(schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
-        ours = [learning_rate(micro.optimizer(learning_rate=1.0, warmup=0.2), step, 10) for step in range(10)]
+        settings = micro.optimizer(learning_rate=1.0, schedule="cosine", warmup=0.2)
+        ours = [learning_rate(settings, step, 10) for step in range(10)]
         # Theirs warms up from 0 and ours from the first step above it, so that no step is lost; then they agree.
         assert ours[:2] == [0.5, 1.0]
         assert theirs[:2] == [0.0, 0.5]
