@@ -16,6 +16,7 @@ from vidreason.models.tinyllava.tokenizer import load_tokenizer
 from vidreason.records import Question
 from vidreason.rl import advantages, rewards
 from vidreason.tasks import multiple_choice as parse
+from vidreason.tasks import prompts as texts
 
 ADVANTAGES = 1e-5
 REWARDS = 1e-6
@@ -38,7 +39,7 @@ def check_template(folder: Folder) -> Iterator[Item]:
     yield same("template: strings", [(key, slots[key], template[key]) for key in slots])
     marks = [("image", prompts.IMAGE_TOKEN_INDEX, text["image_token_index"])]
     yield same("template: marks", [*marks, ("ignored", prompts.IGNORE_INDEX, text["ignore_index"])])
-    ours = prompts.training_query(query["example_problem"], "reason")
+    ours = texts.training_query(query["example_problem"], texts.instruction("reason"))
     yield same("template: training query", [("query", ours, query["example_query"])])
 
 
@@ -159,7 +160,9 @@ def check_questions(folder: Folder) -> Iterator[Item]:
         # Where upstream broke off with an error, only what it had built before can be compared.
         records = published["records"][: len(built)] if published["error"] else published["records"]
         parsed = [_question(name, record) for record in records]
-        asked = [prompts.evaluation_query(module.prompt(one), "reason") for one in parsed if one is not None]
+        asked = [
+            texts.evaluation_query(module.prompt(one), texts.instruction("reason")) for one in parsed if one is not None
+        ]
         wanted = [case["question"] for case in built]
         whole = [(f"question {place}", prompts.prompt_text(query), case["prompt"])
                  for place, (query, case) in enumerate(zip(asked, built, strict=True))]  # fmt: skip

@@ -1,7 +1,6 @@
 """The cold-start conversations: questions with an annotated way of thinking, which teach the format of an answer."""
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ from vidreason.data.fields import need, questions_of, read_records, video_path
 from vidreason.data.nextqa import located, turns, video_name
 from vidreason.data.options import PROMPTS, answer_letter, split_choices
 from vidreason.records import NO_OPTION, ClipRef, Question
+from vidreason.tasks.markup import checked_answer
 
 TITLE = "Cold start (16 annotated NextQA conversations)"
 CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
 
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 prompt = PROMPTS["coldstart"]
 
 
@@ -73,20 +70,3 @@ def parse_record(record: Any, index: int) -> Question:
         letter,
         demonstration=completion.strip(),
     )
-
-
-def checked_answer(completion: str) -> str:
-    """The content of the answer block of a completion with exactly one think block and one answer block after it.
-
-    Raises:
-        ValueError: A tag is absent or repeated, the blocks are in the wrong order, or the think block is empty.
-    """
-    counts = {tag: completion.count(tag) for tag in _TAGS}
-    if set(counts.values()) != {1}:
-        raise ValueError(f"every tag must stand exactly once in the completion; found {counts} in {completion[:200]!r}")
-    think, answer = _THINK.search(completion), _ANSWER.search(completion)
-    if think is None or answer is None or answer.start() < think.end():
-        raise ValueError(f"expected <think>..</think> followed by <answer>..</answer>, found {completion[:200]!r}")
-    if not think.group(1).strip():
-        raise ValueError(f"the think block is empty in {completion[:200]!r}")
-    return answer.group(1).strip()

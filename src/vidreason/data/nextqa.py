@@ -24,7 +24,7 @@ from vidreason.data.options import PROMPTS, answer_letter, split_choices
 from vidreason.media.frames import judge_clip
 from vidreason.media.video import scan
 from vidreason.records import NO_OPTION, OK, ClipRef, ClipStatus, Question
-from vidreason.tasks.markup import CLOSING, OPENING, between
+from vidreason.tasks.markup import first_answer
 
 TITLE = "NextQA (0-30 s, multiple choice)"
 CITATION = "Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713"
@@ -246,7 +246,7 @@ def parse_record(record: Any) -> Question:
         need(record, ("problem", "solution", "video_filename"))
         question, options = split_choices(plain_text(record["problem"], "problem"))
         solved = plain_text(record["solution"], "solution")
-        letter = answer_letter(between(solved, OPENING, CLOSING) or solved, options)
+        letter = answer_letter(first_answer(solved) or solved, options)
         video = video_path(record["video_filename"], "video_filename")
     else:
         need(record, ("conversations", "video"))

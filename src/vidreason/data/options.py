@@ -9,36 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from vidreason.data.fields import LONGEST_TEXT
 from vidreason.records import LETTERS, NO_OPTION, Question
 from vidreason.tasks.marks import IMAGE
+from vidreason.tasks.markup import without_instruction
+from vidreason.tasks.prompts import with_brackets_cut, with_letters, with_options_line, with_options_line_cut
 
 _INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)
-_REASON_SUFFIX = ("Output the thinking process in <think>", "</answer> tags.")
-"""How upstream's instruction to think begins and ends."""
 _ANSWER_LETTER = re.compile(r"^\s*\(?([A-Za-z])(?:[.):\s]|$)")
-
-
-def with_options_line(question: Question) -> str:
-    r"""Question, a line `Options:`, then `A. text` lines (NextQA, Video-MME, MVBench).
-
-    Example:
-        >>> with_options_line(Question("1", "nextqa", "v.mp4", "Why?", ("rain.", "sun."), "A"))
-        'Why?\nOptions:\nA. rain.\nB. sun.'
-    """
-    return f"{question.text}\nOptions:\n{dotted(question.options)}"
-
-
-def with_options_line_cut(question: Question) -> str:
-    """As `with_options_line`, white space at the very end cut (MVBench)."""
-    return with_options_line(question).rstrip()
-
-
-def with_letters(question: Question) -> str:
-    """Question, then `A. text` lines (MMVU)."""
-    return f"{question.text}\n{dotted(question.options)}"
-
-
-def with_brackets_cut(question: Question) -> str:
-    """Question, then `(A) text` lines, white space at the very end cut (MLVU)."""
-    return f"{question.text}\n{bracketed(question.options)}".rstrip()
 
 
 PROMPTS: Mapping[str, Callable[[Question], str]] = {
@@ -69,16 +44,6 @@ def question_prompt(question: Question) -> str:
     return PROMPTS[question.dataset](question)
 
 
-def dotted(options: Sequence[str]) -> str:
-    """The options as `A. text` lines."""
-    return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))
-
-
-def bracketed(options: Sequence[str]) -> str:
-    """The options as `(A) text` lines."""
-    return "\n".join(f"({letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))
-
-
 def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
     r"""Take a published question apart.
 
@@ -102,10 +67,7 @@ def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
         raise ValueError(f"question and options have {len(text)} characters; allowed are {LONGEST_TEXT}")
     text = text.replace("\r\n", "\n")
     text = text.replace(IMAGE, "", 1).strip()
-    begins, ends = _REASON_SUFFIX
-    if text.endswith(ends):
-        text = text.partition(begins)[0].rstrip()
-    lines = text.split("\n")
+    lines = without_instruction(text).split("\n")
     first = next((number for number, line in enumerate(lines) if line.startswith("A. ") or line == "A."), None)
     if first is None:
         raise ValueError(f"no line begins with 'A. ' in {text[:200]!r}")

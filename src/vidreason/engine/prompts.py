@@ -7,8 +7,9 @@ import torch
 
 from vidreason.data.options import question_prompt
 from vidreason.models.base import VideoLM
-from vidreason.models.tinyllava.template import evaluation_query, training_query
 from vidreason.records import Question
+from vidreason.tasks.base import task_of
+from vidreason.tasks.prompts import evaluation_query, training_query
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def query_text(question: Question, style: str, training: bool) -> str:
         training: Training writes the instruction after a space, evaluation on a new line, as upstream does.
     """
     write = training_query if training else evaluation_query
-    return write(question_prompt(question), style)
+    return write(question_prompt(question), task_of(question.task).instruction(style))
 
 
 def prompt_length(ids: torch.Tensor, model: VideoLM) -> int:

@@ -12,7 +12,7 @@ question without a prediction is an error.
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,8 @@ from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.records import OK, PROMPT_TOO_LONG, Grade, Prediction, Question
+from vidreason.tasks.base import grade
 from vidreason.tasks.markup import as_answer
-from vidreason.tasks.markup import think_text as well_formed_think
-from vidreason.tasks.multiple_choice import strict as read_strict
-from vidreason.tasks.multiple_choice import upstream as read_upstream
 from vidreason.tasks.multiple_choice import upstream_guesses
 
 SETTINGS: dict[str, tuple[str, ...] | str] = {
@@ -196,22 +194,21 @@ def _grade(
         nothing = Grade(0.0, False, parts={"well_formed": 0.0})
         return Scored(question, prediction, rule, dict.fromkeys(RULES.values(), nothing), truth=truth)
     text = prediction.completion.text
-    formed = float(well_formed_think(text.strip()) is not None)
     if style == "option":
         text = as_answer(text)
-    strict, upstream = read_strict(text, question.letters), read_upstream(text, question.letters)
-    guess = upstream_guess = None
+    grades = {name: grade(text, question, name) for name in RULES.values()}
+    guess = None
     if rules.unparsed == "random":
         # One generator per question: the letter depends neither on the shards nor on the other answers.
         letter = random.Random(f"{seed}:{question.id}").choice(question.letters)
-        upstream_guess = letter if upstream_guesses(text, question.letters) else None
-        guess = upstream_guess if rules.parser == "upstream" else (letter if strict is None else None)
-    right = {
-        "tagged": (strict or (guess if rule == "tagged" else None)) == question.gold,
-        "first_block": (upstream or upstream_guess) == question.gold,
-    }
-    read = {"tagged": strict, "first_block": upstream}
-    grades = {name: Grade(float(right[name]), right[name], read[name], {"well_formed": formed}) for name in read}
+        unread = {
+            "tagged": rule == "tagged" and grades["tagged"].parsed is None,
+            "first_block": upstream_guesses(text, question.letters),
+        }
+        for name in [name for name, missing in unread.items() if missing]:
+            right = letter == question.gold
+            grades[name] = replace(grades[name], value=float(right), correct=right)
+        guess = letter if unread[rule] else None
     return Scored(question, prediction, rule, grades, guess, truth)
 
 

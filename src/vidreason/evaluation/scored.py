@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from vidreason.artifacts.files import read_jsonl
 from vidreason.records import NO_OPTION, OK, Grade, Prediction, Question
-from vidreason.tasks.markup import thought
+from vidreason.tasks.base import task_of
+from vidreason.tasks.markup import first_think_text
 
 RULES: Mapping[str, str] = {"strict": "tagged", "upstream": "first_block"}
 """Value of `evaluation.scoring.parser` -> the rule of reading that it stands for."""
@@ -76,13 +77,13 @@ class Scored:
 
     @property
     def well_formed(self) -> bool:
-        """Whether the completion is one think block and one answer block, see `vidreason.rl.rewards.think_text`."""
+        """Whether the completion is one think block and one answer block, see `vidreason.tasks.markup.think_text`."""
         return self.grade.parts["well_formed"] > 0
 
     @property
     def think(self) -> str:
         """Text between the first pair of think tags, stripped, however the completion goes on; `""` without one."""
-        return thought(self.prediction.completion.text)
+        return first_think_text(self.prediction.completion.text)
 
     @property
     def think_true(self) -> bool | None:
@@ -107,8 +108,8 @@ class Scored:
 
     @property
     def chance(self) -> float:
-        """Probability that a blind guess is right: 1/options, 0 if no option is right."""
-        return 0.0 if self.question.gold == NO_OPTION else 1.0 / len(self.question.options)
+        """Expected value of a blind guess; 0 where there is no sensible guess."""
+        return task_of(self.question.task).chance(self.question) or 0.0
 
 
 def read_scored(path: str | Path) -> list[Scored]:

@@ -1,6 +1,6 @@
 """The rule-based rewards of the paper: format with length, accuracy, and how they combine.
 
-FR = 0.5 + 0.5 * min(1, Len / ML) if the completion has the form `<think>..</think> <answer>..</answer>`, else 0.
+FR = 0.5 + 0.5 * min(1, Len / ML) if the completion is one think block and one answer block, else 0.
 R = 1 + FR if correct, -FR if wrong, -2 if FR = 0.
 
 Where the published code and the paper disagree, `RewardRules` has one named switch each; `rules_for` gives the two
@@ -11,28 +11,24 @@ ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
 """
 
 import dataclasses
-import functools
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from vidreason.config.settings import Rewards
-from vidreason.records import LETTERS, Completion, Grade, Question
+from vidreason.records import LETTERS, Question
 from vidreason.rl import terms
 from vidreason.rl.groups import RolloutGroup
-from vidreason.tasks.markup import first_line_block, last_block, think_text
-from vidreason.tasks.multiple_choice import strict
+from vidreason.tasks.equivalence import matches_anywhere
+from vidreason.tasks.markup import as_answer, think_text
+from vidreason.tasks.multiple_choice import matches_tagged
 
 Protocol = Literal["upstream", "paper"]
 PROTOCOLS = ("upstream", "paper")
 
 UNFORMATTED = -2.0
 """Reward of a completion that breaks the format (and, in the upstream protocol, is wrong too)."""
-
-VERIFY_SECONDS = 5
-"""Upper limit math_verify gives itself per text; its clock needs the main thread."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,13 +235,6 @@ class RewardFunction:
         return values
 
 
-def grade(completion: Completion, question: Question, rule: Literal["anywhere", "tagged"]) -> Grade:
-    """The grade of one completion."""
-    rules = RewardRules(accuracy=rule)
-    value = accuracy_reward(completion.text.strip(), f"<answer>{question.gold}</answer>", rules, question.letters)
-    return Grade(value, value > 0)
-
-
 def rules_for(protocol: Protocol, **changes: Any) -> RewardRules:
     """The switches of a protocol, with changes by name.
 
@@ -265,7 +254,8 @@ def format_reward(completion: str, rules: RewardRules) -> float:
     """FR of a stripped completion.
 
     Example:
-        >>> format_reward("<think>" + "x" * 600 + "</think><answer>B</answer>", rules_for("upstream"))
+        >>> from vidreason.tasks.markup import completion_of
+        >>> format_reward(completion_of("x" * 600, "B"), rules_for("upstream"))
         0.75
     """
     think = think_text(completion)
@@ -279,13 +269,13 @@ def accuracy_reward(completion: str, solution: str, rules: RewardRules, choices:
 
     Args:
         completion: Stripped completion.
-        solution: The gold answer, with or without `<answer>` tags.
+        solution: The gold answer, with or without answer tags.
         rules: Decides how the answer is found.
         choices: Letters of the question's options, by which the strict reading tells a list of options from words.
     """
     if rules.accuracy == "tagged":
-        return float(_tagged_correct(completion, solution, choices))
-    return float(_anywhere_correct(completion, solution))
+        return float(matches_tagged(completion, solution, choices))
+    return float(matches_anywhere(completion, solution))
 
 
 def combined_reward(accuracy: float, form: float, rules: RewardRules) -> float:
@@ -307,7 +297,7 @@ def combined_reward(accuracy: float, form: float, rules: RewardRules) -> float:
 
 def question_reward(completion: str, question: Question, rules: RewardRules) -> Reward:
     """All rewards of one completion as an answer to a question, read as `vidreason.evaluation.score` reads it."""
-    return reward(completion, f"<answer>{question.gold}</answer>", rules, question.letters)
+    return reward(completion, as_answer(question.gold), rules, question.letters)
 
 
 def reward(completion: str, solution: str, rules: RewardRules, choices: Sequence[str] = LETTERS) -> Reward:
@@ -315,7 +305,7 @@ def reward(completion: str, solution: str, rules: RewardRules, choices: Sequence
 
     Args:
         completion: Decoded text without special tokens; stripped here, as upstream strips it.
-        solution: The gold answer, with or without `<answer>` tags.
+        solution: The gold answer, with or without answer tags.
         rules: Switches.
         choices: See `accuracy_reward`.
     """
@@ -323,53 +313,3 @@ def reward(completion: str, solution: str, rules: RewardRules, choices: Sequence
     accuracy = accuracy_reward(completion, solution, rules, choices)
     form = format_reward(completion, rules)
     return Reward(accuracy, form, combined_reward(accuracy, form, rules), len(think_text(completion) or ""))
-
-
-def _tagged_correct(completion: str, solution: str, choices: Sequence[str]) -> bool:
-    """Compare the letter, or failing a letter in the solution the text, of the last answer block."""
-    block = last_block(solution)
-    gold = (solution if block is None else block).strip()
-    if len(gold) == 1 and gold in LETTERS:
-        return strict(completion, choices) == gold
-    given = (last_block(completion) or "").strip()
-    return bool(given and gold) and (given == gold or _verified(given, gold))
-
-
-def _anywhere_correct(completion: str, solution: str) -> bool:
-    """Upstream's rule: symbolic first, then as strings, where the solution may equal just the first character."""
-    if _verified(completion, solution):
-        return True
-    gold, given = _one_line(solution), _one_line(completion)
-    return bool(given) and gold in (given, given[0])
-
-
-def _one_line(text: str) -> str:
-    """Content of the first answer block on one line, or the whole text, stripped."""
-    block = first_line_block(text, breaks_around=False)
-    return text.strip() if block is None else block
-
-
-def _verified(completion: str, solution: str) -> bool:
-    """Whether math_verify takes the two for equal, with the completion in the place of the gold answer.
-
-    Most solutions are letters, in which it finds nothing to compare with: then the completion need not be parsed.
-    """
-    wanted = _expressions(solution)
-    if not wanted:
-        return False
-    from math_verify import verify  # imported here: sympy takes a second that most users of this module never need
-
-    return bool(verify(list(_expressions(completion)), list(wanted), timeout_seconds=_limit()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _expressions(text: str) -> tuple[Any, ...]:
-    """What math_verify reads in a text."""
-    from math_verify import parse as parse_expressions
-
-    return tuple(parse_expressions(text, parsing_timeout=_limit()))
-
-
-def _limit() -> int | None:
-    """math_verify's time limit, which only the main thread can have."""
-    return VERIFY_SECONDS if threading.current_thread() is threading.main_thread() else None

@@ -1,14 +1,87 @@
-"""Where a completion thinks and where it answers: blocks between tags.
+r"""The tags of a reasoned answer: a think block, then an answer block. No other module spells them out.
 
 Every function takes time in proportion to the length of the text, whatever the text is.
+
+Example:
+    >>> think_text("<think> it falls </think>\n<answer>B</answer>")
+    'it falls'
 """
 
 import re
 
-OPENING, CLOSING = "<answer>", "</answer>"
 THINK, END_THINK = "<think>", "</think>"
-TAGS = (THINK, END_THINK, OPENING, CLOSING)
-WELL_FORMED = re.compile(r"<think>(.*?)</think>\s*<answer>.*?</answer>", re.DOTALL)
+ANSWER, END_ANSWER = "<answer>", "</answer>"
+TAGS = (THINK, END_THINK, ANSWER, END_ANSWER)
+INSTRUCTION = (
+    f"Output the thinking process in {THINK} {END_THINK} and final answer (option) in {ANSWER} {END_ANSWER} tags."
+)
+"""How a prompt asks for both blocks. Source: ZhangXJ199/TinyLLaVA-Video-R1@efe76a1, training and evaluation alike."""
+
+_WELL_FORMED = re.compile(f"{THINK}(.*?){END_THINK}\\s*{ANSWER}.*?{END_ANSWER}", re.DOTALL)
+_THINK_BLOCK = re.compile(f"{THINK}(.*?){END_THINK}", re.DOTALL)
+_ANSWER_BLOCK = re.compile(f"{ANSWER}(.*?){END_ANSWER}", re.DOTALL)
+
+
+def completion_of(think: str, answer: str) -> str:
+    """A well-formed completion."""
+    return f"{THINK} {think} {END_THINK} {ANSWER} {answer} {END_ANSWER}"
+
+
+def as_answer(text: str) -> str:
+    """A completion that is an answer alone, as an answer block; one that has an opening tag of its own stays as it is.
+
+    Example:
+        >>> as_answer(" B ")
+        '<answer>B</answer>'
+    """
+    return text if ANSWER in text else f"{ANSWER}{text.strip()}{END_ANSWER}"
+
+
+def without_instruction(text: str) -> str:
+    """A published question without the instruction that it ends with, whatever wording stands between the tags."""
+    begins, ends = INSTRUCTION.partition(f" {END_THINK}")[0], f"{END_ANSWER} tags."
+    return text.partition(begins)[0].rstrip() if text.endswith(ends) else text
+
+
+def think_text(completion: str) -> str | None:
+    """The stripped text of the think block of a well-formed completion, else None.
+
+    Well-formed means: each of the four tags exactly once, the think block first, and nothing but white space between the two
+    blocks. There is nothing before and after them either; the caller strips the completion.
+    """
+    if any(completion.count(tag) != 1 for tag in TAGS):
+        return None
+    match = _WELL_FORMED.fullmatch(completion)
+    return None if match is None else match.group(1).strip()
+
+
+def first_think_text(text: str) -> str:
+    """Text of the first think block, stripped, however the completion goes on; `""` without one."""
+    return between(text, THINK, END_THINK) or ""
+
+
+def first_answer(text: str) -> str | None:
+    """Text of the first answer block, stripped; None without one."""
+    return between(text, ANSWER, END_ANSWER)
+
+
+def checked_answer(completion: str) -> str:
+    """The stripped answer of a completion with exactly one think block and one answer block after it.
+
+    Raises:
+        ValueError: A tag is absent or repeated, the blocks are in the wrong order, or the think block is empty.
+    """
+    counts = {tag: completion.count(tag) for tag in TAGS}
+    if set(counts.values()) != {1}:
+        raise ValueError(f"every tag must stand exactly once in the completion; found {counts} in {completion[:200]!r}")
+    think, answer = _THINK_BLOCK.search(completion), _ANSWER_BLOCK.search(completion)
+    if think is None or answer is None or answer.start() < think.end():
+        raise ValueError(
+            f"expected {THINK}..{END_THINK} followed by {ANSWER}..{END_ANSWER}, found {completion[:200]!r}"
+        )
+    if not think.group(1).strip():
+        raise ValueError(f"the think block is empty in {completion[:200]!r}")
+    return answer.group(1).strip()
 
 
 def between(text: str, opening: str, closing: str) -> str | None:
@@ -23,32 +96,6 @@ def between(text: str, opening: str, closing: str) -> str | None:
     return text[start + len(opening) : end].strip() if end >= 0 else None
 
 
-def thought(text: str) -> str:
-    """Text of the first think block, stripped, however the completion goes on; `""` without one."""
-    return between(text, THINK, END_THINK) or ""
-
-
-def as_answer(text: str) -> str:
-    """A completion that is an answer alone, as an answer block; one that has an opening tag of its own stays as it is."""
-    return text if OPENING in text else f"{OPENING}{text.strip()}{CLOSING}"
-
-
-def think_text(completion: str) -> str | None:
-    r"""The stripped text of the think block of a well-formed completion, else None.
-
-    Well-formed means: each of the four tags exactly once, the think block first, and nothing but white space between the two
-    blocks. There is nothing before and after them either; the caller strips the completion.
-
-    Example:
-        >>> think_text("<think> it falls </think>\n<answer>B</answer>")
-        'it falls'
-    """
-    if any(completion.count(tag) != 1 for tag in TAGS):
-        return None
-    match = WELL_FORMED.fullmatch(completion)
-    return None if match is None else match.group(1).strip()
-
-
 def last_block(text: str) -> str | None:
     """Content of the last complete answer block, without an opening tag in it; None if there is none.
 
@@ -56,8 +103,8 @@ def last_block(text: str) -> str | None:
         >>> last_block("<answer>A</answer> no, <answer>B</answer> <answer>C")
         'B'
     """
-    start = text.rfind(OPENING, 0, max(0, text.rfind(CLOSING)))
-    return None if start < 0 else text[start + len(OPENING) : text.find(CLOSING, start)]
+    start = text.rfind(ANSWER, 0, max(0, text.rfind(END_ANSWER)))
+    return None if start < 0 else text[start + len(ANSWER) : text.find(END_ANSWER, start)]
 
 
 def first_line_block(text: str, breaks_around: bool) -> str | None:
@@ -77,20 +124,20 @@ def first_line_block(text: str, breaks_around: bool) -> str | None:
         >>> first_line_block("<answer>a dog\nruns</answer> <answer>\nB</answer>", True)
         'B'
     """
-    start = text.find(OPENING)
+    start = text.find(ANSWER)
     while start >= 0:
-        end = text.find(CLOSING, start)
+        end = text.find(END_ANSWER, start)
         if end < 0:
             return None
-        inside = text[start + len(OPENING) : end]
+        inside = text[start + len(ANSWER) : end]
         # The content has to begin after the last line break in it.
         first = (inside.rstrip() if breaks_around else inside).rfind("\n") + 1
         if breaks_around:
             first = len(inside[:first].rstrip())
         if first == 0:
             return inside.strip()
-        inner = inside.find(OPENING, max(0, first - len(OPENING)))
+        inner = inside.find(ANSWER, max(0, first - len(ANSWER)))
         if inner >= 0:
-            return inside[inner + len(OPENING) :].strip()
-        start = text.find(OPENING, end)
+            return inside[inner + len(ANSWER) :].strip()
+        start = text.find(ANSWER, end)
     return None

@@ -1,4 +1,4 @@
-"""Multiple choice: reading an option's letter out of a completion, strictly and as upstream does.
+"""Multiple choice: reading an option's letter out of a completion, strictly and as upstream does, and grading it.
 
 Every function takes time in proportion to the length of the text, whatever the text is.
 """
@@ -8,7 +8,12 @@ import unicodedata
 from collections.abc import Sequence
 from random import Random
 
-from vidreason.tasks.markup import first_line_block, last_block
+from vidreason.records import LETTERS, NO_OPTION, Grade, Question
+from vidreason.tasks import base
+from vidreason.tasks.equivalence import is_equivalent, matches_anywhere
+from vidreason.tasks.markup import as_answer, first_line_block, last_block, think_text
+from vidreason.tasks.metrics import ACCURACY, Metric
+from vidreason.tasks.prompts import instruction
 
 _OPEN = r"""(?:[*_"'`“‘«„$(\[{【「『《]|\\[(\[]|\\[a-z]++\s*+\{)"""
 _CLOSE = r"""(?:[*_"'`”’»$)\]}】」』》]|\\[)\]])"""
@@ -63,10 +68,8 @@ def strict(completion: str, choices: Sequence[str]) -> str | None:
         `upstream`.
 
     Example:
-        >>> strict("<think>A?</think><answer>\nB. a dog\n</answer>", "ABCD")
-        'B'
-        >>> strict("<answer>a dog</answer>", "ABCD") is None
-        True
+        >>> strict(as_answer("B. a dog"), "ABCD"), strict(as_answer("a dog"), "ABCD")
+        ('B', None)
     """
     block = last_block(completion)
     if block is None:
@@ -128,7 +131,7 @@ def upstream(completion: str, choices: Sequence[str], rng: Random | None = None)
     Differs from the source: the guess is drawn from a generator that is passed in, so that it can be repeated.
 
     Example:
-        >>> upstream("<answer>Answer: B</answer>", "ABCD")
+        >>> upstream(as_answer("Answer: B"), "ABCD")
         'A'
     """
     letter = _upstream_letter(completion, choices)
@@ -152,3 +155,49 @@ def _upstream_letter(completion: str, choices: Sequence[str]) -> str | None:
         return answer[0].upper()
     bracketed = (choice for choice in choices if f"({choice})" in answer or f"({choice.lower()})" in answer)
     return next(bracketed, None)
+
+
+class MultipleChoice:
+    """One of the options is right; the answer is its letter.
+
+    Rules of reading: `tagged` takes the letter of the last answer block (`strict`), `first_block` what upstream's evaluation
+    reads (`upstream`), `anywhere` what upstream's training rewards, in which no single letter is read.
+    """
+
+    name = "multiple_choice"
+    metrics: tuple[Metric, ...] = (ACCURACY,)
+    rules: tuple[str, ...] = ("tagged", "first_block", "anywhere")
+
+    def instruction(self, style: str) -> str:
+        """What a prompt of a style ends with."""
+        return instruction(style)
+
+    def grade(self, completion: str, question: Question, rule: str) -> Grade:
+        """1 if the gold letter is read, else 0; always 0 for a question of which no option is right."""
+        base.check_rule(self, rule)
+        text = completion.strip()
+        read = None
+        if rule == "anywhere":
+            correct = matches_anywhere(text, as_answer(question.gold))
+        else:
+            read = strict(text, question.letters) if rule == "tagged" else upstream(text, question.letters)
+            correct = read == question.gold
+        correct = correct and question.gold != NO_OPTION
+        return Grade(float(correct), correct, read, {"well_formed": float(think_text(text) is not None)})
+
+    def chance(self, question: Question) -> float:
+        """1/options; 0 if no option is right."""
+        return 0.0 if question.gold == NO_OPTION else 1.0 / len(question.options)
+
+
+def matches_tagged(completion: str, solution: str, choices: Sequence[str]) -> bool:
+    """Compare the letter, or failing a letter in the solution the text, of the last answer block."""
+    block = last_block(solution)
+    gold = (solution if block is None else block).strip()
+    if len(gold) == 1 and gold in LETTERS:
+        return strict(completion, choices) == gold
+    given = (last_block(completion) or "").strip()
+    return bool(given and gold) and (given == gold or is_equivalent(given, gold))
+
+
+base.register(MultipleChoice())

@@ -30,7 +30,8 @@ from vidreason.records import OK, Completion, Question
 from vidreason.rl.advantages import group_advantages, group_std
 from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.losses import grpo_loss
-from vidreason.rl.rewards import RewardFunction, RewardTable, grade
+from vidreason.rl.rewards import RewardFunction, RewardTable
+from vidreason.tasks.base import grade
 from vidreason.tasks.markup import think_text
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
 from vidreason.training.files import TrainingFiles
@@ -284,7 +285,9 @@ class GrpoTrainer:
         groups = []
         for number, question in enumerate(questions):
             own = tuple(answers[number * size : (number + 1) * size])
-            groups.append(RolloutGroup(question, own, tuple(grade(one, question, self.reward.rule) for one in own)))
+            groups.append(
+                RolloutGroup(question, own, tuple(grade(one.text, question, self.reward.rule) for one in own))
+            )
         return groups
 
     def _sample(

@@ -9,7 +9,8 @@ from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, an
 from vidreason.engine.generation import Decoding
 from vidreason.media.views import ORDERED
 from vidreason.records import Completion, Grade, Rollout
-from vidreason.rl.rewards import question_reward, rules_for
+from vidreason.rl.rewards import PROTOCOL_RULES
+from vidreason.tasks.base import grade
 
 
 def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Protocol, style: str, out: Path) -> None:
@@ -27,7 +28,7 @@ def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Pro
     Raises:
         MemoryError: A batch does not fit into memory.
     """
-    rules = rules_for(protocol)
+    rule = PROTOCOL_RULES[protocol].rule
     sampling = generation.sampling
     config = InferenceConfig(
         purpose="selection",
@@ -44,15 +45,12 @@ def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Pro
     def record(answers: Answers) -> list[Rollout]:
         question, status = answers.question, answers.status
         if not answers.completions:
-            grade = Grade(0.0, False, parts={"well_formed": 0.0})
-            return [Rollout(question.id, 0, Completion(), grade, question.sha256, status)]
-        rollouts = []
-        for number, completion in enumerate(answers.completions):
-            reward = question_reward(completion.text, question, rules)
-            correct = reward.accuracy > 0
-            grade = Grade(float(correct), correct, parts={"well_formed": float(reward.format > 0)})
-            rollouts.append(Rollout(question.id, number, completion, grade, question.sha256, status))
-        return rollouts
+            nothing = Grade(0.0, False, parts={"well_formed": 0.0})
+            return [Rollout(question.id, 0, Completion(), nothing, question.sha256, status)]
+        return [
+            Rollout(question.id, number, completion, grade(completion.text, question, rule), question.sha256, status)
+            for number, completion in enumerate(answers.completions)
+        ]
 
     batches = answer_shard(shard, config, record)
     write_jsonl(out, (row for batch in batches for row in batch.rows))

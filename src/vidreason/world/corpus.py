@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vidreason.data.options import bracketed, dotted
 from vidreason.media.resize import resize_frames
-from vidreason.models.tinyllava.template import OPTION_SUFFIX, REASON_SUFFIX
 from vidreason.records import LETTERS
 from vidreason.tasks.marks import IMAGE
+from vidreason.tasks.prompts import INSTRUCTIONS, OPTION_INSTRUCTION, bracketed, dotted
 from vidreason.world.questions import NUMBERS, TASKS, WorldQuestion, ask, ask_some, conclusion, think_text
 from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, Scene, make_scene, render
 
@@ -33,7 +32,7 @@ WORDS = (
     "appears", "not", "appear", "How", "many", "things", "somewhere", "none", "Options", "Describe", "video", "Notes", "USER", "ASSISTANT",
     "Please", "provide", "your", "by", "stating", "letter", "followed", "full", "option", "of",
     *LETTERS[:5], "think", "<", "</", ">",
-    *re.findall(r"[A-Za-z]+", f"{REASON_SUFFIX} {OPTION_SUFFIX}"),
+    *re.findall(r"[A-Za-z]+", " ".join(INSTRUCTIONS.values())),
     "one", "picture", "Explain", "description", "explanation", "List", "colours",
 )  # fmt: skip
 """Words of the world, the questions and the requests: one token each, alone and after a space."""
@@ -214,7 +213,7 @@ def _block(question: WorldQuestion, rng: np.random.Generator) -> str:
 
 
 def _with_suffix(question: WorldQuestion, rng: np.random.Generator) -> str:
-    return _instructed(question, OPTION_SUFFIX, rng)
+    return _instructed(question, OPTION_INSTRUCTION, rng)
 
 
 def _instructed(question: WorldQuestion, instruction: str, rng: np.random.Generator) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 
 from vidreason.artifacts.files import write_aside, write_json, write_jsonl
 from vidreason.data import mlvu, mvbench, video_mme
-from vidreason.data.options import dotted
 from vidreason.data.registry import read_questions
 from vidreason.records import LETTERS, Question
+from vidreason.tasks.markup import completion_of
+from vidreason.tasks.prompts import dotted
 from vidreason.world.encode import KINDS, SIZE, Timing, encode, timing, with_surroundings
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.scenes import Scene, make_scene
@@ -147,7 +148,7 @@ def write_coldstart(folder: Path, items: Sequence[WorldItem], size: int = SIZE, 
         question = item.questions[0]
         jobs.append(Job(item.scene, folder / video, timing(item.duration, "mp4"), "mp4", size=size))
         asked = f"<image>\n{question.question}\nOptions:\n{dotted(question.options)}"
-        told = f"<think> {item.think} </think> <answer> {question.answer} </answer>"
+        told = completion_of(item.think, question.answer)
         records.append(
             {"video": video, "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": told}]}
         )

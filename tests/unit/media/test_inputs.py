@@ -10,8 +10,9 @@ from vidreason.media.frame_store import FrameStore
 from vidreason.media.views import GRAY_LEVEL, VIEWS, view_frames
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.models.tinyllava.preprocessing import normalize_frames
-from vidreason.models.tinyllava.template import OPTION_SUFFIX, REASON_SUFFIX
 from vidreason.records import OK
+from vidreason.tasks.markup import INSTRUCTION
+from vidreason.tasks.prompts import OPTION_INSTRUCTION
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ class TestPrompts:
     def test_instruction_follows_a_space_in_training_and_a_line_in_evaluation(self):
         question = micro.question(1)
         block = "Which colour is the ball?\nOptions:\nA. red\nB. blue\nC. green"
-        assert query_text(question, "reason", training=True) == f"<image>{block} {REASON_SUFFIX}"
-        assert query_text(question, "option", training=False) == f"<image>\n{block}\n{OPTION_SUFFIX}"
+        assert query_text(question, "reason", training=True) == f"<image>{block} {INSTRUCTION}"
+        assert query_text(question, "option", training=False) == f"<image>\n{block}\n{OPTION_INSTRUCTION}"
 
     @pytest.mark.parametrize(
         ("dataset", "block"),

@@ -9,6 +9,7 @@ from vidreason.models.base import IGNORE_INDEX
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
+from vidreason.tasks.prompts import evaluation_query, instruction
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "checkpoint"
 QUESTION = "What falls?\nOptions:\nA. cup\nB. ball"
@@ -23,20 +24,8 @@ def talk(*values):
     return [{"from": "human" if place % 2 == 0 else "gpt", "value": value} for place, value in enumerate(values)]
 
 
-@pytest.mark.parametrize("style", ["reason", "option"])
-def test_suffix_follows_a_space_in_training_and_a_newline_in_evaluation(style):
-    suffix = prompts.SUFFIXES[style]
-    assert prompts.training_query(QUESTION, style) == f"<image>{QUESTION} {suffix}"
-    assert prompts.evaluation_query(QUESTION, style) == f"<image>\n{QUESTION}\n{suffix}"
-
-
-def test_unknown_style_is_refused():
-    with pytest.raises(ValueError, match="reason, option"):
-        prompts.training_query(QUESTION, "chat")
-
-
 def test_prompt_has_one_mark_and_ends_where_the_answer_begins(tokenizer):
-    ids = prompts.prompt_ids(tokenizer, prompts.evaluation_query(QUESTION, "reason"))
+    ids = prompts.prompt_ids(tokenizer, evaluation_query(QUESTION, instruction("reason")))
     assert int((ids == IMAGE_TOKEN_INDEX).sum()) == 1
     assert tokenizer.decode(ids[ids >= 0]).endswith("tags. ASSISTANT:")
     assert prompts.prompt_text("<image>q").startswith("A chat between")

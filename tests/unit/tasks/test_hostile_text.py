@@ -14,11 +14,12 @@ from vidreason.data.coldstart import checked_answer
 from vidreason.data.fields import LONGEST_TEXT, plain_text, questions_of
 from vidreason.data.nextqa import parse_record
 from vidreason.data.options import answer_letter, split_choices
-from vidreason.models.tinyllava.template import conversation_text, evaluation_query
+from vidreason.models.tinyllava.template import conversation_text
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.page import render
 from vidreason.rl.rewards import reward, rules_for
 from vidreason.tasks import multiple_choice as parse
+from vidreason.tasks.prompts import evaluation_query, instruction
 
 FRAGMENTS = (
     " ", "\n", "\t", "\u3000", "A. ", "\nA. x", "\nB. y", "Options:", "B", "B,", "and ", "(", ")", "*", "\\boxed{", "|", "\\|", "\\",
@@ -50,7 +51,7 @@ READERS = {
     "page": lambda text: render("document.html.j2", blocks=_document(text)),
     "Markdown": lambda text: to_markdown(_document(text)),
     "prompt": lambda text: conversation_text(
-        [{"from": "human", "value": evaluation_query(text, "reason")}, {"from": "gpt", "value": text}]
+        [{"from": "human", "value": evaluation_query(text, instruction("reason"))}, {"from": "gpt", "value": text}]
     ),
 }
 

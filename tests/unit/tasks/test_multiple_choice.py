@@ -1,6 +1,8 @@
 """The two readings of an answer."""
 
+import dataclasses
 import re
+import sys
 import time
 from pathlib import Path
 from random import Random
@@ -9,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vidreason.tasks
+from vidreason.artifacts.provenance import code_digest
+from vidreason.records import NO_OPTION, ClipRef, Question
+from vidreason.tasks import base
 from vidreason.tasks import multiple_choice as parse
+from vidreason.tasks.base import module_of, task_of
 from vidreason.tasks.markup import first_line_block, last_block
+from vidreason.tasks.prompts import evaluation_query, training_query
 
 TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)
@@ -126,3 +134,76 @@ def test_guesses_repeat_with_the_seed_and_cover_the_options():
     drawn = [parse.upstream("", "ABC", Random(seed)) for seed in range(50)]
     assert drawn == [parse.upstream("", "ABC", Random(seed)) for seed in range(50)]
     assert set(drawn) == set("ABC")
+
+
+class TestTask:
+    """The one grader of reward, selection, validation and score."""
+
+    QUESTION = Question("1", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b", "c", "d"), "B")
+
+    @pytest.mark.parametrize(
+        ("completion", "tagged", "first_block", "anywhere"),
+        [
+            ("<think>So.</think><answer>B</answer>", "B", "B", True),
+            ("<think>So.</think><answer>(B)</answer>", "B", "B", False),
+            ("<answer>Boxes</answer>", None, "B", True),
+            ("B", None, None, True),
+            ("<answer>A</answer><answer>B</answer>", "B", "A", False),
+            ("", None, None, False),
+        ],
+    )
+    def test_rules_of_reading(self, completion, tagged, first_block, anywhere):
+        task = task_of("multiple_choice")
+        grades = {rule: task.grade(completion, self.QUESTION, rule) for rule in task.rules}
+        assert (grades["tagged"].parsed, grades["first_block"].parsed) == (tagged, first_block)
+        assert grades["anywhere"].correct is anywhere
+        for grade in grades.values():
+            assert grade.value == float(grade.correct)
+            assert grade.parts == {"well_formed": float(completion.startswith("<think>"))}
+        assert grades["tagged"].correct is (tagged == "B")
+
+    @pytest.mark.parametrize("rule", ["tagged", "first_block", "anywhere"])
+    def test_nothing_is_right_where_no_option_is(self, rule):
+        lost = dataclasses.replace(self.QUESTION, gold=NO_OPTION)
+        task = task_of("multiple_choice")
+        assert not any(task.grade(f"<answer>{text}</answer>", lost, rule).correct for text in ("A", "@", ""))
+        assert (task.chance(lost), task.chance(self.QUESTION)) == (0.0, 0.25)
+
+    def test_an_unknown_rule_or_task_is_named_with_what_is_allowed(self):
+        with pytest.raises(ValueError, match=r"rule of reading 'lenient'; allowed: tagged, first_block, anywhere"):
+            task_of("multiple_choice").grade("B", self.QUESTION, "lenient")
+        with pytest.raises(ValueError, match=r"unknown task 'essay'; allowed: .*multiple_choice"):
+            task_of("essay")
+
+    @pytest.mark.parametrize("style", ["reason", "option"])
+    def test_the_instruction_follows_a_space_in_training_and_a_newline_in_evaluation(self, style):
+        asks = task_of("multiple_choice").instruction(style)
+        assert training_query("Who?", asks) == f"<image>Who? {asks}"
+        assert evaluation_query("Who?", asks) == f"<image>\nWho?\n{asks}"
+
+    def test_an_unknown_style_is_refused(self):
+        with pytest.raises(ValueError, match="reason, option"):
+            task_of("multiple_choice").instruction("chat")
+
+
+def test_one_new_file_adds_a_task(tmp_path, monkeypatch):
+    """It is found by import, and grades; nothing else changes, not even a digest of the code."""
+    before = code_digest("vidreason.tasks.base", module_of("multiple_choice"))
+    (tmp_path / "shouting.py").write_text(
+        "from vidreason.records import Grade\n"
+        "from vidreason.tasks.base import register\n"
+        "from vidreason.tasks.metrics import MEAN_VALUE\n"
+        "class Shouting:\n"
+        "    name, metrics, rules = 'shouting', (MEAN_VALUE,), ('tagged',)\n"
+        "    def instruction(self, style): return 'Shout.'\n"
+        "    def grade(self, completion, question, rule): return Grade(0.5, False, completion)\n"
+        "    def chance(self, question): return None\n"
+        "register(Shouting())\n"
+    )
+    monkeypatch.setattr(vidreason.tasks, "__path__", [*vidreason.tasks.__path__, str(tmp_path)])
+    monkeypatch.setattr(base, "_tasks", dict(base._tasks))
+    task = task_of("shouting")
+    assert task.grade("OH", TestTask.QUESTION, "tagged").value == 0.5
+    assert module_of("shouting") == "vidreason.tasks.shouting"
+    assert code_digest("vidreason.tasks.base", module_of("multiple_choice")) == before
+    monkeypatch.delitem(sys.modules, "vidreason.tasks.shouting")

@@ -9,8 +9,10 @@ import pytest
 from tests.unit.world.test_questions import oracle
 from tests.unit.world.test_tokenizer import tokenizer
 from vidreason.media.resize import resize_frames
-from vidreason.models.tinyllava.template import IMAGE, OPTION_SUFFIX, REASON_SUFFIX
+from vidreason.models.tinyllava.template import IMAGE
 from vidreason.records import LETTERS
+from vidreason.tasks.markup import INSTRUCTION
+from vidreason.tasks.prompts import OPTION_INSTRUCTION
 from vidreason.world import corpus
 from vidreason.world.corpus import EXPLAIN_REQUEST, KINDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.questions import NUMBERS, WorldQuestion
@@ -54,14 +56,14 @@ class TestEveryKind:
 
     def test_a_word_is_a_token(self, kind):
         for text in (text for exercise in exercises(kind) for text in texts(exercise)):
-            bare = text.replace(OPTION_SUFFIX, "").replace(IMAGE, "")
+            bare = text.replace(OPTION_INSTRUCTION, "").replace(IMAGE, "")
             for word in re.findall(r"[A-Za-z]+", bare):
                 assert len(tokenizer()(f" {word}").input_ids) == 1, (word, text)
 
     def test_nothing_of_the_cold_start_is_shown(self, kind):
         for text in (text for exercise in exercises(kind) for text in texts(exercise)):
             assert not re.search(r"</?\s*(think|answer)\s*>", text)
-            assert REASON_SUFFIX not in text
+            assert INSTRUCTION not in text
 
     def test_pictures_and_mark_go_together(self, kind):
         for exercise in exercises(kind):
@@ -115,7 +117,7 @@ class TestEveryKind:
                 last = request.split("\n")[-1]
                 if last.endswith(EXPLAIN_REQUEST) or re.search(r"Output .*(description|explanation) in <", last):
                     continue
-                if asked_in(request) is not None and (OPTION.match(last) or last.endswith((OPTION_SUFFIX, "?"))):
+                if asked_in(request) is not None and (OPTION.match(last) or last.endswith((OPTION_INSTRUCTION, "?"))):
                     assert not any(caption in reply for caption in captions)
 
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidreason.models.tinyllava.template import OPTION_SUFFIX, REASON_SUFFIX, SYSTEM, conversation_text, text_ids
+from vidreason.models.tinyllava.template import SYSTEM, conversation_text, text_ids
 from vidreason.models.tinyllava.tokenizer import load_tokenizer, save_tokenizer
 from vidreason.records import LETTERS
-from vidreason.rl.rewards import TAGS
+from vidreason.tasks.markup import INSTRUCTION, TAGS
+from vidreason.tasks.prompts import OPTION_INSTRUCTION
 from vidreason.world.corpus import WORDS
 from vidreason.world.scenes import COLOURS, DIRECTIONS, THINGS
 from vidreason.world.tokenizer import END, build_tokenizer
@@ -48,7 +49,7 @@ def test_fixed_texts_are_one_token_wherever_they_stand(text):
     assert tokenizer().decode([token], skip_special_tokens=True) == ("" if text == END else text)
 
 
-@pytest.mark.parametrize("text", [REASON_SUFFIX, OPTION_SUFFIX])
+@pytest.mark.parametrize("text", [INSTRUCTION, OPTION_INSTRUCTION])
 def test_instructions_are_words(text):
     """Ordinary tokens, which other texts hold too: the model has met them before it is instructed."""
     assert tokenizer().decode(ids(text)) == text
@@ -79,7 +80,7 @@ def test_such_texts_survive(text):
 def test_a_conversation_is_encoded_without_loss():
     text = conversation_text(
         [
-            {"from": "human", "value": f"Which thing comes first?\nOptions:\nA. ball\nB. kite {REASON_SUFFIX}"},
+            {"from": "human", "value": f"Which thing comes first?\nOptions:\nA. ball\nB. kite {INSTRUCTION}"},
             {"from": "gpt", "value": "<think> red ball goes left </think> <answer> A </answer>"},
         ]
     )

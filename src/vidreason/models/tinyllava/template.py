@@ -14,46 +14,6 @@ SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions. "
 )
 
-REASON_SUFFIX = "Output the thinking process in <think> </think> and final answer (option) in <answer> </answer> tags."
-OPTION_SUFFIX = "Answer with the option's letter from the given choices directly."
-SUFFIXES = {"reason": REASON_SUFFIX, "option": OPTION_SUFFIX}
-"""What follows the question, by answer style."""
-
-
-def training_query(question: str, answer_style: str) -> str:
-    r"""The user's turn in training: the suffix follows after a space.
-
-    Args:
-        question: Question and options, without a suffix.
-        answer_style: `reason` or `option`.
-
-    Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
-
-    Example:
-        >>> training_query("Who?\nA. he", "option")
-        "<image>Who?\nA. he Answer with the option's letter from the given choices directly."
-    """
-    return f"{IMAGE}{question} {_suffix(answer_style)}"
-
-
-def evaluation_query(question: str, answer_style: str) -> str:
-    r"""The user's turn in evaluation: the suffix follows after a newline.
-
-    Source: tinyllava/eval/eval_videomme.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1 (the four scripts agree).
-
-    Example:
-        >>> evaluation_query("Who?\nA. he", "option")
-        "<image>\nWho?\nA. he\nAnswer with the option's letter from the given choices directly."
-    """
-    return f"{IMAGE}\n{question}\n{_suffix(answer_style)}"
-
-
-def _suffix(answer_style: str) -> str:
-    """The suffix of an answer style."""
-    if answer_style not in SUFFIXES:
-        raise ValueError(f"answer style is {answer_style!r}; allowed: {', '.join(SUFFIXES)}")
-    return SUFFIXES[answer_style]
-
 
 def prompt_text(query: str) -> str:
     r"""The whole text of one user's turn, up to where the answer begins.

@@ -1,0 +1,29 @@
+"""What a score measures: each metric is the mean of one number of every grade."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vidreason.records import Grade
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a score.
+
+    Attributes:
+        name: Key of the score's `metrics`.
+        title: Heading of tables.
+        value: Grade -> its contribution to the mean.
+        bounds: Least and greatest possible value, to which intervals are clipped.
+    """
+
+    name: str
+    title: str
+    value: Callable[[Grade], float]
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+
+ACCURACY = Metric("accuracy", "accuracy", lambda grade: float(grade.correct))
+"""Share of questions that are answered right."""
+MEAN_VALUE = Metric("value", "mean value", lambda grade: grade.value)
+"""Mean of the grades' values: an overlap or a similarity, for answers that are not simply right or wrong."""

@@ -1,0 +1,86 @@
+r"""The texts around a question: how its options are written, and which instruction follows.
+
+Source: tinyllava/train/tinyllava_trainer_reason.py and tinyllava/eval/eval_{videomme,mvbench,mlvu,mmvu}.py of
+ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from vidreason.records import LETTERS, Question
+from vidreason.tasks.marks import IMAGE
+from vidreason.tasks.markup import INSTRUCTION
+
+OPTION_INSTRUCTION = "Answer with the option's letter from the given choices directly."
+INSTRUCTIONS: Mapping[str, str] = {"reason": INSTRUCTION, "option": OPTION_INSTRUCTION}
+"""Answer style -> what follows the question: think and answer blocks, or the answer alone."""
+
+
+def instruction(style: str) -> str:
+    """The instruction of an answer style.
+
+    Raises:
+        ValueError: There is no such style.
+    """
+    if style not in INSTRUCTIONS:
+        raise ValueError(f"answer style is {style!r}; allowed: {', '.join(INSTRUCTIONS)}")
+    return INSTRUCTIONS[style]
+
+
+def training_query(question: str, asks: str) -> str:
+    r"""The user's turn in training: the instruction follows after a space.
+
+    Args:
+        question: Question and options, without an instruction.
+        asks: The instruction.
+
+    Example:
+        >>> training_query("Who?\nA. he", "Answer.")
+        '<image>Who?\nA. he Answer.'
+    """
+    return f"{IMAGE}{question} {asks}"
+
+
+def evaluation_query(question: str, asks: str) -> str:
+    r"""The user's turn in evaluation: the instruction follows after a newline.
+
+    Example:
+        >>> evaluation_query("Who?\nA. he", "Answer.")
+        '<image>\nWho?\nA. he\nAnswer.'
+    """
+    return f"{IMAGE}\n{question}\n{asks}"
+
+
+def with_options_line(question: Question) -> str:
+    r"""Question, a line `Options:`, then `A. text` lines (NextQA, Video-MME, MVBench).
+
+    Example:
+        >>> from vidreason.records import ClipRef
+        >>> with_options_line(Question("1", "nextqa", "multiple_choice", "Why?", ClipRef("v.mp4"), ("rain.", "sun."), "A"))
+        'Why?\nOptions:\nA. rain.\nB. sun.'
+    """
+    return f"{question.text}\nOptions:\n{dotted(question.options)}"
+
+
+def with_options_line_cut(question: Question) -> str:
+    """As `with_options_line`, white space at the very end cut (MVBench)."""
+    return with_options_line(question).rstrip()
+
+
+def with_letters(question: Question) -> str:
+    """Question, then `A. text` lines (MMVU)."""
+    return f"{question.text}\n{dotted(question.options)}"
+
+
+def with_brackets_cut(question: Question) -> str:
+    """Question, then `(A) text` lines, white space at the very end cut (MLVU)."""
+    return f"{question.text}\n{bracketed(question.options)}".rstrip()
+
+
+def dotted(options: Sequence[str]) -> str:
+    """The options as `A. text` lines."""
+    return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))
+
+
+def bracketed(options: Sequence[str]) -> str:
+    """The options as `(A) text` lines."""
+    return "\n".join(f"({letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))
