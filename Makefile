@@ -34,7 +34,7 @@ CONFIG ?=
 BENCH ?=
 PIECE ?=
 
-.PHONY: help setup check_demo demo plan seeds test test-all bench gpu golden lint format graph lock clean
+.PHONY: help setup check_demo demo plan seeds test test-all bench gpu golden lint format schema graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -104,6 +104,9 @@ format: setup  ## Put the sources into the house's format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/snakefmt Snakefile workflow
+
+schema: setup  ## Write workflow/schemas/config.schema.yaml from the typed settings again
+	$(VENV)/bin/python workflow/schemas/write_schema.py
 
 graph: setup  ## Draw the picture in README.md again
 	$(VENV)/bin/python docs/draw_graph.py

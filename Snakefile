@@ -9,7 +9,7 @@
 #   results/{run}/specs/{arm}/seed{seed}.json                            everything that decides an arm's weights
 #   results/{run}/train_sft/{arm}/seed{seed}/checkpoint/                 weights (train_grpo alike)
 #   results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to the training set
-#   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions worth training on
+#   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions that a GRPO arm is trained on
 #   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by task
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
@@ -32,9 +32,6 @@ configfile: "config/sources.yaml"
 configfile: "config/config.yaml"
 
 
-include: "workflow/rules/cluster.smk"
-include: "workflow/rules/ready.smk"
-include: "workflow/rules/gather.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -59,16 +56,12 @@ localrules:
 
 
 onstart:
-    hold_folder()
-    warn_of_interpreter()
-    warn_of_idle_cards()
-    remember_machine()
-    refuse_beside_orphans()
+    start()
     remove_leftovers("results")
 
 
 rule all:
     default_target: True
     input:
-        expand([item.path for item in (*TABLES, *FIGURES)], run=RUN),
-        expand("results/{run}/report/index.html", run=RUN),
+        expand([item.path for item in (*TABLES, *FIGURES)], run=RUN.run),
+        expand(paths.REPORT, run=RUN.run),

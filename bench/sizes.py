@@ -7,17 +7,17 @@ is never sampled (see `bench.workload`): every completion has its full length, o
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 from transformers import Qwen2Tokenizer
 
-from vidreason.config.layers import merge, read_layer
+from vidreason.config.layers import read_layer
 from vidreason.config.optimization import GrpoRuntime
-from vidreason.config.runs import resolve_arm, running_of
-from vidreason.config.settings import TrainingSpec
+from vidreason.config.run import Run
+from vidreason.config.runs import load_run
+from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.factory import model_config
-from vidreason.training.flat import runtime_of, training_spec_of
+from vidreason.training.registered import registered
 from vidreason.world.corpus import WORDS
 from vidreason.world.tokenizer import build_tokenizer
 
@@ -61,28 +61,26 @@ class Size:
     save_every: int = 200
 
     @property
-    def flat(self) -> dict[str, Any]:
-        """The configured arm's settings of GRPO, with this size's numbers."""
+    def spec(self) -> TrainingSpec:
+        """What a training of this size computes: the demo's R1 with this size's numbers."""
+        spec = demo_run().spec("r1", 0)
+        settings = spec.settings
+        assert isinstance(settings, Grpo)
         own = {
             "batch_size": self.questions,
-            "rollouts": self.rollouts,
-            "max_new_tokens": self.completion,
-            "gradient_checkpointing": self.recompute,
-            "deepspeed": None,
-            "precision": "fp32",  # weights are of the type that they compute in, so nothing is cast
+            "views": settings.views.model_copy(update={"ordered": self.rollouts}),
+            "sampling": settings.sampling.model_copy(update={"max_new_tokens": self.completion}),
+            # Weights are of the type that they compute in, so nothing is cast.
+            "optimizer": settings.optimizer.model_copy(update={"deepspeed": None, "precision": "fp32"}),
         }
-        config = _config("config.yaml", "demo.yaml")
-        return resolve_arm(config, "r1", 0) | running_of(config, "r1") | own
-
-    @property
-    def spec(self) -> TrainingSpec:
-        """What a training of this size computes."""
-        return training_spec_of(self.flat)
+        return spec.model_copy(update={"settings": settings.model_copy(update=own)})
 
     @property
     def runtime(self) -> GrpoRuntime:
         """How a training of this size runs."""
-        return GrpoRuntime.model_validate(runtime_of(self.flat).model_dump())
+        runtime = demo_run().runtime("r1")
+        assert isinstance(runtime, GrpoRuntime)
+        return runtime.model_copy(update={"gradient_checkpointing": self.recompute})
 
 
 @functools.cache
@@ -92,27 +90,30 @@ def tokenizer() -> Qwen2Tokenizer:
 
 
 @functools.cache
-def _config(*names: str) -> dict[str, Any]:
-    """Files of `config/`, merged."""
-    return functools.reduce(merge, (read_layer(CONFIG / name)[1] for name in names), {})
+def demo_run() -> Run:
+    """The demo, from the files that it reads."""
+    names = ("sources.yaml", "config.yaml", "demo.yaml")
+    return load_run([read_layer(CONFIG / name) for name in names], registered())
 
 
 def demo() -> Size:
     """The demo's model and numbers, from the files that the demo reads."""
-    config = _config("config.yaml", "demo.yaml")
-    grpo = resolve_arm(config, "r1", 0)
-    words = tokenizer()
+    run, words = demo_run(), tokenizer()
+    grpo = run.spec("r1", 0).settings
+    assert isinstance(grpo, Grpo)
+    assert run.base is not None
+    sizes = run.base.model.model_dump()
     return Size(
         name="demo",
-        model=model_config(config["base"]["model"], config["frames"]["size"], len(words), words.eos_token_id),
-        frames=config["frames"]["count"],
+        model=model_config(sizes, run.frames.size, len(words), words.eos_token_id),
+        frames=run.frames.count,
         prompt=110,
-        completion=grpo["max_new_tokens"],
-        rollouts=grpo["rollouts"],
-        questions=grpo["batch_size"],
-        selection=config["selection"]["generation"]["batch_size"],
-        evaluation=config["evaluation"]["generation"]["batch_size"],
-        save_every=running_of(config, "r1")["save_every"],
+        completion=grpo.sampling.max_new_tokens,
+        rollouts=grpo.views.ordered,
+        questions=grpo.batch_size,
+        selection=run.selection.generation.batch_size,
+        evaluation=run.evaluation.generation.batch_size,
+        save_every=run.runtime("r1").save_every,
     )
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_json
-from vidreason.config.runs import SOURCES, resolve_arm, sources_of, weights_arm
+from vidreason.config import graph, paths
+from vidreason.config.datasets import SourceEntry
+from vidreason.config.run import Run
 from vidreason.sources.lock import Lock, Source, SourceError
 
-LOCKS = Path("config/locks")
 GPU, CPU = "GPU", "CPU core"
 FETCHED = "fetched"
 
@@ -96,14 +97,15 @@ class StepPlan:
     done: int
 
 
-def plan_sources(config: Mapping[str, Any]) -> list[SourcePlan]:
+def plan_sources(run: Run) -> list[SourcePlan]:
     """The sources that a run reads, in the order of the configuration."""
-    return [_plan_source(name, config["sources"][name]) for name in sources_of(dict(config))]
+    return [_plan_source(name, run.sources[name]) for name in run.used_sources()]
 
 
-def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
+def _plan_source(name: str, entry: SourceEntry) -> SourcePlan:
     """One source: its size from what is known best."""
-    lock, fetched = LOCKS / f"{name}.json", SOURCES / name / "fetched.json"
+    lock, fetched = (Path(pattern.format(source=name)) for pattern in (paths.LOCK, paths.FETCHED))
+    source = Source.of(name, entry.model_dump(mode="json"))
     state = "not asked for yet"
     sizes: dict[str, int] | None = None
     if fetched.is_file():
@@ -112,100 +114,81 @@ def _plan_source(name: str, entry: Mapping[str, Any]) -> SourcePlan:
         state, sizes = "locked", {file.path: file.size for file in Lock.load(lock).files}
     if lock.is_file():
         try:
-            Lock.load(lock).check(Source.of(name, entry), lock)
+            Lock.load(lock).check(source, lock)
         except SourceError:
             state = "locked as something else: see snakemake -n"
-    known = entry["gigabytes"]
+    known = entry.gigabytes
     total = float(sum(sizes.values())) if sizes is not None else None if known is None else 1e9 * known
-    if not entry["archives"]:
+    if not entry.archives:
         packed: float | None = 0.0
     elif sizes is None:
         packed = total
     else:
-        source = Source.of(name, entry)
         packed = float(sum(size for path, size in sizes.items() if source.archive_rule(path)))
-    return SourcePlan(name, entry["repo"], state, entry["gated"], entry["licence"], total, packed)
+    return SourcePlan(name, entry.repo, state, entry.gated, entry.licence, total, packed)
 
 
-def plan_steps(config: Mapping[str, Any]) -> list[StepPlan]:
+def plan_steps(run: Run) -> list[StepPlan]:
     """The steps of a run, in the order of the graph."""
-    run = Path("results") / config["run"]
-    settings, seeds = dict(config), config["seeds"]
-    counts = {name: _count(entry["questions"]) for name, entry in {**config["data"], **config["benchmarks"]}.items()}
-    if "world" in config:
-        world = config["world"]
-        counts = {name: world["videos"][name] * world["questions_per_video"][name] for name in counts}
-    asked = [count for count in counts.values() if count is not None]
-    asked_in_all = sum(asked) if len(asked) == len(counts) else None
-    given = [name for name, arm in config["arms"].items() if arm["method"] == "given"]
-    steps = [
-        _step("import_weights", [run / f"import_weights/{arm}/checkpoint" for arm in given], "weights", None),
-        _step("filter_nextqa", [run / "questions/nextqa.jsonl"], "question", counts["nextqa"]),
-        _step(
-            "extract_frames",
-            [
-                run / f"extract_frames/{name}/shard{shard}.parquet"
-                for name, n in config["frames"]["shards"].items()
-                for shard in range(n)
-            ],
-            "question",
-            asked_in_all,
-        ),
+    counts = _question_counts(run)
+    known = [count for count in counts.values() if count is not None]
+    imported = [paths.IMPORTED.format(run=run.run, arm=arm) for arm in run.arms_by("given")]
+    decoded = [path for dataset in run.datasets for path in graph.frames(run, dataset)]
+    return [
+        _step("import_weights", imported, "weights", None),
+        _step("filter_nextqa", graph.decoded_questions(run, "nextqa")[:1], "question", counts["nextqa"]),
+        _step("extract_frames", decoded, "question", sum(known) if len(known) == len(counts) else None),
+        _training(run, "sft", counts),
+        _sampling(run, counts["nextqa"]),
+        _training(run, "grpo", counts),
+        _predicting(run, counts),
     ]
-    trained = {name: arm for name, arm in config["arms"].items() if arm["method"] in ("sft", "grpo")}
-    for method in ("sft", "grpo"):
-        arms = [name for name, arm in trained.items() if arm["method"] == method]
-        if method == "grpo":
-            steps.append(
-                _sampling(
-                    config, run, [weights_arm(settings, trained[arm]["parent"]) for arm in arms], counts["nextqa"]
-                )
-            )
-        passes = [
-            _times(counts[trained[arm]["data"]], resolve_arm(settings, arm, 0)["epochs"] * len(seeds)) for arm in arms
-        ]
-        folders = [run / f"train_{method}/{arm}/seed{seed}/checkpoint" for arm in arms for seed in seeds]
-        steps.append(
-            _step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes)))
-        )
-    return [*steps, _predicting(config, run, counts)]
 
 
-def _sampling(config: Mapping[str, Any], run: Path, parents: Sequence[str], questions: float | None) -> StepPlan:
+def _question_counts(run: Run) -> dict[str, float | None]:
+    """Questions of every data set, as far as the configuration says."""
+    if run.world:
+        videos, questions = run.world.videos, run.world.questions_per_video
+        return {name: float(getattr(videos, name) * getattr(questions, name)) for name in run.datasets}
+    return {name: _count(entry.questions) for name, entry in run.datasets.items()}
+
+
+def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> StepPlan:
+    """The trainings of one method."""
+    passes = []
+    for name in run.arms_by(method):
+        spec = run.spec(name, 0)
+        passes.append(_times(counts[spec.data], spec.settings.epochs * len(run.seeds)))
+    folders = graph.of_arms(run, {"sft": paths.SFT, "grpo": paths.GRPO}[method], method)
+    return _step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes)))
+
+
+def _sampling(run: Run, questions: float | None) -> StepPlan:
     """Repeated answers for the selection."""
-    generation = config["selection"]["generation"]
-    names = list(dict.fromkeys(parents))
-    folders = [
-        run / f"sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl"
-        for arm in names
-        for seed in config["seeds"]
-        for shard in range(config["selection"]["shards"])
-    ]
-    tokens = [_tokens(config["arms"][arm]["answer"], generation["max_new_tokens"]) for arm in names]
-    batches = None if questions is None else math.ceil(questions / generation["batch_size"]) * len(config["seeds"])
-    return _step("sample_rollouts", folders, "token of a batch", _times(batches, sum(tokens)), "generate")
+    generation, arms = run.selection.generation, run.arms_by("grpo")
+    folders = [path for arm in arms for seed in run.seeds for path in graph.rollouts(run, arm, seed)]
+    parents = {run.parent(arm) for arm in arms}
+    tokens = [_tokens(run.arms[arm].style, generation.sampling.max_new_tokens) for arm in parents]
+    batches = None if questions is None else math.ceil(questions / generation.batch_size) * len(run.seeds)
+    units = _times(batches, sum(tokens))
+    return _step("sample_rollouts", list(dict.fromkeys(folders)), "token of a batch", units, "generate")
 
 
-def _predicting(config: Mapping[str, Any], run: Path, counts: Mapping[str, float | None]) -> StepPlan:
+def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
     """Answers of every arm to every benchmark."""
-    generation = config["evaluation"]["generation"]
-    folders, total = [], 0.0
-    for arm, entry in config["arms"].items():
-        tokens = _tokens(entry["answer"], generation["max_new_tokens"])
-        for name in config["benchmarks"]:
-            shards = config["evaluation"]["shards"][name]
-            folders += [
-                run / f"predict/{arm}/seed{seed}/{name}/shard{shard}.jsonl"
-                for seed in config["seeds"]
-                for shard in range(shards)
-            ]
+    generation = run.evaluation.generation
+    files, total = [], 0.0
+    for arm, entry in run.arms.items():
+        tokens = _tokens(entry.style, generation.max_new_tokens)
+        for name in run.evaluation.benchmarks:
+            files += [path for seed in run.seeds for path in graph.predictions(run, arm, seed, name)]
             questions = counts[name]
             total += (
                 math.inf
                 if questions is None
-                else math.ceil(questions / generation["batch_size"]) * tokens * len(config["seeds"])
+                else math.ceil(questions / generation.batch_size) * tokens * len(run.seeds)
             )
-    return _step("predict", folders, "token of a batch", total if math.isfinite(total) else None, "generate")
+    return _step("predict", files, "token of a batch", total if math.isfinite(total) else None, "generate")
 
 
 def _tokens(style: str, most: int) -> int:
@@ -216,13 +199,13 @@ def _times(count: float | None, factor: float) -> float | None:
     return None if count is None else count * factor
 
 
-def _step(rule: str, results: Sequence[Path], unit: str, units: float | None, cost: str = "") -> StepPlan:
+def _step(rule: str, results: Sequence[str], unit: str, units: float | None, cost: str = "") -> StepPlan:
     """One step: its units times what one costs."""
     price = COSTS.get(cost or rule)
     words = "" if units is None else f"{units:,.0f} {unit}{'s' if not unit.endswith('batch') else ''}"
     seconds = None if price is None or units is None else units * price.seconds
     return StepPlan(
-        rule, len(results), words, seconds, price.of if price else "", sum(path.exists() for path in results)
+        rule, len(results), words, seconds, price.of if price else "", sum(Path(path).exists() for path in results)
     )
 
 
@@ -233,32 +216,32 @@ def _count(expected: Any) -> float | None:
     return None if expected is None else float(expected)
 
 
-def describe(config: Mapping[str, Any]) -> str:
+def describe(run: Run) -> str:
     """The whole plan as text.
 
     Args:
-        config: One run, checked.
+        run: The run.
 
     Returns:
         Tables of the sources and of the steps, sums, and the basis of every estimate.
     """
-    title = f"Plan of the run {config['run']} (nothing is downloaded, nothing is started)"
+    title = f"Plan of the run {run.run} (nothing is downloaded, nothing is started)"
     parts = [
         [title],
-        _sources_told(config, plan_sources(config)),
-        _steps_told(config, plan_steps(config)),
-        _basis_told(),
+        _describe_sources(run, plan_sources(run)),
+        _describe_steps(run, plan_steps(run)),
+        _describe_basis(),
     ]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _sources_told(config: Mapping[str, Any], sources: Sequence[SourcePlan]) -> list[str]:
+def _describe_sources(run: Run, sources: Sequence[SourcePlan]) -> list[str]:
     """What is fetched, how much of it is known, and what must be accepted first."""
     if not sources:
         return ["Nothing is fetched: the run makes its own videos and weights."]
     rows = [("source", "download", "on disk", "state", "gated", "licence")]
     for source in sources:
-        unpacked = 0 if config["delete_archives"] else source.packed
+        unpacked = 0 if run.delete_archives else source.packed
         disk = None if source.bytes is None or unpacked is None else source.bytes + unpacked
         gated = "yes" if source.gated else ""
         sizes = (_gigabytes(source.bytes), _gigabytes(disk))
@@ -269,7 +252,7 @@ def _sources_told(config: Mapping[str, Any], sources: Sequence[SourcePlan]) -> l
     lines = [*_table(rows), "", f"Still to download: {_gigabytes(left)}{more}."]
     if unknown:
         lines.append("Sizes are known once a source is locked, which downloads nothing:")
-        lines.append("  snakemake " + " ".join(f"{LOCKS}/{name}.json" for name in unknown))
+        lines.append("  snakemake " + " ".join(paths.LOCK.format(source=name) for name in unknown))
     lines += [
         f"Gated: accept the conditions of {source.repo} on its page and set HF_TOKEN."
         for source in sources
@@ -280,7 +263,7 @@ def _sources_told(config: Mapping[str, Any], sources: Sequence[SourcePlan]) -> l
     return lines
 
 
-def _steps_told(config: Mapping[str, Any], steps: Sequence[StepPlan]) -> list[str]:
+def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
     """What is to be done, and the hours it takes."""
     rows = [("step", "jobs", "done", "units", "GPU-hours", "core-hours")]
     for step in steps:
@@ -288,7 +271,7 @@ def _steps_told(config: Mapping[str, Any], steps: Sequence[StepPlan]) -> list[st
         gpu, cpu = (hours if step.of == kind else "" for kind in (GPU, CPU))
         rows.append((step.rule, str(step.jobs), str(step.done), step.units, gpu, cpu))
     lines = [*_table(rows), ""]
-    if "world" in config:
+    if run.world:
         lines.append("The hours are those of the paper's model; this run's own is a thousand times smaller.")
     total = sum(step.seconds or 0 for step in steps if step.of == GPU) / 3600
     training = sum(step.seconds or 0 for step in steps if step.rule.startswith("train_")) / 3600
@@ -302,7 +285,7 @@ def _steps_told(config: Mapping[str, Any], steps: Sequence[StepPlan]) -> list[st
     return lines
 
 
-def _basis_told() -> list[str]:
+def _describe_basis() -> list[str]:
     """Where the estimates come from."""
     lines = ["Basis of the estimates"]
     lines += [

@@ -12,14 +12,14 @@ from tests.workflow.conftest import TINY, Workplace
 
 pytestmark = pytest.mark.workflow
 STATE = "results/tiny/state/train_grpo/r1/seed0"
-LONG = "methods: {grpo: {epochs: 60, save_every: 1, validate_every: 1000}}\n"
+LONG = "methods: {grpo: {epochs: 60, runtime: {save_every: 1}, validation: {every: 1000}}}\n"
 """About 120 steps: time for something to happen in between."""
 LONGER = (*TINY, "long.yaml")
 
 
 def training(place: Workplace) -> list[int]:
     """Processes that train in a workplace."""
-    return place.processes("workflow/scripts/train_grpo.py")
+    return place.processes("workflow/scripts/train.py")
 
 
 def saved_step(place: Workplace) -> int:

@@ -16,8 +16,20 @@ pytestmark = pytest.mark.workflow
         ("arms: {r1: {parent: coldstrat}}", r"mistake.yaml: arms.r1.parent: .* is no arm; .*did you mean coldstart\?"),
         ("arms: {coldstart: {parent: r1}}", r"mistake.yaml: arms.coldstart.parent: .*coldstart -> r1 -> coldstart"),
         (
-            "benchmarks: {tempcompass: {root: x}}",
-            r"mistake.yaml: benchmarks.tempcompass: unknown key .*allowed: video_mme, ",
+            "datasets: {tempcompass: {root: x}}",
+            r"mistake.yaml: datasets.tempcompass: unknown key .*allowed: nextqa, coldstart, video_mme, ",
+        ),
+        (
+            "benchmarks: {mlvu: {root: x}}",
+            r"mistake.yaml: benchmarks.mlvu: unknown key \(value .*\); it is datasets.mlvu .*now",
+        ),
+        (
+            "arms: {r1: {beta: 0.0}}",
+            r"mistake.yaml: arms.r1.beta: unknown key \(value 0.0\); it is arms.r1.objective.beta now",
+        ),
+        (
+            "arms: {r2: {like: r11, label: R2}}",
+            r'mistake.yaml: arms.r2.like: "r11" is no arm; .*did you mean r1\?',
         ),
         ("seed: -1", r"mistake.yaml: seed: -1 is not allowed; allowed: 0 or more"),
         ("seeds: [010]", r'mistake.yaml: seeds.0: "010" is not allowed; allowed: integer \(this is text: '),
@@ -33,9 +45,9 @@ def test_a_mistake_in_the_configuration(fresh: Workplace, change: str, words: st
 
 
 def test_a_path_that_does_not_exist(fresh: Workplace) -> None:
-    (fresh.root / "mine.yaml").write_text("data: {nextqa: {root: /nowhere/nextqa}}\n")
+    (fresh.root / "mine.yaml").write_text("datasets: {nextqa: {root: /nowhere/nextqa}}\n")
     printed = fresh.run("--dry-run", configs=("mine.yaml",), ok=False)
-    assert "mine.yaml: data.nextqa.root: /nowhere/nextqa does not exist" in printed
+    assert "mine.yaml: datasets.nextqa.root: /nowhere/nextqa does not exist" in printed
     assert len(printed.splitlines()) < 40
 
 

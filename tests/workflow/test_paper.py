@@ -220,9 +220,7 @@ def questions(place: Workplace, name: str, run: str = "paper") -> list[Question]
 
 def test_both_published_forms_of_nextqa_give_the_same_questions(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
-    change = (
-        "run: jsonl\ndata: {nextqa: {root: data/TinyLLaVA-Video-R1-training-data, annotations: nextqa_0-30s.jsonl}}\n"
-    )
+    change = "run: jsonl\ndatasets: {nextqa: {root: data/TinyLLaVA-Video-R1-training-data, annotations: nextqa_0-30s.jsonl}}\n"
     (place.root / "jsonl.yaml").write_text(change)
     place.run("results/jsonl/questions/nextqa.jsonl", configs=(*NUMBERS, "jsonl.yaml"))
     for name in ("nextqa", "validation"):
@@ -260,7 +258,7 @@ def test_edited_code_fetches_nothing_again(paper: tuple[HubWorkplace, Told]) -> 
     described = (
         "sources: {MMVU: {licence: another, gated: true, gigabytes: 3, expected_files: null, expected_members: 9}}"
     )
-    checked = "delete_archives: true\ndata: {nextqa: {questions: null}}\nbenchmarks: {mmvu: {questions: null}}"
+    checked = "delete_archives: true\ndatasets: {nextqa: {questions: null}, mmvu: {questions: null}}"
     (place.root / "described.yaml").write_text(f"{described}\n{checked}\n")
     try:
         assert place.jobs(configs=(*NUMBERS, "described.yaml")) == {}
@@ -304,7 +302,7 @@ def test_the_token_is_written_nowhere(paper: tuple[HubWorkplace, Told]) -> None:
 
 def test_missing_videos_stop_an_arm_before_it_is_asked(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
-    (place.root / "strict.yaml").write_text("benchmarks: {mvbench: {known_missing: null}}\n")
+    (place.root / "strict.yaml").write_text("datasets: {mvbench: {known_missing: null}}\n")
     target = "results/paper/predict/base/seed0/mvbench/shard0.jsonl"
     kept = place.root / f"{target}.kept"
     (place.root / target).rename(kept)

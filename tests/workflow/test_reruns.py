@@ -23,13 +23,17 @@ AFTER_COLDSTART = {"train_sft", "sample_rollouts", *AFTER_SELECTION}
     [
         ("evaluation: {scoring: {parser: upstream}}", {"score", *RESULTS}),
         ("evaluation: {generation: {max_new_tokens: 9}}", ANSWERS),
-        ("methods: {grpo: {learning_rate: 1.0e-5}}", {"resolve_spec", *AFTER_GRPO}),
-        ("arms: {r1: {beta: 0.0}}", {"resolve_spec", *AFTER_GRPO}),
+        ("methods: {grpo: {optimizer: {learning_rate: 1.0e-5}}}", {"resolve_spec", *AFTER_GRPO}),
+        ("arms: {r1: {objective: {beta: 0.0}}}", {"resolve_spec", *AFTER_GRPO}),
         ("arms: {r1: {label: Other words}}", RESULTS),
-        ("selection: {rule: {limit: 3}}", AFTER_SELECTION | {"make_figures"}),
-        ("arms: {coldstart: {learning_rate: 2.0e-5}}", {"resolve_spec", *AFTER_COLDSTART}),
+        ("selection: {rule: {limit: 3}}", AFTER_SELECTION),
+        ("arms: {r1: {selection: {limit: 3}}}", AFTER_SELECTION),
+        ("arms: {coldstart: {optimizer: {learning_rate: 2.0e-5}}}", {"resolve_spec", *AFTER_COLDSTART}),
         ("run: tiny\nseed: 0", set()),
-        ("methods: {grpo: {micro_batch: 1, gradient_checkpointing: true}, sft: {save_every: 7}}", set()),
+        (
+            "methods: {grpo: {runtime: {micro_batch: 1, gradient_checkpointing: true}}, sft: {runtime: {save_every: 7}}}",
+            set(),
+        ),
     ],
 )
 def test_a_changed_key_runs_only_what_uses_it(finished: Workplace, change: str, rules: set[str]) -> None:
@@ -41,14 +45,25 @@ def test_a_changed_key_runs_only_what_uses_it(finished: Workplace, change: str, 
         assert jobs.get("predict", 0) in (0, 12), "only r1 and its two controls answer again"
 
 
+def test_one_line_adds_an_ablation_and_runs_its_own_jobs_alone(finished: Workplace) -> None:
+    line = "arms: {r1_no_kl: {like: r1, label: R1 without KL, objective: {beta: 0.0}}}"
+    jobs = finished.jobs(configs=finished.overlay("change", line))
+    own = {"resolve_spec": 1, "select_by_variance": 1, "train_grpo": 1, "predict": 4, "score": 4}
+    assert jobs == own | dict.fromkeys(RESULTS, 1)
+
+
 @pytest.mark.parametrize(
     ("module", "first", "spared"),
     [
-        ("selection.py", "select_by_variance", {"make_world", "extract_frames", "train_sft", "sample_rollouts"}),
+        (
+            "training/selection.py",
+            "select_by_variance",
+            {"make_world", "extract_frames", "train_sft", "sample_rollouts"},
+        ),
         ("training/grpo.py", "train_grpo", {"extract_frames", "train_sft", "sample_rollouts", "select_by_variance"}),
         ("evaluation/score.py", "score", {"predict", "train_grpo", "train_sft"}),
-        ("evaluation/figures.py", "make_figures", {"make_tables", "score", "predict"}),
-        ("advantages.py", "train_grpo", {"train_sft", "extract_frames"}),
+        ("results/figures.py", "make_figures", {"make_tables", "score", "predict"}),
+        ("rl/advantages.py", "train_grpo", {"train_sft", "extract_frames"}),
     ],
 )
 def test_an_edited_module_runs_only_what_imports_it(
@@ -113,10 +128,9 @@ def test_weights_alone_can_be_deleted(spare: Workplace) -> None:
 
 OWN = """
 run: own
-data:
+datasets:
   nextqa: {root: mine/nextqa}
   coldstart: {root: mine/coldstart, annotations: mine/conversations.json}
-benchmarks:
   mvbench: {root: mine/mvbench}
 arms: {base: {weights: mine/weights}}
 """
@@ -201,8 +215,8 @@ def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[st
         ("tables/controls.csv", "make_figures", "figures/temporal.png"),
         (
             "sample_rollouts/coldstart/seed0/shard0.jsonl",
-            "select_by_variance/coldstart/seed0",
-            "select_by_variance/coldstart/seed0/selected.jsonl",
+            "select_by_variance/r1/seed0",
+            "select_by_variance/r1/seed0/selected.jsonl",
         ),
         ("specs/r1/seed0.json", "train_grpo/r1/seed0", "train_grpo/r1/seed0/metrics.jsonl"),
         ("questions/validation.jsonl", "train_grpo/r1/seed0", "train_grpo/r1/seed0/metrics.jsonl"),
@@ -241,7 +255,7 @@ def test_a_single_output_can_be_asked_for(fresh: Workplace) -> None:
 
 
 def test_a_touched_script_of_a_training_retrains_nothing(spare: Workplace) -> None:
-    os.utime(spare.root / "workflow/scripts/train_grpo.py")
+    os.utime(spare.root / "workflow/scripts/train.py")
     assert spare.jobs() == {}
 
 
@@ -251,7 +265,7 @@ def test_every_gpu_of_a_training_gets_a_process_however_it_is_asked_for(fresh: W
     configs = fresh.overlay("large", LARGE)
     asked = ("--set-resources", f"train_grpo:{resource}")
     shown = fresh.run("--dry-run", "--printshellcmds", target, *asked, configs=configs)
-    assert "--nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
+    assert "--nproc_per_node 8 workflow/scripts/train.py" in shown
 
 
 def test_more_gpus_than_a_batch_can_be_shared_by_are_refused_before_anything_starts(fresh: Workplace) -> None:
@@ -322,7 +336,7 @@ def test_several_nodes_get_a_torchrun_each_and_the_gpus_of_one_node(fresh: Workp
         asked = ("--set-resources", "train_grpo:nodes=2", f"train_grpo:{gpus}")
         shown = fresh.run("--dry-run", "--printshellcmds", target, *asked, configs=fresh.overlay("large", LARGE))
         assert " srun --overlap --nodes=2 --ntasks=2 --ntasks-per-node=1 " in shown
-        assert "--nnodes 2 --nproc_per_node 8 workflow/scripts/train_grpo.py" in shown
+        assert "--nnodes 2 --nproc_per_node 8 workflow/scripts/train.py" in shown
 
 
 def test_the_papers_graph_grows_with_shards_and_not_with_videos(fresh: Workplace) -> None:

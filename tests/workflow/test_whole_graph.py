@@ -61,7 +61,7 @@ def test_every_artifact_has_its_provenance_log_and_benchmark(finished: Workplace
         assert sidecar["code"]
         assert sidecar["versions"]["vidreason"]
     inputs = json.loads((finished.results / "train_grpo/r1/seed0/checkpoint.provenance.json").read_text())["inputs"]
-    assert "results/tiny/select_by_variance/coldstart/seed0/selected.jsonl" in inputs
+    assert "results/tiny/select_by_variance/r1/seed0/selected.jsonl" in inputs
     for log in ("make_world.log", "train_grpo/r1/seed0.log", "predict/r1/seed0/mlvu/shard0.log"):
         assert (finished.root / "logs/tiny" / log).is_file()
     assert (finished.results / "benchmarks/train_grpo/r1/seed0.tsv").is_file()
@@ -69,9 +69,9 @@ def test_every_artifact_has_its_provenance_log_and_benchmark(finished: Workplace
 
 
 def test_the_number_of_shards_changes_no_byte(finished: Workplace, spare: Workplace) -> None:
-    configs = spare.overlay("shards", "evaluation: {shards: {mvbench: 3}}\nselection: {shards: 3}\n")
+    configs = spare.overlay("shards", "datasets: {mvbench: {shards: {predict: 3}}}\nselection: {shards: 3}\n")
     # The new shards of the rollouts give the selection that is there, so training need not be repeated for the proof.
-    selected = "select_by_variance/coldstart/seed0/selected.jsonl"
+    selected = "select_by_variance/r1/seed0/selected.jsonl"
     spare.run(f"results/tiny/{selected}", configs=configs)
     assert (spare.results / selected).read_bytes() == (finished.results / selected).read_bytes()
     sampled = "sample_rollouts/coldstart/seed0"

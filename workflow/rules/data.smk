@@ -3,18 +3,13 @@
 
 rule make_world:
     output:
-        nextqa=directory("results/{run}/make_world/nextqa"),
-        coldstart=directory("results/{run}/make_world/coldstart"),
-        video_mme=directory("results/{run}/make_world/video_mme"),
-        mvbench=directory("results/{run}/make_world/mvbench"),
-        mlvu=directory("results/{run}/make_world/mlvu"),
-        mmvu=directory("results/{run}/make_world/mmvu"),
-        truth="results/{run}/make_world/truth.jsonl",
-        summary="results/{run}/make_world/world.json",
+        [directory(f"{paths.WORLD}/{dataset}") for dataset in WORLD_DATASETS],
+        truth=paths.TRUTH,
+        summary=paths.WORLD_SUMMARY,
     log:
-        "logs/{run}/make_world.log",
+        paths.log("make_world"),
     benchmark:
-        "results/{run}/benchmarks/make_world.tsv"
+        paths.cost("make_world")
     wildcard_constraints:
         run=one_of(WORLDS),
     conda:
@@ -30,30 +25,27 @@ rule make_world:
 
 rule filter_nextqa:
     input:
-        ready=data_ready,
+        ready=of_run(ready.questions_ready, dataset="nextqa"),
     output:
-        train="results/{run}/questions/nextqa.jsonl",
-        validation="results/{run}/questions/validation.jsonl",
-        dropped="results/{run}/filter_nextqa/dropped.csv",
-        clips="results/{run}/filter_nextqa/clips.jsonl",
-        durations="results/{run}/filter_nextqa/durations.csv",
+        train=paths.questions("nextqa"),
+        validation=paths.questions("validation"),
+        dropped=paths.filtered("dropped.csv"),
+        clips=paths.filtered("clips.jsonl"),
+        durations=paths.filtered("durations.csv"),
     log:
-        "logs/{run}/filter_nextqa.log",
+        paths.log("filter_nextqa"),
     benchmark:
-        "results/{run}/benchmarks/filter_nextqa.tsv"
+        paths.cost("filter_nextqa")
     conda:
         "../../envs/video.yaml"
     params:
-        root=data_root,
-        annotations=annotations_of,
-        own_annotations=own_annotations,
-        own_videos=own_videos,
-        expected=questions_expected,
-        max_seconds=setting("data/nextqa/max_seconds"),
-        duration=setting("data/nextqa/duration"),
-        frame_count=setting("frames/count"),
-        validation_fraction=setting("data/nextqa/validation_fraction"),
-        questions_limit=setting("data/nextqa/questions_limit"),
+        root=of_run(Run.root, dataset="nextqa"),
+        annotations=of_run(Run.annotations, dataset="nextqa"),
+        own_annotations=of_run(ready.own_annotations, dataset="nextqa"),
+        own_videos=of_run(ready.own_videos, dataset="nextqa"),
+        expected=uncompared(setting("datasets.nextqa.questions")),
+        filter=setting("datasets.nextqa.filter"),
+        frame_count=setting("frames.count"),
         seed=setting("seed"),
         code=code_digest("vidreason.data.nextqa"),
     script:
@@ -62,24 +54,24 @@ rule filter_nextqa:
 
 rule read_questions:
     input:
-        ready=data_ready,
+        ready=of_run(ready.questions_ready, "dataset"),
     output:
-        questions="results/{run}/questions/{dataset}.jsonl",
+        questions=paths.QUESTIONS,
     log:
-        "logs/{run}/read_questions/{dataset}.log",
+        paths.log("read_questions"),
     benchmark:
-        "results/{run}/benchmarks/read_questions/{dataset}.tsv"
+        paths.cost("read_questions")
     wildcard_constraints:
-        dataset=one_of({*DATASETS} - {"nextqa"}),
+        dataset=one_of({*REGISTERED.datasets} - {"nextqa"}),
     conda:
         "../../envs/video.yaml"
     params:
-        root=data_root,
-        annotations=annotations_of,
-        own_annotations=own_annotations,
-        own_videos=own_videos,
-        expected=questions_expected,
-        protocol=reader_protocol,
+        root=of_run(Run.root, "dataset"),
+        annotations=of_run(Run.annotations, "dataset"),
+        own_annotations=of_run(ready.own_annotations, "dataset"),
+        own_videos=of_run(ready.own_videos, "dataset"),
+        expected=uncompared(setting("datasets.{dataset}.questions")),
+        protocol=of_run(graph.reader_protocol, "dataset"),
         code=code_digest("vidreason.data.registry"),
     script:
         "../scripts/read_questions.py"
@@ -87,23 +79,23 @@ rule read_questions:
 
 rule extract_frames:
     input:
-        ready=root_ready,
-        questions=questions_asked_about,
+        ready=of_run(ready.root_ready, "dataset"),
+        questions=of_run(graph.decoded_questions, "dataset"),
     output:
-        frames="results/{run}/extract_frames/{dataset}/shard{shard}.parquet",
-        clips="results/{run}/extract_frames/{dataset}/shard{shard}.clips.jsonl",
+        frames=paths.FRAMES,
+        clips=paths.CLIPS,
     log:
-        "logs/{run}/extract_frames/{dataset}/shard{shard}.log",
+        paths.log("extract_frames"),
     benchmark:
-        "results/{run}/benchmarks/extract_frames/{dataset}/shard{shard}.tsv"
+        paths.cost("extract_frames")
     conda:
         "../../envs/video.yaml"
     params:
-        root=data_root,
-        own_videos=own_videos,
-        frame_count=setting("frames/count"),
-        frame_size=setting("frames/size"),
-        shards=setting("frames/shards/{dataset}"),
+        root=of_run(Run.root, "dataset"),
+        own_videos=of_run(ready.own_videos, "dataset"),
+        frame_count=setting("frames.count"),
+        frame_size=setting("frames.size"),
+        shards=setting("datasets.{dataset}.shards.frames"),
         code=code_digest("vidreason.media.frames"),
     script:
         "../scripts/extract_frames.py"

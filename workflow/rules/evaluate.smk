@@ -3,14 +3,14 @@
 
 rule count_missing:
     input:
-        questions="results/{run}/questions/{benchmark}.jsonl",
-        clips=benchmark_clips,
+        questions=paths.questions("{benchmark}"),
+        clips=of_run(graph.clips, "benchmark"),
     output:
-        table="results/{run}/count_missing/{benchmark}.csv",
+        table=paths.MISSING,
     log:
-        "logs/{run}/count_missing/{benchmark}.log",
+        paths.log("count_missing"),
     benchmark:
-        "results/{run}/benchmarks/count_missing/{benchmark}.tsv"
+        paths.cost("count_missing")
     conda:
         "../../envs/tables.yaml"
     params:
@@ -21,17 +21,17 @@ rule count_missing:
 
 rule predict:
     input:
-        weights=own_weights,
-        questions="results/{run}/questions/{benchmark}.jsonl",
-        frames=benchmark_frames,
-        missing=ancient("results/{run}/count_missing/{benchmark}.csv"),
+        weights=of_run(graph.weights, "arm", "seed"),
+        questions=paths.questions("{benchmark}"),
+        frames=of_run(graph.frames, "benchmark"),
+        missing=ancient(paths.MISSING),
     output:
-        predictions="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl",
-        timing="results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.timing.csv",
+        predictions=paths.PREDICTIONS,
+        timing=paths.TIMING,
     log:
-        "logs/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.log",
+        paths.log("predict"),
     benchmark:
-        "results/{run}/benchmarks/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.tsv"
+        paths.cost("predict")
     conda:
         "../../envs/train.yaml"
     # Beside a GPU, each thread beyond the first is a process that reads frames ahead.
@@ -39,13 +39,13 @@ rule predict:
     resources:
         gpu=0,
     params:
-        settings=setting("evaluation/generation"),
-        answer=setting("arms/{arm}/answer"),
-        view=view_of,
-        missing=missing_allowed,
-        shards=setting("evaluation/shards/{benchmark}"),
-        state="results/{run}/state/predict/{arm}/seed{seed}/{benchmark}/shard{shard}",
-        cards=one_card,
+        settings=setting("evaluation.generation"),
+        style=setting("arms.{arm}.style"),
+        view=setting("arms.{arm}.shown_view"),
+        missing=uncompared(of_run(graph.allowed_missing, "benchmark")),
+        shards=setting("datasets.{benchmark}.shards.predict"),
+        state=paths.state("predict"),
+        cards=single_card,
         code=code_digest("vidreason.evaluation.predict"),
     script:
         "../scripts/predict.py"
@@ -53,22 +53,22 @@ rule predict:
 
 rule score:
     input:
-        questions="results/{run}/questions/{benchmark}.jsonl",
-        predictions=prediction_shards,
-        truth=truth_of,
+        questions=paths.questions("{benchmark}"),
+        predictions=of_run(graph.predictions, "arm", "seed", "benchmark"),
+        truth=of_run(graph.truth),
     output:
-        scored="results/{run}/score/{arm}/seed{seed}/{benchmark}.scored.jsonl",
-        score="results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json",
+        scored=paths.SCORED,
+        score=paths.SCORE,
     log:
-        "logs/{run}/score/{arm}/seed{seed}/{benchmark}.log",
+        paths.log("score"),
     benchmark:
-        "results/{run}/benchmarks/score/{arm}/seed{seed}/{benchmark}.tsv"
+        paths.cost("score")
     conda:
         "../../envs/tables.yaml"
     params:
-        settings=setting("evaluation/scoring"),
-        known_missing=known_missing,
-        answer=setting("arms/{arm}/answer"),
+        settings=setting("evaluation.scoring"),
+        known_missing=of_run(graph.known_missing, "benchmark"),
+        style=setting("arms.{arm}.style"),
         code=code_digest("vidreason.evaluation.score"),
     script:
         "../scripts/score.py"

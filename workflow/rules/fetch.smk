@@ -6,86 +6,86 @@
 
 rule fetch_sources:
     input:
-        expand("data/{source}/fetched.json", source=sources_of(RUNS[RUN])),
+        [paths.FETCHED.format(source=source) for source in RUN.used_sources()],
 
 
 rule lock_source:
     output:
-        lock="config/locks/{source}.json",
+        lock=paths.LOCK,
     log:
-        "logs/lock_source/{source}.log",
+        paths.log("lock_source"),
     benchmark:
-        "logs/lock_source/{source}.tsv"
+        paths.cost("lock_source")
     wildcard_constraints:
         source=one_of(UNLOCKED),
     conda:
         "../../envs/video.yaml"
     params:
-        launch=launch,
-        settings=source_settings,
+        python=python,
+        settings=uncompared(of_run(ready.source_json, "source")),
     shell:
-        "{params.launch} workflow/scripts/lock_source.py {wildcards.source:q} --settings {params.settings:q} "
+        "{params.python} workflow/scripts/lock_source.py {wildcards.source:q} --settings {params.settings:q} "
         "--lock {output.lock:q} > {log:q} 2>&1"
 
 
 rule fetch_source:
     input:
-        lock=lock_of,
+        lock=of_run(ready.checked_lock, "source"),
     output:
-        fetched="data/{source}/fetched.json",
+        fetched=paths.FETCHED,
     log:
-        "logs/fetch_source/{source}.log",
+        paths.log("fetch_source"),
     benchmark:
-        "logs/fetch_source/{source}.tsv"
+        paths.cost("fetch_source")
     conda:
         "../../envs/video.yaml"
     params:
-        launch=launch,
-        settings=source_settings,
-        decisive=fetched_by,
+        python=python,
+        settings=uncompared(of_run(ready.source_json, "source")),
+        decisive=of_run(ready.fetched_by, "source"),
     shell:
-        "{params.launch} workflow/scripts/fetch_source.py {wildcards.source:q} --settings {params.settings:q} "
+        "{params.python} workflow/scripts/fetch_source.py {wildcards.source:q} --settings {params.settings:q} "
         "--lock {input.lock:q} --out {output.fetched:q} > {log:q} 2>&1"
 
 
 rule unpack_source:
     input:
-        fetched="data/{source}/fetched.json",
+        fetched=paths.FETCHED,
     output:
-        unpacked="data/{source}/unpacked.json",
+        unpacked=paths.UNPACKED,
     log:
-        "logs/unpack_source/{source}.log",
+        paths.log("unpack_source"),
     benchmark:
-        "logs/unpack_source/{source}.tsv"
+        paths.cost("unpack_source")
     conda:
         "../../envs/video.yaml"
     params:
-        launch=launch,
-        settings=source_settings,
-        decisive=unpacked_by,
-        delete_archives=delete_archives,
+        python=python,
+        settings=uncompared(of_run(ready.source_json, "source")),
+        decisive=of_run(ready.unpacked_by, "source"),
+        delete_archives=uncompared(of_run(ready.delete_archives)),
     shell:
-        "{params.launch} workflow/scripts/unpack_source.py {wildcards.source:q} --settings {params.settings:q} "
+        "{params.python} workflow/scripts/unpack_source.py {wildcards.source:q} --settings {params.settings:q} "
         "--fetched {input.fetched:q} --out {output.unpacked:q} --delete-archives {params.delete_archives:q} > {log:q} 2>&1"
 
 
 rule import_weights:
     input:
-        ready=given_ready,
+        ready=of_run(ready.weights_ready, "arm"),
     output:
-        checkpoint=directory("results/{run}/import_weights/{arm}/checkpoint"),
+        checkpoint=directory(paths.IMPORTED),
     log:
-        "logs/{run}/import_weights/{arm}.log",
+        paths.log("import_weights"),
     benchmark:
-        "results/{run}/benchmarks/import_weights/{arm}.tsv"
+        paths.cost("import_weights")
     conda:
         "../../envs/train.yaml"
     params:
-        weights=given_weights,
-        tokenizer=given_tokenizer,
-        processor=given_processor,
-        own=own_weights_files,
-        frame_size=setting("frames/size"),
+        weights=of_run(Run.given, "arm", key="weights"),
+        tokenizer=of_run(Run.given, "arm", key="tokenizer"),
+        processor=of_run(Run.given, "arm", key="processor"),
+        own=of_run(ready.own_weights, "arm"),
+        frame_size=setting("frames.size"),
         code=code_digest("vidreason.models.tinyllava.published"),
     script:
         "../scripts/import_weights.py"
@@ -97,6 +97,6 @@ rule plan:
     conda:
         "../../envs/tables.yaml"
     params:
-        settings=RUNS[RUN],
+        settings=RUN.model_dump(mode="json"),
     script:
         "../scripts/plan.py"

@@ -3,28 +3,28 @@
 
 rule make_tables:
     input:
-        scores=run_scores,
-        scored=run_judged,
-        histograms=run_histograms,
-        dropped=run_dropped,
-        filtered="results/{run}/filter_nextqa/dropped.csv",
-        durations="results/{run}/filter_nextqa/durations.csv",
-        clips=run_clips,
-        published=published_of,
+        scores=of_run(graph.scored, pattern=paths.SCORE),
+        scored=of_run(graph.scored, pattern=paths.SCORED),
+        histograms=of_run(graph.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
+        dropped=of_run(graph.of_arms, pattern=paths.DROPPED, method="grpo"),
+        filtered=paths.filtered("dropped.csv"),
+        durations=paths.filtered("durations.csv"),
+        clips=of_run(graph.all_clips),
+        published=of_run(graph.published),
     output:
         **{
             table.name: report(table.path, caption=f"../report/{table.caption}.rst", category="Tables")
             for table in TABLES
         },
     log:
-        "logs/{run}/make_tables.log",
+        paths.log("make_tables"),
     benchmark:
-        "results/{run}/benchmarks/make_tables.tsv"
+        paths.cost("make_tables")
     conda:
         "../../envs/tables.yaml"
     params:
-        arms=arms_shown,
-        benchmarks=benchmarks_shown,
+        arms=of_run(graph.shown_arms),
+        benchmarks=of_run(graph.shown_benchmarks),
         code=code_digest(*modules_of(TABLES)),
     script:
         "../scripts/make_tables.py"
@@ -32,25 +32,25 @@ rule make_tables:
 
 rule make_figures:
     input:
-        scores=run_scores,
-        histograms=run_histograms,
+        scores=of_run(graph.scored, pattern=paths.SCORE),
+        histograms=of_run(graph.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
         tables=[table.path for table in TABLES],
-        grpo=run_grpo_metrics,
-        sft=run_sft_metrics,
+        grpo=of_run(graph.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
+        sft=of_run(graph.of_arms, pattern=paths.SFT_CURVES, method="sft"),
     output:
         **{
             figure.name: report(figure.path, caption=f"../report/{figure.caption}.rst", category="Figures")
             for figure in FIGURES
         },
     log:
-        "logs/{run}/make_figures.log",
+        paths.log("make_figures"),
     benchmark:
-        "results/{run}/benchmarks/make_figures.tsv"
+        paths.cost("make_figures")
     conda:
         "../../envs/tables.yaml"
     params:
-        arms=arms_shown,
-        benchmarks=benchmarks_shown,
+        arms=of_run(graph.shown_arms),
+        benchmarks=of_run(graph.shown_benchmarks),
         code=code_digest(*modules_of(FIGURES)),
     script:
         "../scripts/make_figures.py"
@@ -58,27 +58,27 @@ rule make_figures:
 
 rule report:
     input:
-        scores=run_scores,
-        scored=run_judged,
-        questions=run_questions,
-        clips=run_clips,
-        frames=run_benchmark_frames,
-        filtered="results/{run}/filter_nextqa/dropped.csv",
-        published=published_of,
+        scores=of_run(graph.scored, pattern=paths.SCORE),
+        scored=of_run(graph.scored, pattern=paths.SCORED),
+        questions=of_run(graph.benchmark_questions),
+        clips=of_run(graph.all_clips),
+        frames=of_run(graph.benchmark_frames),
+        filtered=paths.filtered("dropped.csv"),
+        published=of_run(graph.published),
         tables=[table.path for table in TABLES],
         figures=[figure.path for figure in FIGURES],
         captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
     output:
-        page="results/{run}/report/index.html",
+        page=paths.REPORT,
     log:
-        "logs/{run}/report.log",
+        paths.log("report"),
     benchmark:
-        "results/{run}/benchmarks/report.tsv"
+        paths.cost("report")
     conda:
         "../../envs/video.yaml"
     params:
-        arms=arms_shown,
-        benchmarks=benchmarks_shown,
+        arms=of_run(graph.shown_arms),
+        benchmarks=of_run(graph.shown_benchmarks),
         seed=setting("seed"),
         code=code_digest("vidreason.results.report"),
         templates=content_digest(TEMPLATES)[:16],

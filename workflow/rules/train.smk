@@ -1,16 +1,16 @@
 # From given weights to trained arms. Weights are not `protected()`: a protected file makes every later rerun fail, and
-# what protects them here is that nothing but their own spec, data and code ever asks for them again.
+# what protects them here is that nothing but their own spec, data and code ever makes them again.
 # `exec`: a signal that asks a training to save and stop must not end a shell between it and Snakemake first.
 
 
 rule pretrain_base:
     output:
-        checkpoint=directory("results/{run}/pretrain_base/checkpoint"),
-        metrics="results/{run}/pretrain_base/metrics.jsonl",
+        checkpoint=directory(paths.PRETRAINED),
+        metrics=paths.PRETRAINING_CURVES,
     log:
-        "logs/{run}/pretrain_base.log",
+        paths.log("pretrain_base"),
     benchmark:
-        "results/{run}/benchmarks/pretrain_base.tsv"
+        paths.cost("pretrain_base")
     wildcard_constraints:
         run=one_of(WORLDS),
     conda:
@@ -20,10 +20,10 @@ rule pretrain_base:
         gpu=0,
     params:
         settings=setting("base"),
-        image_size=setting("frames/size"),
+        image_size=setting("frames.size"),
         seed=setting("seed"),
-        state="results/{run}/state/pretrain_base",
-        cards=one_card,
+        state=paths.state("pretrain_base"),
+        cards=single_card,
         code=code_digest("vidreason.world.pretraining"),
     script:
         "../scripts/pretrain_base.py"
@@ -31,32 +31,32 @@ rule pretrain_base:
 
 rule resolve_spec:
     output:
-        spec="results/{run}/specs/{arm}/seed{seed}.json",
+        spec=paths.SPEC,
     log:
-        "logs/{run}/resolve_spec/{arm}/seed{seed}.log",
+        paths.log("resolve_spec"),
     benchmark:
-        "results/{run}/benchmarks/resolve_spec/{arm}/seed{seed}.tsv"
+        paths.cost("resolve_spec")
     conda:
         "../../envs/tables.yaml"
     params:
-        spec=spec_of,
+        spec=of_run(graph.training_spec, "arm", "seed"),
     script:
         "../scripts/resolve_spec.py"
 
 
 rule train_sft:
     input:
-        spec="results/{run}/specs/{arm}/seed{seed}.json",
-        init=parent_weights,
-        questions=training_questions,
-        frames=training_frames,
+        spec=paths.SPEC,
+        init=of_run(graph.parent_weights, "arm", "seed"),
+        questions=of_run(graph.training_questions, "arm"),
+        frames=of_run(graph.training_frames, "arm"),
     output:
-        checkpoint=directory("results/{run}/train_sft/{arm}/seed{seed}/checkpoint"),
-        metrics="results/{run}/train_sft/{arm}/seed{seed}/metrics.jsonl",
+        checkpoint=directory(paths.SFT),
+        metrics=paths.SFT_CURVES,
     log:
-        "logs/{run}/train_sft/{arm}/seed{seed}.log",
+        paths.log("train_sft"),
     benchmark:
-        "results/{run}/benchmarks/train_sft/{arm}/seed{seed}.tsv"
+        paths.cost("train_sft")
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -65,27 +65,27 @@ rule train_sft:
         gpu=0,
     params:
         launch=launch,
-        running=running_settings,
-        state="results/{run}/state/train_sft/{arm}/seed{seed}",
-        script=file_digest("workflow/scripts/train_sft.py"),
+        runtime=uncompared(of_run(graph.runtime, "arm")),
+        state=paths.state("train_sft"),
+        script=file_digest("workflow/scripts/train.py"),
         code=code_digest("vidreason.training.sft"),
     shell:
-        "exec {params.launch} workflow/scripts/train_sft.py --spec {input.spec:q} --running {params.running:q} --init {input.init:q} "
-        "--questions {input.questions:q} --frames {input.frames:q} --out {output.checkpoint:q} "
-        "--metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"
+        "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
+        "--questions {input.questions:q} --frames {input.frames:q} "
+        "--out {output.checkpoint:q} --metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"
 
 
 rule sample_rollouts:
     input:
-        weights=own_weights,
-        questions="results/{run}/questions/nextqa.jsonl",
-        frames=nextqa_frames,
+        weights=of_run(graph.weights, "arm", "seed"),
+        questions=paths.questions("nextqa"),
+        frames=of_run(graph.frames, dataset="nextqa"),
     output:
-        rollouts="results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl",
+        rollouts=paths.ROLLOUTS,
     log:
-        "logs/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.log",
+        paths.log("sample_rollouts"),
     benchmark:
-        "results/{run}/benchmarks/sample_rollouts/{arm}/seed{seed}/shard{shard}.tsv"
+        paths.cost("sample_rollouts")
     conda:
         "../../envs/train.yaml"
     # Beside a GPU, each thread beyond the first is a process that reads frames ahead.
@@ -93,12 +93,12 @@ rule sample_rollouts:
     resources:
         gpu=0,
     params:
-        settings=setting("selection/generation"),
-        answer=setting("arms/{arm}/answer"),
+        settings=setting("selection.generation"),
+        style=setting("arms.{arm}.style"),
         protocol=setting("protocol"),
-        shards=setting("selection/shards"),
-        state="results/{run}/state/sample_rollouts/{arm}/seed{seed}/shard{shard}",
-        cards=one_card,
+        shards=setting("selection.shards"),
+        state=paths.state("sample_rollouts"),
+        cards=single_card,
         code=code_digest("vidreason.training.rollouts"),
     script:
         "../scripts/sample_rollouts.py"
@@ -106,22 +106,22 @@ rule sample_rollouts:
 
 rule select_by_variance:
     input:
-        rollouts=rollout_shards,
-        questions="results/{run}/questions/nextqa.jsonl",
-        clips=nextqa_clips,
+        rollouts=of_run(graph.rollouts, "arm", "seed"),
+        questions=paths.questions("nextqa"),
+        clips=of_run(graph.clips, dataset="nextqa"),
     output:
-        selected="results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl",
-        dropped="results/{run}/select_by_variance/{arm}/seed{seed}/dropped.csv",
-        histogram="results/{run}/select_by_variance/{arm}/seed{seed}/histogram.csv",
+        selected=paths.SELECTED,
+        dropped=paths.DROPPED,
+        histogram=paths.HISTOGRAM,
     log:
-        "logs/{run}/select_by_variance/{arm}/seed{seed}.log",
+        paths.log("select_by_variance"),
     benchmark:
-        "results/{run}/benchmarks/select_by_variance/{arm}/seed{seed}.tsv"
+        paths.cost("select_by_variance")
     conda:
         "../../envs/tables.yaml"
     params:
-        rule=setting("selection/rule"),
-        rollouts=setting("selection/generation/rollouts"),
+        rule=of_run(graph.selection_rule, "arm"),
+        rollouts=setting("selection.generation.rollouts"),
         code=code_digest("vidreason.training.selection"),
     script:
         "../scripts/select_by_variance.py"
@@ -129,18 +129,18 @@ rule select_by_variance:
 
 rule train_grpo:
     input:
-        spec="results/{run}/specs/{arm}/seed{seed}.json",
-        init=parent_weights,
-        questions=selected_questions,
-        validation="results/{run}/questions/validation.jsonl",
-        frames=training_frames,
+        spec=paths.SPEC,
+        init=of_run(graph.parent_weights, "arm", "seed"),
+        questions=paths.SELECTED,
+        validation=paths.questions("validation"),
+        frames=of_run(graph.training_frames, "arm"),
     output:
-        checkpoint=directory("results/{run}/train_grpo/{arm}/seed{seed}/checkpoint"),
-        metrics="results/{run}/train_grpo/{arm}/seed{seed}/metrics.jsonl",
+        checkpoint=directory(paths.GRPO),
+        metrics=paths.GRPO_CURVES,
     log:
-        "logs/{run}/train_grpo/{arm}/seed{seed}.log",
+        paths.log("train_grpo"),
     benchmark:
-        "results/{run}/benchmarks/train_grpo/{arm}/seed{seed}.tsv"
+        paths.cost("train_grpo")
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -149,11 +149,11 @@ rule train_grpo:
         gpu=0,
     params:
         launch=launch,
-        running=running_settings,
-        state="results/{run}/state/train_grpo/{arm}/seed{seed}",
-        script=file_digest("workflow/scripts/train_grpo.py"),
+        runtime=uncompared(of_run(graph.runtime, "arm")),
+        state=paths.state("train_grpo"),
+        script=file_digest("workflow/scripts/train.py"),
         code=code_digest("vidreason.training.grpo"),
     shell:
-        "exec {params.launch} workflow/scripts/train_grpo.py --spec {input.spec:q} --running {params.running:q} --init {input.init:q} "
+        "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --validation {input.validation:q} --frames {input.frames:q} "
         "--out {output.checkpoint:q} --metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"

@@ -1,10 +1,8 @@
 """Keep the training questions whose video is readable and short enough; hold some videos out for validation."""
 
-import os
+import _log
 
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+_log.open_log(snakemake.log[0])
 
 from vidreason.data.nextqa import filter_nextqa
 from vidreason.artifacts.integrity import check_unchanged
@@ -16,9 +14,9 @@ for path in snakemake.input.ready:  # what the graph made has a sidecar, and wha
 filter_nextqa(
     root=params.root,
     annotations=params.annotations,
-    max_seconds=params.max_seconds,
-    validation_fraction=params.validation_fraction,
-    limit=params.questions_limit,
+    max_seconds=params.filter["max_seconds"],
+    validation_fraction=params.filter["validation_fraction"],
+    limit=params.filter["questions_limit"],
     seed=params.seed,
     train_path=out.train,
     validation_path=out.validation,
@@ -26,7 +24,7 @@ filter_nextqa(
     clips_path=out.clips,
     threads=snakemake.threads,
     expected=params.expected,
-    duration=params.duration,
+    duration=params.filter["duration"],
     frame_count=params.frame_count,
     durations_path=out.durations,
 )

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from vidreason.config.run import Run
 from vidreason.plan import describe
 
-text = describe(snakemake.params.settings)
+text = describe(Run.of(snakemake.params.settings, []))
 Path(snakemake.log[0]).write_text(text + "\n", encoding="utf-8")
 print(text, flush=True)

@@ -1,10 +1,8 @@
 """Let an arm answer one shard of a benchmark."""
 
-import os
+import _log
 
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+_log.open_log(snakemake.log[0])
 
 from pathlib import Path
 
@@ -47,7 +45,7 @@ made = get_or_make(
     "predict",
     lambda: shard.identity,
     dict(out.items()),
-    lambda: predict(shard, generation, params.answer, params.view, Path(out.predictions), Path(out.timing)),
+    lambda: predict(shard, generation, params.style, params.view, Path(out.predictions), Path(out.timing)),
 )
 write_sidecar(out.predictions, inputs, decisive, MODULES, made)
 discard_journals(params.state)

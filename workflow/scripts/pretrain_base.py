@@ -1,10 +1,8 @@
 """Train the small model that stands for published weights."""
 
-import os
+import _log
 
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+_log.open_log(snakemake.log[0])
 
 from pathlib import Path
 

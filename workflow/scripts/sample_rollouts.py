@@ -1,10 +1,8 @@
 """Let a model answer one shard of the training questions several times."""
 
-import os
+import _log
 
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+_log.open_log(snakemake.log[0])
 
 from pathlib import Path
 
@@ -13,8 +11,8 @@ from vidreason.config.gpus import take_cards
 take_cards(snakemake.params.cards)  # before torch looks for GPUs
 
 from vidreason.artifacts.journal import discard_journals
-from vidreason.engine.batch_inference import Shard
 from vidreason.config.settings import SelectionGeneration
+from vidreason.engine.batch_inference import Shard
 from vidreason.training.rollouts import sample_rollouts
 from vidreason.media.frame_store import clips_path_of
 from vidreason.models.families import compute_device
@@ -39,14 +37,12 @@ shard = Shard(
     # On a CPU all threads compute.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
-settings = dict(params.settings)
-sampling = {key: settings.pop(key) for key in ("temperature", "top_k", "max_new_tokens")}
-generation = SelectionGeneration.model_validate(settings | {"sampling": sampling})
+generation = SelectionGeneration.model_validate(params.settings)
 made = get_or_make(
     "sample_rollouts",
     lambda: shard.identity,
     dict(out.items()),
-    lambda: sample_rollouts(shard, generation, params.protocol, params.answer, Path(out.rollouts)),
+    lambda: sample_rollouts(shard, generation, params.protocol, params.style, Path(out.rollouts)),
 )
 write_sidecar(out.rollouts, inputs, decisive, MODULES, made)
 discard_journals(params.state)

@@ -1,10 +1,8 @@
 """Judge the answers of one arm to one benchmark."""
 
-import os
+import _log
 
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+_log.open_log(snakemake.log[0])
 
 from vidreason.evaluation.score import score
 from vidreason.artifacts.provenance import write_sidecar
@@ -16,7 +14,7 @@ score(
     settings=snakemake.params.settings,
     benchmark=snakemake.wildcards.benchmark,
     arm=snakemake.wildcards.arm,
-    answer=snakemake.params.answer,
+    answer=snakemake.params.style,
     seed=int(snakemake.wildcards.seed),
     truth=given.truth or None,
     scored=out.scored,

@@ -1,10 +1,8 @@
 """Keep the training questions that are sometimes answered right and sometimes wrong."""
 
-import os
+import _log
 
-# The log is opened before the imports, so that a failing import is logged too.
-os.dup2(os.open(snakemake.log[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
-os.dup2(2, 1)
+_log.open_log(snakemake.log[0])
 
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.training.selection import select_by_variance
@@ -19,7 +17,7 @@ select_by_variance(
     selected=out.selected,
     dropped=out.dropped,
     histogram=out.histogram,
-    **params.rule,
+    **{key: value for key, value in params.rule.items() if key != "strategy"},
 )
 for artefact in out:
     write_sidecar(artefact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.training.selection"])

@@ -250,7 +250,7 @@ class TrainingSpec(Section):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrainingSpec":
         """Build a spec from the values of its JSON file; `settings` is read as the method's class."""
-        kind = {"sft": Sft, "grpo": Grpo}[values["method"]]
+        kind: type[Sft] | type[Grpo] = Grpo if values["method"] == "grpo" else Sft
         return cls(**{**values, "settings": kind.model_validate(values["settings"])})
 
     def runtime_of(self, values: Mapping[str, Any]) -> Runtime:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import write_json
-from vidreason.config.runs import SOURCES
+from vidreason.config.paths import SOURCES
 from vidreason.data.registry import read_questions
 from vidreason.sources import hub
 from vidreason.sources.hub import PARTIAL, HubFile

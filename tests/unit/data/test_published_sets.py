@@ -22,7 +22,9 @@ from vidreason.training.selection import select_by_variance
 
 ROOT = Path(__file__).parents[3]
 EXPECTED = {
-    name: entry["questions"] for name, entry in read_layer(ROOT / "config/config.yaml")[1]["benchmarks"].items()
+    name: entry["questions"]
+    for name, entry in read_layer(ROOT / "config/config.yaml")[1]["datasets"].items()
+    if "known_missing" in entry
 }
 TOTALS = {"video_mme": 2700, "mvbench": 4000, "mlvu": 2175, "mmvu": 625}
 ONE_CANDIDATE = (81, 98, 111, 137, 162)

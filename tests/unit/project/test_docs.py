@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vidreason.config.layers import read_layer
-from vidreason.config.runs import load_run, value_at
+from tests.support.configs import known, paper, papers_layers
+from vidreason.config.graph import value_at
+from vidreason.config.runs import load_run
 
 ROOT = Path(__file__).parents[3]
 DEVIATIONS = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
@@ -28,19 +29,17 @@ def test_every_deviation_is_pinned_by_a_test_that_exists(row):
 
 
 def test_every_switch_is_a_key_of_the_configuration():
-    config = read_layer(ROOT / "config" / "config.yaml")[1]
+    run = paper()
     switches = re.findall(r"`((?:protocol|evaluation|methods)[\w.*]*)", DEVIATIONS)
     assert len(switches) > 8
     for switch in switches:
         for method in ("sft", "grpo") if "*" in switch else ("",):
-            value_at(config, switch.replace("*", method))  # KeyError where there is none
+            value_at(run, switch.replace("*", method))  # AttributeError or KeyError where there is none
 
 
 def test_every_variation_on_the_papers_page_is_a_configuration():
     text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert len(blocks) >= 3
-    layers = [read_layer(ROOT / "config" / f"{name}.yaml") for name in ("sources", "config")]
-    schema = read_layer(ROOT / "workflow/schemas/config.schema.yaml")[1]
     for block in blocks:
-        load_run([*layers, ("docs/paper.md", yaml.safe_load(block))], schema)
+        load_run(papers_layers(("docs/paper.md", yaml.safe_load(block))), known())

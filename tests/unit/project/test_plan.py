@@ -2,64 +2,54 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from vidreason.config.layers import read_layer
-from vidreason.config.runs import load_run, sources_of
+from tests.support import configs
+from vidreason.config.run import Run
 from vidreason.plan import COSTS, describe, plan_sources, plan_steps
-
-ROOT = Path(__file__).parents[3]
-PAPERS = ("sources", "config")
-
-
-def run_of(*names: str, **changes: Any) -> dict[str, Any]:
-    layers = [read_layer(ROOT / f"config/{name}.yaml") for name in names]
-    return load_run([*layers, ("change.yaml", changes)], read_layer(ROOT / "workflow/schemas/config.schema.yaml")[1])
 
 
 @pytest.fixture
-def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-    return run_of(*PAPERS)
+    return configs.paper()
 
 
 def lock(name: str, **sizes: int) -> None:
     Path("config/locks").mkdir(parents=True, exist_ok=True)
     files = [{"path": path, "size": size, "sha256": 64 * "0"} for path, size in sizes.items()]
-    entry = run_of(*PAPERS)["sources"][name]
-    head = {"repo": entry["repo"], "type": entry["type"], "requested": entry["revision"], "patterns": entry["files"]}
+    entry = configs.paper().sources[name]
+    head = {"repo": entry.repo, "type": entry.type, "requested": entry.revision, "patterns": entry.files}
     head |= {"revision": 40 * "c", "origin": "hub"}
     Path(f"config/locks/{name}.json").write_text(json.dumps({**head, "files": files}))
 
 
-def test_only_what_the_run_reads_is_planned(paper: dict[str, Any]) -> None:
+def test_only_what_the_run_reads_is_planned(paper: Run) -> None:
     names = [source.name for source in plan_sources(paper)]
     assert len(names) == 9
     assert "TinyLLaVA-Video-R1" not in names, "no arm of the paper's run takes the authors' weights"
-    demo = run_of(*PAPERS, "demo")
-    assert sources_of(demo) == []
+    demo = configs.demo()
+    assert demo.used_sources() == []
     assert "Nothing is fetched" in describe(demo)
 
 
-def test_sizes_come_from_the_lock_then_from_the_record_and_are_else_unknown(paper: dict[str, Any]) -> None:
+def test_sizes_come_from_the_lock_then_from_the_record_and_are_else_unknown(paper: Run) -> None:
     before = {source.name: source for source in plan_sources(paper)}
     assert before["LLaVA-Video-178K"].bytes == 2.78e9
     assert before["MVBench"].bytes is None
     lock("MVBench", **{"json/a.json": 1_000, "video/a.zip": 3_000_000_000})
     after = {source.name: source for source in plan_sources(paper)}["MVBench"]
     assert (after.state, after.bytes, after.packed) == ("locked", 3_000_001_000, 3_000_000_000)
-    paper["sources"]["MVBench"]["revision"] = "video"
-    assert {source.name: source for source in plan_sources(paper)}["MVBench"].state.startswith(
-        "locked as something else"
-    )
+    other = configs.paper(sources={"MVBench": {"revision": "video"}})
+    state = {source.name: source for source in plan_sources(other)}["MVBench"].state
+    assert state.startswith("locked as something else")
     text = describe(paper)
     assert "Video-MME.json" in text.split("Sizes are known once")[1]
     assert "config/locks/MVBench.json" not in text
 
 
-def test_gated_sources_are_named_until_they_are_there(paper: dict[str, Any]) -> None:
+def test_gated_sources_are_named_until_they_are_there(paper: Run) -> None:
     assert describe(paper).count("Gated: accept the conditions of") == 2
     Path("data/MLVU").mkdir(parents=True)
     Path("data/MLVU/fetched.json").write_text(json.dumps({"files": [{"path": "a", "size": 5}]}))
@@ -68,11 +58,11 @@ def test_gated_sources_are_named_until_they_are_there(paper: dict[str, Any]) -> 
     assert "Gated: accept the conditions of OpenGVLab/MVBench" in text
 
 
-def test_the_papers_grpo_costs_what_the_paper_says(paper: dict[str, Any]) -> None:
+def test_the_papers_grpo_costs_what_the_paper_says(paper: Run) -> None:
     steps = {step.rule: step for step in plan_steps(paper)}
     # arXiv 2504.09641: 687 steps of 8 questions, about 30 hours on 8 GPUs.
     assert steps["train_grpo"].seconds == pytest.approx(30 * 3600 * 8, rel=0.01)
-    assert steps["extract_frames"].jobs == sum(paper["frames"]["shards"].values())
+    assert steps["extract_frames"].jobs == sum(entry.shards.frames for entry in paper.datasets.values())
     assert steps["predict"].jobs == 4 * (8 + 8 + 8 + 2)
     assert all(step.done == 0 for step in steps.values())
     Path("results/paper/questions").mkdir(parents=True)
@@ -80,22 +70,22 @@ def test_the_papers_grpo_costs_what_the_paper_says(paper: dict[str, Any]) -> Non
     assert {step.rule: step.done for step in plan_steps(paper)}["filter_nextqa"] == 1
 
 
-def test_more_epochs_and_seeds_cost_more(paper: dict[str, Any]) -> None:
-    twice = {step.rule: step for step in plan_steps(run_of(*PAPERS, seeds=[0, 1], methods={"grpo": {"epochs": 2}}))}
+def test_more_epochs_and_seeds_cost_more(paper: Run) -> None:
+    twice = {step.rule: step for step in plan_steps(configs.paper(seeds=[0, 1], methods={"grpo": {"epochs": 2}}))}
     once = {step.rule: step for step in plan_steps(paper)}
     assert twice["train_grpo"].seconds == pytest.approx(4 * (once["train_grpo"].seconds or 0))
     assert twice["predict"].seconds == pytest.approx(2 * (once["predict"].seconds or 0))
     assert twice["extract_frames"].seconds == once["extract_frames"].seconds
 
 
-def test_a_number_that_is_not_known_gives_no_estimate(paper: dict[str, Any]) -> None:
-    open_ended = run_of(*PAPERS, data={"nextqa": {"questions": None}})
+def test_a_number_that_is_not_known_gives_no_estimate(paper: Run) -> None:
+    open_ended = configs.paper(datasets={"nextqa": {"questions": None}})
     steps = {step.rule: step for step in plan_steps(open_ended)}
     assert steps["train_grpo"].seconds is None
     assert steps["train_grpo"].units == ""
 
 
-def test_every_estimate_says_where_it_comes_from(paper: dict[str, Any]) -> None:
+def test_every_estimate_says_where_it_comes_from(paper: Run) -> None:
     text = describe(paper)
     for name, cost in COSTS.items():
         assert len(cost.basis) > 20

@@ -1,0 +1,189 @@
+"""Which files a job of the graph reads, as functions of a run and of the wildcards of the job's outputs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from vidreason.config import launcher, paths
+from vidreason.config.datasets import BenchmarkData
+from vidreason.config.run import Run
+
+Seed = int | str
+"""A number, or the text that stands for it in a path."""
+
+
+def value_at(run: Run, key: str) -> Any:
+    """The setting at a dotted key as plain values, `value_at(run, "frames.count")`."""
+    node: Any = run
+    for part in key.split("."):
+        node = node[part] if isinstance(node, dict) else getattr(node, part)
+    return node.model_dump(mode="json") if isinstance(node, BaseModel) else node
+
+
+def frames(run: Run, dataset: str) -> list[str]:
+    """All frame tables of a data set."""
+    return _shards(paths.FRAMES, run.datasets[dataset].shards.frames, run=run.run, dataset=dataset)
+
+
+def clips(run: Run, dataset: str) -> list[str]:
+    """What decoding the clips of a data set gave."""
+    return list(map(paths.clips_of, frames(run, dataset)))
+
+
+def decoded_questions(run: Run, dataset: str) -> list[str]:
+    """Question files whose clips are decoded together: the training questions are held out from in a file of their own."""
+    names = ["nextqa", "validation"] if dataset == "nextqa" else [dataset]
+    return [paths.QUESTIONS.format(run=run.run, dataset=name) for name in names]
+
+
+def reader_protocol(run: Run, dataset: str) -> str | None:
+    """Protocol of a reader that has one: MVBench's alone differs between paper and published code."""
+    return run.protocol if dataset == "mvbench" else None
+
+
+def weights(run: Run, arm: str, seed: Seed) -> str:
+    """Checkpoint that an arm answers with: given and checked, or what its training writes."""
+    run.arm(arm)
+    name = run.weights_arm(arm)
+    pattern = {"given": paths.IMPORTED, "sft": paths.SFT, "grpo": paths.GRPO}[run.arms[name].method]
+    return pattern.format(run=run.run, arm=name, seed=seed)
+
+
+def parent_weights(run: Run, arm: str, seed: Seed) -> str:
+    """Checkpoint that an arm's training starts from."""
+    return weights(run, run.parent(arm), seed)
+
+
+def training_questions(run: Run, arm: str) -> str:
+    """Questions that an SFT arm is trained on."""
+    return paths.QUESTIONS.format(run=run.run, dataset=run.arm(arm).data)
+
+
+def training_frames(run: Run, arm: str) -> list[str]:
+    """Frame tables of an arm's questions."""
+    return frames(run, str(run.arm(arm).data))
+
+
+def training_spec(run: Run, arm: str, seed: Seed) -> dict[str, Any]:
+    """The JSON of an arm's spec."""
+    return run.spec(arm, int(seed)).model_dump(mode="json")
+
+
+def runtime(run: Run, arm: str) -> str:
+    """How an arm's training runs on a machine, as JSON."""
+    return run.runtime(arm).model_dump_json()
+
+
+def training_command(run: Run, arm: str, python: str, resources: Mapping[str, Any]) -> str:
+    """The beginning of a training's command line; see `vidreason.config.launcher.training_command`."""
+    training = run.arm(arm).training
+    batch_size = training.batch_size if training else 0
+    return launcher.training_command(python, resources, batch_size, f"results/{run.run}: {arm}")
+
+
+def single_card(run: Run, resources: Mapping[str, Any]) -> int:
+    """GPUs of a job that is one process; see `vidreason.config.launcher.single_card`."""
+    return launcher.single_card(resources)
+
+
+def selection_rule(run: Run, arm: str) -> dict[str, Any]:
+    """Which questions a GRPO arm is trained on.
+
+    Raises:
+        ValueError: The arm is none of GRPO.
+    """
+    selection = run.arm(arm).selection
+    if selection is None:
+        raise ValueError(f"results/{run.run}: {arm} is no arm of method grpo, for which alone questions are selected")
+    return selection.model_dump(mode="json")
+
+
+def rollouts(run: Run, arm: str, seed: Seed) -> list[str]:
+    """All shards of the repeated answers among which an arm's questions are selected: those of its parent."""
+    return _shards(paths.ROLLOUTS, run.selection.shards, run=run.run, arm=run.parent(arm), seed=seed)
+
+
+def predictions(run: Run, arm: str, seed: Seed, benchmark: str) -> list[str]:
+    """All shards of an arm's answers to a benchmark."""
+    shards = _benchmark(run, benchmark).shards.predict
+    return _shards(paths.PREDICTIONS, shards, run=run.run, arm=arm, seed=seed, benchmark=benchmark)
+
+
+def known_missing(run: Run, benchmark: str) -> dict[str, int]:
+    """Questions of a benchmark, by category, whose video is not distributed."""
+    return dict(_benchmark(run, benchmark).known_missing or {})
+
+
+def allowed_missing(run: Run, benchmark: str) -> dict[str, Any]:
+    """How many questions of a benchmark may be without frames before an arm answers any."""
+    return {"allowed": run.evaluation.scoring.max_missing_fraction, "known": known_missing(run, benchmark)}
+
+
+def truth(run: Run) -> str | list[str]:
+    """What the world knows about its clips; nothing for real data."""
+    return paths.TRUTH.format(run=run.run) if run.world else []
+
+
+def published(run: Run) -> str | list[str]:
+    """The papers' numbers; a world of its own is not to be compared with them."""
+    return [] if run.world else "config/published.tsv"
+
+
+def scored(run: Run, pattern: str) -> list[str]:
+    """One file for every arm, seed and benchmark of a run."""
+    return [
+        pattern.format(run=run.run, arm=arm, seed=seed, benchmark=benchmark)
+        for arm in run.arms
+        for seed in run.seeds
+        for benchmark in run.evaluation.benchmarks
+    ]
+
+
+def of_arms(run: Run, pattern: str, method: str) -> list[str]:
+    """One file for every seed of every arm with a method."""
+    return [pattern.format(run=run.run, arm=arm, seed=seed) for arm in run.arms_by(method) for seed in run.seeds]
+
+
+def all_clips(run: Run) -> list[str]:
+    """What decoding every clip of a run gave."""
+    return _each(clips, run, ("nextqa", "coldstart", *run.evaluation.benchmarks))
+
+
+def benchmark_questions(run: Run) -> list[str]:
+    """Questions of all benchmarks of a run."""
+    return [paths.QUESTIONS.format(run=run.run, dataset=name) for name in run.evaluation.benchmarks]
+
+
+def benchmark_frames(run: Run) -> list[str]:
+    """Frame tables of all benchmarks of a run."""
+    return _each(frames, run, run.evaluation.benchmarks)
+
+
+def shown_arms(run: Run) -> dict[str, dict[str, str]]:
+    """What tables say about the arms; settings of a training change no table."""
+    keys = {"label": "label", "answer": "style", "method": "method", "parent": "parent", "frames": "view"}
+    return {
+        name: {shown: value for shown, key in keys.items() if (value := getattr(arm, key)) is not None}
+        for name, arm in run.arms.items()
+    }
+
+
+def shown_benchmarks(run: Run) -> list[str]:
+    """Benchmarks of a run in the order of the columns."""
+    return list(run.evaluation.benchmarks)
+
+
+def _benchmark(run: Run, name: str) -> BenchmarkData:
+    entry = run.datasets[name]
+    if not isinstance(entry, BenchmarkData):
+        raise ValueError(f"results/{run.run}: {name} is no benchmark")
+    return entry
+
+
+def _each(function: Any, run: Run, datasets: Iterable[str]) -> list[str]:
+    return [path for dataset in datasets for path in function(run, dataset)]
+
+
+def _shards(pattern: str, count: int, **values: Seed | None) -> list[str]:
+    return [pattern.format(shard=shard, **values) for shard in range(count)]

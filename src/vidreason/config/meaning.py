@@ -1,0 +1,186 @@
+"""What can be wrong with a run's configuration beyond its schema.
+
+Each function yields a line for every problem, with the file, the key, the value and what is allowed.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidreason.artifacts.paths import is_there
+from vidreason.config.arms import LIKE, TRAINED, parent_circles, training_of
+from vidreason.config.known import Known
+from vidreason.config.layers import Config, Layer, problem_at
+from vidreason.config.messages import listing, schema_problems, show, unknown
+from vidreason.config.paths import RESULTS, SOURCES, is_made
+from vidreason.config.schema import method_schemas
+from vidreason.records import check_label
+
+NEEDED = {
+    "given": ("weights",),
+    "sft": ("parent", "data"),
+    "grpo": ("parent", "data"),
+    "control": ("parent", "view"),
+}
+"""Method -> the keys that an arm of this method must have."""
+
+OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
+"""Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
+
+
+def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for everything that the schema cannot say.
+
+    Args:
+        config: A configuration that fits the schema.
+        known: Names of data sets and reward terms.
+        layers: Where its values come from.
+    """
+    schemas = method_schemas(known)
+    for name in config["arms"]:
+        problems = list(_arm_problems(config, name, layers))
+        yield from problems
+        method = config["arms"][name]["method"]
+        if not problems and method in TRAINED:
+            training = training_of(config, name)
+            yield from schema_problems(training, schemas[method], layers, ["arms", name])
+            yield from _reward_problems(training, known, ["arms", name], layers)
+    yield from parent_circles(config["arms"], layers)
+    for name in config["evaluation"]["benchmarks"]:
+        if name not in config["datasets"]:
+            text = f"{show(name)} is not among the data sets; allowed: {listing(config['datasets'])}"
+            yield problem_at(layers, ["evaluation", "benchmarks"], text)
+    yield from _rule_problems(config, layers)
+    if "base" in config:
+        yield from _base_problems(config["base"], config["frames"]["count"], layers)
+        yield from _context_problems(config, layers)
+    if ("world" in config) != ("base" in config):
+        has, lacks = ("world", "base") if "world" in config else ("base", "world")
+        yield problem_at(
+            layers, [has], f"a run with {has} also needs {lacks}: the one makes the videos, the other the weights"
+        )
+
+
+def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every key of an arm that its method needs or does not have, and every name that is none."""
+    arm, arms, path = config["arms"][name], config["arms"], ["arms", name]
+    method = arm["method"]
+    for key in NEEDED[method]:
+        if key not in arm:
+            yield problem_at(layers, path, f"method {method} needs the key {key}")
+    settings = config["methods"].get(method, {})
+    allowed = [LIKE, "label", "method", "style", *NEEDED[method], *OPTIONAL.get(method, ()), *settings]
+    for key in arm:
+        if key not in allowed:
+            text = f"not a key of method {method} (value {show(arm[key])}); {unknown(key, allowed)}"
+            yield problem_at(layers, [*path, key], text)
+    try:
+        check_label(arm["label"], "label")
+        if not arm["label"].strip():
+            raise ValueError("the label is blank; allowed: one line of text")
+    except ValueError as error:
+        yield problem_at(layers, [*path, "label"], str(error))
+    if method == "grpo" and arm.get("data", "nextqa") != "nextqa":
+        text = f"{show(arm['data'])}: questions are selected by variance from nextqa alone; allowed: 'nextqa'"
+        yield problem_at(layers, [*path, "data"], text)
+    if arm.get("data", "nextqa") not in config["datasets"]:
+        text = f"{show(arm['data'])} is not among the data sets; allowed: {listing(config['datasets'])}"
+        yield problem_at(layers, [*path, "data"], text)
+    if "parent" in arm and arm["parent"] not in arms:
+        text = f"{show(arm['parent'])} is no arm; {unknown(arm['parent'], [key for key in arms if key != name])}"
+        yield problem_at(layers, [*path, "parent"], text)
+
+
+def _reward_problems(training: Config, known: Known, path: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every term that a combination of rewards lacks."""
+    if "rewards" not in training:
+        return
+    combine, terms = training["rewards"]["combine"], training["rewards"]["terms"]
+    lacking = [term for term in known.combinations.get(combine, ()) if term not in terms]
+    if lacking:
+        text = f"{combine} combines the terms {listing(known.combinations[combine])}; missing: {listing(lacking)}"
+        yield problem_at(layers, [*path, "rewards", "terms"], text)
+
+
+def _rule_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every selection whose bounds contradict each other or the number of rollouts."""
+    rollouts, rule = config["selection"]["generation"]["rollouts"], config["selection"]["rule"]
+    own = [
+        (["arms", name, "selection"], arm["selection"]) for name, arm in config["arms"].items() if "selection" in arm
+    ]
+    for path, changes in ((["selection", "rule"], {}), *own):
+        low, high = ({**rule, **changes}[key] for key in ("keep_min", "keep_max"))
+        if not low <= high <= rollouts:
+            text = f"keep_min {low}, keep_max {high}: allowed: 0 <= keep_min <= keep_max <= {rollouts} rollouts"
+            yield problem_at(layers, path, text)
+
+
+def path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every path that the graph should make and that leads elsewhere through `..`."""
+    keys = [
+        ("datasets", name, key)
+        for name, entry in config["datasets"].items()
+        for key in ("root", "annotations")
+        if key in entry
+    ]
+    keys += [
+        ("arms", name, key)
+        for name, arm in config["arms"].items()
+        for key in ("weights", *OPTIONAL["given"])
+        if arm.get(key)
+    ]
+    for key in keys:
+        value = functools.reduce(lambda node, part: node[part], key, config)
+        path = Path(str(value).replace("{run}", config["run"]))
+        if ".." in path.parts and any(path.is_relative_to(folder) for folder in (SOURCES, RESULTS)):
+            text = f"{path} is not allowed; allowed: a path without '..' where it begins with {path.parts[0]}/"
+            yield problem_at(layers, key, text)
+    for name, entry in config["datasets"].items():
+        annotations = entry.get("annotations")
+        if annotations and ".." in Path(annotations).parts and not is_there(Path(annotations)):
+            root = entry["root"].replace("{run}", config["run"])
+            if is_made(root, config["run"], config["sources"]):
+                text = f"{annotations} is not allowed; allowed: a file in {root}, or a path of its own that exists"
+                yield problem_at(layers, ["datasets", name, "annotations"], text)
+
+
+def _base_problems(base: Mapping[str, Any], frames: int, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every size of the base model that does not fit another, and every stage without exercises."""
+    model = base["model"]
+    fits = (
+        ("width", 2 * model["heads"], "a multiple of 2 x heads"),
+        ("vision_width", model["heads"], "a multiple of heads"),
+        ("heads", model["kv_heads"], "a multiple of kv_heads"),
+        ("queries", model["groups"], "a multiple of groups"),
+    )
+    for key, divisor, allowed in fits:
+        if model[key] % divisor:
+            yield problem_at(
+                layers, ["base", "model", key], f"{model[key]} is not allowed; allowed: {allowed} ({divisor})"
+            )
+    if model["groups"] > frames:
+        text = f"{model['groups']} is not allowed; allowed: at most frames.count ({frames})"
+        yield problem_at(layers, ["base", "model", "groups"], text)
+    for number, stage in enumerate(base["stages"]):
+        if not any(stage["mix"].values()):
+            yield problem_at(
+                layers, ["base", "stages", number, "mix"], "all shares are 0; allowed: one above 0 or more"
+            )
+
+
+def _context_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every length of answers that does not fit into the base model's context beside a clip."""
+    model = config["base"]["model"]
+    room = model["context"] - model["queries"]
+    sampled = [["methods", "grpo"], ["selection", "generation"]]
+    sampled += [["arms", name] for name, arm in config["arms"].items() if "max_new_tokens" in arm.get("sampling", {})]
+    places = [["evaluation", "generation"], *([*path, "sampling"] for path in sampled)]
+    for path in places:
+        tokens = functools.reduce(lambda node, key: node[key], path, config)["max_new_tokens"]
+        if tokens >= room:
+            text = (
+                f"{tokens} is not allowed; allowed: less than {room}: of the base model's context of {model['context']} "
+                f"tokens a clip takes {model['queries']}, and the question needs some too"
+            )
+            yield problem_at(layers, [*path, "max_new_tokens"], text)
