@@ -5,19 +5,29 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from tests.golden.folder import Folder, Item, number, same, worst
+from vidreason.config.settings import Rewards
 from vidreason.data import mlvu, mmvu, mvbench, video_mme
 from vidreason.media import frame_rules as indices
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
-from vidreason.records import Question
+from vidreason.records import ClipRef, Completion, Grade, Question
 from vidreason.rl import advantages, rewards
+from vidreason.rl.groups import RolloutGroup
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks import prompts as texts
+from vidreason.tasks.equivalence import matches_anywhere
 
+PAPERS = Rewards(
+    combine="tinyllava_r1",
+    penalize_wrong=True,
+    terms={"accuracy": {}, "format": {"weight": 0.5}, "think_length": {"weight": 0.5, "full_at": 1200}},
+)
+QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), tuple("abcdefghij"), "A")
 ADVANTAGES = 1e-5
 REWARDS = 1e-6
 NEAR_EQUAL = 1e-2
@@ -94,32 +104,41 @@ def _refused(messages: list[dict[str, str | None]]) -> bool:
     return False
 
 
+def combined_rewards(accuracy: np.ndarray, form: np.ndarray) -> np.ndarray:
+    """Rewards of the upstream protocol from accuracies and format rewards FR, as the published data give them."""
+    well_formed = (form > 0).astype(np.float64)
+    columns = {"accuracy": accuracy, "format": well_formed, "think_length": 2 * form - well_formed}
+    return rewards.tinyllava_r1(columns, rewards.Weighing({"accuracy": 1.0, "format": 0.5, "think_length": 0.5}))
+
+
 def check_rewards(folder: Folder) -> Iterator[Item]:
     """Rewards of the upstream protocol."""
-    rules = rewards.rules_for("upstream")
-    # Completions are compared as they are: upstream's functions do not strip them, its trainer does.
-    rows = []
+    reward = rewards.RewardFunction(PAPERS, "upstream")
+    accuracy, form, total = [], [], []
     for case in folder.json("rewards")["cases"]:
-        accuracy = rewards.accuracy_reward(case["completion"], case["solution"], rules)
-        form = rewards.format_reward(case["completion"], rules)
-        rows.append((case, accuracy, form, rewards.combined_reward(accuracy, form, rules)))
-    yield same("rewards: accuracy", [(case["name"], found, case["accuracy_reward"]) for case, found, _, _ in rows])
-    yield worst(
-        "rewards: format", [(case["name"], found, case["format_reward"]) for case, _, found, _ in rows], REWARDS
-    )
-    yield worst("rewards: combined", [(case["name"], found, case["combined"]) for case, _, _, found in rows], REWARDS)
+        # Completions are compared as they are: upstream's functions do not strip them, its trainer does.
+        text = case["completion"]
+        correct = matches_anywhere(text, case["solution"])
+        table = reward([RolloutGroup(QUESTION, (Completion(text),), (Grade(float(correct), correct),))])
+        columns = {name: float(column[0]) for name, column in table.columns.items()}
+        accuracy.append((case["name"], columns["accuracy"], case["accuracy_reward"]))
+        form.append((case["name"], 0.5 * columns["format"] + 0.5 * columns["think_length"], case["format_reward"]))
+        total.append((case["name"], float(table.total[0]), case["combined"]))
+    yield same("rewards: accuracy", accuracy)
+    yield worst("rewards: format", form, REWARDS)
+    yield worst("rewards: combined", total, REWARDS)
 
 
 def check_advantages(folder: Folder) -> Iterator[Item]:
     """Advantages of single groups and of two groups side by side."""
     data = folder.json("advantages")
-    rules, size, eps = rewards.rules_for("upstream"), data["G"], data["eps"]
+    size, eps = data["G"], data["eps"]
     totals: list[tuple[str, float, float]] = []
     clear: list[tuple[str, float, float]] = []
     near: list[tuple[str, float, float]] = []
     for place, group in enumerate([*data["groups"], data["two_groups_flat"]]):
-        pairs = zip(group["accuracy"], group["format"], group["rewards"], strict=True)
-        totals += [(f"group {place}", rewards.combined_reward(acc, form, rules), total) for acc, form, total in pairs]
+        ours = combined_rewards(np.array(group["accuracy"]), np.array(group["format"])).tolist()
+        totals += [(f"group {place}", total, theirs) for total, theirs in zip(ours, group["rewards"], strict=True)]
         found = advantages.group_advantages(torch.tensor(group["rewards"]), size, eps=eps).tolist()
         rows = [(f"group {place}", ours, theirs) for ours, theirs in zip(found, group["advantages"], strict=True)]
         for start, std in zip(range(0, len(rows), size), group["std"], strict=True):

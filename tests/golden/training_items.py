@@ -7,13 +7,14 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from tests.golden.folder import EXACT, Folder, Item, close, number, relative, same
+from tests.golden.text_items import combined_rewards
 from vidreason.config.settings import Objective
 from vidreason.engine import generation, log_probs
 from vidreason.models.base import IGNORE_INDEX
 from vidreason.models.tinyllava import checkpoint
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
-from vidreason.rl import advantages, losses, rewards
+from vidreason.rl import advantages, losses
 
 LOG_PROBS = 5e-5
 LOSS = 2e-5
@@ -93,9 +94,7 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
     yield close("grpo: completion mask", mask, wanted["completion_mask"], EXACT)
     told = mask.to(torch.float32)
     accuracy, form = (wanted[name].double().numpy() for name in ("acc_rewards", "format_rewards"))
-    columns = {"accuracy": accuracy, "format": (form > 0).astype(float), "think_length": 2 * form - (form > 0)}
-    weights = {"accuracy": 1.0, "format": 0.5, "think_length": 0.5}
-    totals = torch.from_numpy(rewards.tinyllava_r1(columns, rewards.Weighing(weights))).float()
+    totals = torch.from_numpy(combined_rewards(accuracy, form)).float()
     yield close("grpo: rewards", totals, wanted["rewards"], LOSS)
     advantage = advantages.group_advantages(wanted["rewards"], group)
     yield close("grpo: advantages", advantage, wanted["advantages"], ADVANTAGES)

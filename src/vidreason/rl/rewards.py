@@ -1,10 +1,7 @@
-"""The rule-based rewards of the paper: format with length, accuracy, and how they combine.
+"""Rewards: terms are columns of a table, and a combination makes one number of each row.
 
-FR = 0.5 + 0.5 * min(1, Len / ML) if the completion is one think block and one answer block, else 0.
-R = 1 + FR if correct, -FR if wrong, -2 if FR = 0.
-
-Where the published code and the paper disagree, `RewardRules` has one named switch each; `rules_for` gives the two
-protocols.
+The paper's reward is the combination `tinyllava_r1` of the terms accuracy, format and think_length. Where the published code
+and the paper disagree, the run's protocol decides (`vidreason.rl.protocols`).
 
 Source: arXiv 2504.09641 section 3.3; tinyllava/train/train.py and tinyllava_trainer_reason.py of
 ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
@@ -12,90 +9,13 @@ ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
 
 import numpy as np
 
 from vidreason.config.settings import Rewards
-from vidreason.records import LETTERS, Question
 from vidreason.rl import terms
 from vidreason.rl.groups import RolloutGroup
-from vidreason.tasks.equivalence import matches_anywhere
-from vidreason.tasks.markup import as_answer, think_text
-from vidreason.tasks.multiple_choice import matches_tagged
-
-Protocol = Literal["upstream", "paper"]
-PROTOCOLS = ("upstream", "paper")
-
-UNFORMATTED = -2.0
-"""Reward of a completion that breaks the format (and, in the upstream protocol, is wrong too)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RewardRules:
-    """Switches of the rewards.
-
-    Attributes:
-        max_think: ML, characters of the stripped think text at which the length reward is full.
-        format_base: Reward for the format alone.
-        length_weight: Largest addition for length; 0 rewards the format alone.
-        penalise_wrong: Whether a wrong, well-formed answer gets -FR. If not, R = accuracy + FR (the ablation without
-            the wrong-answer penalty); -2 for a wrong answer without the format stays.
-        accuracy: `anywhere` (upstream): math_verify over the whole text, then the first answer block on one line, or
-            the whole text where there is none; its first character is enough. `tagged` (paper): the letter of the
-            last answer block, over several lines if need be.
-        correct_unformatted: Reward of a correct answer without the format: 1 in upstream's code, -2 in the paper.
-    """
-
-    max_think: int = 1200
-    format_base: float = 0.5
-    length_weight: float = 0.5
-    penalise_wrong: bool = True
-    accuracy: Literal["anywhere", "tagged"] = "anywhere"
-    correct_unformatted: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse values without a meaning."""
-        if self.max_think < 1:
-            raise ValueError(f"max_think is {self.max_think}; it must be at least 1 character")
-        if self.accuracy not in ("anywhere", "tagged"):
-            raise ValueError(f"accuracy is {self.accuracy!r}; allowed: anywhere, tagged")
-
-
-@dataclasses.dataclass(frozen=True)
-class Reward:
-    """What one completion earned.
-
-    Attributes:
-        accuracy: 0 or 1.
-        format: FR.
-        total: R.
-        think_characters: Characters of the stripped think text, 0 where the format is broken.
-    """
-
-    accuracy: float
-    format: float
-    total: float
-    think_characters: int
-
-
-@dataclasses.dataclass(frozen=True)
-class ProtocolRules:
-    """Where the published code and the paper reward differently.
-
-    Attributes:
-        rule: How a task reads the answer in a completion (see `RewardRules.accuracy`).
-        correct_unformatted: Reward of a right answer in a broken format.
-    """
-
-    rule: Literal["anywhere", "tagged"]
-    correct_unformatted: float
-
-
-PROTOCOL_RULES: Mapping[str, ProtocolRules] = {
-    "upstream": ProtocolRules("anywhere", 1.0),
-    "paper": ProtocolRules("tagged", UNFORMATTED),
-}
+from vidreason.rl.protocols import UNFORMATTED, protocol_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,11 +121,10 @@ class RewardFunction:
         Raises:
             ValueError: A name is unknown or a parameter is not allowed.
         """
-        if protocol not in PROTOCOL_RULES:
-            raise ValueError(f"protocol is {protocol!r}; allowed: {', '.join(PROTOCOL_RULES)}")
+        rules = protocol_rules(protocol)
         if rewards.combine not in COMBINATIONS:
             raise ValueError(f"combine is {rewards.combine!r}; allowed: {', '.join(COMBINATIONS)}")
-        combination, rules = COMBINATIONS[rewards.combine], PROTOCOL_RULES[protocol]
+        combination = COMBINATIONS[rewards.combine]
         if missing := [name for name in combination.needs if name not in rewards.terms]:
             raise ValueError(f"combine: {rewards.combine} needs the terms {', '.join(missing)} too")
         if not rewards.terms:
@@ -233,83 +152,3 @@ class RewardFunction:
                 f"{group.question.id!r}; expected one a completion"
             )
         return values
-
-
-def rules_for(protocol: Protocol, **changes: Any) -> RewardRules:
-    """The switches of a protocol, with changes by name.
-
-    Example:
-        >>> rules_for("paper").correct_unformatted, rules_for("upstream").correct_unformatted
-        (-2.0, 1.0)
-    """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol is {protocol!r}; allowed: {', '.join(PROTOCOLS)}")
-    rules = RewardRules()
-    if protocol == "paper":
-        rules = RewardRules(accuracy="tagged", correct_unformatted=UNFORMATTED)
-    return dataclasses.replace(rules, **changes)
-
-
-def format_reward(completion: str, rules: RewardRules) -> float:
-    """FR of a stripped completion.
-
-    Example:
-        >>> from vidreason.tasks.markup import completion_of
-        >>> format_reward(completion_of("x" * 600, "B"), rules_for("upstream"))
-        0.75
-    """
-    think = think_text(completion)
-    if think is None:
-        return 0.0
-    return rules.format_base + rules.length_weight * min(len(think) / rules.max_think, 1)
-
-
-def accuracy_reward(completion: str, solution: str, rules: RewardRules, choices: Sequence[str] = LETTERS) -> float:
-    """1 if the completion's answer is right, else 0.
-
-    Args:
-        completion: Stripped completion.
-        solution: The gold answer, with or without answer tags.
-        rules: Decides how the answer is found.
-        choices: Letters of the question's options, by which the strict reading tells a list of options from words.
-    """
-    if rules.accuracy == "tagged":
-        return float(matches_tagged(completion, solution, choices))
-    return float(matches_anywhere(completion, solution))
-
-
-def combined_reward(accuracy: float, form: float, rules: RewardRules) -> float:
-    """R from accuracy and FR.
-
-    Differs from the source: upstream's code computes accuracy + (2 accuracy - 1) FR and maps a total of exactly 0 to
-        -2, which leaves a correct answer without the format at 1; `correct_unformatted` names that value.
-
-    Example:
-        >>> combined_reward(0, 0.75, rules_for("upstream")), combined_reward(1, 0, rules_for("paper"))
-        (-0.75, -2.0)
-    """
-    if form == 0:
-        return rules.correct_unformatted if accuracy else UNFORMATTED
-    if accuracy:
-        return 1 + form
-    return -form if rules.penalise_wrong else form
-
-
-def question_reward(completion: str, question: Question, rules: RewardRules) -> Reward:
-    """All rewards of one completion as an answer to a question, read as `vidreason.evaluation.score` reads it."""
-    return reward(completion, as_answer(question.gold), rules, question.letters)
-
-
-def reward(completion: str, solution: str, rules: RewardRules, choices: Sequence[str] = LETTERS) -> Reward:
-    """All rewards of one completion.
-
-    Args:
-        completion: Decoded text without special tokens; stripped here, as upstream strips it.
-        solution: The gold answer, with or without answer tags.
-        rules: Switches.
-        choices: See `accuracy_reward`.
-    """
-    completion = completion.strip()
-    accuracy = accuracy_reward(completion, solution, rules, choices)
-    form = format_reward(completion, rules)
-    return Reward(accuracy, form, combined_reward(accuracy, form, rules), len(think_text(completion) or ""))

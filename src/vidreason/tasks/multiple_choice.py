@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Sequence
 from random import Random
 
-from vidreason.records import LETTERS, NO_OPTION, Grade, Question
+from vidreason.records import NO_OPTION, Grade, Question
 from vidreason.tasks import base
-from vidreason.tasks.equivalence import is_equivalent, matches_anywhere
+from vidreason.tasks.equivalence import matches_anywhere
 from vidreason.tasks.markup import as_answer, first_line_block, last_block, think_text
 from vidreason.tasks.metrics import ACCURACY, Metric
 from vidreason.tasks.prompts import instruction
@@ -188,16 +188,6 @@ class MultipleChoice:
     def chance(self, question: Question) -> float:
         """1/options; 0 if no option is right."""
         return 0.0 if question.gold == NO_OPTION else 1.0 / len(question.options)
-
-
-def matches_tagged(completion: str, solution: str, choices: Sequence[str]) -> bool:
-    """Compare the letter, or failing a letter in the solution the text, of the last answer block."""
-    block = last_block(solution)
-    gold = (solution if block is None else block).strip()
-    if len(gold) == 1 and gold in LETTERS:
-        return strict(completion, choices) == gold
-    given = (last_block(completion) or "").strip()
-    return bool(given and gold) and (given == gold or is_equivalent(given, gold))
 
 
 base.register(MultipleChoice())

@@ -9,7 +9,7 @@ from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, an
 from vidreason.engine.generation import Decoding
 from vidreason.media.views import ORDERED
 from vidreason.records import Completion, Grade, Rollout
-from vidreason.rl.rewards import PROTOCOL_RULES
+from vidreason.rl.protocols import protocol_rules
 from vidreason.tasks.base import grade
 
 
@@ -28,7 +28,7 @@ def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Pro
     Raises:
         MemoryError: A batch does not fit into memory.
     """
-    rule = PROTOCOL_RULES[protocol].rule
+    rule = protocol_rules(protocol).rule
     sampling = generation.sampling
     config = InferenceConfig(
         purpose="selection",

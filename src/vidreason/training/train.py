@@ -10,6 +10,9 @@ from vidreason.training.grpo import train_grpo
 from vidreason.training.sft import train_sft
 from vidreason.training.state import discard_states
 
+TASK = "vidreason.tasks.multiple_choice"
+"""Module of the answer type that every data set has so far."""
+
 
 def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
     """Train one arm, write the provenance of its results, and remove its saved states.
@@ -37,7 +40,10 @@ def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
 
 
 def modules_of(spec: TrainingSpec) -> list[str]:
-    """Modules whose code decides the result of a training; the rules and the sidecars use the same."""
+    """Modules whose code decides the result of a training; the rules digest the same ones.
+
+    Tasks and terms register themselves, so no import leads from the trainers to them.
+    """
     if isinstance(spec.settings, Grpo):
-        return ["vidreason.training.grpo", *terms.modules_of(spec.settings.rewards.terms)]
-    return ["vidreason.training.sft"]
+        return ["vidreason.training.grpo", TASK, *terms.modules_of(spec.settings.rewards.terms)]
+    return ["vidreason.training.sft", TASK]

@@ -15,12 +15,14 @@ from vidreason.data.fields import LONGEST_TEXT, plain_text, questions_of
 from vidreason.data.nextqa import parse_record
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.models.tinyllava.template import conversation_text
+from vidreason.records import ClipRef, Question
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.page import render
-from vidreason.rl.rewards import reward, rules_for
 from vidreason.tasks import multiple_choice as parse
+from vidreason.tasks.base import grade
 from vidreason.tasks.prompts import evaluation_query, instruction
 
+QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), tuple("abcdefghij"), "B")
 FRAGMENTS = (
     " ", "\n", "\t", "\u3000", "A. ", "\nA. x", "\nB. y", "Options:", "B", "B,", "and ", "(", ")", "*", "\\boxed{", "|", "\\|", "\\",
     "<think>", "</think>", "<answer>", "</answer>", "<image>", "ASSISTANT: ", "# ", "- ",
@@ -46,8 +48,8 @@ READERS = {
     "solution": _problem,
     "strict": lambda text: parse.strict(text, "ABCD"),
     "upstream": lambda text: parse.upstream_guesses(text, "ABCD"),
-    "reward, upstream": lambda text: reward(text, "<answer>B</answer>", rules_for("upstream")),
-    "reward, paper": lambda text: reward(text, "<answer>B</answer>", rules_for("paper")),
+    "grade, upstream": lambda text: grade(text, QUESTION, "anywhere"),
+    "grade, paper": lambda text: grade(text, QUESTION, "tagged"),
     "page": lambda text: render("document.html.j2", blocks=_document(text)),
     "Markdown": lambda text: to_markdown(_document(text)),
     "prompt": lambda text: conversation_text(
@@ -80,9 +82,9 @@ def test_reading_takes_no_time(reader, text):
         ("solution", "<answer>" + " " * 40_000),
         ("solution", "<answer>" + " " * 40_000 + "x"),
         ("upstream", "<answer>" + " " * 40_000 + "x"),
-        ("reward, upstream", "<answer>" * 20_000),
-        ("reward, paper", "<think>" + "</think><answer>" * 20_000 + "</answer>" * 20_000 + "x"),
-        ("reward, paper", "<think>" + "</think> " * 20_000 + " " * 20_000),
+        ("grade, upstream", "<answer>" * 20_000),
+        ("grade, paper", "<think>" + "</think><answer>" * 20_000 + "</answer>" * 20_000 + "x"),
+        ("grade, paper", "<think>" + "</think> " * 20_000 + " " * 20_000),
     ],
     ids=lambda value: value[:30],
 )

@@ -6,6 +6,7 @@ import torch
 
 from tests.support import micro
 from vidreason.artifacts.files import read_json_lines
+from vidreason.engine.generation import Decoding
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
@@ -296,6 +297,18 @@ def test_without_a_kl_term_there_is_no_reference(init, data, tmp_path, monkeypat
     monkeypatch.setattr(grpo, "reference_of", lambda policy: pytest.fail("made a reference"))
     rows = train(init, data, tmp_path, beta=0.0)
     assert rows[0]["kl"] == 0.0
+
+
+def test_settings_come_from_the_spec(init, data):
+    sampling = {"temperature": 0.7, "top_k": 7, "max_new_tokens": 5}
+    spec, runtime = micro.training("grpo", rollouts=6, sampling=sampling, protocol="paper")
+    policy = load_checkpoint(init)
+    trainer = GrpoTrainer(spec, runtime, Policies(policy), FrameStore(data["frames"]))
+    assert trainer.rollouts == 6
+    assert trainer.decoding == Decoding(5, 0.7, 7)
+    assert trainer.reward.rule == "tagged"
+    with pytest.raises(ValueError, match="arm 'micro': method is 'sft'; expected grpo"):
+        GrpoTrainer(micro.training("sft")[0], runtime, Policies(policy), FrameStore(data["frames"]))
 
 
 class TestLearning:
