@@ -17,15 +17,15 @@ SETTINGS = {"parser": "strict", "unparsed": "wrong", "max_missing_fraction": 0.0
 BENCHMARKS = ("video_mme", "mlvu")
 CAPTION = "red ball goes left, blue box stays put"
 ARMS: dict[str, dict[str, Any]] = {
-    "base": {"label": "Base", "answer": "option", "method": "given", "weights": "unused"},
-    "coldstart": {"label": "Cold start", "answer": "reason", "method": "sft", "parent": "base"},
-    "r1": {"label": "R1 <ours> & co", "answer": "reason", "method": "grpo", "parent": "coldstart"},
+    "base": {"label": "Base", "style": "option", "method": "given", "weights": "unused"},
+    "coldstart": {"label": "Cold start", "style": "reason", "method": "sft", "parent": "base"},
+    "r1": {"label": "R1 <ours> & co", "style": "reason", "method": "grpo", "parent": "coldstart"},
     "r1_shuffled": {
         "label": "R1, shuffled",
-        "answer": "reason",
+        "style": "reason",
         "method": "control",
         "parent": "r1",
-        "frames": "shuffled",
+        "view": "shuffled",
     },
 }
 RIGHT = {
@@ -62,7 +62,7 @@ def questions_of(benchmark: str) -> list[Question]:
 def completion_of(arm: str, question: Question, right: bool) -> str:
     """What the arm says: a letter, or a think text (true to the clip for even numbers of r1) and an answer block."""
     letter = question.gold if right else "ABCD"[("ABCD".index(question.gold) + 1) % 4]
-    if ARMS[arm]["answer"] == "option":
+    if ARMS[arm]["style"] == "option":
         return letter
     number = int(question.id.split("-")[1])
     caption = CAPTION if arm == "r1" and number % 2 == 0 else "green ring stays put"
@@ -78,7 +78,7 @@ def predictions_of(arm: str, benchmark: str) -> list[Prediction]:
             prompt_sha256="0" * 64,
             completion=Completion(
                 completion_of(arm, question, number in RIGHT[arm, benchmark]),
-                tokens=1 if ARMS[arm]["answer"] == "option" else 20,
+                tokens=1 if ARMS[arm]["style"] == "option" else 20,
                 finished=True,
             ),
             question_sha256=question.sha256,
@@ -129,7 +129,7 @@ def score_one(
         "settings": SETTINGS,
         "benchmark": benchmark,
         "arm": arm,
-        "answer": ARMS[arm]["answer"],
+        "answer": ARMS[arm]["style"],
         "seed": seed,
         "truth": write_truth(root / "make_world" / "truth.jsonl"),
         "scored": folder / f"{benchmark}.scored.jsonl",

@@ -162,10 +162,9 @@ def benchmark_frames(run: Run) -> list[str]:
 
 def shown_arms(run: Run) -> dict[str, dict[str, str]]:
     """What tables say about the arms; settings of a training change no table."""
-    keys = {"label": "label", "answer": "style", "method": "method", "parent": "parent", "frames": "view"}
+    keys = ("label", "style", "method", "parent", "view")
     return {
-        name: {shown: value for shown, key in keys.items() if (value := getattr(arm, key)) is not None}
-        for name, arm in run.arms.items()
+        name: {key: value for key in keys if (value := getattr(arm, key)) is not None} for name, arm in run.arms.items()
     }
 
 

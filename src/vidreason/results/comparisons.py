@@ -30,7 +30,7 @@ def controls_table(inputs: ResultInputs) -> list[Row]:
                 continue
             difference = _paired(answers, against, clusters) if against else None
             rows.append(
-                {"arm": arm.name, "label": arm.label, "frames": arm.frames, "questions": kind, "n": len(answers)}
+                {"arm": arm.name, "label": arm.label, "frames": arm.view, "questions": kind, "n": len(answers)}
                 | interval_cells(clustered_mean(values_of(answers), clusters), ACCURACY)
                 | {"chance": percent(chance_level(answers)), "compared_to": parent.name if parent else ""}
                 | interval_cells(difference, DIFFERENCE)
@@ -53,7 +53,7 @@ def gains_table(inputs: ResultInputs) -> list[Row]:
         if parent is None:
             continue
         here, there = runs.of(arm.name, seed), runs.of(parent.name, seed)
-        both_reason = arm.answer == parent.answer == "reason"
+        both_reason = arm.style == parent.style == "reason"
         parts = [
             (
                 one.benchmark,

@@ -20,23 +20,23 @@ CONTROL = "control"
 
 @dataclass(frozen=True)
 class Arm:
-    """What a table says about an arm.
+    """What tables and figures say about an arm.
 
     Attributes:
         name: Key in the config.
-        label: Words for the tables.
-        answer: `option` or `reason`.
+        label: Name for tables and figures.
+        style: How it is asked: for an `option` or a `reason`.
         method: `given`, `sft`, `grpo` or `control`.
         parent: Arm whose weights it starts from (or uses, for a control); `""` without one.
-        frames: `ordered`, `shuffled` or `gray`.
+        view: How it is shown the frames: `ordered`, `shuffled` or `gray`.
     """
 
     name: str
     label: str
-    answer: str
+    style: str
     method: str
     parent: str = ""
-    frames: str = "ordered"
+    view: str = "ordered"
 
 
 @dataclass(frozen=True)
@@ -121,23 +121,23 @@ def read_arms(arms: Mapping[str, Mapping[str, str]]) -> dict[str, Arm]:
     """Take what the tables need from the config's `arms`.
 
     Args:
-        arms: Arm name -> settings; `label`, `answer` and `method` are required, `parent` and `frames` optional.
+        arms: Arm name -> settings; `label`, `style` and `method` are required, `parent` and `view` optional.
 
     Raises:
         ValueError: A required key is missing.
     """
     known = {}
     for name, settings in arms.items():
-        absent = [key for key in ("label", "answer", "method") if key not in settings]
+        absent = [key for key in ("label", "style", "method") if key not in settings]
         if absent:
-            raise ValueError(f"arms.{name}: {absent} missing; the tables need label, answer and method of every arm")
+            raise ValueError(f"arms.{name}: {absent} missing; the tables need label, style and method of every arm")
         known[name] = Arm(
             name,
             str(settings["label"]),
-            str(settings["answer"]),
+            str(settings["style"]),
             str(settings["method"]),
             str(settings.get("parent") or ""),
-            str(settings.get("frames") or "ordered"),
+            str(settings.get("view") or "ordered"),
         )
     return known
 

@@ -56,7 +56,7 @@ def _arm_rows(runs: Runs) -> list[list[str]]:
         estimates = [run.estimate for run in members]
         cells = [plus_minus(estimate) for estimate in (*estimates, mean_of_estimates(estimates))]
         unparsed = sum(run.score["unparsed"] for run in members)
-        rows.append([arm.label, arm.answer, str(seed), *cells, _format_share(arm, members), str(unparsed)])
+        rows.append([arm.label, arm.style, str(seed), *cells, _format_share(arm, members), str(unparsed)])
     for label, key in (("chance (1/options)", "chance"), ("most frequent letter", "majority")):
         values = [_baseline(run, key) for run in _any_runs(runs)]
         rows.append([label, "", "", *(f"{100 * value:.1f}" for value in [*values, sum(values) / len(values)]), "", ""])
@@ -78,7 +78,7 @@ def _format_share(arm: Arm, members: Sequence[Run]) -> str:
     """Share of the answers in the reason format; a dash for arms that are not asked for it."""
     shares = [(run.score["format_followed"], run.score["with_frames"]) for run in members]
     total = sum(count for share, count in shares if share is not None)
-    if arm.answer != "reason" or not total:
+    if arm.style != "reason" or not total:
         return "-"
     return f"{100 * sum(share * count for share, count in shares if share is not None) / total:.1f}%"
 
@@ -171,7 +171,7 @@ def _published(inputs: ResultInputs) -> list[Block]:
         if not set(values) & set(runs.benchmarks):
             continue
         arm = inputs.arms.get(name)
-        ours = [seed for seed in runs.seeds if arm in runs.arms and arm.answer == (protocol or arm.answer)]
+        ours = [seed for seed in runs.seeds if arm in runs.arms and arm.style == (protocol or arm.style)]
         label = arm.label if arm else name
         cells = [values.get(benchmark, "-") for benchmark in runs.benchmarks]
         rows.append([label, protocol, *cells, sources[name, protocol]])

@@ -54,7 +54,7 @@ def main_table(inputs: ResultInputs) -> list[Row]:
         mean = mean_of_estimates(run.estimate for run in members)
         parts.append(("mean", total, covered, mean, sum(run.score["unparsed"] for run in members)))
         for benchmark, count, coverage, estimate, unparsed in parts:
-            head = {"arm": arm.name, "label": arm.label, "answer": arm.answer, "benchmark": benchmark, "n": count}
+            head = {"arm": arm.name, "label": arm.label, "answer": arm.style, "benchmark": benchmark, "n": count}
             tail = {"coverage": share(coverage), "unparsed": unparsed, "seed": seed}
             rows.append(head | tail | interval_cells(estimate, ACCURACY))
     return rows
@@ -117,7 +117,7 @@ def thinking_table(inputs: ResultInputs) -> list[Row]:
     runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=True):
-        if arm.answer != "reason":
+        if arm.style != "reason":
             continue
         answers = [(cluster, row) for cluster, row in answers_of(runs, arm, seed) if row.has_frames]
         for benchmark in (*runs.benchmarks, "all"):

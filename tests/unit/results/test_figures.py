@@ -146,7 +146,7 @@ def test_a_control_that_changes_no_frames_has_no_panel(inputs: ResultInputs, tmp
     assert asked
     controls = tmp_path / "controls.csv"
     controls.write_text("\n".join([header, *rows, *asked]) + "\n", encoding="utf-8")
-    arm = {"label": "Asked", "answer": "reason", "method": "control", "parent": "base", "frames": "ordered"}
+    arm = {"label": "Asked", "style": "reason", "method": "control", "parent": "base", "view": "ordered"}
     figure = draw_temporal(replace(inputs, tables=[controls], arms=read_arms({**ARMS, "asked": arm})))
     assert len(figure.axes) == 1
     assert [round(patch.get_height(), 2) for patch in figure.axes[0].patches] == [62.5, 87.5, 0.0, 87.5]
