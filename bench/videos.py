@@ -17,7 +17,7 @@ from PIL import Image
 from bench import naive
 from bench.work import DifferentError
 from vidreason.artifacts.files import write_jsonl
-from vidreason.media.frames import extract_frames, take_frames
+from vidreason.media.frames import FrameSpec, extract_frames, take_frames
 from vidreason.records import ClipRef, Question
 from vidreason.world.encode import ffmpeg_binary
 
@@ -130,9 +130,8 @@ def many(short: Path, folder: Path) -> dict[str, float]:
             root,
             folder / "many.parquet",
             folder / "many.clips.jsonl",
-            count=FRAMES,
-            size=SIDE,
-            threads=threads,
+            FrameSpec(FRAMES, SIDE),
+            threads,
         )
         found[f"threads {threads}"] = time.perf_counter() - began
         began = time.perf_counter()

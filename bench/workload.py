@@ -21,7 +21,7 @@ from vidreason.config.settings import Grpo
 from vidreason.engine.generation import Decoding, rollout_seed
 from vidreason.engine.prompts import query_text
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.frames import extract_frames
+from vidreason.media.frames import FrameSpec, extract_frames
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_ids
@@ -171,5 +171,5 @@ def make_frames(folder: Path, questions: Sequence[Question], size: Size) -> Fram
             Image.fromarray(picture).save(clip / f"{place:05d}.jpg")
     asked, table = folder / "questions.jsonl", folder / "frames.parquet"
     write_jsonl(asked, questions)
-    extract_frames([asked], folder, table, folder / "frames.clips.jsonl", count=size.frames, size=side)
+    extract_frames([asked], folder, table, folder / "frames.clips.jsonl", FrameSpec(size.frames, side))
     return FrameStore([table])

@@ -21,7 +21,7 @@ from vidreason.artifacts.paths import is_there
 from vidreason.config.annotations import BUCKET, find_annotations
 from vidreason.data.fields import need, plain_text, questions_of, read_records, video_path
 from vidreason.data.options import PROMPTS, answer_letter, split_choices
-from vidreason.media.frames import judge_clip
+from vidreason.media.frames import check_clip
 from vidreason.media.video import scan
 from vidreason.records import NO_OPTION, OK, ClipRef, ClipStatus, Question
 from vidreason.tasks.markup import first_answer
@@ -308,7 +308,7 @@ def probe_videos(
                 clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} {unit}"
             )
         # What extraction will say of it.
-        return judge_clip(
+        return check_clip(
             Question(video, "nextqa", "multiple_choice", "", ClipRef(video), (), ""), root, frame_count, scanned
         )
 

@@ -1,9 +1,9 @@
-"""Frames in tables: every clip is decoded once, resized once, and stored without loss.
+"""Tables of frames: every clip is decoded once, resized once, and stored without loss.
 
-`extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the frames taken, index in
-the video, time stamp, SHA-256 of the pixels, height, width, the pixels) and a `ClipStatus` row for every clip asked for,
-readable or not. Each clip is a row group of its own, so that `vidreason.media.frame_store.FrameStore` reads one clip without
-touching the others. The table itself says how many frames a clip has.
+`extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the chosen frames, index in
+the video, time stamp, SHA-256 of the pixels, height, width, the pixels), and a `ClipStatus` row for every clip, readable or
+not. Each clip is a row group of its own, so that `vidreason.media.frame_store.FrameStore` reads one clip without touching the
+others. The table's metadata says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
 """
@@ -34,9 +34,35 @@ from vidreason.media.video import Scan, count_decodable, scan
 from vidreason.records import OK, ClipStatus, Question
 
 COUNTED_SECONDS = 300.0
-"""A video that is damaged where frames are taken, and no longer than this, is decoded whole to count its damaged packets."""
+"""A damaged video of at most this length is decoded in full to count its damaged packets."""
 _VARIABLE = 1.25
-"""A video whose longest frame is so many times its shortest has a variable frame rate."""
+"""Ratio of the longest to the shortest frame beyond which a video counts as having a variable frame rate."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSpec:
+    """Which frames a table holds.
+
+    Clips are sorted by key. Shard i takes the clips i, i + shards, i + 2 shards ...
+
+    Attributes:
+        count: Frames per clip, F.
+        size: Height and width of a frame, S, in pixels.
+        shard: Number of the shard, from 0.
+        shards: Number of shards.
+    """
+
+    count: int
+    size: int
+    shard: int = 0
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no table can have."""
+        if self.count < 1 or self.size < 1:
+            raise ValueError(f"count {self.count}, size {self.size}; both must be at least 1")
+        if not 0 <= self.shard < self.shards:
+            raise ValueError(f"shard {self.shard} of {self.shards}; allowed: 0 <= shard < shards")
 
 
 def extract_frames(
@@ -44,60 +70,43 @@ def extract_frames(
     root: str | Path,
     frames_path: str | Path,
     clips_path: str | Path,
-    *,
-    count: int,
-    size: int,
-    shard: int = 0,
-    shards: int = 1,
+    spec: FrameSpec,
     threads: int = 2,
 ) -> dict[str, int]:
     """Decode the clips of one shard.
 
-    Clips are put in one global order (by key) and dealt out like cards: shard i takes clips i, i + shards, ...
-
     Args:
-        questions: Files of `Question` records; the unique clips they ask for are extracted.
-        root: Folder that `Question.video` is relative to.
+        questions: Files of `Question` records, whose different clips are decoded.
+        root: Folder that `ClipRef.path` is relative to.
         frames_path: Parquet file to write.
         clips_path: JSON lines to write, one `ClipStatus` per clip of this shard.
-        count: Frames per clip, F.
-        size: Height and width to resize to, S, in pixels.
-        shard: Number of this shard, from 0.
-        shards: Number of shards.
+        spec: Number and size of the frames, and the shard.
         threads: Videos decoded at the same time; the result does not depend on it.
 
     Returns:
         Status -> number of clips.
 
     Raises:
-        ValueError: The shard does not exist, or two questions want different frames under the same key.
+        ValueError: Two questions want different frames under the same key.
     """
-    if count < 1 or size < 1:
-        raise ValueError(f"count {count}, size {size}; both must be at least 1")
-    clips = []
-    schema = SCHEMA.with_metadata({FRAMES: str(count)})
+    statuses = []
+    schema = SCHEMA.with_metadata({FRAMES: str(spec.count)})
     with write_aside(frames_path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-        for taken in _taken_in_order(asked_clips(questions, shard, shards), Path(root), count, size, threads):
-            clips.append(taken.clip)
-            if taken.clip.status == OK:
-                writer.write_table(_as_table(taken))
-    write_jsonl(clips_path, clips)
-    return dict(collections.Counter(clip.status for clip in clips))
+        for clip_frames in _decoded_in_order(shard_questions(questions, spec), Path(root), spec, threads):
+            statuses.append(clip_frames.clip)
+            if clip_frames.clip.status == OK:
+                writer.write_table(_as_table(clip_frames))
+    write_jsonl(clips_path, statuses)
+    return dict(collections.Counter(status.status for status in statuses))
 
 
-def asked_clips(questions: Sequence[str | Path], shard: int, shards: int) -> list[Question]:
-    """A question for every clip of a shard.
-
-    Raises:
-        ValueError: The shard does not exist, or `unique_clips` finds fault with a file.
-    """
-    if not 0 <= shard < shards:
-        raise ValueError(f"shard {shard} of {shards}; allowed: 0 <= shard < shards")
-    return [question for _, question in sorted(unique_clips(questions).items())[shard::shards]]
+def shard_questions(questions: Sequence[str | Path], spec: FrameSpec) -> list[Question]:
+    """One question for every clip of a shard, sorted by the clips' keys; raises as `unique_clips` does."""
+    return [question for _, question in sorted(unique_clips(questions).items())[spec.shard :: spec.shards]]
 
 
 def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:
-    """One question for every different clip that the files ask for.
+    """Clip's key -> one question about it, for every different clip in the files.
 
     Raises:
         ValueError: Two questions about the same clip pick their frames by different rules.
@@ -114,12 +123,14 @@ def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:
     return clips
 
 
-def _taken_in_order(asked: Sequence[Question], root: Path, count: int, size: int, threads: int) -> Iterator[ClipFrames]:
+def _decoded_in_order(questions: Sequence[Question], root: Path, spec: FrameSpec, threads: int) -> Iterator[ClipFrames]:
     """Decode clips in several threads, a few ahead of the one that is yielded."""
     ahead = 4 * max(1, threads)
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        for begin in range(0, len(asked), ahead):
-            yield from pool.map(lambda question: take_frames(question, root, count, size), asked[begin : begin + ahead])
+        for begin in range(0, len(questions), ahead):
+            yield from pool.map(
+                lambda question: take_frames(question, root, spec.count, spec.size), questions[begin : begin + ahead]
+            )
 
 
 def take_frames(question: Question, root: str | Path, count: int, size: int) -> ClipFrames:
@@ -144,27 +155,27 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
     return ClipFrames(clip, indices, scanned.times[indices], np.concatenate(pictures))
 
 
-def judge_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> ClipStatus:
-    """What `take_frames` says of a clip; all of it is decoded to count its damaged packets.
+def check_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> ClipStatus:
+    """The status that `take_frames` gives a clip, whose damaged packets are counted by decoding all of it.
 
     Args:
         question: As for `take_frames`.
         root: As for `take_frames`.
         count: As for `take_frames`.
-        scanned: What `scan` found in the video, if that was asked before.
+        scanned: Result of `scan`, where the video was scanned before.
     """
     path = Path(root) / question.clip.path
     scanned = scanned or scan(path, question.clip.key)
-    clip, *_ = _decode(question, path, count, scanned, lambda picture: picture[:0].copy())  # nobody looks at them
+    clip, *_ = _decode(question, path, count, scanned, lambda picture: picture[:0].copy())  # the pixels are not needed
     if clip.status != OK:
         return clip
     return dataclasses.replace(clip, detail=_damage(path, scanned))
 
 
 def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
-    """How many packets of a video cannot be decoded, in words: of the whole of it, or if it is long of those met."""
+    """Number of packets that cannot be decoded, in words: in the whole video, or in a long one among those decoded."""
     if not met or (scanned.clip.duration or 0.0) <= COUNTED_SECONDS:
-        # The frames to take are there, whatever the rest is like.
+        # The chosen frames were decoded; the rest of the video may be too damaged to be counted.
         with contextlib.suppress(VideoError):
             return count_decodable(path, scanned)[1]
     return f"{len(met)} packets on the way cannot be decoded, the first at {met[0]}" if met else ""
@@ -173,7 +184,7 @@ def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
 def _decode(
     question: Question, path: Path, count: int, scanned: Scan, shrink: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[ClipStatus, np.ndarray, list[np.ndarray]]:
-    """The clip and, if its status is `ok`, the positions of the frames to take and what is kept of their pictures."""
+    """Status of a clip and, if it is `ok`, positions and shrunk pictures of the chosen frames."""
     clip, nothing = scanned.clip, np.zeros(0, np.int64)
     if clip.status != OK:
         return clip, nothing, []
@@ -219,10 +230,10 @@ def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
 
 
 def _bounds(question: Question, duration: float) -> tuple[float, float] | None:
-    """Start and end of the part that a question looks at, in seconds; None for the whole clip.
+    """Start and end, in seconds, of the part of the video that a question is about; None for the whole video.
 
     Raises:
-        VideoError: They are not numbers, or the part begins when the last frame is over.
+        VideoError: They are not numbers, or the part begins after the last frame ends.
     """
     if question.clip.start is None or question.clip.end is None:
         return None
@@ -237,20 +248,20 @@ def _bounds(question: Question, duration: float) -> tuple[float, float] | None:
 
 
 def is_variable(times: np.ndarray) -> bool:
-    """Whether frames are shown for clearly different times."""
+    """Whether the frame rate varies."""
     gaps = np.diff(times)
     return len(gaps) > 1 and float(gaps.max()) > _VARIABLE * float(gaps.min())
 
 
-def _as_table(taken: ClipFrames) -> pa.Table:
+def _as_table(clip_frames: ClipFrames) -> pa.Table:
     """The rows of one clip."""
-    pixels = [picture.tobytes() for picture in taken.pixels]
-    frames, height, width, _ = taken.pixels.shape
+    pixels = [picture.tobytes() for picture in clip_frames.pixels]
+    frames, height, width, _ = clip_frames.pixels.shape
     columns = [
-        [taken.clip.key] * frames,
+        [clip_frames.clip.key] * frames,
         list(range(frames)),
-        taken.indices,
-        taken.timestamps,
+        clip_frames.indices,
+        clip_frames.timestamps,
         [sha256_bytes(picture) for picture in pixels],
         [height] * frames,
         [width] * frames,
@@ -261,33 +272,25 @@ def _as_table(taken: ClipFrames) -> pa.Table:
     )
 
 
-def frames_identity(
-    questions: Sequence[str | Path],
-    root: str | Path,
-    *,
-    count: int,
-    size: int,
-    shard: int = 0,
-    shards: int = 1,
-    threads: int = 2,
-) -> str:
-    """Digest of all that decides the pixels of a shard: its clips, what is in their videos, and the code.
+def frames_digest(questions: Sequence[str | Path], root: str | Path, spec: FrameSpec, threads: int = 2) -> str:
+    """Digest of everything that decides the pixels of a shard: its clips, the contents of their videos, and the code.
 
-    Reads every video once, as far as it is there. Arguments as for `vidreason.media.frames.extract_frames`.
+    Reads every video that exists once. Arguments as for `extract_frames`.
     """
-    asked = asked_clips(questions, shard, shards)
-    videos = sorted({question.clip.path for question in asked})
+    selected = shard_questions(questions, spec)
+    videos = sorted({question.clip.path for question in selected})
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         contents = pool.map(lambda video: _content(Path(root) / video), videos)
     clips = [
-        (question.clip.key, question.clip.start, question.clip.end, question.clip.frame_rule) for question in asked
+        (question.clip.key, question.clip.start, question.clip.end, question.clip.frame_rule) for question in selected
     ]
-    decisive = {"clips": clips, "videos": list(zip(videos, contents, strict=True)), "count": count, "size": size}
+    files = list(zip(videos, contents, strict=True))
+    decisive = {"clips": clips, "videos": files, "count": spec.count, "size": spec.size}
     return digest(decisive, [], ["vidreason.media.frames"])
 
 
 def _content(video: Path) -> str | None:
-    """Digest of a video file or a folder of frames; None for one that is not there, or may not end (a pipe)."""
+    """Digest of a video file or a folder of frames; None for a path that is absent or whose reading may not end (a pipe)."""
     try:
         if not stat.S_ISREG(video.stat().st_mode) and not video.is_dir():
             return None

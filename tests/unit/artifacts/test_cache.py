@@ -1,5 +1,6 @@
 """The cache that runs, folders and users share."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ from vidreason.artifacts.cache import VARIABLE, get_or_make
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import write_jsonl
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.media.frames import frames_identity
+from vidreason.media.frames import FrameSpec, frames_digest
 from vidreason.records import ClipRef, Question
 
 
@@ -207,7 +208,7 @@ def test_a_failure_leaves_no_entry(tmp_path, folder):
 
 def test_the_identity_of_frames_is_what_is_in_the_videos(tmp_path):
     """Where they are does not count, nor how many shards give a shard its clips."""
-    given = {"count": 2, "size": 8}
+    given = FrameSpec(count=2, size=8)
     videos = tmp_path / "here"
     videos.mkdir()
     for name in "ab":
@@ -216,15 +217,15 @@ def test_the_identity_of_frames_is_what_is_in_the_videos(tmp_path):
     write_jsonl(
         questions, (Question(n, "mlvu", "multiple_choice", "?", ClipRef(f"{n}.mp4"), ("x", "y"), "A") for n in "abc")
     )
-    whole = frames_identity([questions], videos, **given)
+    whole = frames_digest([questions], videos, given)
     shutil.copytree(videos, tmp_path / "there")
-    assert frames_identity([questions], tmp_path / "there", **given) == whole
+    assert frames_digest([questions], tmp_path / "there", given) == whole
     (tmp_path / "there" / "b.mp4").write_bytes(b"B")
-    other = frames_identity([questions], tmp_path / "there", **given)
+    other = frames_digest([questions], tmp_path / "there", given)
     (tmp_path / "there" / "b.mp4").unlink()
-    lost = frames_identity([questions], tmp_path / "there", **given)
+    lost = frames_digest([questions], tmp_path / "there", given)
     os.mkfifo(tmp_path / "there" / "b.mp4")  # from which nobody would ever read to the end
-    assert frames_identity([questions], tmp_path / "there", **given) == lost
-    shard = frames_identity([questions], videos, **given, shards=2)
-    sizes = [frames_identity([questions], videos, **{**given, key: 4}) for key in given]
+    assert frames_digest([questions], tmp_path / "there", given) == lost
+    shard = frames_digest([questions], videos, dataclasses.replace(given, shards=2))
+    sizes = [frames_digest([questions], videos, dataclasses.replace(given, **{key: 4})) for key in ("count", "size")]
     assert len({whole, other, lost, shard, *sizes}) == 6

@@ -17,7 +17,7 @@ from vidreason.media import decode
 from vidreason.media.decode import decode_frames
 from vidreason.media.frame_rules import segment_indices, uniform_indices
 from vidreason.media.frame_store import FrameStore, clips_path_of
-from vidreason.media.frames import extract_frames, frame_indices, judge_clip, take_frames
+from vidreason.media.frames import FrameSpec, check_clip, extract_frames, frame_indices, take_frames
 from vidreason.media.resize import resize_frames
 from vidreason.media.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
 from vidreason.records import OK, ClipRef, ClipStatus, Question
@@ -69,7 +69,7 @@ def extract(root, folder, shards=1, threads=2):
     for shard in range(shards):
         extract_frames(
             [asked], root, folder / f"shard{shard}.parquet", folder / f"shard{shard}.clips.jsonl",
-            count=COUNT, size=SIZE, shard=shard, shards=shards, threads=threads,
+            FrameSpec(COUNT, SIZE, shard, shards), threads,
         )  # fmt: skip
     return FrameStore([folder / f"shard{shard}.parquet" for shard in range(shards)])
 
@@ -134,7 +134,7 @@ def test_large_pictures_are_not_held_together(tmp_path, monkeypatch, name):
     for maker in ("_upright", "read_picture"):
         monkeypatch.setattr(decode, maker, watched(getattr(decode, maker)))
     question = Question("q", "nextqa", "multiple_choice", "?", ClipRef(name), ("a", "b"), "A")
-    taken, judged = take_frames(question, tmp_path, COUNT, SIZE), judge_clip(question, tmp_path, COUNT)
+    taken, judged = take_frames(question, tmp_path, COUNT, SIZE), check_clip(question, tmp_path, COUNT)
     assert (taken.clip.status, judged.status, len(taken.pixels), len(pictures)) == (OK, OK, COUNT, 2 * COUNT)
 
 
@@ -199,7 +199,7 @@ def test_two_rules_for_one_clip_are_refused(root, tmp_path):
     )
     with pytest.raises(ValueError, match=r"'q' and 'r' ask for clip 'a.mp4' by different rules"):
         extract_frames(
-            [tmp_path / "q.jsonl"], root, tmp_path / "f.parquet", tmp_path / "f.clips.jsonl", count=4, size=8
+            [tmp_path / "q.jsonl"], root, tmp_path / "f.parquet", tmp_path / "f.clips.jsonl", FrameSpec(4, 8)
         )
 
 
@@ -325,7 +325,7 @@ def test_a_table_or_list_that_was_changed_since_it_was_made_is_refused(tmp_path,
 
 def test_a_wrong_shard_is_refused(root, tmp_path):
     with pytest.raises(ValueError, match="shard 2 of 2"):
-        extract_frames([], root, tmp_path / "f.parquet", tmp_path / "f.jsonl", count=4, size=8, shard=2, shards=2)
+        FrameSpec(4, 8, shard=2, shards=2)
 
 
 @pytest.mark.parametrize(

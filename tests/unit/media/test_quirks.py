@@ -17,7 +17,7 @@ from tests.support.field_pictures import field_pictures
 from vidreason.artifacts.files import read_jsonl, write_jsonl
 from vidreason.data.nextqa import probe_videos
 from vidreason.media import containers, decode, frames, video
-from vidreason.media.frames import extract_frames, judge_clip, take_frames
+from vidreason.media.frames import FrameSpec, check_clip, extract_frames, take_frames
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary
 
@@ -221,7 +221,7 @@ class TestDamage:
             content[begin : begin + size] = bytes(size)
         path.write_bytes(content)
         ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name))
-        for clip in (video.probe(path), judge_clip(ask, folder, 16), take_frames(ask, folder, 16, 8).clip):
+        for clip in (video.probe(path), check_clip(ask, folder, 16), take_frames(ask, folder, 16, 8).clip):
             assert clip.status == video.UNREADABLE
             assert clip.detail.startswith(f"only 15 frames come out of {len(packets)} packets")
 
@@ -262,7 +262,7 @@ class TestDamage:
         # Fifty of fifty: the filter and extraction refuse it alike.
         ask = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name))
         assert (
-            judge_clip(ask, folder, FRAMES).status
+            check_clip(ask, folder, FRAMES).status
             == take_frames(ask, folder, FRAMES, 8).clip.status
             == video.UNREADABLE
         )
@@ -567,7 +567,7 @@ def test_a_shard_has_a_row_for_everything(folder, tmp_path):
     )
     write_jsonl(tmp_path / "q.jsonl", asked)
     counts = extract_frames(
-        [tmp_path / "q.jsonl"], root, tmp_path / "s.parquet", tmp_path / "s.clips.jsonl", count=4, size=8
+        [tmp_path / "q.jsonl"], root, tmp_path / "s.parquet", tmp_path / "s.clips.jsonl", FrameSpec(4, 8)
     )
     clips = {clip.key: clip.status for clip in read_jsonl(tmp_path / "s.clips.jsonl", ClipStatus)}
     assert len(clips) == sum(counts.values()) == len(asked)
