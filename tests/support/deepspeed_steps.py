@@ -1,6 +1,6 @@
-"""A few steps of the micro model under DeepSpeed, as a process of its own; see test_update.py.
+"""A few steps of the micro model under DeepSpeed, as a process of its own; see test_optimizer.py.
 
-The last line that it prints is what it found, as JSON.
+The last line that it prints is the result, as JSON.
 """
 
 import json
@@ -32,18 +32,18 @@ def waits():
 
     model = micro.model().to(torch.bfloat16)
     optimizer = DeepSpeedOptimizer(model, SETTINGS, start_ranks(deepspeed=True))
-    seen = []
-    type(get_accelerator()).synchronize = lambda *_: seen.append(1)
-    found = []
+    calls = []
+    type(get_accelerator()).synchronize = lambda *_: calls.append(1)
+    counts = []
     for step in range(4):
-        seen.clear()
+        calls.clear()
         seeds = [rollout_seed(1, step, row) for row in range(2)]
         generate(model, [torch.tensor([5, 6, 7, 8])], None, Decoding(4, 1.0, 6), -1, 2, seeds)
         loss = loss_of(model)
-        found.append(len(seen))
+        counts.append(len(calls))
         optimizer.backward(loss)
         optimizer.step(1e-3)
-    return found
+    return counts
 
 
 def memory(weights_a_group):

@@ -67,10 +67,10 @@ def checkpoint(folder: Path, **options) -> Path:
 
 
 def question(
-    number, clip="a", answer="B", dataset="nextqa", options=OPTIONS, target="", asked="Which colour is the ball?"
+    number, clip="a", answer="B", dataset="nextqa", options=OPTIONS, target="", text="Which colour is the ball?"
 ):
     return Question(
-        f"q{number}", dataset, "multiple_choice", asked, ClipRef(f"{clip}.mp4"), options, answer, demonstration=target
+        f"q{number}", dataset, "multiple_choice", text, ClipRef(f"{clip}.mp4"), options, answer, demonstration=target
     )
 
 

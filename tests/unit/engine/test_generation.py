@@ -36,8 +36,8 @@ def prompts():
     """Three prompts of different lengths, each with a video."""
     asked = [
         micro.question(0),
-        micro.question(1, asked="How many things appear?", options=("two", "three", "four", "ball")),
-        micro.question(2, asked="Which thing comes right after the ball?", options=("box", "kite")),
+        micro.question(1, text="How many things appear?", options=("two", "three", "four", "ball")),
+        micro.question(2, text="Which thing comes right after the ball?", options=("box", "kite")),
     ]
     made = prompts_of(micro.model(), asked, "reason", training=True)
     assert len({len(row) for row in made}) == 3

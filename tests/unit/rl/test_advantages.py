@@ -16,8 +16,8 @@ def test_formula_by_hand():
     unbiased = (sum((value - mean) ** 2 for value in group) / 3) ** 0.5
     population = (sum((value - mean) ** 2 for value in group) / 4) ** 0.5
     for kind, std in (("unbiased", unbiased), ("population", population)):
-        found = group_advantages(REWARDS, 4, std=kind)[:4]
-        assert found.tolist() == pytest.approx([(value - mean) / (std + 1e-4) for value in group], abs=1e-6)
+        advantages = group_advantages(REWARDS, 4, std=kind)[:4]
+        assert advantages.tolist() == pytest.approx([(value - mean) / (std + 1e-4) for value in group], abs=1e-6)
     assert group_advantages(REWARDS, 4, std="none")[:4].tolist() == pytest.approx([value - mean for value in group])
     assert group_std(REWARDS, 4)[0] == pytest.approx(unbiased)
 

@@ -113,8 +113,8 @@ def test_parts_of_a_batch_average_to_the_whole(batch):
 
 def test_constant_length_norm_divides_all_by_the_same(batch):
     logp, _, advantages, mask = batch
-    found = grpo_loss(logp, None, advantages, mask, objective(0.0, length_norm="constant")).loss
-    assert float(found) == pytest.approx(float(-(advantages[:, None] * mask).sum() / 20), abs=1e-6)
+    loss = grpo_loss(logp, None, advantages, mask, objective(0.0, length_norm="constant")).loss
+    assert float(loss) == pytest.approx(float(-(advantages[:, None] * mask).sum() / 20), abs=1e-6)
 
 
 def test_empty_completion_counts_as_zero(batch):

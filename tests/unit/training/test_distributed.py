@@ -1,4 +1,4 @@
-"""Several processes: parts, shares and means; the same training as one process; DeepSpeed."""
+"""Several processes: shards, loss scales and means; the same training as one process; DeepSpeed."""
 
 import json
 import os
@@ -31,14 +31,14 @@ TARGETS = ("<think> red ball goes left </think> <answer> B </answer>", "<think> 
 
 class TestParts:
     def test_one_process_takes_all(self):
-        alone = Ranks()
-        assert alone.is_main
-        assert alone.shard([3, 1, 2]) == [3, 1, 2]
-        assert alone.loss_scale(7) == 1.0
-        assert alone.loss_scale(0) == 0.0
-        assert alone.mean({"loss": 2.5}, 4) == {"loss": 2.5}
-        assert alone.gather("x") == ["x"]
-        alone.barrier()
+        single = Ranks()
+        assert single.is_main
+        assert single.shard([3, 1, 2]) == [3, 1, 2]
+        assert single.loss_scale(7) == 1.0
+        assert single.loss_scale(0) == 0.0
+        assert single.mean({"loss": 2.5}, 4) == {"loss": 2.5}
+        assert single.gather("x") == ["x"]
+        single.barrier()
 
     def test_parts_are_even_and_cover_the_batch(self):
         parts = [Ranks(rank, 3).shard(range(9)) for rank in range(3)]
@@ -50,14 +50,14 @@ class TestParts:
         ):
             Ranks(0, 4).shard(range(10))
 
-    def test_groups_are_dealt_so_that_nobody_waits_long(self, monkeypatch):
-        """Four questions over two processes, dealt out in turn: 0 and 2, 1 and 3."""
-        told = [[(90.0, "q0"), (80.0, "q2")], [(10.0, "q1"), (20.0, "q3")]]
-        monkeypatch.setattr(Ranks, "gather", lambda self, value: told)
+    def test_groups_are_rebalanced_so_that_nobody_waits_long(self, monkeypatch):
+        """Four questions over two processes, distributed round-robin: 0 and 2, 1 and 3."""
+        rows = [[(90.0, "q0"), (80.0, "q2")], [(10.0, "q1"), (20.0, "q3")]]
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: rows)
         assert [Ranks(rank, 2).rebalance(["?", "?"], [0, 0]) for rank in (0, 1)] == [["q0", "q1"], ["q2", "q3"]]
 
     def test_one_question_each_stays_where_it_is(self, monkeypatch):
-        monkeypatch.setattr(Ranks, "gather", lambda self, value: pytest.fail("asked the others"))
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: pytest.fail("gathered from the others"))
         assert Ranks(1, 2).rebalance(["q"], [5.0]) == ["q"]
         assert Ranks().rebalance(["q", "r"], [5.0, 1.0]) == ["q", "r"]
 
@@ -67,8 +67,8 @@ class TestParts:
         assert sorted(number for part in parts for number in part) == list(range(32))
         assert {len(part) for part in parts} == {8}
         sums = [sum(costs[number] for number in part) for part in parts]
-        dealt = [sum(costs[rank::4]) for rank in range(4)]
-        assert max(sums) - min(sums) < 0.1 * (max(dealt) - min(dealt))
+        round_robin = [sum(costs[rank::4]) for rank in range(4)]
+        assert max(sums) - min(sums) < 0.1 * (max(round_robin) - min(round_robin))
 
     def test_shares_make_a_mean_of_means_the_mean_of_all(self, monkeypatch):
         weights, means = [3, 5], [2.0, 10.0]
@@ -77,8 +77,8 @@ class TestParts:
         assert sum(s * m for s, m in zip(shares, means, strict=True)) / 2 == pytest.approx((3 * 2 + 5 * 10) / 8)
 
     def test_means_leave_out_who_has_nothing(self, monkeypatch):
-        told = [({"accuracy": 0.5}, 4), ({}, 0), ({"accuracy": 1.0}, 2)]
-        monkeypatch.setattr(Ranks, "gather", lambda self, value: told)
+        rows = [({"accuracy": 0.5}, 4), ({}, 0), ({"accuracy": 1.0}, 2)]
+        monkeypatch.setattr(Ranks, "gather", lambda self, value: rows)
         assert Ranks(1, 3).mean({}, 0) == {"accuracy": pytest.approx(4 / 6)}
 
     def test_without_torchrun_there_is_one_process(self, monkeypatch):
@@ -132,8 +132,8 @@ def folder(tmp_path):
     """Data, first weights, and room for several trainings from them."""
     micro.checkpoint(tmp_path / "init")
     clips = [*"abcdefgh"]
-    asked = [micro.question(n, clip, "ABC"[n % 3], target=TARGETS[n % 2]) for n, clip in enumerate(clips)]
-    micro.write_questions(tmp_path / "questions.jsonl", asked)
+    questions = [micro.question(n, clip, "ABC"[n % 3], target=TARGETS[n % 2]) for n, clip in enumerate(clips)]
+    micro.write_questions(tmp_path / "questions.jsonl", questions)
     micro.write_questions(tmp_path / "validation.jsonl", [micro.question(10 + n, "v") for n in range(3)])
     micro.write_frames(tmp_path / "shard0.parquet", dict.fromkeys((*clips, "v"), OK))
     return tmp_path
@@ -166,20 +166,20 @@ def together(method, folder, name="together", processes=2, **changes):
 def assert_same_training(one, other, init):
     """Two trainings that differ in the order of float32 sums only.
 
-    Losses agree to rounding. AdamW divides a gradient by its own size, so where a gradient is next to nothing its rounding
+    Losses agree to rounding. AdamW divides a gradient by its own size, so where a gradient is almost zero its rounding
     decides the direction of a whole step: of the weights all but a few must agree to a hundredth of a step.
     """
     rows, others = (
         [row for row in read_json_lines(folder / "metrics.jsonl") if row["kind"] == "train"] for folder in (one, other)
     )
     assert len(rows) == len(others) > 2
-    for row, its in zip(rows, others, strict=True):
+    for row, theirs in zip(rows, others, strict=True):
         for key in ("loss", "grad_norm"):
-            assert its[key] == pytest.approx(row[key], rel=1e-3, abs=1e-5), (key, row["step"])
-    weights, its, first = (
+            assert theirs[key] == pytest.approx(row[key], rel=1e-3, abs=1e-5), (key, row["step"])
+    weights, theirs, first = (
         load_file(folder / "model.safetensors") for folder in (one / "checkpoint", other / "checkpoint", init)
     )
-    apart = torch.cat([(its[key] - weights[key]).abs().flatten() for key in weights])
+    apart = torch.cat([(theirs[key] - weights[key]).abs().flatten() for key in weights])
     moved = torch.cat([(weights[key] - first[key]).abs().flatten() for key in weights])
     assert float(moved.max()) > RATE
     assert float((apart > RATE / 100).float().mean()) < 0.01

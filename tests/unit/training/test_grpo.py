@@ -31,9 +31,9 @@ def init(tmp_path_factory):
 
 @pytest.fixture
 def data(tmp_path):
-    asked = [micro.question(n, clip, "ABC"[n % 3]) for n, clip in enumerate(("a", "b", "c", "d", "broken"))]
+    questions = [micro.question(n, clip, "ABC"[n % 3]) for n, clip in enumerate(("a", "b", "c", "d", "broken"))]
     return {
-        "questions": micro.write_questions(tmp_path / "questions.jsonl", asked),
+        "questions": micro.write_questions(tmp_path / "questions.jsonl", questions),
         "validation": micro.write_questions(tmp_path / "validation.jsonl", [micro.question(9, "v")]),
         "frames": [micro.write_frames(tmp_path / "shard0.parquet", CLIPS)],
     }
@@ -99,9 +99,9 @@ class TestRows:
         assert all(row["without_frames"] == 1 for row in train_rows)
 
     def test_a_question_longer_than_the_context_is_left_out_and_counted(self, init, data, tmp_path):
-        long = micro.question(7, "a", asked="Which colour is the ball? " * 100)
-        asked = [micro.question(0, "a"), long, micro.question(1, "b")]
-        data["questions"] = micro.write_questions(tmp_path / "questions.jsonl", asked)
+        long = micro.question(7, "a", text="Which colour is the ball? " * 100)
+        questions = [micro.question(0, "a"), long, micro.question(1, "b")]
+        data["questions"] = micro.write_questions(tmp_path / "questions.jsonl", questions)
         data["validation"] = micro.write_questions(tmp_path / "validation.jsonl", [long])
         rows = train(init, data, tmp_path)
         assert [(row["kind"], row["too_long"], row["without_frames"]) for row in rows] == [("train", 1, 0)]
@@ -151,7 +151,7 @@ class TestStep:
     def step(self, init, data):
         """Run one step with given rewards -> gradients by name, and what was logged."""
         store = FrameStore(data["frames"])
-        asked = [micro.question(n, clip, "ABC"[n % 3]) for n, clip in enumerate("abcd")]
+        questions = [micro.question(n, clip, "ABC"[n % 3]) for n, clip in enumerate("abcd")]
 
         def run(rewards, batch=(0, 1), number=0, **changes):
             policy = load_checkpoint(init)
@@ -160,7 +160,7 @@ class TestStep:
             trainer = GrpoTrainer(*micro.training("grpo", **changes), Policies(policy, reference), store)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(RewardFunction, "__call__", lambda self, groups: RewardTable({}, np.array(rewards)))
-                loss, row = trainer.step(number, [asked[n] for n in batch], lambda part, last: part.backward())
+                loss, row = trainer.step(number, [questions[n] for n in batch], lambda part, last: part.backward())
             return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}, row, loss
 
         return run
@@ -229,22 +229,22 @@ class TestStep:
         rewards = (*self.mixed, 3.0, -1.0, 0.0, 0.5)
         whole, row, loss = step(rewards, (0, 1, 2), **{**changes, "micro_batch": None})
         for size in (1, 2):
-            parts, its, part_loss = step(rewards, (0, 1, 2), **{**changes, "micro_batch": size})
+            parts, theirs, part_loss = step(rewards, (0, 1, 2), **{**changes, "micro_batch": size})
             assert part_loss == pytest.approx(loss, abs=1e-6)
-            assert its["kl"] == pytest.approx(row["kl"], abs=1e-9)
+            assert theirs["kl"] == pytest.approx(row["kl"], abs=1e-9)
             for name, gradient in whole.items():
                 # Float32 in another order.
                 assert float((gradient - parts[name]).norm()) <= 1e-4 * float(gradient.norm()), name
 
     def test_a_clip_goes_through_the_tower_once(self, step, monkeypatch):
         """Two questions about one clip, four rollouts each, policy and reference: one clip in the tower."""
-        seen = []
+        sizes = []
         encode = TinyLlavaVideo.encode_frames
         monkeypatch.setattr(
-            TinyLlavaVideo, "encode_frames", lambda model, pixels: seen.append(len(pixels)) or encode(model, pixels)
+            TinyLlavaVideo, "encode_frames", lambda model, pixels: sizes.append(len(pixels)) or encode(model, pixels)
         )
         step(self.mixed, (0, 0), micro_batch=1, rollout_batch=1)
-        assert seen == [1]
+        assert sizes == [1]
 
     def test_a_reference_in_the_hosts_memory_says_the_same(self, step):
         here, away = (step(self.mixed, offload_reference=wanted) for wanted in (False, True))
@@ -274,19 +274,19 @@ def test_the_reference_shares_the_tower_and_nothing_else():
 def test_matrices_in_half_precision_compute_what_autocast_computes():
     """To the last bit, after the policy has moved, and without touching it."""
     policy = micro.model(seed=3)
-    halved = bf16_copy(policy)
+    copied = bf16_copy(policy)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)))
-    sync_from(halved, policy)
-    matrices = {name for name, parameter in halved.named_parameters() if parameter.dtype == torch.bfloat16}
+    sync_from(copied, policy)
+    matrices = {name for name, parameter in copied.named_parameters() if parameter.dtype == torch.bfloat16}
     assert "language_model.model.layers.0.mlp.up_proj.weight" in matrices
     assert "language_model.model.embed_tokens.weight" not in matrices
     assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
     prompts, videos = [torch.tensor([5, -200, 9, 12])], micro.videos(1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        ours, its = (model(model.build_inputs(prompts, videos).embeds).logits for model in (halved, policy))
-    assert torch.equal(ours, its)
+        ours, theirs = (model(model.build_inputs(prompts, videos).embeds).logits for model in (copied, policy))
+    assert torch.equal(ours, theirs)
     with torch.no_grad():
         exact = policy(policy.build_inputs(prompts, videos).embeds).logits
     assert not torch.equal(ours.float(), exact)
@@ -326,9 +326,9 @@ class TestLearning:
         ]
         cold = micro.files(tmp_path / "cold", init, micro.write_questions(tmp_path / "cold.jsonl", taught), frames)
         micro.train("sft", cold, epochs=60, batch_size=12, learning_rate=1e-2, schedule="cosine")
-        asked = [micro.question(number, clip, "A") for number, clip in enumerate("abcd")]
+        questions = [micro.question(number, clip, "A") for number, clip in enumerate("abcd")]
         data = {
-            "questions": micro.write_questions(tmp_path / "questions.jsonl", asked),
+            "questions": micro.write_questions(tmp_path / "questions.jsonl", questions),
             "validation": micro.write_questions(tmp_path / "validation.jsonl", [micro.question(9, "v", "A")]),
             "frames": frames,
         }

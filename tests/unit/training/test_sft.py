@@ -22,13 +22,13 @@ def init(tmp_path_factory):
 
 @pytest.fixture
 def data(tmp_path):
-    asked = [
+    questions = [
         micro.question(0, "a", "B", "coldstart", target=TARGETS[0]),
-        micro.question(1, "b", "A", "coldstart", target=TARGETS[1], asked="How many things go somewhere?"),
+        micro.question(1, "b", "A", "coldstart", target=TARGETS[1], text="How many things go somewhere?"),
         micro.question(2, "c", "A", "coldstart", target=TARGETS[1]),
     ]
     return {
-        "questions": micro.write_questions(tmp_path / "questions.jsonl", asked),
+        "questions": micro.write_questions(tmp_path / "questions.jsonl", questions),
         "frames": [micro.write_frames(tmp_path / "shard0.parquet", {"a": OK, "b": OK, "c": "truncated"})],
     }
 
@@ -60,10 +60,12 @@ class TestWhatIsTaught:
             by_hand = []
             for question, video in zip(batch, videos, strict=True):
                 (prompt,) = prompts_of(model, [question], "option", training=True)
-                said = tokenizer(f" {question.gold}<|endoftext|>").input_ids
-                embeds = model.build_inputs([torch.cat([prompt, torch.tensor(said)])], video[None]).embeds
+                reply = tokenizer(f" {question.gold}<|endoftext|>").input_ids
+                embeds = model.build_inputs([torch.cat([prompt, torch.tensor(reply)])], video[None]).embeds
                 logp = model(embeds).logits[0].log_softmax(-1)
-                by_hand += [-float(logp[len(logp) - len(said) - 1 + place, token]) for place, token in enumerate(said)]
+                by_hand += [
+                    -float(logp[len(logp) - len(reply) - 1 + place, token]) for place, token in enumerate(reply)
+                ]
         assert tokens == len(by_hand) == 4
         assert float(loss) == pytest.approx(sum(by_hand) / 4, abs=1e-5)  # float32, padded against unpadded
 
@@ -120,13 +122,13 @@ def test_it_learns_two_examples_by_heart(init, data, tmp_path):
     model = load_checkpoint(tmp_path / "checkpoint")
     tokenizer = model.tokenizer
     store = FrameStore(data["frames"])
-    asked = [micro.question(0, "a"), micro.question(1, "b", asked="How many things go somewhere?")]
+    questions = [micro.question(0, "a"), micro.question(1, "b", text="How many things go somewhere?")]
     with torch.no_grad():
-        videos = micro.shown(model, store, asked)
-    prompts = prompts_of(model, asked, "reason", training=True)
-    said = generate(model, prompts, videos, Decoding(20, 0.0), tokenizer.eos_token_id)
-    assert said.texts(tokenizer) == list(TARGETS)
-    assert said.finished.all()
+        videos = micro.shown(model, store, questions)
+    prompts = prompts_of(model, questions, "reason", training=True)
+    answers = generate(model, prompts, videos, Decoding(20, 0.0), tokenizer.eos_token_id)
+    assert answers.texts(tokenizer) == list(TARGETS)
+    assert answers.finished.all()
 
 
 def test_recomputing_changes_nothing_but_memory(init, data, tmp_path):

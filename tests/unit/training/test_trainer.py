@@ -166,9 +166,9 @@ class TestResume:
         assert stop.seconds_left() == seconds
 
     def test_time_is_left_for_a_state_that_takes_long_to_write(self):
-        request = stop.StopSignal(time.monotonic() + stop.SAFETY_MARGIN + 30)
-        assert not request.should_stop(step=5.0, writing=10.0)
-        assert request.should_stop(step=5.0, writing=25.0)
+        signals = stop.StopSignal(time.monotonic() + stop.SAFETY_MARGIN + 30)
+        assert not signals.should_stop(step=5.0, writing=10.0)
+        assert signals.should_stop(step=5.0, writing=25.0)
 
     def test_a_signal_during_the_validation_is_heeded_at_once(self, undisturbed, tmp_path):
         run = Run(tmp_path)
@@ -401,8 +401,8 @@ class TestResume:
         with pytest.raises(StoppedError):
             Run(tmp_path).go(7)
         position = tmp_path / "state" / "step00000006" / "state.json"
-        told = read_json(position)["state"] | {"parts": 4}
-        write_json(position, {"state": told, "sha256": sha256_text(json.dumps(told))})
+        changed = read_json(position)["state"] | {"parts": 4}
+        write_json(position, {"state": changed, "sha256": sha256_text(json.dumps(changed))})
         with pytest.raises(ValueError, match="in 4 parts, this run needs 1; continue with 4 processes"):
             Run(tmp_path).go()
 
@@ -519,9 +519,9 @@ class TestCurves:
         rows = read_json_lines(run.metrics)
         for kind, name in (("train", "loss"), ("train", "lr"), ("validation", "weight")):
             shown = {event.step: event.value for event in events.Scalars(f"{kind}/{name}")}
-            told = {row["step"] + (kind == "train"): row[name] for row in rows if row["kind"] == kind}
-            assert shown.keys() == told.keys()
-            assert all(shown[step] == pytest.approx(told[step], rel=1e-6) for step in told)  # float32 there
+            logged = {row["step"] + (kind == "train"): row[name] for row in rows if row["kind"] == kind}
+            assert shown.keys() == logged.keys()
+            assert all(shown[step] == pytest.approx(logged[step], rel=1e-6) for step in logged)  # float32 there
 
     def test_a_new_run_does_not_keep_the_old_curves(self, tmp_path):
         first = Run(tmp_path, runtime=micro.runtime()).go()
