@@ -45,7 +45,7 @@ rule predict:
         missing=uncompared(of_run(graph.allowed_missing, "benchmark")),
         shards=setting("datasets.{benchmark}.shards.predict"),
         state=paths.state("predict"),
-        cards=single_card,
+        cards=functions.single_card,
         code=code_digest("vidreason.evaluation.predict"),
     script:
         "../scripts/predict.py"

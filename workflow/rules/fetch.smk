@@ -21,7 +21,7 @@ rule lock_source:
     conda:
         "../../envs/video.yaml"
     params:
-        python=python,
+        python=functions.interpreter,
         settings=uncompared(of_run(ready.source_json, "source")),
     shell:
         "{params.python} workflow/scripts/lock_source.py {wildcards.source:q} --settings {params.settings:q} "
@@ -40,7 +40,7 @@ rule fetch_source:
     conda:
         "../../envs/video.yaml"
     params:
-        python=python,
+        python=functions.interpreter,
         settings=uncompared(of_run(ready.source_json, "source")),
         decisive=of_run(ready.fetched_by, "source"),
     shell:
@@ -60,7 +60,7 @@ rule unpack_source:
     conda:
         "../../envs/video.yaml"
     params:
-        python=python,
+        python=functions.interpreter,
         settings=uncompared(of_run(ready.source_json, "source")),
         decisive=of_run(ready.unpacked_by, "source"),
         delete_archives=uncompared(of_run(ready.delete_archives)),

@@ -23,7 +23,7 @@ rule pretrain_base:
         image_size=setting("frames.size"),
         seed=setting("seed"),
         state=paths.state("pretrain_base"),
-        cards=single_card,
+        cards=functions.single_card,
         code=code_digest("vidreason.world.pretraining"),
     script:
         "../scripts/pretrain_base.py"
@@ -64,11 +64,11 @@ rule train_sft:
         nodes=1,
         gpu=0,
     params:
-        launch=launch,
+        launch=functions.launch,
         runtime=uncompared(of_run(graph.runtime, "arm")),
         state=paths.state("train_sft"),
         script=file_digest("workflow/scripts/train.py"),
-        code=code_digest("vidreason.training.sft"),
+        code=of_run(training_code, "arm"),
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --frames {input.frames:q} "
@@ -98,7 +98,7 @@ rule sample_rollouts:
         protocol=setting("protocol"),
         shards=setting("selection.shards"),
         state=paths.state("sample_rollouts"),
-        cards=single_card,
+        cards=functions.single_card,
         code=code_digest("vidreason.training.rollouts"),
     script:
         "../scripts/sample_rollouts.py"
@@ -148,11 +148,11 @@ rule train_grpo:
         nodes=1,
         gpu=0,
     params:
-        launch=launch,
+        launch=functions.launch,
         runtime=uncompared(of_run(graph.runtime, "arm")),
         state=paths.state("train_grpo"),
         script=file_digest("workflow/scripts/train.py"),
-        code=code_digest("vidreason.training.grpo"),
+        code=of_run(training_code, "arm"),
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --validation {input.validation:q} --frames {input.frames:q} "

@@ -1,23 +1,15 @@
-"""Keep the training questions that are sometimes answered right and sometimes wrong."""
+"""Select the training questions of a GRPO arm by the variance of repeated answers."""
 
 import _log
 
 _log.open_log(snakemake.log[0])
 
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.training.selection import select_by_variance
+from vidreason.config.settings import ArmSelection
+from vidreason.training.selection import SelectionFiles, select_by_variance
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
-select_by_variance(
-    rollouts=given.rollouts,
-    questions=given.questions,
-    clips=given.clips,
-    group_size=params.rollouts,
-    seed=int(snakemake.wildcards.seed),
-    selected=out.selected,
-    dropped=out.dropped,
-    histogram=out.histogram,
-    **{key: value for key, value in params.rule.items() if key != "strategy"},
-)
-for artefact in out:
-    write_sidecar(artefact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.training.selection"])
+files = SelectionFiles(given.rollouts, given.questions, given.clips, **dict(out.items()))
+select_by_variance(files, ArmSelection.model_validate(params.rule), int(snakemake.wildcards.seed), params.rollouts)
+for artifact in out:
+    write_sidecar(artifact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.training.selection"])

@@ -82,11 +82,6 @@ def training_command(run: Run, arm: str, python: str, resources: Mapping[str, An
     return launcher.training_command(python, resources, batch_size, f"results/{run.run}: {arm}")
 
 
-def single_card(run: Run, resources: Mapping[str, Any]) -> int:
-    """GPUs of a job that is one process; see `vidreason.config.launcher.single_card`."""
-    return launcher.single_card(resources)
-
-
 def selection_rule(run: Run, arm: str) -> dict[str, Any]:
     """Which questions a GRPO arm is trained on.
 

@@ -24,6 +24,31 @@ class StartError(RuntimeError):
     """A run cannot start; the text says why and what to do."""
 
 
+def check_start(python: str | None, folder: str, slurm: bool, resources: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Take this folder's lock and see that nothing stands in the way of a run.
+
+    Args:
+        python: Snakemake's interpreter; None where jobs have one of their own.
+        folder: Where snakemake was started.
+        slurm: Whether this run submits jobs to SLURM.
+        resources: What `--set-resources` gives each rule.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        StartError: The run cannot start.
+    """
+    hold_folder()
+    record_machine()
+    warnings = (
+        interpreter_warning(python) if python else None,
+        None if slurm else idle_gpus_warning(resources),
+        refuse_beside_orphans(folder, slurm),
+    )
+    return [warning for warning in warnings if warning]
+
+
 def interpreter_warning(python: str) -> str | None:
     """A warning where the interpreter's path cannot stand in a shell without quotes.
 

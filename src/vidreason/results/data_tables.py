@@ -11,7 +11,7 @@ from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus
 from vidreason.results.cells import Row
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import arm_and_seed
-from vidreason.training.selection import variance
+from vidreason.rl.selection import variance
 
 NOT_BROKEN = frozenset({"too_long", "duplicate", "no_gold", "over_the_limit"})
 """Reasons of the filter that do not mean a broken video."""

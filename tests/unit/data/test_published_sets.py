@@ -11,6 +11,7 @@ import pytest
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
 from vidreason.config.layers import read_layer
+from vidreason.config.settings import ArmSelection
 from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.data.options import question_prompt
 from vidreason.data.registry import oddities, read_questions, write_questions
@@ -18,7 +19,7 @@ from vidreason.evaluation.score import score
 from vidreason.evaluation.scored import read_scored
 from vidreason.records import NO_OPTION, OK, ClipRef, Completion, Grade, Prediction, Question, Rollout
 from vidreason.tasks import multiple_choice as parse
-from vidreason.training.selection import select_by_variance
+from vidreason.training.selection import SelectionFiles, select_by_variance
 
 ROOT = Path(__file__).parents[3]
 EXPECTED = {
@@ -251,10 +252,9 @@ def test_selection_drops_a_question_with_one_option(tmp_path, right):
             for index in (0, 1)
         ],
     )
-    select_by_variance(
-        rollouts=[tmp_path / "r.jsonl"], questions=tmp_path / "q.jsonl", keep_min=0, keep_max=2, limit=None, seed=0,
-        selected=tmp_path / "s.jsonl", dropped=tmp_path / "d.csv", histogram=tmp_path / "h.csv",
-    )  # fmt: skip
+    read = ([tmp_path / "r.jsonl"], tmp_path / "q.jsonl", ())
+    files = SelectionFiles(*read, *(tmp_path / name for name in ("s.jsonl", "d.csv", "h.csv")))
+    select_by_variance(files, ArmSelection(strategy="informative", keep_min=0, keep_max=2, limit=None), seed=0)
     assert [question.id for question in read_jsonl(tmp_path / "s.jsonl", Question)] == ["pair"]
     assert f"lone,v.mp4,one_option,{right},2" in (tmp_path / "d.csv").read_text()
 
