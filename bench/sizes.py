@@ -102,10 +102,9 @@ def demo() -> Size:
     grpo = run.spec("r1", 0).settings
     assert isinstance(grpo, Grpo)
     assert run.base is not None
-    sizes = run.base.model.model_dump()
     return Size(
         name="demo",
-        model=model_config(sizes, run.frames.size, len(words), words.eos_token_id),
+        model=model_config(run.base.model, run.frames.size, len(words), words.eos_token_id),
         frames=run.frames.count,
         prompt=110,
         completion=grpo.sampling.max_new_tokens,

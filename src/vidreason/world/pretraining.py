@@ -46,8 +46,8 @@ def pretrain(
     """
     tokenizer = build_tokenizer(WORDS, settings.model.context)
     weights_seed = int(np.random.SeedSequence([seed, BASE_WEIGHTS]).generate_state(1)[0])
-    model = build_model(settings.model.model_dump(), image_size, tokenizer, weights_seed)
-    init_induction_heads(model, settings.first_weights.model_dump(), weights_seed)
+    model = build_model(settings.model, image_size, tokenizer, weights_seed)
+    init_induction_heads(model, settings.first_weights, weights_seed)
     seeds = [scene_seed(seed, "base", number) for number in range(settings.clips)]
     scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
 

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from vidreason.artifacts.files import read_json_lines
-from vidreason.config.world import Base
+from vidreason.config.world import Base, BaseSizes, FirstWeights
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.factory import model_config
@@ -20,11 +20,11 @@ SIZES = {
     "initializer_range": 0.1, "vision_width": 16, "groups": 4, "queries": 4, "resampler_layers": 1,
     "resampler_heads": 2, "resampler_head_width": 8,
 }  # fmt: skip
-SHAPE = {"positions": 1.5, "residual": 0.1, "look_back": [1, 2, 3], "same_token": 2}
+SHAPE = FirstWeights(positions=1.5, residual=0.1, look_back=(1, 2, 3), same_token=2)
 
 
 def shaped(seed: int = 3, **changes) -> TinyLlavaVideo:
-    model = initialize(model_config({**SIZES, **changes}, 32, 300, 0), seed=seed, attention="eager")
+    model = initialize(model_config(BaseSizes(**{**SIZES, **changes}), 32, 300, 0), seed=seed, attention="eager")
     init_induction_heads(model, SHAPE, seed)
     return model
 
@@ -42,7 +42,7 @@ def test_heads_of_the_first_layer_look_back_whatever_the_tokens():
         attention.q_proj.weight.zero_()
         attention.k_proj.weight.zero_()
     weights = attention_of(model, list(range(40)))[0][0]  # [heads, queries, keys]
-    for head, places in enumerate(SHAPE["look_back"]):
+    for head, places in enumerate(SHAPE.look_back):
         assert (39 - weights[head, 39].argmax()).item() == places
         assert (
             weights[head, 39, :20].max() < weights[head, 39].max() / 3
@@ -61,7 +61,7 @@ def test_heads_of_the_second_layer_see_earlier_places_of_the_same_token():
         elsewhere = [place for place in range(30) if place != 8]
         others.append(weights[:, 30, 8] / weights[:, 30, elsewhere].mean(dim=-1))
         itself.append(weights[:, 30, 8] / weights[:, 30, 30])
-    heads = SHAPE["same_token"]
+    heads = SHAPE.same_token
     for seen in (others, itself):
         median = torch.stack(seen).median(dim=0).values
         assert median[:heads].min() > 3
@@ -78,7 +78,7 @@ def test_what_the_first_layer_has_read_is_passed_on_as_the_token_that_it_was():
         passed_on = second.o_proj.weight[:, rows] @ second.v_proj.weight[rows] @ read
         scores = tokens @ (passed_on @ tokens.T)  # [said, read]
         right = (scores.argmax(dim=0) == torch.arange(50)).float().mean()
-        assert right > 0.9 if head < SHAPE["same_token"] else right < 0.2
+        assert right > 0.9 if head < SHAPE.same_token else right < 0.2
 
 
 def test_heads_that_share_keys_are_refused():
