@@ -1,12 +1,12 @@
-"""Loading ahead in worker processes, while the main process computes.
+"""Prefetching in worker processes while the main process computes.
 
-The workers are forks (`torch.utils.data.DataLoader`): a fork starts in milliseconds where a fresh process imports for
-seconds, and a fresh process would run the script that started it once more. What a fork must not inherit in use is a
-file, a CUDA tensor or a lock, so `load` opens what it reads when it is first called, not before.
+The workers are forked (`torch.utils.data.DataLoader`). A fork starts in milliseconds; a spawned process would import for
+seconds and run the calling script again. A fork must not inherit open files, CUDA tensors or held locks, so `load` opens its
+files at its first call.
 
-Worth it where computing waits for reading: 16 frames take 13 ms to read and check at 384 pixels, which one worker hides
-beside a GPU (2.1 s of waiting for 60 clips became 0.5 s, most of it the start). At the demo's 32 pixels they take 1 ms, under
-2% of what answering on a CPU takes, and a worker only takes a core from it: none is right there.
+Workers help where computing waits for reading. At 384 pixels, 16 frames take 13 ms to read and check, which one worker hides
+on a GPU machine: 60 clips waited 0.5 s, mostly for the start, instead of 2.1 s. At the demo's 32 pixels they take 1 ms, under 2%
+of the time of an answer on the CPU, and a worker would take a core from the computation: there, use none.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 AHEAD = 2
-"""Items that each worker has ready or under way, beyond the one that is used."""
+"""Items that each worker prepares beyond the one in use."""
 
 
 class WorkerLostError(RuntimeError):
@@ -34,22 +34,22 @@ def prefetch(
 ) -> Iterator[Iterator[tuple[Item, Loaded]]]:
     """Load items in worker processes, a few ahead of the one in use.
 
-    The order, and so every result, is the same for any number of workers; the global random state is not touched.
+    The order of the items does not depend on the number of workers, and the global random state does not change.
 
     Args:
         items: What to load, in order.
-        load: Called with an item in a worker. Open files inside, and return tensors on the CPU (they travel in shared
+        load: Called with an item in a worker. Open files inside it, and return tensors on the CPU (they are passed in shared
             memory), numbers or texts.
-        workers: Processes; 0 loads in this process, when an item is asked for.
+        workers: Number of processes; 0 loads in this process, when the item is needed.
 
     Yields:
-        An iterator over pairs (item, what `load` returned). The workers end with the block.
+        An iterator over pairs (item, result of `load`). The workers end with the block.
 
     Raises:
         ValueError: A negative number of workers.
-        WorkerLostError: A worker was killed, for its memory most likely.
-        Exception: Whatever `load` raised, when its item's turn comes: the same type and message, with the worker's
-            traceback as a note.
+        WorkerLostError: A worker was killed, most likely for its memory.
+        Exception: An exception of `load`, raised at its item with the same type and message, and with the worker's traceback as
+            a note.
 
     Example:
         >>> with prefetch(["a", "b"], str.upper, workers=0) as loaded:
@@ -67,28 +67,28 @@ def prefetch(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         multiprocessing_context="fork",
-        generator=torch.Generator(),  # or it would draw from the global one
+        generator=torch.Generator(),  # the default would draw from the global one
     )
     pairs = _in_order(items, iter(loader))
     try:
         yield pairs
     except RuntimeError as error:
-        # DataLoader notices at any moment, also while the caller computes.
+        # DataLoader raises at any moment, also while the caller computes.
         if not str(error).startswith("DataLoader worker"):
             raise
         raise WorkerLostError(
-            f"a process that loads ahead was lost ({str(error).strip()}). Most likely memory ran out, or /dev/shm, through "
-            f"which what is loaded travels, is too small: {workers} workers hold up to {workers * AHEAD} items. Give the job "
+            f"a worker that loads ahead was lost ({str(error).strip()}). Most likely memory ran out, or /dev/shm, through "
+            f"which items are passed, is too small: {workers} workers hold up to {workers * AHEAD} items. Give the job "
             f"more memory, or its rule fewer threads"
         ) from error
     finally:
-        pairs.close()  # nothing else holds the loader, so its workers end here
+        pairs.close()  # the last reference to the loader, so its workers end here
 
 
 class _Loads(Dataset[Any]):
-    """Items that are loaded when they are looked up."""
+    """A data set that loads an item when it is accessed."""
 
     def __init__(self, items: Sequence[Any], load: Callable[[Any], Any]) -> None:
         self.items, self.load = items, load
@@ -104,21 +104,21 @@ class _Loads(Dataset[Any]):
 
 
 class _Failed:
-    """An error on its way out of a worker: DataLoader itself would change its message."""
+    """An exception that is returned from a worker, because DataLoader would change its message."""
 
     def __init__(self, error: Exception) -> None:
-        error.add_note("Raised in a process that loads ahead:\n" + "".join(traceback.format_exception(error)))
-        if not _can_travel(error):
-            told = RuntimeError(f"{type(error).__name__}: {error}")
-            told.__notes__ = error.__notes__
-            error = told
+        error.add_note("Raised in a worker that loads ahead:\n" + "".join(traceback.format_exception(error)))
+        if not _can_be_pickled(error):
+            plain = RuntimeError(f"{type(error).__name__}: {error}")
+            plain.__notes__ = error.__notes__
+            error = plain
         self.error = error
 
 
-def _can_travel(error: Exception) -> bool:
-    """Whether an error holds nothing but plain values, and can be built again from what it was made with."""
-    carried = [*error.args, *(value for name, value in vars(error).items() if name != "__notes__")]
-    if not all(isinstance(value, str | int | float | None) for value in carried):
+def _can_be_pickled(error: Exception) -> bool:
+    """Whether an exception holds only plain values and can be rebuilt from its arguments."""
+    values = [*error.args, *(value for name, value in vars(error).items() if name != "__notes__")]
+    if not all(isinstance(value, str | int | float | None) for value in values):
         return False
     try:
         copy.copy(error)
@@ -127,12 +127,12 @@ def _can_travel(error: Exception) -> bool:
     return True
 
 
-def _as_it_is(loaded: Any) -> Any:
+def _identity(loaded: Any) -> Any:
     return loaded
 
 
 def _in_order(items: Sequence[Item], loader: Iterator[Any]) -> Generator[tuple[Item, Any]]:
-    """Pair what comes out of the loader with the items, and raise what was raised in a worker."""
+    """Pair items with the loader's results, and raise the exceptions of workers."""
     for item, loaded in zip(items, loader, strict=True):
         if isinstance(loaded, _Failed):
             raise loaded.error

@@ -44,13 +44,13 @@ def load_checkpoint(folder: str | Path, dtype: torch.dtype = torch.float32, atte
         The model in evaluation mode on the CPU.
 
     Raises:
-        ChangedError: The folder is not what its sidecar tells of.
+        ChangedError: The folder is not what its sidecar records.
         CheckpointError: A file is missing or is not what its name says, or weights are missing, unexpected or of
-            another shape; the message lists them. Nothing is loaded before all of it has been checked.
+            another shape; the message lists them. Everything is checked before anything is loaded.
 
     Source: tinyllava/model/load_model.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
-    Differs from the source: the type asked for is the type given (upstream's fp16 setting never arrives); the
-        original folders of tower, language model and tokenizer are not needed.
+    Differs from the source: weights get the requested type (upstream's fp16 setting has no effect); the original folders of
+        tower, language model and tokenizer are not needed.
     """
     folder = Path(folder)
     check_unchanged(folder)
@@ -61,7 +61,7 @@ def load_checkpoint(folder: str | Path, dtype: torch.dtype = torch.float32, atte
         raise unusable(folder, faults)
     weights = read_weights(folder, dtype)
     if config.text().tie_word_embeddings:
-        # Either name may be the one that is stored: upstream keeps the embedding, safetensors' save_model the output.
+        # Either of the two names may be stored: upstream keeps the embedding, safetensors' save_model the output.
         weights[TIED] = weights[EMBEDDING] = weights[EMBEDDING if EMBEDDING in weights else TIED]
     model.load_state_dict(weights, strict=False, assign=True)
     model.language_model.tie_weights()
@@ -74,7 +74,7 @@ def read_config(folder: Path) -> TinyLlavaConfig:
     """Read the config.json of a checkpoint folder.
 
     Raises:
-        CheckpointError: It is missing, of another model, or one that no model can be built from.
+        CheckpointError: The file is missing, belongs to another model, or describes a model that cannot be built.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -88,38 +88,38 @@ def read_config(folder: Path) -> TinyLlavaConfig:
     except (StrictDataclassError, TypeError) as error:  # transformers' own checks, which name no file
         raise CheckpointError(f"{path}: {error}") from error
     except ValueError as error:
-        seen = foreign_content(path)
-        raise CheckpointError(f"{path}: {seen}" if seen else str(error)) from error
+        content = foreign_content(path)
+        raise CheckpointError(f"{path}: {content}" if content else str(error)) from error
 
 
 def _check_model_types(values: Mapping[str, Any], path: Path) -> None:
-    """Refuse the config.json of another model by what it says it is, not by the first key that it lacks."""
+    """Refuse the config.json of another model by its `model_type`, before a missing key is reported."""
     for part, wanted in MODEL_TYPES.items():
         nested = values.get(part) if part else values
-        found = nested.get("model_type", wanted) if isinstance(nested, dict) else wanted
-        if found != wanted:
+        given = nested.get("model_type", wanted) if isinstance(nested, dict) else wanted
+        if given != wanted:
             raise ValueError(
-                f"{path}: {part + '.' if part else ''}model_type is {found!r}; expected {wanted!r}. It is another "
+                f"{path}: {part + '.' if part else ''}model_type is {given!r}; expected {wanted!r}. It is another "
                 "model's: name the folder of a TinyLLaVA-Video checkpoint on Qwen2 and SigLIP"
             )
 
 
 def empty_model(config: TinyLlavaConfig, attention: str = "sdpa") -> TinyLlavaVideo:
-    """A model with the names and shapes of all weights and no memory for them."""
+    """A model on the meta device: names and shapes of all weights, no memory."""
     with torch.device("meta"):
         return TinyLlavaVideo(config, attention)
 
 
 def _restore_buffers(model: TinyLlavaVideo) -> None:
-    """Make the buffers that no checkpoint stores, which a model built without memory lacks."""
+    """Create the buffers that no checkpoint stores, which a model from the meta device lacks."""
     language: Any = model.language_model
     language.model.rotary_emb = Qwen2RotaryEmbedding(config=language.config)
     tower: Any = model.vision_tower._vision_tower.vision_model  # type: ignore[union-attr]
-    places = torch.arange(tower.embeddings.num_positions).expand((1, -1))
-    tower.embeddings.register_buffer("position_ids", places, persistent=False)
+    positions = torch.arange(tower.embeddings.num_positions).expand((1, -1))
+    tower.embeddings.register_buffer("position_ids", positions, persistent=False)
     empty = [name for name, tensor in (*model.named_buffers(), *model.named_parameters()) if tensor.is_meta]
     if empty:
-        raise CheckpointError(f"these buffers are not known and were left empty: {', '.join(empty)}")
+        raise CheckpointError(f"these buffers are unknown and have no values: {', '.join(empty)}")
 
 
 def save_checkpoint(model: TinyLlavaVideo, folder: str | Path, shard_bytes: int = SHARD_BYTES) -> None:
@@ -128,14 +128,14 @@ def save_checkpoint(model: TinyLlavaVideo, folder: str | Path, shard_bytes: int 
     Args:
         model: Its weights are written in their own type; a tied output embedding is left out. A Qwen2 tokenizer is written
             with vocab.json and merges.txt, others as tokenizer.json.
-        folder: Replaced if it is there.
+        folder: Replaced if it exists.
         shard_bytes: Largest size of one weights file.
 
-    Differs from the source: preprocessor_config.json is written too, which upstream reads beside SigLIP's weights.
+    Differs from the source: preprocessor_config.json is written too; upstream reads it from SigLIP's folder.
     """
     with write_aside(folder) as aside:
         aside.mkdir(parents=True)
-        # The type of the weights that are written, not of those that the configuration came with.
+        # The type of the written weights, which may differ from that in the loaded configuration.
         stored_as = {key: str(model.dtype).removeprefix("torch.") for key in ("dtype", "torch_dtype")}
         values = model.config.to_dict()
         write_json(aside / CONFIG, values | {key: name for key, name in stored_as.items() if key in values})
@@ -147,7 +147,7 @@ def save_checkpoint(model: TinyLlavaVideo, folder: str | Path, shard_bytes: int 
 
 
 def processor_settings(size: int) -> dict[str, Any]:
-    """The preprocessor_config.json of what is done to frames: `size` pixels a side, as SigLIP's processor does it."""
+    """Content of the preprocessor_config.json that describes how frames of `size` pixels a side are prepared."""
     return {
         "do_normalize": True,
         "do_rescale": True,
@@ -162,7 +162,7 @@ def processor_settings(size: int) -> dict[str, Any]:
 
 
 def initialize(config: TinyLlavaConfig, seed: int, attention: str = "sdpa") -> TinyLlavaVideo:
-    """Build a model with random weights that depend on `seed` alone; the caller's random state is left as it was."""
+    """Build a model with random weights that depend on `seed` alone; the global random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TinyLlavaVideo(config, attention)

@@ -1,4 +1,4 @@
-"""Names of the files of a checkpoint folder. Light: rules ask for them when the graph is built."""
+"""Names of the files of a checkpoint folder. No heavy imports: rules use this module when the graph is built."""
 
 import codecs
 from pathlib import Path
@@ -12,16 +12,16 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json", "vocab.json", "merges.txt", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
-"""All files of a tokenizer that may be there."""
+"""All files that a tokenizer may consist of."""
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The tokenizer's files that are there."""
+    """The tokenizer files that exist."""
     return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
 
 
 def has_byte_order_mark(path: Path) -> bool:
-    """Whether a file begins with a byte-order mark, as editors on Windows write it."""
+    """Whether a file starts with a byte-order mark, as some editors on Windows write it."""
     with path.open("rb") as stream:
         return stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 

@@ -1,4 +1,4 @@
-"""The published `config.json` of TinyLLaVA-Video, read, checked and written back without losing a key."""
+"""The published `config.json` of TinyLLaVA-Video: read, checked and written back with every key."""
 
 import copy
 import dataclasses
@@ -11,7 +11,7 @@ from vidreason.artifacts.files import read_json, write_json
 from vidreason.models.base import IGNORE_INDEX
 
 IMAGE_TOKEN_INDEX = -200
-"""Mark among the token ids where the video's embeddings go; it is no token of the vocabulary."""
+"""Id that marks where the video's embeddings go; no token of the vocabulary has it."""
 
 CONNECTORS = ("groupresampler",)
 SELECT_STRATEGIES = ("patch", "cls_patch")
@@ -27,10 +27,10 @@ MODEL_KEYS: dict[str, Any] = {
     "resampler_heads": 8,
     "resampler_head_width": 64,
 }
-"""Keys of the file that decide what the model computes, with upstream's default (None: required)."""
+"""Keys that decide what the model computes, with upstream's default (None: required)."""
 
 OWN_KEYS = ("resampler_heads", "resampler_head_width")
-"""Keys that upstream's file does not know, because its code fixes the value; written only where they differ from it."""
+"""Keys that upstream's file does not have, because its code fixes the values; written only if they differ from those."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,19 +38,19 @@ class TinyLlavaConfig:
     """Sizes and choices of one TinyLLaVA-Video model.
 
     Attributes:
-        vision_config: SigLIP's configuration as in the file: fields equal to the library's default are left out.
+        vision_config: SigLIP's configuration as in the file, without the fields that equal the library's default.
         text_config: Qwen2's configuration, likewise.
-        group: Number of groups the visual tokens are cut into. Upstream never declares this key; it reaches the
-            model only because unknown keys of the file become attributes.
+        group: Number of groups the visual tokens are cut into. Upstream does not declare this key; the model
+            has it only because unknown keys of the file become attributes.
         num_queries: Latent queries over all groups; each group has `num_queries // group`.
         num_resampler_layers: Depth of the resampler.
         vision_feature_layer: Index into SigLIP's hidden states (0 is the embedding), -2 for the last but one.
         vision_feature_select_strategy: `patch` drops the first patch, `cls_patch` keeps all.
-        tokenizer_model_max_length: Positions after which upstream cuts a merged sequence.
-        tokenizer_padding_side: Side that batches of merged sequences are padded on.
+        tokenizer_model_max_length: Positions after which upstream cuts a sequence with its video.
+        tokenizer_padding_side: Side on which upstream pads batches.
         resampler_heads: Attention heads of the resampler, fixed in upstream's code.
         resampler_head_width: Width of one of them, likewise.
-        extra: Every other key of the file, kept as it was.
+        extra: All other keys of the file, unchanged.
 
     Source: tinyllava/model/configuration_tinyllava.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
     Differs from the source: the original language model's, vision tower's and tokenizer's folders are not needed;
@@ -71,7 +71,7 @@ class TinyLlavaConfig:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what the model cannot be built from."""
+        """Refuse values that no model can be built from."""
         for key in ("group", "num_queries", "num_resampler_layers", *OWN_KEYS):
             value = getattr(self, key)
             if not isinstance(value, int) or value < 1:
@@ -116,7 +116,7 @@ class TinyLlavaConfig:
 
     @property
     def queries(self) -> int:
-        """Positions a video takes up in the language model's input (`num_queries`, rounded down to whole groups)."""
+        """Positions of a video in the language model's input: `num_queries`, rounded down to whole groups."""
         return self.num_queries // self.group * self.group
 
     @property
@@ -136,10 +136,10 @@ class TinyLlavaConfig:
 
         Args:
             values: The file's object.
-            source: Where it came from, for messages.
+            source: The file, for messages.
 
         Raises:
-            ValueError: A key is missing or has a value that the model cannot be built from.
+            ValueError: A key is missing or has a value that no model can be built from.
         """
         rest = copy.deepcopy(values)
         for key in ("vision_config", "text_config"):
@@ -166,7 +166,7 @@ class TinyLlavaConfig:
         return cls.from_dict(read_json(path), path)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a `config.json` that upstream's code and `load` read."""
+        """Content of a `config.json` for upstream's code and for `load`."""
         text, vision = self.text(), self.vision()
         published: dict[str, Any] = {
             "architectures": ["TinyLlavaForConditionalGeneration"],
@@ -192,10 +192,10 @@ class TinyLlavaConfig:
 
 
 def _public(values: dict[str, Any], attention: str) -> dict[str, Any]:
-    """Leave out the bookkeeping that transformers stores beside a nested configuration.
+    """Drop the bookkeeping keys that transformers stores in a nested configuration.
 
-    `_attn_implementation_autoset` would make a reloaded model slower than a fresh one, and a stored type would decide
-    the precision behind the caller's back.
+    `_attn_implementation_autoset` would make a reloaded model slower than a fresh one, and a stored type would override the
+    precision that the caller requests.
     """
     dropped = {"model_type", "torch_dtype", "dtype", "attn_implementation", "transformers_version"}
     public = {key: value for key, value in values.items() if not key.startswith("_") and key not in dropped}

@@ -1,6 +1,6 @@
-"""Frames to what the vision tower sees, equal to the pixels of SigLIP's image processor.
+"""From frames to the vision tower's input, equal to the pixels of SigLIP's image processor.
 
-Letters: F frames, H and W the frame's size, S the tower's.
+Letters: F frames, S pixels a side.
 """
 
 import numpy as np
@@ -17,20 +17,20 @@ STD = 0.5
 
 
 def normalize_frames(frames: NDArray[np.uint8] | torch.Tensor, dark_frames: str = "rescale") -> torch.Tensor:
-    """Map grey levels 0..255 to -1..1.
+    """Map levels 0..255 to -1..1.
 
     x = (v / 255 - 0.5) / 0.5, rounded as the processor rounds it.
 
     Args:
         frames: [..., F, S, S, 3] uint8, from `resize_frames`.
-        dark_frames: What happens to a frame whose levels are all 0 or 1. `rescale` treats it like any other (nearly
-            black). `upstream` takes its levels for fractions of white, as upstream's float path does: 1 becomes +1.
+        dark_frames: Treatment of a frame whose levels are all 0 or 1. `rescale` treats it like any other, as nearly black.
+            `upstream` reads its levels as fractions of white, as upstream's float path does: 1 becomes +1.
 
     Returns:
         [..., F, 3, S, S] float32.
 
     Raises:
-        ValueError: `dark_frames` is neither.
+        ValueError: Another value of `dark_frames`.
 
     Source: SiglipImageProcessor of transformers; tinyllava/data/video_preprocess.py of
         ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
@@ -42,13 +42,13 @@ def normalize_frames(frames: NDArray[np.uint8] | torch.Tensor, dark_frames: str 
     if pixels.dtype != torch.uint8 or pixels.shape[-1] != 3:
         raise ValueError(f"frames are {pixels.dtype} {tuple(pixels.shape)}; expected uint8 [..., S, S, 3]")
     levels = torch.arange(256, dtype=torch.float64, device=pixels.device)
-    values = _standardise((levels * RESCALE).float())[pixels.int()]
+    values = _standardize((levels * RESCALE).float())[pixels.int()]
     if dark_frames == "upstream":
         dark = (pixels.flatten(-3).amax(-1) <= 1)[..., None, None, None]
-        values = torch.where(dark, _standardise(levels.float())[pixels.int()], values)
+        values = torch.where(dark, _standardize(levels.float())[pixels.int()], values)
     return values.movedim(-1, -3)  # [..., S, S, 3] -> [..., 3, S, S]
 
 
-def _standardise(values: torch.Tensor) -> torch.Tensor:
+def _standardize(values: torch.Tensor) -> torch.Tensor:
     """(x - mean) / std in float32."""
     return (values - MEAN) / STD

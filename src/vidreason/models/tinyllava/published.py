@@ -1,8 +1,7 @@
-"""Published weights to a checkpoint folder that needs nothing else, checked before any of it is loaded.
+"""Makes a self-contained checkpoint folder of published weights, checked before anything is loaded.
 
-A repository of published weights is not whole: upstream's code takes the tokenizer from the base language model's folder
-and the image processor's settings from SigLIP's. What does not fit together shows there as an error on a GPU that was
-waited for, or not at all.
+A repository of published weights is incomplete: upstream's code takes the tokenizer from the base language model's folder and
+the image processor's settings from SigLIP's. There, parts that do not fit together fail late, on the GPU, or not at all.
 """
 
 import math
@@ -28,7 +27,7 @@ from vidreason.tasks.marks import END
 
 TOWER_PROCESSOR = "SiglipImageProcessor"
 CROPPING = ("do_center_crop", "do_pad")
-"""Steps of other processors, which SigLIP's does not have."""
+"""Steps that other processors have and SigLIP's does not."""
 
 
 def import_weights(
@@ -41,33 +40,31 @@ def import_weights(
 ) -> None:
     """Make a self-contained checkpoint folder of published weights, checked without loading them.
 
-    Of the weights, headers alone are read: names, shapes, types and the index of shards, a second for any size. (A tied
-    output embedding that is stored beside the input embedding is loaded, to be compared with it.)
+    Only the headers of the weights are read (names, shapes, types and the index of shards), which takes a second for any size.
+    If a tied output embedding is stored as well as the input embedding, both are loaded and compared.
 
-    Everything is copied, so that nothing done to the originals afterwards reaches `out`. File systems that let two files
-    share their bytes until one of them is changed (btrfs, XFS, NFS 4.2) do so; elsewhere the weights take their room twice.
+    All files are copied, so later changes to the originals do not affect `out`. On file systems with copy-on-write (btrfs, XFS,
+    NFS 4.2) the copy shares its bytes with the original; elsewhere the weights take twice their size.
 
     Args:
         weights: Folder in the published layout: config.json; model.safetensors, or shards with their index; perhaps
             tokenizer files, preprocessor_config.json and generation_config.json.
-        out: The folder to write, in one step; replaced if it is there. `load_checkpoint` reads it.
+        out: The folder to write, in one step; replaced if it exists. `load_checkpoint` reads it.
         frame_size: Pixels a side of the run's frames (`frames.size`).
         tokenizer: Folder of the base language model's repository (Qwen/Qwen2.5-3B), for weights without a tokenizer.
         processor: Folder of the vision tower's repository (google/siglip-so400m-patch14-384), for weights without
-            preprocessor_config.json. With neither, what is done to frames is written down, which is SigLIP's own
-            setting.
+            preprocessor_config.json. With neither, SigLIP's own settings are written.
 
     Raises:
-        CheckpointError: Something is missing, is not what its name says, or does not fit: the configuration, weights,
-            the processor's settings and what is done to frames, the tokenizer and the vocabulary. All faults are
-            listed, up to `FAULTS_LISTED`, and `out` is as it was.
+        CheckpointError: A part is missing, is not what its name says, or does not fit the others: configuration, weights,
+            processor settings, frame size, tokenizer, vocabulary. All faults are listed, up to `FAULTS_LISTED`, and `out` is
+            unchanged.
 
     Source: tinyllava/model/{load_model,modeling_tinyllava}.py and vision_tower/siglip.py of
         ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
-    Differs from the source: the checkpoint's own tokenizer and processor settings come first (upstream never reads them);
-        frames are prepared once for all models, so other settings of the processor are an error, not followed;
-        tokenizer_model_max_length and tokenizer_padding_side, which upstream imposes on whatever tokenizer it finds, are
-        written into the tokenizer's own settings.
+    Differs from the source: the checkpoint's own tokenizer and processor settings are preferred (upstream never reads them);
+        frames are prepared once for all models, so other processor settings are an error; tokenizer_model_max_length and
+        tokenizer_padding_side, which upstream sets on any tokenizer it loads, are written into the tokenizer's settings.
     """
     weights, out = Path(weights), Path(out)
     if not weights.is_dir():
@@ -109,7 +106,7 @@ def import_weights(
 
 
 def _build(weights: Path) -> tuple[TinyLlavaConfig | None, TinyLlavaVideo | None, list[str]]:
-    """The configuration, a model of it without memory, and what is wrong with it."""
+    """The configuration, a model of it on the meta device, and their faults."""
     try:
         config = read_config(weights)
     except CheckpointError as error:
@@ -117,12 +114,12 @@ def _build(weights: Path) -> tuple[TinyLlavaConfig | None, TinyLlavaVideo | None
     try:
         return config, empty_model(config), []
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # Heads that do not divide a width, an activation that nobody knows: each its own exception of transformers.
+        # transformers raises a different exception for each: heads that do not divide a width, an unknown activation.
         return config, None, [f"{weights / CONFIG}: no model can be built of it ({error!r}); download it again"]
 
 
 def _tokenizer_folder(weights: Path, tokenizer: Path | None, faults: list[str]) -> Path | None:
-    """The folder to take all tokenizer files from: parts of two tokenizers would be neither."""
+    """The folder to take all tokenizer files from; files of two tokenizers cannot be mixed."""
     places = [weights] if tokenizer is None else [weights, Path(tokenizer)]
     for place in places:
         if has_tokenizer(place):
@@ -140,7 +137,7 @@ def _tokenizer_folder(weights: Path, tokenizer: Path | None, faults: list[str]) 
 
 
 def _tokenizer_faults(folder: Path, config: TinyLlavaConfig | None) -> list[str]:
-    """Whether a tokenizer loads, has an embedding for each of its tokens, and ends where answers end."""
+    """Faults of a tokenizer: whether it loads, has an embedding for every token, and its end of sequence ends answers."""
     foreign = [(path, foreign_content(path)) for path in tokenizer_files(folder)]
     faults = [f"{path}: {content}" for path, content in foreign if content]
     if faults:
@@ -181,7 +178,7 @@ def _tokenizer_faults(folder: Path, config: TinyLlavaConfig | None) -> list[str]
 
 
 def _processor_file(weights: Path, processor: Path | None, faults: list[str]) -> Path | None:
-    """The preprocessor_config.json to take: the checkpoint's own, that of the tower's repository, or None for neither."""
+    """The preprocessor_config.json to use: the checkpoint's own, that of the tower's repository, or None."""
     own = weights / PROCESSOR
     if own.is_file() or processor is None:
         return own if own.is_file() else None
@@ -196,9 +193,9 @@ def _processor_file(weights: Path, processor: Path | None, faults: list[str]) ->
 
 
 def _processor_faults(path: Path, frame_size: int) -> list[str]:
-    """Where an image processor would do something else to frames than frame tables and `normalize_frames` do.
+    """Settings of an image processor that differ from how frame tables and `normalize_frames` prepare frames.
 
-    A key that is missing has SigLIP's default, which is what is needed; only the size's default is not.
+    A missing key means SigLIP's default, which is right for every key but `size`.
     """
     faults: list[str] = []
     values = _read_object(path, faults)
@@ -208,40 +205,40 @@ def _processor_faults(path: Path, frame_size: int) -> list[str]:
     for key, wanted in needed.items():
         if key not in values and key != "size":
             continue
-        found = values.get(key)
-        if not _same_setting(key, found, wanted):
+        given = values.get(key)
+        if not _same_setting(key, given, wanted):
             why = (
                 f"frames.size is {frame_size}, and must be the processor's size and the model's image_size"
                 if key == "size"
                 else "frames are made so for every model; name the processor of google/siglip-so400m-patch14-384"
             )
-            faults.append(f"{path}: {key} is {found!r}, needed {wanted!r}: {why}")
+            faults.append(f"{path}: {key} is {given!r}, needed {wanted!r}: {why}")
     return faults
 
 
-def _same_setting(key: str, found: Any, wanted: Any) -> bool:
-    """Whether two spellings of one setting mean the same to SigLIP's processor."""
+def _same_setting(key: str, given: Any, wanted: Any) -> bool:
+    """Whether SigLIP's processor treats two values of a setting alike."""
     if key in ("image_mean", "image_std"):
         # None is the default; one number stands for all three channels.
-        listed = wanted if found is None else [found] * 3 if isinstance(found, int | float) else found
+        listed = wanted if given is None else [given] * 3 if isinstance(given, int | float) else given
         return bool(listed == wanted)
     if key == "size":
-        square = {"height": found, "width": found} if isinstance(found, int) else found
+        square = {"height": given, "width": given} if isinstance(given, int) else given
         return bool(square == wanted)
     if key == "rescale_factor":
-        return isinstance(found, int | float) and math.isclose(found, wanted, rel_tol=1e-9)
+        return isinstance(given, int | float) and math.isclose(given, wanted, rel_tol=1e-9)
     if key == "image_processor_type":
-        return isinstance(found, str) and found.startswith(TOWER_PROCESSOR)  # its fast and slow forms have suffixes
-    return bool(found == wanted)
+        return isinstance(given, str) and given.startswith(TOWER_PROCESSOR)  # its fast and slow forms have suffixes
+    return bool(given == wanted)
 
 
 def _read_object(path: Path, faults: list[str]) -> dict[str, Any] | None:
-    """A file's JSON object; None, and a fault, if it holds none."""
+    """A file's JSON object; None and a fault if it has none."""
     try:
         values = read_json(path)
     except ValueError as error:
-        seen = foreign_content(path)
-        faults.append(f"{path}: {seen}" if seen else str(error))
+        content = foreign_content(path)
+        faults.append(f"{path}: {content}" if content else str(error))
         return None
     if isinstance(values, dict):
         return values
@@ -250,7 +247,7 @@ def _read_object(path: Path, faults: list[str]) -> dict[str, Any] | None:
 
 
 def _copy_tokenizer(source: Path, target: Path, config: TinyLlavaConfig) -> None:
-    """Copy a tokenizer's files, with the two settings that upstream takes from the model's configuration."""
+    """Copy a tokenizer's files, with two settings from the model's configuration as upstream has them."""
     copy_tokenizer(source, target)
     path = target / TOKENIZER_CONFIG
     settings = read_json(path) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""The group resampler: visual tokens cut into groups, each read by the same latent queries, all in one pass.
+"""The group resampler: visual tokens are divided into groups, and the same latent queries attend to each, in one pass.
 
 Letters: B clips, G groups, N visual tokens of a clip, n tokens of the longest group, q queries per group, D width.
 """
@@ -23,11 +23,10 @@ def position_encoding(length: int, width: int) -> torch.Tensor:
         width: D, even.
 
     Returns:
-        [length, width] float16. The rounding is part of the published model: without it the language model's logits
-        move by 2e-3.
+        [length, width] float16. The rounding is part of the published model: without it the logits change by 2e-3.
 
     Source: tinyllava/model/connector/groupresampler.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
-    Differs from the source: none in the values; they are made on the CPU whatever the device.
+    Differs from the source: the values are the same, but always computed on the CPU.
     """
     position = torch.arange(length, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
@@ -36,7 +35,7 @@ def position_encoding(length: int, width: int) -> torch.Tensor:
 
 
 def group_sizes(tokens: int, groups: int) -> list[int]:
-    """Sizes of the groups: as even as possible, the first `tokens % groups` one larger.
+    """Sizes of the groups: as equal as possible, the first `tokens % groups` one larger.
 
     Example:
         >>> group_sizes(40, 6)
@@ -65,12 +64,12 @@ class LatentAttention(nn.Module):
         self.to_out = nn.Linear(inner, width, bias=False)
 
     def forward(self, tokens: torch.Tensor, latents: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return what every latent read.
+        """Update the latents.
 
         Args:
             tokens: [BG, n, D].
             latents: [BG, q, D].
-            mask: [BG, 1, 1, n + q] bool, False where a token is padding; None where nothing is.
+            mask: [BG, 1, 1, n + q] bool, False where a token is padding; None without padding.
 
         Returns:
             [BG, q, D].
@@ -78,8 +77,8 @@ class LatentAttention(nn.Module):
         latents = self.norm_latents(latents)
         sources = torch.cat((self.norm_media(tokens), latents), dim=1)
         key, value = (self._heads(part) for part in self.to_kv(sources).chunk(2, dim=-1))
-        read = F.scaled_dot_product_attention(self._heads(self.to_q(latents)), key, value, attn_mask=mask)
-        out: torch.Tensor = self.to_out(read.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(self._heads(self.to_q(latents)), key, value, attn_mask=mask)
+        out: torch.Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
         return out
 
     def _heads(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -98,12 +97,12 @@ def feed_forward(width: int) -> nn.Sequential:
 class GroupResampler(nn.Module):
     """Map a clip's N visual tokens to G * q embeddings of the language model's width.
 
-    Tokens are cut into G runs of consecutive tokens that ignore frame borders; the same q latents read every run; the
-    position encoding is added at the end, over all G * q results.
+    Tokens are divided into G runs of consecutive tokens, regardless of frame borders. The same q latents attend to every run.
+    The position encoding is added at the end, over all G * q results.
 
     Source: PerceiverResampler in tinyllava/model/connector/groupresampler.py@efe76a1.
-    Differs from the source: the groups are one batch (padded and masked where they are uneven), not a loop; the
-        position encoding is kept per length, type and device, not made anew in every call; any device.
+    Differs from the source: the groups are one batch (padded and masked where they are uneven), not a loop; the position
+        encoding is cached by length, type and device; any device.
     """
 
     def __init__(
@@ -154,11 +153,11 @@ class GroupResampler(nn.Module):
             attention, expand = cast(nn.ModuleList, layer)
             latents = attention(grouped, latents, mask) + latents
             latents = expand(latents) + latents
-        read = self.norm(latents).reshape(clips, -1, latents.shape[-1])  # [BG, q, D] -> [B, Gq, D]
-        return read + self._encoding(read)
+        embeds = self.norm(latents).reshape(clips, -1, latents.shape[-1])  # [BG, q, D] -> [B, Gq, D]
+        return embeds + self._encoding(embeds)
 
     def _group(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """[B, N, D] -> [BG, n, D] and the mask of its padding (None if the groups are even)."""
+        """[B, N, D] -> [BG, n, D] and the mask of its padding (None if the groups are equal)."""
         clips, count, width = tokens.shape
         if count % self.groups == 0:
             return tokens.reshape(clips * self.groups, count // self.groups, width), None
@@ -169,29 +168,29 @@ class GroupResampler(nn.Module):
         grouped = tokens[:, index].flatten(0, 1)  # [B, N, D] -> [B, G, n, D] -> [BG, n, D]
         return grouped, mask.repeat(clips, 1)[:, None, None, :]
 
-    def _encoding(self, read: torch.Tensor) -> torch.Tensor:
-        """Position encoding [Gq, D] in the type and on the device of `read`."""
-        length, width = read.shape[1:]
-        key = (length, read.dtype, read.device)
+    def _encoding(self, embeds: torch.Tensor) -> torch.Tensor:
+        """Position encoding [Gq, D] in the type and on the device of `embeds`."""
+        length, width = embeds.shape[1:]
+        key = (length, embeds.dtype, embeds.device)
         if key not in self._positions:
-            self._positions[key] = position_encoding(length, width).to(read.device, read.dtype)
+            self._positions[key] = position_encoding(length, width).to(embeds.device, embeds.dtype)
         return self._positions[key]
 
 
 def group_layout(tokens: int, groups: int, queries: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each group's tokens are, and which of the padded places are real.
+    """Index of each group's tokens, and which of the padded slots are real.
 
     Args:
         tokens: N.
         groups: G.
-        queries: q, appended to every group's keys and never masked.
+        queries: q, appended to the keys of every group and never masked.
         device: Device of the results.
 
     Returns:
         Token numbers [G, n] (padding repeats the group's last token) and mask [G, n + q] bool.
     """
     sizes = torch.tensor(group_sizes(tokens, groups), device=device)[:, None]
-    place = torch.arange(int(sizes.max()), device=device)[None]
-    index = sizes.cumsum(0) - sizes + torch.minimum(place, sizes - 1)
-    real = torch.cat((place < sizes, torch.ones(groups, queries, dtype=torch.bool, device=device)), dim=1)
+    slot = torch.arange(int(sizes.max()), device=device)[None]
+    index = sizes.cumsum(0) - sizes + torch.minimum(slot, sizes - 1)
+    real = torch.cat((slot < sizes, torch.ones(groups, queries, dtype=torch.bool, device=device)), dim=1)
     return index, real

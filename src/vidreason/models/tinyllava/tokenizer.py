@@ -20,7 +20,7 @@ QWEN_CLASSES = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 
 
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-"""Files that make a tokenizer, one way or the other."""
+"""Sets of files, each enough for a tokenizer."""
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -44,22 +44,24 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(str(readable), local_files_only=True)
     except Exception as error:  # the tokenizers library raises nothing narrower
         files = tokenizer_files(folder)
-        seen = [f"{file}: {content}" for file in files if (content := foreign_content(file))]
-        reason = "; ".join(seen) or f"{error}; download {', '.join(file.name for file in files)} again, from one place"
+        foreign = [f"{file}: {content}" for file in files if (content := foreign_content(file))]
+        reason = (
+            "; ".join(foreign) or f"{error}; download {', '.join(file.name for file in files)} again, from one place"
+        )
         raise CheckpointError(f"{folder}: the tokenizer cannot be loaded: {reason}") from error
     return tokenizer
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds the files that make a tokenizer."""
+    """Whether a folder holds the files of a tokenizer."""
     return any(all((folder / name).is_file() for name in names) for names in VOCABULARIES)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a tokenizer's files into a folder that is there.
+    """Write a tokenizer's files into an existing folder.
 
-    A Qwen2 tokenizer is also written as transformers 4 reads it, upstream's slow loader included: vocab.json,
-    merges.txt, added_tokens.json, special_tokens_map.json, and a tokenizer_config.json that lists the added tokens.
+    A Qwen2 tokenizer also gets the files that transformers 4 and upstream's slow loader read: vocab.json, merges.txt,
+    added_tokens.json, special_tokens_map.json, and a tokenizer_config.json that lists the added tokens.
     """
     tokenizer.save_pretrained(str(folder))
     if not isinstance(tokenizer, Qwen2Tokenizer):
@@ -78,7 +80,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     settings = read_json(folder / TOKENIZER_CONFIG)
     named = {name: settings.get(name) for name in ("eos_token", "pad_token", "unk_token")}
     special = [str(token) for token in added.values() if token.special and str(token) not in named.values()]
-    for key in ("backend", "is_local", "local_files_only"):  # where it was loaded from is no property of it
+    for key in ("backend", "is_local", "local_files_only"):  # these depend on where it was loaded from
         settings.pop(key, None)
     settings |= {"added_tokens_decoder": described, "additional_special_tokens": special, "extra_special_tokens": {}}
     write_json(folder / TOKENIZER_CONFIG, settings)

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint folder: safetensors (one file or shards), every fault named before anything is loaded."""
+"""The weights of a checkpoint folder: safetensors in one file or in shards. Every fault is named before anything is loaded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ SHARD_BYTES = 5_000_000_000
 
 
 STORED_TYPES = ("F32", "BF16", "F16")
-"""What safetensors calls the types that weights may be stored in."""
+"""Types that weights may be stored in, by safetensors' names."""
 
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -42,15 +42,15 @@ FOREIGN = {
     PAGE: "it is a web page, not the file itself; use `hf download`, or an address with /resolve/ for /blob/",
     **dict.fromkeys((ZIP, PICKLE), f"it holds {PICKLED}"),
 }
-"""What is found in place of a file of a checkpoint, and what to do about it."""
+"""Kind of content in place of a checkpoint's file -> the end of a sentence that says what to do."""
 
 
 NO_WEIGHTS = ("training_args.bin",)
-"""Pickled files that lie beside published weights and hold none."""
+"""Pickled files of published repositories that hold no weights."""
 
 
 FAULTS_LISTED = 20
-"""Lines of an error; one wrong size in config.json makes a fault of hundreds of weights."""
+"""Most faults in a message; one wrong size in config.json makes hundreds of weights wrong."""
 
 
 class CheckpointError(ValueError):
@@ -58,7 +58,7 @@ class CheckpointError(ValueError):
 
 
 class StoredWeight(NamedTuple):
-    """What the header of a weights file says of one tensor."""
+    """One tensor in the header of a weights file."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -66,7 +66,7 @@ class StoredWeight(NamedTuple):
 
 
 def unusable(folder: Path, faults: Sequence[str]) -> CheckpointError:
-    """The faults of a checkpoint folder as one error; it names the first `FAULTS_LISTED` and counts the rest."""
+    """One error for the faults of a checkpoint folder: the first `FAULTS_LISTED` by name, the number of the rest."""
     lines = list(faults[:FAULTS_LISTED])
     if len(faults) > FAULTS_LISTED:
         lines.append(f"and {len(faults) - FAULTS_LISTED} more")
@@ -78,20 +78,20 @@ def unusable(folder: Path, faults: Sequence[str]) -> CheckpointError:
 
 
 def weight_faults(folder: Path, model: TinyLlavaVideo) -> list[str]:
-    """All that keeps stored weights from being a model's, one line a fault.
+    """Reasons why stored weights are not those of a model, one line a fault.
 
-    Headers alone are read: names, shapes, types and the index of shards. Only a tied output embedding that is stored
-    beside the input embedding is loaded, to be compared with it.
+    Only headers are read: names, shapes, types and the index of shards. If a tied output embedding is stored as well as the
+    input embedding, both are loaded and compared.
 
     Args:
         folder: A checkpoint folder.
-        model: Built from its config.json, on whatever device.
+        model: Built from its config.json, on any device.
     """
     stored, placed, faults = read_headers(folder)
     if faults and not stored:
         return faults
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    # What a shard lacks that its index promises has been named as that; a shard that cannot be read lacks nothing known.
+    # Tensors that the index lists are not reported as missing: a shard that lacks them, or cannot be read, is a fault already.
     known = {*stored, *placed}
     tied = model.config.text().tie_word_embeddings
     if tied and known & {TIED, EMBEDDING}:
@@ -116,7 +116,7 @@ def weight_faults(folder: Path, model: TinyLlavaVideo) -> list[str]:
 
 
 def _same_tensor(folder: Path, output: StoredWeight, embedding: StoredWeight) -> bool:
-    """Whether the output embedding that is stored is the input embedding; the two may be stored in different types."""
+    """Whether the stored output embedding equals the input embedding; the two may have different types."""
     tensors = []
     for key, weight in ((TIED, output), (EMBEDDING, embedding)):
         with safe_open(folder / weight.file, framework="pt") as file:
@@ -128,8 +128,8 @@ def read_headers(folder: Path) -> tuple[dict[str, StoredWeight], dict[str, str],
     """Read the headers of all weights files of a folder.
 
     Returns:
-        The tensors that are stored, where the index of shards says that they are (nothing without an index), and one
-        line for each file that cannot be read or holds other tensors than the index says.
+        The stored tensors by name, the file of each tensor according to the index of shards (empty without an index), and one
+        line for each file that cannot be read or contradicts the index.
     """
     files, placed, faults = _weight_files(folder)
     stored: dict[str, StoredWeight] = {}
@@ -157,7 +157,7 @@ def read_headers(folder: Path) -> tuple[dict[str, StoredWeight], dict[str, str],
 
 
 def _weight_files(folder: Path) -> tuple[list[str], dict[str, str], list[str]]:
-    """Names of the weights files, the index's places of all tensors (if there is one), and faults."""
+    """Names of the weights files, the file of each tensor according to the index (if there is one), and faults."""
     index, whole = folder / INDEX, folder / WEIGHTS
     if not index.is_file():
         if index.is_symlink():
@@ -168,25 +168,25 @@ def _weight_files(folder: Path) -> tuple[list[str], dict[str, str], list[str]]:
         files = sorted(set(placed.values()))
         plain = all(isinstance(name, str) and name == Path(name).name for name in files)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        seen = foreign_content(index) or f"no object with a weight_map ({error!r}); download it again"
-        return [], {}, [f"{index}: {seen}"]
+        content = foreign_content(index) or f"no object with a weight_map ({error!r}); download it again"
+        return [], {}, [f"{index}: {content}"]
     if not files or not plain:
         return [], {}, [f"{index}: weight_map names {files[:5]}; expected names of files in the same folder"]
     if whole.is_file() and WEIGHTS not in files:
-        # Which of the two is read differs between libraries.
+        # Libraries differ in which of the two they read.
         return [], {}, [f"{folder}: both {WEIGHTS} and {INDEX}, which names other files; remove one of them"]
     return files, placed, []
 
 
 def _absent(path: Path) -> str:
-    """Why a file that should be there is not."""
+    """Why a file is missing."""
     if path.is_symlink():
         return f"{path}: a link to {path.readlink()}, which is not there; was the original moved or deleted?"
     return f"{path}: no such file; was the download of the checkpoint complete?"
 
 
 def _no_weights(folder: Path) -> str:
-    """What a folder has in place of weights."""
+    """Why a folder has no weights."""
     path = folder / WEIGHTS
     if path.is_symlink():
         return _absent(path)
@@ -198,10 +198,10 @@ def _no_weights(folder: Path) -> str:
 
 
 def foreign_content(path: Path) -> str | None:
-    """What is in a file that cannot be read, judged by its first bytes, and what to do about it.
+    """The content of a file that cannot be read, judged by its first bytes, and what to do about it.
 
     Returns:
-        The end of a sentence, or None where the file looks like no known mistake.
+        The end of a sentence, or None for a file that is none of the known mistakes.
     """
     signature = check_signature(path)
     return None if signature is None else FOREIGN.get(signature.kind)
@@ -212,11 +212,10 @@ def read_weights(folder: str | Path, dtype: torch.dtype | None = None) -> dict[s
 
     Args:
         folder: A checkpoint folder.
-        dtype: Type of all tensors; None leaves them in the type they are stored in.
+        dtype: Type of all tensors; None keeps the stored types.
 
     Raises:
-        CheckpointError: There are no weights, a file is missing or cut short, or a shard holds other tensors than the
-            index says.
+        CheckpointError: There are no weights, a file is missing or cut short, or a shard contradicts the index.
     """
     folder = Path(folder)
     stored, _, faults = read_headers(folder)
@@ -232,7 +231,7 @@ def read_weights(folder: str | Path, dtype: torch.dtype | None = None) -> dict[s
 
 
 def stored_weights(model: TinyLlavaVideo) -> dict[str, torch.Tensor]:
-    """The model's weights as a checkpoint stores them: contiguous, on the CPU, each once."""
+    """A model's weights as a checkpoint stores them: contiguous, on the CPU, tied ones once."""
     weights = {key: tensor.detach().to("cpu").contiguous() for key, tensor in model.state_dict().items()}
     if model.config.text().tie_word_embeddings:
         weights.pop(TIED, None)
