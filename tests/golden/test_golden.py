@@ -196,8 +196,8 @@ def without_end(ids, labels):
 
 @pytest.mark.parametrize("mistake", [one_later, everything, without_end])
 def test_wrong_label_mask_is_noticed(mistake, monkeypatch):
-    original = prompts.sft_example
-    monkeypatch.setattr(prompts, "sft_example", lambda *args: LabelledIds(*mistake(*original(*args))))
+    original = prompts.labelled_ids
+    monkeypatch.setattr(prompts, "labelled_ids", lambda *args: LabelledIds(*mistake(*original(*args))))
     failed = failures("tokens", "sft")
     assert {"tokens: label masks (checkpoint's tokenizer)", "sft: loss", "sft: labels of the batch"} <= set(failed)
 

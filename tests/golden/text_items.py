@@ -84,7 +84,7 @@ def _conversations(folder: Folder, tokenizer: PreTrainedTokenizerBase, prefix: s
             texts.append((label, text, case["prompt"]))
             ids.append((label, prompts.text_ids(tokenizer, text), wanted))
         else:
-            example = prompts.sft_example(tokenizer, case["messages"])
+            example = prompts.labelled_ids(tokenizer, case["messages"])
             ids.append((label, example.input_ids.tolist(), wanted))
             labels.append((label, example.labels.tolist(), case[f"{prefix}labels"]))
             ignored = case[f"{prefix}mismatch_all_ignored"]

@@ -53,7 +53,7 @@ def check_sft(folder: Folder) -> Iterator[Item]:
     given, wanted, published = folder.tensors("inputs"), folder.tensors("sft"), folder.json("sft")
     model, tokenizer = folder.new_model(), folder.tokenizer
     model.freeze_vision()
-    examples = [prompts.sft_example(tokenizer, messages) for messages in published["messages"]]
+    examples = [prompts.labelled_ids(tokenizer, messages) for messages in published["messages"]]
     ids = pad_sequence([one.input_ids for one in examples], batch_first=True, padding_value=int(tokenizer.pad_token_id))
     labels = pad_sequence([one.labels for one in examples], batch_first=True, padding_value=IGNORE_INDEX)
     yield close("sft: ids of the batch", ids, wanted["input_ids"], EXACT)

@@ -50,7 +50,7 @@ class Completions:
     """What was generated for B prompts with G rollouts each.
 
     Attributes:
-        ids: int64 [N, T]; rows of one prompt are neighbours; padded with the end-of-sequence id.
+        ids: int64 [N, T]; the G of a prompt next to each other; padded with the end-of-sequence id.
         lengths: int64 [N], tokens up to and including the first end of sequence.
         finished: bool [N], whether the end of sequence was reached.
     """

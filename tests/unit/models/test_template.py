@@ -32,7 +32,7 @@ def test_prompt_has_one_mark_and_ends_where_the_answer_begins(tokenizer):
 
 
 def test_only_answers_and_their_ends_are_labelled(tokenizer):
-    example = prompts.sft_example(tokenizer, talk("<image>\nWhat?", "A dog.", "How many?", "2"))
+    example = prompts.labelled_ids(tokenizer, talk("<image>\nWhat?", "A dog.", "How many?", "2"))
     ids, labels = example
     told = labels != IGNORE_INDEX
     assert torch.equal(labels[told], ids[told])
@@ -42,14 +42,14 @@ def test_only_answers_and_their_ends_are_labelled(tokenizer):
 
 
 def test_text_alone(tokenizer):
-    example = prompts.sft_example(tokenizer, talk("Hi", "Hello!"))
+    example = prompts.labelled_ids(tokenizer, talk("Hi", "Hello!"))
     assert IMAGE_TOKEN_INDEX not in example.input_ids
     assert "Hello!" in tokenizer.decode(example.labels[example.labels >= 0])
 
 
 @pytest.mark.parametrize("answer", ["one<|endoftext|>two", "he said ASSISTANT: hi"])
 def test_text_with_the_templates_own_marks_teaches_nothing(tokenizer, answer):
-    example = prompts.sft_example(tokenizer, talk("<image>\nq", answer))
+    example = prompts.labelled_ids(tokenizer, talk("<image>\nq", answer))
     assert example.unmaskable
 
 

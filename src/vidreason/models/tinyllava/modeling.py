@@ -76,7 +76,7 @@ class TinyLlavaVideo(VideoLM):
 
     def labelled_ids(self, conversation: Sequence[Message]) -> LabelledIds:
         """Ids of a whole conversation, with labels on its answers."""
-        return template.sft_example(self.tokenizer, conversation)
+        return template.labelled_ids(self.tokenizer, conversation)
 
     @property
     def max_positions(self) -> int:

@@ -1,4 +1,4 @@
-"""The `qwen2_base` chat template: texts, token ids with the video's mark, and label masks."""
+"""The `qwen2_base` chat template: texts, token ids with the image token, and labels."""
 
 from collections.abc import Sequence
 
@@ -28,11 +28,11 @@ def prompt_text(query: str) -> str:
 def conversation_text(conversation: Sequence[Message]) -> str:
     """Fill the template.
 
-    A mark of the video is moved to the front of its message, further ones are dropped, and the rest is stripped;
-    messages without it stay as they are.
+    In a question with video marks, one mark is moved to the front, the others are dropped, and the text is stripped. Questions
+    without a mark are not changed.
 
     Args:
-        conversation: Question and answer in turns. A first message that is not `human` is left out.
+        conversation: Questions and answers in turn. A first message that is not from `human` is skipped.
 
     Raises:
         ValueError: A question has no answer.
@@ -49,19 +49,19 @@ def conversation_text(conversation: Sequence[Message]) -> str:
         )
     text = SYSTEM if turns else ""
     for question, answer in zip(turns[::2], turns[1::2], strict=True):
-        asked = question["value"]
-        if not isinstance(asked, str):
-            raise ValueError(f"a question is {asked!r}; expected a text")
-        if IMAGE in asked:
-            asked = f"{IMAGE}\n{asked.replace(IMAGE, '').strip()}".strip()
-        text += f"{USER}{asked} {ASSISTANT}"
+        message = question["value"]
+        if not isinstance(message, str):
+            raise ValueError(f"a question is {message!r}; expected a text")
+        if IMAGE in message:
+            message = f"{IMAGE}\n{message.replace(IMAGE, '').strip()}".strip()
+        text += f"{USER}{message} {ASSISTANT}"
         if answer["value"] is not None:
             text += f" {answer['value']}{END}"
     return text
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text, with `IMAGE_TOKEN_INDEX` for the video's mark; the parts around it are tokenised apart."""
+    """Token ids of a text, with `IMAGE_TOKEN_INDEX` for the video mark; the parts around the mark are tokenized separately."""
     ids: list[int] = []
     for number, part in enumerate(text.split(IMAGE)):
         own = list(tokenizer(part).input_ids)
@@ -74,39 +74,39 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, query: str) -> torch.Tensor:
-    """Ids [T] int64 to generate an answer to `query` from."""
+    """Prompt ids [T] int64 of one user's turn."""
     return torch.tensor(text_ids(tokenizer, prompt_text(query)), dtype=torch.long)
 
 
-def sft_example(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> LabelledIds:
+def labelled_ids(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> LabelledIds:
     """Ids and labels of a conversation to imitate.
 
-    Labels are the ids, with `IGNORE_INDEX` on everything but the answers. Whatever the last token of
-    " ASSISTANT: " is, it is part of the answer: with the real tokenizer that space joins the answer's first word.
+    Labels equal the ids on the answers and are `IGNORE_INDEX` elsewhere. The last token of " ASSISTANT: " counts as part of the
+    answer: with the real tokenizer its space is joined to the answer's first word.
 
     Args:
         tokenizer: The checkpoint's.
-        conversation: Complete, every question answered.
+        conversation: Every question has its answer.
 
     Returns:
-        Ids [T] and labels [T], int64. All labels are `IGNORE_INDEX` if a text holds the end token or
-        " ASSISTANT: " itself (see `LabelledIds.unmaskable`). Such an example teaches nothing and must be counted.
+        Ids [T] and labels [T], int64. All labels are `IGNORE_INDEX` if a text contains the end token or " ASSISTANT: " itself
+        (see `LabelledIds.unmaskable`). Such an example teaches nothing and must be counted.
 
     Source: Template.make_labels in tinyllava/data/template/base.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
-    Differs from the source: an example that cannot be masked costs no pause of five seconds.
+    Differs from the source: no pause of five seconds at an example that cannot be masked.
     """
     text = conversation_text(conversation)
     ids = torch.tensor(text_ids(tokenizer, text), dtype=torch.long)
     labels = torch.full_like(ids, IGNORE_INDEX)
-    place = 0
+    start = 0
     for turn in text.split(END):
         pieces = turn.split(SEPARATOR)
         if turn == "" or len(pieces) != 2:
             break
-        end = place + len(text_ids(tokenizer, turn)) + len(tokenizer(END).input_ids)
-        asked = len(text_ids(tokenizer, pieces[0] + SEPARATOR)) - 1
-        labels[place + asked : end] = ids[place + asked : end]
-        place = end
-    if place != len(ids) and place < tokenizer.model_max_length:
+        end = start + len(text_ids(tokenizer, turn)) + len(tokenizer(END).input_ids)
+        answer = start + len(text_ids(tokenizer, pieces[0] + SEPARATOR)) - 1
+        labels[answer:end] = ids[answer:end]
+        start = end
+    if start != len(ids) and start < tokenizer.model_max_length:
         labels[:] = IGNORE_INDEX
     return LabelledIds(ids, labels)
