@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from tests.golden.folder import Folder, Item, number, same, worst
 from vidreason.config.settings import Rewards
 from vidreason.data import mlvu, mmvu, mvbench, video_mme
+from vidreason.data.registry import question_prompt
 from vidreason.media import frame_rules as indices
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
@@ -180,7 +181,7 @@ def check_questions(folder: Folder) -> Iterator[Item]:
         records = published["records"][: len(built)] if published["error"] else published["records"]
         parsed = [_question(name, record) for record in records]
         asked = [
-            texts.evaluation_query(module.prompt(one), texts.instruction("reason")) for one in parsed if one is not None
+            texts.evaluation_query(question_prompt(one), texts.instruction("reason")) for one in parsed if one is not None
         ]
         wanted = [case["question"] for case in built]
         whole = [(f"question {place}", prompts.prompt_text(query), case["prompt"])
@@ -220,7 +221,7 @@ def _choices(template: dict[str, Any]) -> Iterator[Item]:
             if question is None:
                 raise ValueError(f"{name}: record {place} was not read")
             cases += [
-                (f"record {place}: question", module.prompt(question), case["question"]),
+                (f"record {place}: question", question_prompt(question), case["question"]),
                 (f"record {place}: answer", question.gold, case["answer"]),
                 (f"record {place}: letters", list(question.letters), case["all_choices"]),
                 (

@@ -35,7 +35,9 @@ from tests.hub.server import BODY_FAULTS, PAGE, SLOW_BYTES, SLOW_SECONDS, STATUS
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import coldstart, mmvu, mvbench, nextqa
-from vidreason.data.registry import BENCHMARKS, read_questions
+from tests.support.filtering import filter_rules
+from vidreason.data.filter import FilterFiles, filter_nextqa
+from vidreason.data.registry import Source, names, read_questions
 from vidreason.engine.generation import Decoding, generate
 from vidreason.engine.prompts import prompts_of
 from vidreason.media.frames import take_frames
@@ -505,7 +507,9 @@ def test_nextqa_is_the_same_in_its_two_forms(unpacked, counts):
 def test_nextqa_is_filtered_as_was_counted(unpacked, counts, tmp_path, form):
     annotations = {"nextqa": None, "coldstart": TABLE}[form]
     written = [tmp_path / name for name in ("train", "validation", "dropped", "clips")]
-    kept = nextqa.filter_nextqa(unpacked / form, annotations, 30, 0.2, 0, *written)
+    kept = filter_nextqa(
+        Source(unpacked / form, annotations), filter_rules(validation_fraction=0.2), FilterFiles(*written), seed=0
+    )
     told = counts["nextqa"]
     assert kept.asked == told["records"]
     assert kept.train + kept.validation == told["usable_questions"]
@@ -529,7 +533,7 @@ def test_the_cold_start_is_read(unpacked, counts):
     assert not training & {question.clip.path for question in questions}
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", names("benchmark"))
 def test_benchmarks_are_read_and_their_clips_decoded(unpacked, counts, name):
     told = counts[name]
     questions = read_questions(name, unpacked / name)

@@ -20,9 +20,9 @@ from vidreason.config.world import VideoCounts
 from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, modules_of
 from vidreason.sources import ready
 from vidreason.sources.lock import SourceError
-from vidreason.training.registered import registered, training_code
+from vidreason.training import registered
 
-REGISTERED = registered()
+REGISTERED = registered.registered()
 PAPER = ("config/sources.yaml", "config/config.yaml")
 SHIPPED = (PAPER, (*PAPER, "config/demo.yaml"))
 OWN_PYTHON = None if workflow.deployment_settings.deployment_method else sys.executable

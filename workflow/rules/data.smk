@@ -18,7 +18,7 @@ rule make_world:
     params:
         settings=setting("world"),
         seed=setting("seed"),
-        code=code_digest("vidreason.world.layouts"),
+        code=code_digest(*registered.modules_with("vidreason.world.layouts", *WORLD_DATASETS)),
     script:
         "../scripts/make_world.py"
 
@@ -47,7 +47,7 @@ rule filter_nextqa:
         filter=setting("datasets.nextqa.filter"),
         frame_count=setting("frames.count"),
         seed=setting("seed"),
-        code=code_digest("vidreason.data.nextqa"),
+        code=of_run(registered.code, dataset="nextqa", module="vidreason.data.filter"),
     script:
         "../scripts/filter_nextqa.py"
 
@@ -71,8 +71,8 @@ rule read_questions:
         own_annotations=of_run(ready.own_annotations, "dataset"),
         own_videos=of_run(ready.own_videos, "dataset"),
         expected=uncompared(setting("datasets.{dataset}.questions")),
-        protocol=of_run(graph.reader_protocol, "dataset"),
-        code=code_digest("vidreason.data.registry"),
+        protocol=of_run(registered.reader_protocol, "dataset"),
+        code=of_run(registered.code, "dataset", module="vidreason.data.registry"),
     script:
         "../scripts/read_questions.py"
 

@@ -46,7 +46,7 @@ rule predict:
         shards=setting("datasets.{benchmark}.shards.predict"),
         state=paths.state("predict"),
         cards=functions.single_card,
-        code=code_digest("vidreason.evaluation.predict"),
+        code=of_run(registered.code, "benchmark", module="vidreason.evaluation.predict"),
     script:
         "../scripts/predict.py"
 
@@ -69,6 +69,6 @@ rule score:
         settings=setting("evaluation.scoring"),
         known_missing=of_run(graph.known_missing, "benchmark"),
         style=setting("arms.{arm}.style"),
-        code=code_digest("vidreason.evaluation.score"),
+        code=of_run(registered.code, "benchmark", module="vidreason.evaluation.score"),
     script:
         "../scripts/score.py"

@@ -68,7 +68,7 @@ rule train_sft:
         runtime=uncompared(of_run(graph.runtime, "arm")),
         state=paths.state("train_sft"),
         script=file_digest("workflow/scripts/train.py"),
-        code=of_run(training_code, "arm"),
+        code=of_run(registered.training_code, "arm"),
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --frames {input.frames:q} "
@@ -99,7 +99,7 @@ rule sample_rollouts:
         shards=setting("selection.shards"),
         state=paths.state("sample_rollouts"),
         cards=functions.single_card,
-        code=code_digest("vidreason.training.rollouts"),
+        code=of_run(registered.code, dataset="nextqa", module="vidreason.training.rollouts"),
     script:
         "../scripts/sample_rollouts.py"
 
@@ -152,7 +152,7 @@ rule train_grpo:
         runtime=uncompared(of_run(graph.runtime, "arm")),
         state=paths.state("train_grpo"),
         script=file_digest("workflow/scripts/train.py"),
-        code=of_run(training_code, "arm"),
+        code=of_run(registered.training_code, "arm"),
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --validation {input.validation:q} --frames {input.frames:q} "

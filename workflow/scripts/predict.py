@@ -15,14 +15,14 @@ from vidreason.artifacts.journal import discard_journals
 from vidreason.engine.batch_inference import Shard
 from vidreason.config.settings import EvaluationGeneration
 from vidreason.evaluation.predict import predict
+from vidreason.training.registered import modules_with
 from vidreason.media.frame_store import clips_path_of
 from vidreason.models.families import compute_device
 from vidreason.artifacts.provenance import digest, write_sidecar
 from vidreason.artifacts.cache import get_or_make
 
-MODULES = ("vidreason.evaluation.predict",)
-
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
+MODULES = modules_with("vidreason.evaluation.predict", wildcards.benchmark)
 # Said before a model is loaded, not after a week of answers; the rule score refuses it again.
 refuse_missing(wildcards.benchmark, read_coverage(given.missing), **params.missing)
 tables = [Path(table) for table in given.frames]

@@ -4,24 +4,25 @@ import _log
 
 _log.open_log(snakemake.log[0])
 
+from pathlib import Path
+
 from vidreason.artifacts.integrity import check_unchanged
-from vidreason.data.registry import write_questions
+from vidreason.data.registry import Source, write_questions
+from vidreason.training.registered import modules_with
 from vidreason.artifacts.provenance import write_sidecar
 
 params, questions = snakemake.params, snakemake.output.questions
 for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
     check_unchanged(path)
 write_questions(
-    dataset=snakemake.wildcards.dataset,
-    root=params.root,
-    out=questions,
-    annotations=params.annotations,
-    protocol=params.protocol,
-    expected=params.expected,
+    snakemake.wildcards.dataset,
+    Source(Path(params.root), params.annotations, params.protocol or "paper"),
+    questions,
+    params.expected,
 )
 write_sidecar(
     questions,
     snakemake.input.ready,
     {key: value for key, value in params.items() if key != "expected"},
-    ["vidreason.data.registry"],
+    modules_with("vidreason.data.registry", snakemake.wildcards.dataset),
 )

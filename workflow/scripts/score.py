@@ -5,6 +5,7 @@ import _log
 _log.open_log(snakemake.log[0])
 
 from vidreason.evaluation.score import score
+from vidreason.training.registered import modules_with
 from vidreason.artifacts.provenance import write_sidecar
 
 given, out = snakemake.input, snakemake.output
@@ -21,6 +22,7 @@ score(
     out=out.score,
     known_missing=snakemake.params.known_missing,
 )
+modules = modules_with("vidreason.evaluation.score", snakemake.wildcards.benchmark)
 inputs = [given.questions, *given.predictions]
 for artefact in out:
-    write_sidecar(artefact, inputs, dict(snakemake.params.items()), ["vidreason.evaluation.score"])
+    write_sidecar(artefact, inputs, dict(snakemake.params.items()), modules)

@@ -37,11 +37,6 @@ def decoded_questions(run: Run, dataset: str) -> list[str]:
     return [paths.QUESTIONS.format(run=run.run, dataset=name) for name in names]
 
 
-def reader_protocol(run: Run, dataset: str) -> str | None:
-    """Protocol of a reader that has one: MVBench's alone differs between paper and published code."""
-    return run.protocol if dataset == "mvbench" else None
-
-
 def weights(run: Run, arm: str, seed: Seed) -> str:
     """Checkpoint that an arm answers with: given and checked, or what its training writes."""
     run.arm(arm)

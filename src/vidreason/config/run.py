@@ -68,7 +68,7 @@ class Run(RunSettings):
         root = self.root(dataset)
         if not self.makes(root) and not self.makes(name):
             try:
-                find_annotations(root, name, dataset)
+                find_annotations(root, name)
             except ValueError as error:
                 text = f"{Path(root) / name} does not exist or cannot be read; allowed: a file in {root}, or a path of its own ({error})"
                 raise ConfigError(problem_at(self._layers, ["datasets", dataset, "annotations"], text)) from error

@@ -4,17 +4,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from vidreason.config.annotations import find_annotations
+from vidreason.config.annotations import existing_annotations, find_annotations
 from vidreason.data.fields import need, questions_of, read_records, video_path
 from vidreason.data.nextqa import located, turns, video_name
-from vidreason.data.options import PROMPTS, answer_letter, split_choices
+from vidreason.data.options import answer_letter, split_choices
+from vidreason.data.registry import Dataset, register
 from vidreason.records import NO_OPTION, ClipRef, Question
 from vidreason.tasks.markup import checked_answer
+from vidreason.tasks.prompts import with_options_line
 
-TITLE = "Cold start (16 annotated NextQA conversations)"
-CITATION = "Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641"
-
-prompt = PROMPTS["coldstart"]
+ANNOTATIONS = ("nextqa-coldstart-16.json",)
+"""Published name of the annotation file below the root."""
 
 
 def read(root: str | Path, annotations: str | Path | None = None) -> list[Question]:
@@ -30,7 +30,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
     Raises:
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
-    source = find_annotations(root, annotations, "coldstart")
+    source = find_annotations(root, annotations, ANNOTATIONS)
 
     def parse(record: Any, index: int) -> Question:
         question = parse_record(record, index)
@@ -70,3 +70,17 @@ def parse_record(record: Any, index: int) -> Question:
         letter,
         demonstration=completion.strip(),
     )
+
+
+register(
+    Dataset(
+        name="coldstart",
+        title="Cold start",
+        description="Cold start (16 annotated NextQA conversations)",
+        citation="Zhang et al., TinyLLaVA-Video-R1, arXiv 2504.09641",
+        role="demonstrations",
+        template=with_options_line,
+        read=lambda source: read(source.root, source.annotations),
+        annotation_files=lambda source: existing_annotations(source.root, source.annotations, ANNOTATIONS),
+    )
+)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
-from vidreason.data.options import PROMPTS, letter_of
+from vidreason.data.options import letter_of
+from vidreason.data.registry import Dataset, register
 from vidreason.records import ClipRef, Question
+from vidreason.tasks.prompts import with_brackets_cut
 
-TITLE = "MLVU (multiple choice, dev)"
-CITATION = "Zhou et al., MLVU, CVPR 2025, arXiv 2406.04264"
 TASKS: Mapping[str, str] = {
     "plotQA": "1_plotQA",
     "needle": "2_needle",
@@ -24,8 +24,6 @@ TASKS: Mapping[str, str] = {
 }
 """Task -> name of its file and of its folder. Records of `needle` call themselves `findNeedle`."""
 FOLDER = "MLVU"
-
-prompt = PROMPTS["mlvu"]
 
 
 def read(root: str | Path) -> list[Question]:
@@ -101,3 +99,18 @@ def parse_record(record: Any, task: str, index: int = 0, prefix: str = "") -> Qu
         gold=letter_of(plain_text(record["answer"], "answer"), candidates),
         category=task,
     )
+
+
+register(
+    Dataset(
+        name="mlvu",
+        title="MLVU",
+        description="MLVU (multiple choice, dev)",
+        citation="Zhou et al., MLVU, CVPR 2025, arXiv 2406.04264",
+        role="benchmark",
+        template=with_brackets_cut,
+        read=lambda source: read(source.root),
+        annotation_files=lambda source: annotation_files(source.root),
+        headline="macro",
+    )
+)

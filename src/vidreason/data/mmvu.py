@@ -19,17 +19,14 @@ from vidreason.data.fields import (
     refuse_withheld,
     video_path,
 )
-from vidreason.data.options import PROMPTS
+from vidreason.data.registry import Dataset, register
 from vidreason.records import LETTERS, ClipRef, Question
+from vidreason.tasks.prompts import with_letters
 
-TITLE = "MMVU (multiple choice, validation)"
-CITATION = "Zhao et al., MMVU, CVPR 2025, arXiv 2501.12380"
 TABLE = "validation.json"
 MULTIPLE_CHOICE = "multiple-choice"
 OPEN_ENDED = "open-ended"
 _PREFIX = re.compile(r"^https?://[^/]+/datasets/yale-nlp/MMVU/resolve/[^/]+/")
-
-prompt = PROMPTS["mmvu"]
 
 
 def read(root: str | Path) -> list[Question]:
@@ -99,3 +96,17 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
         gold=gold_letter(record["answer"], "".join(letters)),
         group=optional_text(metadata.get("subject"), "metadata.subject"),
     )
+
+
+register(
+    Dataset(
+        name="mmvu",
+        title="MMVU",
+        description="MMVU (multiple choice, validation)",
+        citation="Zhao et al., MMVU, CVPR 2025, arXiv 2501.12380",
+        role="benchmark",
+        template=with_letters,
+        read=lambda source: read(source.root),
+        annotation_files=lambda source: annotation_files(source.root),
+    )
+)

@@ -13,11 +13,11 @@ from typing import Any
 
 from vidreason.artifacts.paths import is_there
 from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
-from vidreason.data.options import PROMPTS, letter_of
+from vidreason.data.options import letter_of
+from vidreason.data.registry import Dataset, register
 from vidreason.records import ClipRef, Question
+from vidreason.tasks.prompts import with_options_line_cut
 
-TITLE = "MVBench"
-CITATION = "Li et al., MVBench, CVPR 2024, arXiv 2311.17005"
 REPLACED = "data0613"
 
 
@@ -60,8 +60,6 @@ TASKS: Mapping[str, Task] = {
 }
 """Source: the table `data_list` of OpenGVLab/Ask-Anything's MVBench reader, also in TinyLLaVA-Video-R1@efe76a1
 tinyllava/eval/eval_mvbench.py."""
-
-prompt = PROMPTS["mvbench"]
 
 
 def read(root: str | Path, protocol: str = "paper") -> list[Question]:
@@ -167,3 +165,18 @@ def _located(root: Path, video: str) -> str:
     """The path of a clip below the root: where its task says, else among the replaced ones."""
     replaced = f"video/{REPLACED}/{video.removeprefix('video/')}"
     return replaced if not is_there(root / video) and is_there(root / replaced) else video
+
+
+register(
+    Dataset(
+        name="mvbench",
+        title="MVBench",
+        description="MVBench",
+        citation="Li et al., MVBench, CVPR 2024, arXiv 2311.17005",
+        role="benchmark",
+        template=with_options_line_cut,
+        read=lambda source: read(source.root, source.protocol),
+        annotation_files=lambda source: annotation_files(source.root),
+        protocols=True,
+    )
+)

@@ -1,47 +1,15 @@
-"""Multiple-choice text: taking published questions apart and putting prompts together.
-
-Shared by the data sets and the benchmarks, which differ only in the little words around the options.
-"""
+"""Taking published multiple-choice questions apart: the question, its options, the gold letter."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from vidreason.data.fields import LONGEST_TEXT
-from vidreason.records import LETTERS, NO_OPTION, Question
+from vidreason.records import LETTERS, NO_OPTION
 from vidreason.tasks.marks import IMAGE
 from vidreason.tasks.markup import without_instruction
-from vidreason.tasks.prompts import with_brackets_cut, with_letters, with_options_line, with_options_line_cut
 
 _INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)
 _ANSWER_LETTER = re.compile(r"^\s*\(?([A-Za-z])(?:[.):\s]|$)")
-
-
-PROMPTS: Mapping[str, Callable[[Question], str]] = {
-    "nextqa": with_options_line,
-    "coldstart": with_options_line,
-    "video_mme": with_options_line,
-    "mvbench": with_options_line_cut,
-    "mlvu": with_brackets_cut,
-    "mmvu": with_letters,
-}
-"""Data set -> how it presents a question.
-
-Source: `eval_model` in eval_{videomme,mmvu}.py, `qa_template` in eval_{mvbench,mlvu}.py, tinyllava/eval of
-ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; for NextQA the published text itself.
-"""
-
-
-def question_prompt(question: Question) -> str:
-    """The question with its options as its data set presents them, without `<image>` and without a suffix.
-
-    Raises:
-        ValueError: The question's data set is unknown.
-    """
-    if question.dataset not in PROMPTS:
-        raise ValueError(
-            f"question {question.id!r}: unknown data set {question.dataset!r}; allowed: {', '.join(PROMPTS)}"
-        )
-    return PROMPTS[question.dataset](question)
 
 
 def split_choices(text: str) -> tuple[str, tuple[str, ...]]:

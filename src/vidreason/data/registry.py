@@ -1,69 +1,183 @@
-"""Reading any data set of the project into `Question` records."""
+"""The data sets and benchmarks of the project. Each is one module of this folder, which registers itself on import.
 
+Every module of the folder is imported before a data set is looked up: a new one is one new file. Importing them loads no
+heavy library, because the workflow's graph is built from their names.
+
+Example of such a file:
+
+    register(
+        Dataset(
+            name="street",
+            title="Street",
+            description="Street scenes, test split",
+            citation="...",
+            role="benchmark",
+            template=with_letters,
+            read=lambda source: [...],
+            annotation_files=lambda source: [source.root / "test.json"],
+        )
+    )
+"""
+
+import importlib
+import pkgutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import vidreason.data
 from vidreason.artifacts.files import write_jsonl
-from vidreason.data import coldstart, mlvu, mmvu, mvbench, nextqa, video_mme
 from vidreason.records import NO_OPTION, Question
 
-BENCHMARKS: Mapping[str, Any] = {"video_mme": video_mme, "mvbench": mvbench, "mlvu": mlvu, "mmvu": mmvu}
-"""Benchmark -> module with `TITLE`, `CITATION`, `annotation_files`, `parse_record`, `read` and `prompt`.
+Role = Literal["training", "demonstrations", "benchmark"]
 
-A video that is not there does not keep its question out: the question is listed, and the frames say what is wrong.
-"""
-DATASETS = ("nextqa", "coldstart", *BENCHMARKS)
+
+@dataclass(frozen=True)
+class Source:
+    """Where and how a data set is read.
+
+    Attributes:
+        root: Its folder.
+        annotations: Its annotation file, absolute or relative to `root`, for data that is trained on; None looks for the
+            published names.
+        protocol: `paper` or `upstream`.
+    """
+
+    root: Path
+    annotations: str | Path | None = None
+    protocol: str = "paper"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set.
+
+    Attributes:
+        name: Key of the configuration's `datasets`, and value of `Question.dataset`.
+        title: Short name for tables and figures.
+        description: Full name, with the part that is used.
+        citation: Whom to cite.
+        role: What it is for.
+        template: Question -> its text with options, without a video mark and without an instruction.
+        read: Source -> its questions as published, in published order, whatever their videos are like.
+        annotation_files: Source -> the files that questions are read from; some may not exist.
+        task: Answer type of its questions.
+        headline: Whether the number that is reported is the mean over questions (`micro`) or the unweighted mean over
+            categories (`macro`).
+        parts: Field of a question by which the published number of questions is known.
+        protocols: Whether the run's protocol changes how it is read.
+    """
+
+    name: str
+    title: str
+    description: str
+    citation: str
+    role: Role
+    template: Callable[[Question], str]
+    read: Callable[[Source], list[Question]]
+    annotation_files: Callable[[Source], list[Path]]
+    task: str = "multiple_choice"
+    headline: Literal["micro", "macro"] = "micro"
+    parts: Literal["category", "group"] = "category"
+    protocols: bool = False
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module that defines it, which is where `read` is written."""
+        return self.read.__module__
+
+
+_datasets: dict[str, Dataset] = {}
+
+
+def register(dataset: Dataset) -> None:
+    """Make a data set known by its name.
+
+    Raises:
+        ValueError: Another module has registered this name.
+    """
+    known = _datasets.setdefault(dataset.name, dataset)
+    if known.module != dataset.module:
+        raise ValueError(f"data set {dataset.name!r} is defined by {known.module} and by {dataset.module}")
+    _datasets[dataset.name] = dataset
+
+
+def discover() -> Mapping[str, Dataset]:
+    """Import every module of the folder; all data sets by name."""
+    for module in pkgutil.iter_modules(vidreason.data.__path__):
+        importlib.import_module(f"vidreason.data.{module.name}")
+    return _datasets
+
+
+def names(role: Role | None = None) -> list[str]:
+    """Names of all data sets, or of those of one role, sorted."""
+    return sorted(name for name, dataset in discover().items() if role in (None, dataset.role))
+
+
+def dataset_of(name: str) -> Dataset:
+    """The data set of a name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    dataset = _datasets.get(name) or discover().get(name)
+    if dataset is None:
+        raise ValueError(f"unknown data set {name!r}; allowed: {', '.join(names())}")
+    return dataset
+
+
+def title_of(name: str) -> str:
+    """Short name of a data set for tables and figures; any other name as it is."""
+    return discover()[name].title if name in discover() else name
+
+
+def module_of(name: str) -> str:
+    """Dotted name of the module that defines a data set, for digests of the code that a result depends on."""
+    return dataset_of(name).module
+
+
+def question_prompt(question: Question) -> str:
+    """The question with its options as its data set presents them, without a video mark and without an instruction.
+
+    Raises:
+        ValueError: The question's data set is unknown.
+    """
+    try:
+        dataset = dataset_of(question.dataset)
+    except ValueError as error:
+        raise ValueError(f"question {question.id!r}: {error}") from error
+    return dataset.template(question)
 
 
 def read_questions(
-    dataset: str, root: str | Path, annotations: str | Path | None = None, protocol: str = "paper"
+    name: str, root: str | Path, annotations: str | Path | None = None, protocol: str = "paper"
 ) -> list[Question]:
     """Read the questions of a data set as published, whatever its videos are like.
 
     Args:
-        dataset: `nextqa`, `coldstart`, or a key of `BENCHMARKS`.
-        root: Folder of the data set.
-        annotations: Its annotation file, for `nextqa` and `coldstart`; None looks for the published names.
-        protocol: `paper` or `upstream`; only MVBench's frame picking depends on it.
-
-    Returns:
-        The questions in published order.
+        name: Name of the data set.
+        root: Its folder.
+        annotations: See `Source`.
+        protocol: See `Source`.
 
     Raises:
         ValueError: Unknown data set, no annotation file, or a malformed record.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"unknown data set {dataset!r}; allowed: {', '.join(DATASETS)}")
-    if dataset == "nextqa":
-        return nextqa.read(root, annotations)[0]
-    if dataset == "coldstart":
-        return coldstart.read(root, annotations)
-    if dataset == "mvbench":
-        return BENCHMARKS[dataset].read(root, protocol=protocol)
-    return BENCHMARKS[dataset].read(root)
+    return dataset_of(name).read(Source(Path(root), annotations, protocol))
 
 
-def write_questions(
-    dataset: str,
-    root: str | Path,
-    out: str | Path,
-    annotations: str | Path | None = None,
-    protocol: str = "paper",
-    expected: int | Mapping[str, int] | None = None,
-) -> int:
+def write_questions(name: str, source: Source, out: str | Path, expected: int | Mapping[str, int] | None = None) -> int:
     """Read the questions of a data set, see that there are as many as expected, and write them as JSON lines.
 
     Which annotation files are absent, and how many questions are odd (`oddities`), goes to the log.
 
     Args:
-        dataset: See `read_questions`.
-        root: See `read_questions`.
+        name: Name of the data set.
+        source: Where and how it is read.
         out: JSON lines of `Question`.
-        annotations: See `read_questions`.
-        protocol: See `read_questions`.
         expected: See `check_counts`.
 
     Returns:
@@ -72,12 +186,14 @@ def write_questions(
     Raises:
         ValueError: As `read_questions` and `check_counts`.
     """
-    questions = read_questions(dataset, root, annotations, protocol)
-    files = BENCHMARKS[dataset].annotation_files(Path(root)) if dataset in BENCHMARKS else ()
-    absent = [path for path in files if not path.is_file()]
-    check_counts(dataset, questions, expected, absent)
+    dataset = dataset_of(name)
+    questions = dataset.read(source)
+    absent = []
+    if dataset.role == "benchmark":
+        absent = [path for path in dataset.annotation_files(source) if not path.is_file()]
+    check_counts(name, questions, expected, absent)
     odd = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
-    print(f"{dataset}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
+    print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
     for path in absent:
         print(f"{path}: no such file; its questions are not asked", file=sys.stderr)
     return write_jsonl(out, questions)
@@ -87,7 +203,8 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
     """How many questions have a published defect. Each of them is asked, and counts, like any other.
 
     Example:
-        >>> oddities([Question("1", "mlvu", "v.mp4", "", ("", ""), "B")])["without a text"]
+        >>> from vidreason.records import ClipRef
+        >>> oddities([Question("1", "mlvu", "multiple_choice", "", ClipRef("v.mp4"), ("", ""), "B")])["without a text"]
         1
     """
     return {
@@ -100,7 +217,7 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
 
 
 def check_counts(
-    dataset: str,
+    name: str,
     questions: Sequence[Question],
     expected: int | Mapping[str, int] | None,
     absent: Sequence[Path] = (),
@@ -108,10 +225,9 @@ def check_counts(
     """See that a data set holds as many questions as were published.
 
     Args:
-        dataset: Name of the data set.
+        name: Name of the data set.
         questions: All of them.
-        expected: How many there must be: in all, or by part (`group` of Video-MME's questions, else `category`); None for any
-            number.
+        expected: How many there must be: in all, or by part (see `Dataset.parts`); None for any number.
         absent: Annotation files that are not there, for the message.
 
     Raises:
@@ -120,17 +236,17 @@ def check_counts(
     if expected is None:
         return
     if isinstance(expected, Mapping):
-        part = "group" if dataset == "video_mme" else "category"
-        found: Counter[str] = Counter(getattr(question, part) for question in questions)
+        part = dataset_of(name).parts
+        counts: Counter[str] = Counter(getattr(question, part) for question in questions)
         wanted = dict(expected)
     else:
-        found, wanted = Counter({"all": len(questions)}), {"all": expected}
-    names = [*wanted, *sorted(set(found) - set(wanted))]
-    if all(found[name] == wanted.get(name, 0) for name in names):
+        counts, wanted = Counter({"all": len(questions)}), {"all": expected}
+    parts = [*wanted, *sorted(set(counts) - set(wanted))]
+    if all(counts[part] == wanted.get(part, 0) for part in parts):
         return
-    key = f"{'benchmarks' if dataset in BENCHMARKS else 'data'}.{dataset}.questions"
-    table = "\n".join(f"  {name}: {found[name]} found, {wanted.get(name, 0)} expected" for name in names)
+    table = "\n".join(f"  {part}: {counts[part]} found, {wanted.get(part, 0)} expected" for part in parts)
     guess = f"Not there: {', '.join(map(str, absent))}." if absent else "Is the file of another revision, or cut short?"
     raise ValueError(
-        f"{dataset}: {sum(found.values())} questions, expected are {sum(wanted.values())}.\n{table}\n{guess} If these are the questions you mean, set {key} to the numbers found, or to null"
+        f"{name}: {sum(counts.values())} questions, expected are {sum(wanted.values())}.\n{table}\n{guess} If these are the "
+        f"questions you mean, set datasets.{name}.questions to the numbers found, or to null"
     )

@@ -19,16 +19,13 @@ from vidreason.data.fields import (
     refuse_withheld,
     video_path,
 )
-from vidreason.data.options import PROMPTS
+from vidreason.data.registry import Dataset, register
 from vidreason.records import LETTERS, ClipRef, Question
+from vidreason.tasks.prompts import with_options_line
 
-TITLE = "Video-MME (without subtitles)"
-CITATION = "Fu et al., Video-MME, CVPR 2025, arXiv 2405.21075"
 DURATIONS = ("short", "medium", "long")
 TABLE = "videomme/test-00000-of-00001.parquet"
 SUFFIXES = (".mp4", ".MP4", ".mkv")
-
-prompt = PROMPTS["video_mme"]
 
 
 def read(root: str | Path) -> list[Question]:
@@ -109,3 +106,18 @@ def find_video(root: Path, name: str) -> str:
         if is_there(root / "data" / f"{name}{suffix}"):
             return f"data/{name}{suffix}"
     return f"data/{name}{SUFFIXES[0]}"
+
+
+register(
+    Dataset(
+        name="video_mme",
+        title="Video-MME",
+        description="Video-MME (without subtitles)",
+        citation="Fu et al., Video-MME, CVPR 2025, arXiv 2405.21075",
+        role="benchmark",
+        template=with_options_line,
+        read=lambda source: read(source.root),
+        annotation_files=lambda source: annotation_files(source.root),
+        parts="group",
+    )
+)

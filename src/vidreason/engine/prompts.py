@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vidreason.data.options import question_prompt
+from vidreason.data.registry import question_prompt
 from vidreason.models.base import VideoLM
 from vidreason.records import Question
 from vidreason.tasks.base import task_of

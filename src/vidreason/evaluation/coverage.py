@@ -94,7 +94,7 @@ def refuse_missing(
         + "\n".join(lines)
         + f"\nThe clips, with their reasons, are in the run's extract_frames/{benchmark}/*.clips.jsonl. Fetch the videos, or accept it: "
         f"set evaluation.scoring.max_missing_fraction in the config to {math.ceil(share * 10_000) / 10_000:.4f} or more, or "
-        f"benchmarks.{benchmark}.known_missing to what is not distributed (they then count as wrong answers)."
+        f"datasets.{benchmark}.known_missing to what is not distributed (they then count as wrong answers)."
     )
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from vidreason.artifacts.digests import sha256_of, sha256_text
 from vidreason.artifacts.integrity import LARGE
 from vidreason.artifacts.paths import is_there
-from vidreason.config.annotations import NAMES, find_annotations
-from vidreason.data.registry import BENCHMARKS
+from vidreason.data.registry import Source, dataset_of
 from vidreason.models.tinyllava.checkpoint_files import PROCESSOR, TOKENIZER_FILES
 
 NO_VIDEOS = frozenset({"json", "jsonl", "parquet", "csv", "tsv", "txt", "md", "yaml", "log"})
@@ -25,16 +24,12 @@ def annotation_files(dataset: str, root: str | Path, annotations: str | Path | N
     """List the files that the questions of a data set are read from, as far as they exist.
 
     Args:
-        dataset: `nextqa`, `coldstart`, or a key of `BENCHMARKS`.
+        dataset: Name of the data set.
         root: Folder of the data set.
-        annotations: Its annotation file, for `nextqa` and `coldstart`; None looks for the published names.
+        annotations: See `vidreason.data.registry.Source`.
     """
-    if dataset in NAMES:
-        try:
-            return [find_annotations(root, annotations, dataset)]
-        except ValueError:  # whoever reads it says where it was looked for
-            return []
-    return [path for path in BENCHMARKS[dataset].annotation_files(Path(root)) if is_there(path) and path.is_file()]
+    files = dataset_of(dataset).annotation_files(Source(Path(root), annotations))
+    return [path for path in files if is_there(path) and path.is_file()]
 
 
 def checkpoint_files(folder: str | Path, key: str) -> list[Path]:

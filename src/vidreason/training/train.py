@@ -4,13 +4,12 @@ from vidreason.artifacts.files import read_json
 from vidreason.artifacts.provenance import fingerprint, write_sidecar
 from vidreason.config.optimization import GrpoRuntime, Runtime
 from vidreason.config.settings import Grpo, TrainingSpec
-from vidreason.rl import terms
+from vidreason.training.registered import training_modules
 from vidreason.training.files import TrainingFiles
 from vidreason.training.grpo import train_grpo
 from vidreason.training.sft import train_sft
 from vidreason.training.state import discard_states
 
-TASK = "vidreason.tasks.multiple_choice"
 """Module of the answer type that every data set has so far."""
 
 
@@ -40,10 +39,6 @@ def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
 
 
 def modules_of(spec: TrainingSpec) -> list[str]:
-    """Modules whose code decides the result of a training; the rules digest the same ones.
-
-    Tasks and terms register themselves, so no import leads from the trainers to them.
-    """
-    if isinstance(spec.settings, Grpo):
-        return ["vidreason.training.grpo", TASK, *terms.modules_of(spec.settings.rewards.terms)]
-    return ["vidreason.training.sft", TASK]
+    """Modules whose code decides the result of a training; the rules and the sidecars use the same."""
+    used = list(spec.settings.rewards.terms) if isinstance(spec.settings, Grpo) else None
+    return training_modules(spec.data, used)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.data.registry import DATASETS, read_questions
+from vidreason.data.registry import names, read_questions
 from vidreason.models.tinyllava.checkpoint_files import CONFIG, INDEX, WEIGHTS
 from vidreason.sources import own_files
 from vidreason.sources.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[2] / "golden/checkpoint"
 TABLES = {".json", ".jsonl", ".parquet"}
 SETTINGS = {
     "videos": {"nextqa": 2, "coldstart": 1, "video_mme": 3, "mvbench": 11, "mlvu": 7, "mmvu": 2},
-    "questions_per_video": dict.fromkeys(DATASETS, 1),
+    "questions_per_video": dict.fromkeys(names(), 1),
     "threads": 1,
 }
 
@@ -41,7 +41,7 @@ def another_process() -> None:
     video_digest.cache_clear()
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", names())
 def test_the_files_that_are_named_are_those_that_are_read(world: Path, dataset: str) -> None:
     root = world / dataset
     before = read_questions(dataset, root)

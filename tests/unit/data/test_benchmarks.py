@@ -13,8 +13,8 @@ import pytest
 from vidreason.config.layers import read_layer
 from vidreason.data import mlvu, mmvu, mvbench, video_mme
 from vidreason.data.fields import check_question
-from vidreason.data.options import question_prompt
-from vidreason.data.registry import BENCHMARKS, read_questions
+from vidreason.data.registry import question_prompt
+from vidreason.data.registry import names, read_questions
 from vidreason.records import NO_OPTION, ClipRef, Question
 
 ROOT = Path(__file__).parents[3]
@@ -61,9 +61,12 @@ def test_video_mme_keeps_what_upstream_cuts():
 
 
 def test_every_module_says_what_it_is():
-    for module in BENCHMARKS.values():
-        assert module.TITLE
-        assert "arXiv" in module.CITATION
+    for name in names():
+        entry = dataset_of(name)
+        assert entry.title
+        assert entry.description
+        assert "arXiv" in entry.citation
+        assert task_of(entry.task).name == entry.task
     assert len(mvbench.TASKS) == 20
     assert len(mlvu.TASKS) == 7
 
@@ -257,7 +260,7 @@ def test_mlvu_names_the_needle_and_its_folder(tmp_path):
     assert (question.category, question.clip.path, question.id) == ("needle", "MLVU/video/2_needle/n.mp4", "needle-0")
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("benchmark", names("benchmark"))
 def test_a_folder_without_the_benchmark_is_named(tmp_path, benchmark):
     with pytest.raises(ValueError, match=str(tmp_path)):
         read_questions(benchmark, tmp_path)

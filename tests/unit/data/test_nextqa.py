@@ -8,8 +8,10 @@ import subprocess
 import pytest
 
 from vidreason.artifacts.files import read_jsonl
-from vidreason.data import coldstart, nextqa
-from vidreason.data.options import question_prompt
+from vidreason.data import coldstart, filter, nextqa
+from vidreason.data.filter import FilterFiles, filter_nextqa
+from tests.support.filtering import filter_rules
+from vidreason.data.registry import Source, question_prompt
 from vidreason.data.registry import read_questions
 from vidreason.records import OK, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary, timing
@@ -141,22 +143,19 @@ def test_the_three_broken_files_are_found_whatever_the_seed(tmp_path, seed):
     items = draw_items("nextqa", checked_settings({"videos": {"nextqa": 3}, "too_long_fraction": 1.0}), seed)
     write_nextqa(tmp_path, items, seed, ("zero_byte", "truncated_webm", "corrupted"))
     videos = [question.clip.path for question in nextqa.read(tmp_path)[0]]
-    clips = nextqa.probe_videos(tmp_path, videos, 30, 2)
+    clips = filter.probe_videos(tmp_path, videos, 30, 2)
     assert [clip.status for clip in clips.values()] == ["empty_file", "truncated", "unreadable"]
 
 
 def run_filter(root, out, **changes):
     settings = {"max_seconds": 30, "validation_fraction": 0.2, "seed": 1, **changes}
     paths = [out / name for name in ("train.jsonl", "validation.jsonl", "dropped.csv", "clips.jsonl")]
-    counts = nextqa.filter_nextqa(
-        root,
-        None,
-        settings["max_seconds"],
-        settings["validation_fraction"],
-        settings["seed"],
-        *paths,
-        limit=settings.get("limit"),
+    rules = filter_rules(
+        max_seconds=settings["max_seconds"],
+        validation_fraction=settings["validation_fraction"],
+        questions_limit=settings.get("limit"),
     )
+    counts = filter_nextqa(Source(root), rules, FilterFiles(*paths), seed=settings["seed"])
     with paths[2].open(newline="") as stream:
         dropped = list(csv.DictReader(stream))
     return (
@@ -171,8 +170,8 @@ def run_filter(root, out, **changes):
 def test_the_filter_keeps_counts_and_explains(published, tmp_path):
     root, items = published
     counts, train, validation, dropped, clips = run_filter(root, tmp_path)
-    long = [clip for clip in clips if clip.status == nextqa.TOO_LONG]
-    assert {clip.status for clip in clips} == {OK, "empty_file", "truncated", "unreadable", nextqa.TOO_LONG}
+    long = [clip for clip in clips if clip.status == filter.TOO_LONG]
+    assert {clip.status for clip in clips} == {OK, "empty_file", "truncated", "unreadable", filter.TOO_LONG}
     assert all(clip.duration >= 31 for clip in long)
     assert all(0 < clip.duration < 31 for clip in clips if clip.status == OK)
     assert len(clips) == len(items)
@@ -198,8 +197,10 @@ def test_a_fraction_of_a_second_is_dropped_or_counts(tmp_path, duration, kept):
     (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps(records))
     paths = [tmp_path / name for name in ("train.jsonl", "validation.jsonl", "dropped.csv", "clips.jsonl")]
     table = tmp_path / "durations.csv"
-    counts = nextqa.filter_nextqa(tmp_path, None, 30, 0, 1, *paths, duration=duration, durations_path=table)
-    assert (counts.train, counts.dropped) == (kept, {nextqa.TOO_LONG: 5 - kept})
+    counts = filter_nextqa(
+        Source(tmp_path), filter_rules(duration=duration), FilterFiles(*paths, durations=table), seed=1
+    )
+    assert (counts.train, counts.dropped) == (kept, {filter.TOO_LONG: 5 - kept})
     with table.open() as stream:
         rows = [
             [row[key] for key in ("longer_than", "up_to", "videos", "questions_kept")] for row in csv.DictReader(stream)
@@ -286,18 +287,18 @@ def test_a_bad_completion_is_named(tmp_path, completion, words):
 def test_a_count_other_than_the_papers_names_the_revision_it_looks_like(tmp_path, expected, words):
     other = changed(CONVERSATION, human=CONVERSATION["conversations"][0]["value"].replace("What are", "Where are"))
     (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps([CONVERSATION, other]))
-    paths = {f"{name}_path": tmp_path / name for name in ("train", "validation", "dropped", "clips")}
+    files = FilterFiles(*(tmp_path / name for name in ("train", "validation", "dropped", "clips")))
     with pytest.raises(ValueError, match=words) as caught:
-        nextqa.filter_nextqa(tmp_path, None, 30, 0.0, 0, **paths, expected=expected)
+        filter_nextqa(Source(tmp_path), filter_rules(), files, seed=0, expected=expected)
     assert f"2 questions in 0.00 MB, expected are {expected}" in str(caught.value)
-    assert "set data.nextqa.questions to 2, or to null" in str(caught.value)
+    assert "set datasets.nextqa.questions to 2, or to null" in str(caught.value)
     assert not (tmp_path / "train").exists()
 
 
 def test_the_split_does_not_depend_on_which_form_is_read(tmp_path):
     """The conversations name a video below the bucket's folder, the other file below the root."""
-    assert nextqa._rank(3, "0_30_s_nextqa/NextQA/NExTVideo/1/2.mp4") == nextqa._rank(3, "NextQA/NExTVideo/1/2.mp4")
-    assert nextqa._rank(3, "NextQA/NExTVideo/1/2.mp4") != nextqa._rank(4, "NextQA/NExTVideo/1/2.mp4")
+    assert filter._rank(3, "0_30_s_nextqa/NextQA/NExTVideo/1/2.mp4") == filter._rank(3, "NextQA/NExTVideo/1/2.mp4")
+    assert filter._rank(3, "NextQA/NExTVideo/1/2.mp4") != filter._rank(4, "NextQA/NExTVideo/1/2.mp4")
 
 
 def test_the_cold_starts_videos_are_found_below_the_bucket(tmp_path):

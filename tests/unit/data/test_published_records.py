@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from vidreason.data import coldstart, mlvu, mmvu, mvbench, nextqa, video_mme
-from vidreason.data.options import question_prompt
+from vidreason.data.registry import question_prompt
 from vidreason.records import NO_OPTION, ClipRef, Question
 
 

@@ -13,7 +13,7 @@ from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_j
 from vidreason.config.layers import read_layer
 from vidreason.config.settings import ArmSelection
 from vidreason.data import mlvu, mvbench, video_mme
-from vidreason.data.options import question_prompt
+from vidreason.data.registry import question_prompt
 from vidreason.data.registry import oddities, read_questions, write_questions
 from vidreason.evaluation.score import score
 from vidreason.evaluation.scored import read_scored

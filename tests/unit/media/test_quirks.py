@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.support.field_pictures import field_pictures
 from vidreason.artifacts.files import read_jsonl, write_jsonl
-from vidreason.data.nextqa import probe_videos
+from vidreason.data.filter import probe_videos
 from vidreason.media import containers, decode, frames, video
 from vidreason.media.frames import FrameSpec, check_clip, extract_frames, take_frames
 from vidreason.records import OK, ClipRef, ClipStatus, Question
