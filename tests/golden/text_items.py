@@ -169,11 +169,11 @@ def check_parsing(folder: Folder) -> Iterator[Item]:
 def check_questions(folder: Folder) -> Iterator[Item]:
     """Question strings and whole prompts of the four benchmarks."""
     data = folder.json("eval")
-    for name, module, key in (
-        ("video_mme", video_mme, "videomme"),
-        ("mvbench", mvbench, "mvbench"),
-        ("mlvu", mlvu, "mlvu"),
-        ("mmvu", mmvu, "mmvu"),
+    for name, key in (
+        ("video_mme", "videomme"),
+        ("mvbench", "mvbench"),
+        ("mlvu", "mlvu"),
+        ("mmvu", "mmvu"),
     ):
         published = data["questions"][key]
         built = published["built"]
@@ -181,7 +181,9 @@ def check_questions(folder: Folder) -> Iterator[Item]:
         records = published["records"][: len(built)] if published["error"] else published["records"]
         parsed = [_question(name, record) for record in records]
         asked = [
-            texts.evaluation_query(question_prompt(one), texts.instruction("reason")) for one in parsed if one is not None
+            texts.evaluation_query(question_prompt(one), texts.instruction("reason"))
+            for one in parsed
+            if one is not None
         ]
         wanted = [case["question"] for case in built]
         whole = [(f"question {place}", prompts.prompt_text(query), case["prompt"])
@@ -214,7 +216,7 @@ def _question(name: str, record: dict[str, Any]) -> Question | None:
 
 def _choices(template: dict[str, Any]) -> Iterator[Item]:
     """Letters, options and gold answers."""
-    for name, module in (("mvbench", mvbench), ("mlvu", mlvu)):
+    for name in ("mvbench", "mlvu"):
         cases: list[tuple[str, Any, Any]] = []
         for place, case in enumerate(template[name]):
             question = _question(name, case["record"])

@@ -32,10 +32,10 @@ from huggingface_hub.utils import build_hf_headers, http_backoff
 from tests.hub import replicas as made
 from tests.hub.repos import Repo, UnknownRevisionError, git_blob_sha1
 from tests.hub.server import BODY_FAULTS, PAGE, SLOW_BYTES, SLOW_SECONDS, STATUS_FAULTS, Fault, Hub
+from tests.support.filtering import filter_rules
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import coldstart, mmvu, mvbench, nextqa
-from tests.support.filtering import filter_rules
 from vidreason.data.filter import FilterFiles, filter_nextqa
 from vidreason.data.registry import Source, names, read_questions
 from vidreason.engine.generation import Decoding, generate

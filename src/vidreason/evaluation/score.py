@@ -18,6 +18,7 @@ from typing import Any
 
 from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
 from vidreason.artifacts.typed import in_words, is_a
+from vidreason.data.registry import dataset_of
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
@@ -35,9 +36,6 @@ SETTINGS: dict[str, tuple[str, ...] | str] = {
 
 STYLES = ("option", "reason")
 """Answer styles: the letter alone, or a think block and an answer block."""
-
-MACRO = frozenset({"mlvu"})
-"""Benchmarks whose published number is the unweighted mean over tasks. (Video-MME: total correct / questions.)"""
 
 
 @dataclass(frozen=True)
@@ -230,7 +228,8 @@ def summarise(rows: Sequence[Scored], benchmark: str, parser: str) -> dict[str, 
     letter, majority = majority_letter(rows)
     letters = {name: [row.letter(name) for row in rows] for name in ("strict", "upstream")}
     read = [parsed for row, parsed in zip(rows, letters[parser], strict=True) if row.has_frames]
-    headline = macro if benchmark in MACRO else micro
+    average = dataset_of(benchmark).headline
+    headline = macro if average == "macro" else micro
     return {
         "n": len(rows),
         "with_frames": len(shown),
@@ -240,7 +239,7 @@ def summarise(rows: Sequence[Scored], benchmark: str, parser: str) -> dict[str, 
         "unparsed": sum(parsed is None for parsed in read),
         "unfinished": sum(row.unfinished for row in rows),
         "without_gold": sum(row.chance == 0 for row in rows),
-        "average": "macro" if benchmark in MACRO else "micro",
+        "average": average,
         **_numbers(headline),
         "micro": _numbers(micro),
         "macro": _numbers(macro),

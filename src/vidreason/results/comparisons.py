@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 
-from vidreason.evaluation.score import MACRO
 from vidreason.evaluation.scored import Scored, chance_level
 from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_estimates, paired_difference
 from vidreason.results.cells import ACCURACY, Row, interval_cells, mean_of, percent
@@ -90,7 +89,7 @@ def _apart(one: Estimate, other: Estimate) -> str:
 def _paired_runs(one: Run, other: Run) -> Estimate:
     """Paired difference of two arms on one benchmark, averaged as its headline number is."""
     clusters = [row.question.clip.path for row in one.rows]
-    strata = [row.question.category for row in one.rows] if one.benchmark in MACRO else None
+    strata = [row.question.category for row in one.rows] if one.score["average"] == "macro" else None
     return _paired(one.rows, other.rows, clusters, strata)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_text
+from vidreason.data.registry import title_of
 from vidreason.evaluation.scored import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import LETTERS, Question
@@ -20,7 +21,7 @@ from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Grid
 from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
-from vidreason.results.runs import TITLES, Runs
+from vidreason.results.runs import Runs
 from vidreason.results.summary import summary
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _overview(runs: Runs, broken: int) -> str:
     members = runs.of(runs.arms[0].name, runs.seeds[0])
     chance = sum(run.score["chance"] for run in members) / len(members)
     return (
-        f"Mean accuracy over {', '.join(TITLES.get(name, name) for name in runs.benchmarks)}: {'; '.join(words)}. "
+        f"Mean accuracy over {', '.join(title_of(name) for name in runs.benchmarks)}: {'; '.join(words)}. "
         f"Chance is {percent(chance, 1)}%. {broken} {'video' if broken == 1 else 'videos'} could not be used; "
         "the names and reasons are below."
     )
@@ -197,9 +198,7 @@ def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | No
     """One question, its frames, and the arms' answers."""
     frames, missing = _strip(question.clip.key, store)
     return Card(
-        where=" / ".join(
-            filter(None, (TITLES.get(question.dataset, question.dataset), question.category, question.group))
-        ),
+        where=" / ".join(filter(None, (title_of(question.dataset), question.category, question.group))),
         question=question,
         clip=question.clip.key,
         text=question.text,

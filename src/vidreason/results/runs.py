@@ -12,9 +12,6 @@ from vidreason.artifacts.typed import in_words, is_a
 from vidreason.evaluation.scored import Scored, read_scored
 from vidreason.evaluation.statistics import Estimate
 
-TITLES = {"video_mme": "Video-MME", "mvbench": "MVBench", "mlvu": "MLVU", "mmvu": "MMVU", "mean": "Mean"}
-"""Benchmarks by the names their authors gave them; a name not listed here is shown as it is."""
-
 CONTROL = "control"
 
 
@@ -158,6 +155,7 @@ NUMBERS: Mapping[str, Any] = {
     "clusters": int,
     "chance": float,
     "coverage": float,
+    "average": str,
     "format_followed": float | None,
 }
 """Key of a `score.json` that tables and figures read -> its type."""

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from vidreason.artifacts.csv_files import read_csv
-from vidreason.evaluation.score import MACRO
+from vidreason.data.registry import title_of
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
 from vidreason.results.cells import Row, plus_minus
 from vidreason.results.comparisons import gains_table
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
-from vidreason.results.runs import TITLES, Arm, Run, Runs
+from vidreason.results.runs import Arm, Run, Runs
 
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
@@ -45,7 +45,7 @@ def summary(inputs: ResultInputs) -> list[Block]:
 
 def title(benchmark: str) -> str:
     """A benchmark as its authors call it."""
-    return TITLES.get(benchmark, benchmark)
+    return "Mean" if benchmark == "mean" else title_of(benchmark)
 
 
 def _arm_rows(runs: Runs) -> list[list[str]]:
@@ -110,7 +110,7 @@ def _notes(runs: Runs) -> list[str]:
     if too_long:
         notes.append(f"Prompts too long for the model, not asked, count as wrong: {', '.join(too_long)}.")
     for run in members:
-        if run.benchmark in MACRO:
+        if run.score["average"] == "macro":
             both = "; ".join(
                 f"{arm.label} (seed {seed}) {100 * runs.by_key[arm.name, seed, run.benchmark].score['micro']['accuracy']:.1f}"
                 for arm, seed in runs.pairs(controls=False)

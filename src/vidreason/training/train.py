@@ -4,9 +4,9 @@ from vidreason.artifacts.files import read_json
 from vidreason.artifacts.provenance import fingerprint, write_sidecar
 from vidreason.config.optimization import GrpoRuntime, Runtime
 from vidreason.config.settings import Grpo, TrainingSpec
-from vidreason.training.registered import training_modules
 from vidreason.training.files import TrainingFiles
 from vidreason.training.grpo import train_grpo
+from vidreason.training.registered import training_modules
 from vidreason.training.sft import train_sft
 from vidreason.training.state import discard_states
 

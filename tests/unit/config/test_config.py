@@ -104,14 +104,14 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         (
             {"evaluation": {"benchmarks": ["nextqa"]}},
             "evaluation.benchmarks.0",
-            "allowed: video_mme, mvbench, mlvu, mmvu",
+            "allowed: mlvu, mmvu, mvbench, video_mme",
         ),
         ({"run": "a/b"}, "run", "matches"),
         ({"frames": {"count": "many"}}, "frames.count", "allowed: integer"),
         (
             {"datasets": {"tempcompass": {"root": "x"}}},
             "datasets.tempcompass",
-            "allowed: nextqa, coldstart, video_mme, mvbench, mlvu, mmvu",
+            "allowed: coldstart, mlvu, mmvu, mvbench, nextqa, video_mme",
         ),
         ({"arms": {"r1": {"parent": "coldstrat"}}}, "arms.r1.parent", "did you mean coldstart?"),
         ({"arms": {"coldstart": {"parent": "r1"}}}, "arms.coldstart.parent", "coldstart -> r1 -> coldstart"),

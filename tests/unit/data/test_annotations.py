@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.filtering import filter_rules
 from tests.unit.data.test_nextqa import COLD, CONVERSATION, PROBLEM, changed
 from vidreason.artifacts.files import read_json, read_json_lines, read_jsonl, write_jsonl
 from vidreason.data import coldstart, nextqa, video_mme
-from tests.support.filtering import filter_rules
 from vidreason.data.filter import FilterFiles, filter_nextqa
 from vidreason.data.registry import Source, read_questions
 from vidreason.models.tinyllava import template as prompts

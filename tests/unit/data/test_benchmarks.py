@@ -13,9 +13,9 @@ import pytest
 from vidreason.config.layers import read_layer
 from vidreason.data import mlvu, mmvu, mvbench, video_mme
 from vidreason.data.fields import check_question
-from vidreason.data.registry import question_prompt
-from vidreason.data.registry import names, read_questions
+from vidreason.data.registry import dataset_of, names, question_prompt, read_questions
 from vidreason.records import NO_OPTION, ClipRef, Question
+from vidreason.tasks.base import task_of
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = json.loads((ROOT / "tests/golden/eval.json").read_text())
@@ -267,7 +267,7 @@ def test_a_folder_without_the_benchmark_is_named(tmp_path, benchmark):
 
 
 def test_unknown_data_sets_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="unknown data set 'mvbnch'; allowed: nextqa, coldstart, video_mme"):
+    with pytest.raises(ValueError, match="unknown data set 'mvbnch'; allowed: coldstart, mlvu, mmvu"):
         read_questions("mvbnch", tmp_path)
     question = dataclasses.replace(mmvu.parse_record(MMVU_RECORD), dataset="other")
     with pytest.raises(ValueError, match="unknown data set 'other'"):

@@ -7,12 +7,11 @@ import subprocess
 
 import pytest
 
+from tests.support.filtering import filter_rules
 from vidreason.artifacts.files import read_jsonl
 from vidreason.data import coldstart, filter, nextqa
 from vidreason.data.filter import FilterFiles, filter_nextqa
-from tests.support.filtering import filter_rules
-from vidreason.data.registry import Source, question_prompt
-from vidreason.data.registry import read_questions
+from vidreason.data.registry import Source, question_prompt, read_questions
 from vidreason.records import OK, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary, timing
 from vidreason.world.layouts import Job, encode_all, write_coldstart, write_nextqa

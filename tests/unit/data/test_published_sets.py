@@ -13,8 +13,7 @@ from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_j
 from vidreason.config.layers import read_layer
 from vidreason.config.settings import ArmSelection
 from vidreason.data import mlvu, mvbench, video_mme
-from vidreason.data.registry import question_prompt
-from vidreason.data.registry import oddities, read_questions, write_questions
+from vidreason.data.registry import Source, oddities, question_prompt, read_questions, write_questions
 from vidreason.evaluation.score import score
 from vidreason.evaluation.scored import read_scored
 from vidreason.records import NO_OPTION, OK, ClipRef, Completion, Grade, Prediction, Question, Rollout
@@ -130,7 +129,7 @@ def published(tmp_path_factory):
     base = tmp_path_factory.mktemp("published")
     for name, write in WRITERS.items():
         write(base / name)
-        write_questions(name, base / name, base / f"{name}.jsonl", expected=EXPECTED[name])
+        write_questions(name, Source(base / name), base / f"{name}.jsonl", EXPECTED[name])
     return base
 
 
@@ -277,5 +276,5 @@ def test_a_file_that_is_missing_is_named_by_its_part(published, tmp_path):
     with pytest.raises(
         ValueError, match=r"1916 questions, expected are 2175(.|\n)*order: 0 found, 259 expected(.|\n)*/5_order.json"
     ):
-        write_questions("mlvu", tmp_path, tmp_path / "out.jsonl", expected=EXPECTED["mlvu"])
+        write_questions("mlvu", Source(tmp_path), tmp_path / "out.jsonl", EXPECTED["mlvu"])
     assert not (tmp_path / "out.jsonl").exists()

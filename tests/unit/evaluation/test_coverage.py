@@ -77,7 +77,7 @@ def test_counts_other_than_published_are_refused_by_part() -> None:
         check_counts("mvbench", questions, 4)
     with pytest.raises(ValueError, match=r"(?s)a: 2 found, 2 expected.*b: 0 found, 1 expected.*c: 1 found, 0 expected"):
         check_counts("mvbench", questions, {"a": 2, "b": 1})
-    with pytest.raises(ValueError, match=r"set data\.nextqa\.questions to the numbers found"):
+    with pytest.raises(ValueError, match=r"set datasets\.nextqa\.questions to the numbers found"):
         check_counts("nextqa", questions, 4)
 
 

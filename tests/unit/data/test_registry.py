@@ -1,0 +1,84 @@
+"""One new file adds a data set."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vidreason.data
+from vidreason.artifacts.provenance import code_digest
+from vidreason.data import registry
+from vidreason.data.registry import (
+    Dataset,
+    Source,
+    dataset_of,
+    module_of,
+    names,
+    question_prompt,
+    title_of,
+    write_questions,
+)
+from vidreason.training.registered import modules_with, registered
+
+STREET = """
+from vidreason.data.registry import Dataset, register
+from vidreason.records import ClipRef, Question
+from vidreason.tasks.prompts import with_letters
+
+def read(root):
+    lines = (root / "street.txt").read_text().splitlines()
+    return [Question(text, "street", "multiple_choice", text, ClipRef("v.mp4"), ("yes", "no"), "A") for text in lines]
+
+register(Dataset(
+    name="street", title="Street", description="Street, test", citation="arXiv 0", role="benchmark", template=with_letters,
+    read=lambda source: read(source.root), annotation_files=lambda source: [source.root / "street.txt"],
+))
+"""
+
+
+@pytest.fixture
+def street(tmp_path, monkeypatch):
+    """A folder with a module of a data set, found as if it were in the package."""
+    (tmp_path / "street.py").write_text(STREET)
+    monkeypatch.setattr(vidreason.data, "__path__", [*vidreason.data.__path__, str(tmp_path)])
+    monkeypatch.setattr(registry, "_datasets", dict(registry._datasets))
+    yield tmp_path
+    sys.modules.pop("vidreason.data.street", None)
+
+
+def test_one_new_file_adds_a_data_set(street):
+    """It is found by import: reader, prompt, title, the graph's names; and no digest of another data set changes."""
+    before = code_digest(*modules_with("vidreason.evaluation.score", "mlvu"))
+    assert "street" in names("benchmark")
+    assert (title_of("street"), module_of("street")) == ("Street", "vidreason.data.street")
+    (street / "street.txt").write_text("Is it red?\nIs it big?\n")
+    assert write_questions("street", Source(street), street / "q.jsonl", 2) == 2
+    (question, _) = dataset_of("street").read(Source(street))
+    assert question_prompt(question) == "Is it red?\nA. yes\nB. no"
+    assert registered().datasets["street"] == "benchmark"
+    assert code_digest(*modules_with("vidreason.evaluation.score", "mlvu")) == before
+
+
+def test_every_module_of_the_rules_is_one_of_the_package():
+    for name in names():
+        assert len(code_digest(*modules_with("vidreason.data.registry", name))) == 16
+    one, other = (code_digest(*modules_with("vidreason.data.registry", name)) for name in ("mlvu", "mmvu"))
+    assert one != other
+
+
+def test_a_name_is_registered_by_one_module():
+    mlvu = dataset_of("mlvu")
+    registry.register(mlvu)
+    with pytest.raises(ValueError, match=r"data set 'mlvu' is defined by vidreason\.data\.mlvu and by tests\."):
+        registry.register(Dataset(**vars(mlvu) | {"read": lambda source: []}))
+    assert dataset_of("mlvu") is mlvu
+
+
+def test_the_graph_is_built_without_heavy_libraries():
+    code = (
+        "import sys; from vidreason.training.registered import registered; registered(); "
+        "print(*{'torch', 'transformers', 'decord', 'av', 'pandas', 'pyarrow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert done.stdout.strip() == ""
