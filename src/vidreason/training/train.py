@@ -10,8 +10,6 @@ from vidreason.training.registered import training_modules
 from vidreason.training.sft import train_sft
 from vidreason.training.state import discard_states
 
-"""Module of the answer type that every data set has so far."""
-
 
 def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
     """Train one arm, write the provenance of its results, and remove its saved states.
