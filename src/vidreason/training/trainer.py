@@ -48,11 +48,13 @@ CPU_THREADS = 1
 slower beside a busy process; running two trainings at the same time makes better use of two cores. Another number of threads
 sums in another order and gives other last bits, so the number belongs to the result and is not the machine's choice."""
 LESS_MEMORY = {
-    "sft": "in methods.sft lower micro_batch (questions whose gradient is computed together), set gradient_checkpointing: "
-    "true, or let deepspeed shard the optimizer's state over more GPUs or offload it (zero_stage, offload_optimizer)",
-    "grpo": "in methods.grpo lower micro_batch (questions whose gradient is computed together) and rollout_batch (questions "
-    "sampled together), set gradient_checkpointing and offload_reference: true, or let deepspeed shard the optimizer's "
-    "state over more GPUs or offload it (zero_stage, offload_optimizer)",
+    "sft": "in methods.sft.runtime lower micro_batch (questions whose gradient is computed together) or set "
+    "gradient_checkpointing: true; or let methods.sft.optimizer.deepspeed shard the optimizer's state over more GPUs or "
+    "offload it (zero_stage, offload_optimizer)",
+    "grpo": "in methods.grpo.runtime lower micro_batch (questions whose gradient is computed together) and rollout_batch "
+    "(questions sampled together), or set gradient_checkpointing and offload_reference: true; or let "
+    "methods.grpo.optimizer.deepspeed shard the optimizer's state over more GPUs or offload it (zero_stage, "
+    "offload_optimizer)",
     "base": "lower batch_size of the stages of base",
 }
 """Title of a training -> the settings that reduce its memory."""
