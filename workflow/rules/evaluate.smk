@@ -45,7 +45,7 @@ rule predict:
         missing=uncompared(of_run(graph.allowed_missing, "benchmark")),
         shards=setting("datasets.{benchmark}.shards.predict"),
         state=paths.state("predict"),
-        cards=functions.single_card,
+        gpus=functions.single_gpu,
         code=of_run(registered.code, "benchmark", module="vidreason.evaluation.predict"),
     script:
         "../scripts/predict.py"

@@ -23,7 +23,7 @@ rule pretrain_base:
         image_size=setting("frames.size"),
         seed=setting("seed"),
         state=paths.state("pretrain_base"),
-        cards=functions.single_card,
+        gpus=functions.single_gpu,
         code=code_digest("vidreason.world.pretraining"),
     script:
         "../scripts/pretrain_base.py"
@@ -98,7 +98,7 @@ rule sample_rollouts:
         protocol=setting("protocol"),
         shards=setting("selection.shards"),
         state=paths.state("sample_rollouts"),
-        cards=functions.single_card,
+        gpus=functions.single_gpu,
         code=of_run(registered.code, dataset="nextqa", module="vidreason.training.rollouts"),
     script:
         "../scripts/sample_rollouts.py"

@@ -6,9 +6,9 @@ _log.open_log(snakemake.log[0])
 
 from pathlib import Path
 
-from vidreason.config.gpus import take_cards
+from vidreason.config.gpus import take_gpus
 
-take_cards(snakemake.params.cards)  # before torch looks for GPUs
+take_gpus(snakemake.params.gpus)  # before torch looks for GPUs
 
 from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.artifacts.journal import discard_journals
@@ -27,7 +27,7 @@ MODULES = modules_with("vidreason.evaluation.predict", wildcards.benchmark)
 refuse_missing(wildcards.benchmark, read_coverage(given.missing), **params.missing)
 tables = [Path(table) for table in given.frames]
 inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
-decisive = {key: value for key, value in params.items() if key not in ("missing", "state", "cards")}
+decisive = {key: value for key, value in params.items() if key not in ("missing", "state", "gpus")}
 shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),

@@ -6,9 +6,9 @@ _log.open_log(snakemake.log[0])
 
 from pathlib import Path
 
-from vidreason.config.gpus import take_cards
+from vidreason.config.gpus import take_gpus
 
-take_cards(snakemake.params.cards)  # before torch looks for GPUs
+take_gpus(snakemake.params.gpus)  # before torch looks for GPUs
 
 from vidreason.artifacts.provenance import fingerprint, write_sidecar
 from vidreason.config.world import Base

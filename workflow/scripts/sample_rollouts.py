@@ -6,9 +6,9 @@ _log.open_log(snakemake.log[0])
 
 from pathlib import Path
 
-from vidreason.config.gpus import take_cards
+from vidreason.config.gpus import take_gpus
 
-take_cards(snakemake.params.cards)  # before torch looks for GPUs
+take_gpus(snakemake.params.gpus)  # before torch looks for GPUs
 
 from vidreason.artifacts.journal import discard_journals
 from vidreason.config.settings import SelectionGeneration
@@ -25,7 +25,7 @@ MODULES = modules_with("vidreason.training.rollouts", "nextqa")
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 tables = [Path(table) for table in given.frames]
 inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
-decisive = {key: value for key, value in params.items() if key not in ("state", "cards")}
+decisive = {key: value for key, value in params.items() if key not in ("state", "gpus")}
 shard = Shard(
     weights=Path(given.weights),
     questions=Path(given.questions),

@@ -1,11 +1,11 @@
-"""Which GPUs a job uses: as many as it asked for, and none that another job of the same user has.
+"""Assigns GPUs to jobs: as many as a job requested, and none that another job of the same user has.
 
-Each job takes the first GPUs whose lock files are free and hides the others by `CUDA_VISIBLE_DEVICES`. A lock is held for as
-long as its process lives, however that ends. A job that asked for no GPU uses none. A SLURM job has its GPUs from SLURM; only
-where several jobs share one allocation do they choose among its GPUs.
+Each job takes the first GPUs whose lock files are free and hides the others through `CUDA_VISIBLE_DEVICES`. The process holds
+the locks until it ends, in whatever way. A job that requested no GPU sees none. A SLURM job gets its GPUs from SLURM; only
+jobs that share one allocation choose among its GPUs.
 
-Imports nothing that imports torch: a GPU has to be hidden before torch looks for it. `python -m vidreason.config.gpus N COMMAND ...`
-takes N GPUs and becomes the command.
+This module imports nothing that imports torch, because GPUs must be hidden before torch looks for them.
+`python -m vidreason.config.gpus N COMMAND ...` takes N GPUs and then replaces itself by the command.
 """
 
 import contextlib
@@ -23,23 +23,24 @@ from vidreason.artifacts.locks import LockedError, lock_file
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 5.0
-"""Seconds between two looks at the locks."""
+"""Seconds between two attempts to take the locks."""
 _held: list[int] = []
-"""Open lock files. They stay open until the process ends, and the command that it becomes inherits them."""
+"""Handles of the lock files. They stay open until the process ends; the command that replaces it inherits them."""
 
 
-def cards_per_node(resources: Mapping[str, Any]) -> tuple[int, int]:
-    """Number of nodes of a job, and of the GPUs on each, from its rule's resources.
+def gpus_per_node(resources: Mapping[str, Any]) -> tuple[int, int]:
+    """Number of nodes of a job, and number of GPUs on each of them.
 
     Args:
-        resources: `nodes`, `gpu` (GPUs of all nodes), `gres` (such as `gpu:4` or `gpu:a100:4`: GPUs of one node); others do
-            not matter.
+        resources: Resources of the job's rule: `nodes`, `gpu` (GPUs of all nodes together), `gres` (GPUs of one node, such as
+            `gpu:4` or `gpu:a100:4`). Others are ignored.
 
     Raises:
-        ValueError: They are no whole numbers, contradict each other, or name several nodes without a GPU.
+        ValueError: A number is not a whole number, the resources contradict each other, or there are several nodes without
+            a GPU.
 
     Example:
-        >>> cards_per_node({"gpu": 8, "nodes": 2}), cards_per_node({"gres": "gpu:a100:4"}), cards_per_node({})
+        >>> gpus_per_node({"gpu": 8, "nodes": 2}), gpus_per_node({"gres": "gpu:a100:4"}), gpus_per_node({})
         ((2, 4), (1, 4), (1, 0))
     """
     nodes, gpus = _whole_number(resources, "nodes", 1), _whole_number(resources, "gpu", 0)
@@ -49,21 +50,21 @@ def cards_per_node(resources: Mapping[str, Any]) -> tuple[int, int]:
             raise ValueError(f"gpu: {gpus} and gres: {gres} are both given; write one of them (slurm/config.yaml)")
         # A type may begin with a digit (2080ti, 1g.10gb), but is no number.
         match = re.search(r"(?:^|,)gpu(?::(?!\d+(?:$|[,(]))[^:,(]+)?(?::(\d+))?(?=$|[,(])", gres)
-        cards = int(match.group(1) or 1) if match else 0
-        if not cards:
+        per_node = int(match.group(1) or 1) if match else 0
+        if not per_node:
             raise ValueError(f"gres: {gres} names no number of GPUs; allowed: gpu:4, gpu:a100:4 (slurm/config.yaml)")
     elif gpus % nodes:
         raise ValueError(
             f"gpu: {gpus} cannot be shared evenly by nodes: {nodes}; give a multiple, or the GPUs of one node as gres"
         )
     else:
-        cards = gpus // nodes
-    if nodes > 1 and not cards:
+        per_node = gpus // nodes
+    if nodes > 1 and not per_node:
         raise ValueError(
             f"nodes: {nodes} without a GPU: a training would run on CPUs there, which nobody waits for; give the GPUs of "
             "one node as gres, such as gres=gpu:4, or leave nodes at 1 (docs/cluster.md)"
         )
-    return nodes, cards
+    return nodes, per_node
 
 
 def _whole_number(resources: Mapping[str, Any], name: str, least: int) -> int:
@@ -75,70 +76,70 @@ def _whole_number(resources: Mapping[str, Any], name: str, least: int) -> int:
     return int(value)
 
 
-def take_cards(count: int, folder: Path | None = None) -> None:
-    """Let this process, and what it starts or becomes, see `count` GPUs that no other job has.
+def take_gpus(count: int, folder: Path | None = None) -> None:
+    """Take `count` GPUs that no other job has, and make them the only ones that this process and its children see.
 
-    Has to be called before torch looks for GPUs. Waits while too few are free. Changes nothing where SLURM gave no more GPUs
-    than were asked for, nor where the machine names none.
+    Must be called before torch looks for GPUs. Waits while too few GPUs are free. Does nothing where SLURM assigned no more
+    GPUs than requested, or where the machine has none.
 
     Args:
         count: Number of GPUs; 0 hides all of them.
-        folder: Folder of the lock files; default: one of this machine and user.
+        folder: Folder of the lock files; by default one for this machine and user.
 
     Raises:
-        ValueError: There are fewer GPUs than that.
-        PermissionError: The folder of the locks belongs to somebody else.
+        ValueError: The machine has fewer GPUs.
+        PermissionError: The lock folder belongs to another user.
     """
-    cards = visible_cards()
+    gpus = visible_gpus()
     if count == 0:
-        if cards:
+        if gpus:
             _say(
-                f"this job asked for no GPU and computes on the CPU, though there are {len(cards)}; to use one: --resources "
-                f"gpu={len(cards)} --set-resources RULE:gpu=1 (docs/hardware.md)"
+                f"this job asked for no GPU and computes on the CPU, though there are {len(gpus)}; to use one: --resources "
+                f"gpu={len(gpus)} --set-resources RULE:gpu=1 (docs/hardware.md)"
             )
         os.environ[VISIBLE] = ""
         return
-    if not cards or ("SLURM_JOB_ID" in os.environ and len(cards) <= count):
+    if not gpus or ("SLURM_JOB_ID" in os.environ and len(gpus) <= count):
         return
-    if len(cards) < count:
+    if len(gpus) < count:
         raise ValueError(
-            f"{count} GPUs were asked for, {len(cards)} can be used here ({', '.join(cards)}); ask for fewer with "
+            f"{count} GPUs were asked for, {len(gpus)} can be used here ({', '.join(gpus)}); ask for fewer with "
             "--set-resources RULE:gpu=N"
         )
     folder = folder or _lock_folder()
     waited = False
     while True:
-        taken = _lock_some(cards, count, folder)
+        taken = _lock_some(gpus, count, folder)
         if taken:
             os.environ[VISIBLE] = ",".join(taken)
-            _say(f"computes on {', '.join(taken)} of {len(cards)} GPUs")
+            _say(f"computes on {', '.join(taken)} of {len(gpus)} GPUs")
             return
         if not waited:
-            holders = "; ".join(f"{name}: {_holder(path)}" for name, path in _lock_files(cards, folder).items())
-            _say(f"waits until {count} of {len(cards)} GPUs are free ({holders})")
+            holders = "; ".join(f"{name}: {_holder(path)}" for name, path in _lock_files(gpus, folder).items())
+            _say(f"waits until {count} of {len(gpus)} GPUs are free ({holders})")
             waited = True
         time.sleep(POLL)
 
 
-def visible_cards() -> list[str]:
-    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them; none where the driver names none."""
+def visible_gpus() -> list[str]:
+    """UUIDs of the GPUs that this process may use; empty where the driver reports none."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return chosen_cards(done.stdout, os.environ.get(VISIBLE))
+    return chosen_gpus(done.stdout, os.environ.get(VISIBLE))
 
 
-def chosen_cards(listing: str, visible: str | None) -> list[str]:
-    r"""The GPUs of `nvidia-smi -L` that `CUDA_VISIBLE_DEVICES` leaves visible, by UUID; instances of a divided GPU in its place.
+def chosen_gpus(listing: str, visible: str | None) -> list[str]:
+    r"""UUIDs of the GPUs that `CUDA_VISIBLE_DEVICES` leaves visible; for a GPU divided by MIG, those of its instances.
 
     Args:
-        listing: What nvidia-smi printed.
-        visible: Value of the variable; None where it is not set.
+        listing: Output of `nvidia-smi -L`.
+        visible: Value of `CUDA_VISIBLE_DEVICES`; None where it is not set.
 
     Example:
         >>> listing = "GPU 0: NVIDIA H100 (UUID: GPU-aa)\nGPU 1: NVIDIA H100 (UUID: GPU-bb)"
-        >>> chosen_cards(listing, None), chosen_cards(listing, "1"), chosen_cards(listing, "")
+        >>> chosen_gpus(listing, None), chosen_gpus(listing, "1"), chosen_gpus(listing, "")
         (['GPU-aa', 'GPU-bb'], ['GPU-bb'], [])
     """
     whole: list[list[str]] = []
@@ -155,7 +156,7 @@ def chosen_cards(listing: str, visible: str | None) -> list[str]:
     for token in filter(None, (part.strip() for part in visible.split(","))):
         if re.fullmatch(r"\d+", token):
             if int(token) >= len(parts):
-                break  # CUDA, too, ignores what comes after a number that is none
+                break  # CUDA ignores everything after an invalid index, too
             chosen += parts[int(token)]
         else:
             named = [name for names in whole for name in names if name.startswith(token)]
@@ -164,7 +165,7 @@ def chosen_cards(listing: str, visible: str | None) -> list[str]:
 
 
 def _lock_folder() -> Path:
-    """A folder of this machine and user; others do not look into it, so it keeps only one's own jobs apart."""
+    """Folder of the lock files of this machine and user. It separates the jobs of one user only."""
     folder = Path(tempfile.gettempdir()) / f"vidreason-gpus-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -174,21 +175,21 @@ def _lock_folder() -> Path:
     return folder
 
 
-def _lock_files(cards: Sequence[str], folder: Path) -> dict[str, Path]:
-    return {card: folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', card)}.lock" for card in cards}
+def _lock_files(gpus: Sequence[str], folder: Path) -> dict[str, Path]:
+    return {gpu: folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.lock" for gpu in gpus}
 
 
-def _lock_some(cards: Sequence[str], count: int, folder: Path) -> list[str]:
-    """Lock the first `count` GPUs that are free, or none: two jobs that wait for each other's would wait for ever."""
+def _lock_some(gpus: Sequence[str], count: int, folder: Path) -> list[str]:
+    """Lock the first `count` free GPUs, or none: jobs that hold some while they wait for more would block each other."""
     taken: dict[str, int] = {}
-    for card, path in _lock_files(cards, folder).items():
+    for gpu, path in _lock_files(gpus, folder).items():
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             lock_file(handle, path)
         except LockedError:
             os.close(handle)
             continue
-        taken[card] = handle
+        taken[gpu] = handle
         if len(taken) == count:
             for kept in taken.values():
                 os.ftruncate(kept, 0)
@@ -213,11 +214,11 @@ def _say(message: str) -> None:
 
 
 def main() -> None:
-    """Take GPUs, then become the command, which keeps process number and locks."""
+    """Take GPUs, then replace this process by the command, which keeps its process ID and locks."""
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():
         sys.exit("usage: python -m vidreason.config.gpus N COMMAND ...")
     try:
-        take_cards(int(sys.argv[1]))
+        take_gpus(int(sys.argv[1]))
     except (ValueError, PermissionError) as error:
         sys.exit(f"GPUs: {error}")
     os.execvp(sys.argv[2], sys.argv[2:])

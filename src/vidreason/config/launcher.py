@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from vidreason.config.gpus import cards_per_node
+from vidreason.config.gpus import gpus_per_node
 
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SHUTDOWN_SECONDS = 300
@@ -31,7 +31,7 @@ def training_command(python: str, resources: Mapping[str, Any], batch_size: int,
         >>> training_command("python", {"gpu": 1}, 8, "r1")
         'python -m vidreason.config.gpus 1 python'
     """
-    nodes, per_node = cards_per_node(resources)
+    nodes, per_node = gpus_per_node(resources)
     check_ranks(arm, batch_size, nodes * max(1, per_node))
     torchrun = torchrun_command(python)
     if nodes > 1:
@@ -81,13 +81,13 @@ def check_ranks(arm: str, batch_size: int, ranks: int) -> None:
         )
 
 
-def single_card(resources: Mapping[str, Any]) -> int:
+def single_gpu(resources: Mapping[str, Any]) -> int:
     """GPUs of a job that is one process: one or none.
 
     Raises:
         ValueError: The job asks for more, or its resources contradict each other.
     """
-    nodes, per_node = cards_per_node(resources)
+    nodes, per_node = gpus_per_node(resources)
     if nodes * per_node > 1:
         raise ValueError(
             f"nodes: {nodes} with {per_node} GPUs on each for one process, which uses one; ask for gpu: 1 (or gres: gpu:1) and "

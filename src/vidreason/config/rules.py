@@ -80,11 +80,11 @@ class RuleFunctions:
         given = {"python": self.python, "resources": dict(resources.items())}
         return str(self.of_run(graph.training_command, "arm", **given)(wildcards))
 
-    def single_card(self, wildcards: Wildcards, resources: Any) -> int:
+    def single_gpu(self, wildcards: Wildcards, resources: Any) -> int:
         """GPUs of a job that is one process."""
 
         def value(_: Run) -> int:
-            return launcher.single_card(dict(resources.items()))
+            return launcher.single_gpu(dict(resources.items()))
 
         return int(self.of_run(value)(wildcards))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from vidreason.config.gpus import visible_cards
+from vidreason.config.gpus import visible_gpus
 
 STATE = Path(".snakemake")
 RUN_ID = re.compile(r"(^|_)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
@@ -70,11 +70,11 @@ def idle_gpus_warning(resources: Iterable[Mapping[str, Any]]) -> str | None:
     """
     if any({"gpu", "gres"} & set(given) for given in resources):
         return None
-    cards = visible_cards()
-    if not cards:
+    gpus = visible_gpus()
+    if not gpus:
         return None
     return (
-        f"This machine has {len(cards)} GPUs, and no job was asked to use one: all compute on the CPU. To use them, see "
+        f"This machine has {len(gpus)} GPUs, and no job was asked to use one: all compute on the CPU. To use them, see "
         "docs/hardware.md (--resources gpu=N --set-resources train_grpo:gpu=N ...)"
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.config import gpus as cards
+from vidreason.config import gpus
 
 ROOT = Path(__file__).parents[3]
 LISTING = """\
@@ -36,10 +36,10 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.delenv(cards.VISIBLE, raising=False)
+    monkeypatch.delenv(gpus.VISIBLE, raising=False)
     monkeypatch.setattr(cards, "_held", [])
     yield tmp_path
-    for handle in cards._held:
+    for handle in gpus._held:
         os.close(handle)
 
 
@@ -72,11 +72,11 @@ def test_two_jobs_take_two_cards_and_a_third_waits_for_the_first_that_is_free(ma
     third = start(1)
     try:
         assert "waits until 1 of 2 GPUs are free" in third.stderr.readline()
-        os.kill(second.pid, signal.SIGKILL)  # whatever ends a process gives its card back
+        os.kill(second.pid, signal.SIGKILL)  # whatever ends a process releases its GPU
         second.wait()
         began = time.monotonic()
         assert seen(third) in taken
-        assert time.monotonic() - began < 3 * cards.POLL
+        assert time.monotonic() - began < 3 * gpus.POLL
     finally:
         end(first, second, third)
 
@@ -97,8 +97,8 @@ def test_a_training_takes_all_its_cards_or_none(machine):
 
 
 def test_a_job_that_asked_for_none_sees_none(machine, capfd):
-    cards.take_cards(0)
-    assert os.environ[cards.VISIBLE] == ""
+    gpus.take_gpus(0)
+    assert os.environ[gpus.VISIBLE] == ""
     assert "asked for no GPU and computes on the CPU, though there are 2" in capfd.readouterr().err
 
 
@@ -116,16 +116,16 @@ def test_more_than_there_are_is_refused(machine):
 
 def test_what_slurm_gave_is_left_alone(machine, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv(cards.VISIBLE, "0")
-    cards.take_cards(1)
-    assert os.environ[cards.VISIBLE] == "0"
-    assert not cards._held
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    gpus.take_gpus(1)
+    assert os.environ[gpus.VISIBLE] == "0"
+    assert not gpus._held
 
 
 def test_jobs_that_share_an_allocation_take_different_cards(machine, monkeypatch):
     """Grouped jobs, and a snakemake that was itself started by sbatch or salloc: each job sees all GPUs of the allocation."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv(cards.VISIBLE, "0,1")
+    monkeypatch.setenv(gpus.VISIBLE, "0,1")
     jobs = [start(1), start(1)]
     try:
         assert {seen(job) for job in jobs} == {"GPU-aaaa0000-1111", "GPU-bbbb0000-2222"}
@@ -134,21 +134,21 @@ def test_jobs_that_share_an_allocation_take_different_cards(machine, monkeypatch
 
 
 def test_a_launchers_choice_is_chosen_from(machine, monkeypatch):
-    monkeypatch.setenv(cards.VISIBLE, "1")
-    cards.take_cards(1)
-    assert os.environ[cards.VISIBLE] == "GPU-bbbb0000-2222"
+    monkeypatch.setenv(gpus.VISIBLE, "1")
+    gpus.take_gpus(1)
+    assert os.environ[gpus.VISIBLE] == "GPU-bbbb0000-2222"
 
 
 def test_a_machine_without_cards_changes_nothing(machine, monkeypatch):
     (machine / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
-    cards.take_cards(2)
-    assert cards.VISIBLE not in os.environ
+    gpus.take_gpus(2)
+    assert gpus.VISIBLE not in os.environ
 
 
 def test_a_folder_of_somebody_else_is_refused(machine):
     (machine / f"vidreason-gpus-{os.getuid()}").symlink_to(machine / "bin")
     with pytest.raises(PermissionError, match="not a folder of yours"):
-        cards.take_cards(1)
+        gpus.take_gpus(1)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_folder_of_somebody_else_is_refused(machine):
     ],
 )
 def test_cards_that_may_be_used(listing, visible, expected):
-    assert cards.chosen_cards(listing, visible) == expected
+    assert gpus.chosen_gpus(listing, visible) == expected
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_cards_that_may_be_used(listing, visible, expected):
     ],
 )
 def test_what_a_job_asks_for(resources, expected):
-    assert cards.cards_per_node(resources) == expected
+    assert gpus.gpus_per_node(resources) == expected
 
 
 @pytest.mark.parametrize(
@@ -207,4 +207,4 @@ def test_what_a_job_asks_for(resources, expected):
 )
 def test_what_no_job_can_ask_for(resources, told):
     with pytest.raises(ValueError, match=re.escape(told)):
-        cards.cards_per_node(resources)
+        gpus.gpus_per_node(resources)

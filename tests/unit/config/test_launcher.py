@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidreason.config.launcher import check_ranks, check_resources, single_card, srun_command, training_command
+from vidreason.config.launcher import check_ranks, check_resources, single_gpu, srun_command, training_command
 
 
 def test_one_gpu_or_none_is_one_process() -> None:
@@ -49,10 +49,10 @@ def test_ranks_that_share_a_batch_evenly() -> None:
 
 
 def test_a_job_of_one_process_uses_one_gpu_or_none() -> None:
-    assert [single_card(resources) for resources in ({}, {"gpu": 1}, {"gres": "gpu:1"})] == [0, 1, 1]
+    assert [single_gpu(resources) for resources in ({}, {"gpu": 1}, {"gres": "gpu:1"})] == [0, 1, 1]
     for resources in ({"gpu": 2}, {"nodes": 2, "gpu": 2}):
         with pytest.raises(ValueError, match="for one process, which uses one; ask for gpu: 1"):
-            single_card(resources)
+            single_gpu(resources)
 
 
 def test_gpus_as_a_cluster_is_not_asked_for_them() -> None:

@@ -54,13 +54,13 @@ def test_what_is_wrong_is_said_as_the_workflow_says_it(functions: RuleFunctions)
     with pytest.raises(RefusalError, match="results/demo: r1 would train on 3 GPUs, which its batch_size of 8"):
         functions.launch(wildcards(run="demo", arm="r1", seed="0"), {"gpu": 3})
     with pytest.raises(RefusalError, match="for one process"):
-        functions.single_card(wildcards(run="demo"), {"gpu": 3})
+        functions.single_gpu(wildcards(run="demo"), {"gpu": 3})
 
 
 def test_what_is_not_compared_takes_the_resources(functions: RuleFunctions) -> None:
     """Snakemake leaves parameters out of its comparison whose functions take the resources."""
     value = functions.uncompared(functions.of_run(graph.runtime, "arm"))
-    for function in (value, functions.launch, functions.single_card, functions.interpreter):
+    for function in (value, functions.launch, functions.single_gpu, functions.interpreter):
         assert "resources" in inspect.signature(function).parameters
     assert '"micro_batch":1' in value(wildcards(run="paper", arm="r1"), None)
 
@@ -68,7 +68,7 @@ def test_what_is_not_compared_takes_the_resources(functions: RuleFunctions) -> N
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(startup, "_held", [])
-    monkeypatch.setattr(startup, "visible_cards", lambda: ["GPU-aa"])
+    monkeypatch.setattr(startup, "visible_gpus", lambda: ["GPU-aa"])
     (tmp_path / ".snakemake").mkdir()
     (warning,) = check_start("/usr/bin/python", str(tmp_path), slurm=False, resources=[{}])
     assert "This machine has 1 GPUs, and no job was asked to use one" in warning
