@@ -37,7 +37,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
-    monkeypatch.setattr(cards, "_held", [])
+    monkeypatch.setattr(gpus, "_held", [])
     yield tmp_path
     for handle in gpus._held:
         os.close(handle)
@@ -122,7 +122,7 @@ def test_what_slurm_gave_is_left_alone(machine, monkeypatch):
     assert not gpus._held
 
 
-def test_jobs_that_share_an_allocation_take_different_cards(machine, monkeypatch):
+def test_jobs_that_share_an_allocation_take_different_gpus(machine, monkeypatch):
     """Grouped jobs, and a snakemake that was itself started by sbatch or salloc: each job sees all GPUs of the allocation."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv(gpus.VISIBLE, "0,1")
@@ -139,7 +139,7 @@ def test_a_launchers_choice_is_chosen_from(machine, monkeypatch):
     assert os.environ[gpus.VISIBLE] == "GPU-bbbb0000-2222"
 
 
-def test_a_machine_without_cards_changes_nothing(machine, monkeypatch):
+def test_a_machine_without_gpus_changes_nothing(machine, monkeypatch):
     (machine / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     gpus.take_gpus(2)
     assert gpus.VISIBLE not in os.environ
