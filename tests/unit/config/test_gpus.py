@@ -65,7 +65,7 @@ def end(*jobs):
         job.communicate()
 
 
-def test_two_jobs_take_two_cards_and_a_third_waits_for_the_first_that_is_free(machine):
+def test_two_jobs_take_two_gpus_and_a_third_waits_for_the_first_that_is_free(machine):
     first, second = start(1), start(1)
     taken = {seen(first), seen(second)}
     assert taken == {"GPU-aaaa0000-1111", "GPU-bbbb0000-2222"}
@@ -81,7 +81,7 @@ def test_two_jobs_take_two_cards_and_a_third_waits_for_the_first_that_is_free(ma
         end(first, second, third)
 
 
-def test_a_training_takes_all_its_cards_or_none(machine):
+def test_a_training_takes_all_its_gpus_or_none(machine):
     one = start(1)
     assert seen(one) == "GPU-aaaa0000-1111"
     both = start(2)
@@ -165,7 +165,7 @@ def test_a_folder_of_somebody_else_is_refused(machine):
         (DIVIDED, "MIG-eeee0000", ["MIG-eeee0000"]),
     ],
 )
-def test_cards_that_may_be_used(listing, visible, expected):
+def test_gpus_that_may_be_used(listing, visible, expected):
     assert gpus.chosen_gpus(listing, visible) == expected
 
 
