@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from tests.hub.repos import INDEX, Repo, write_repos
+from tests.support.worlds import world_settings
 from vidreason.artifacts.files import read_json, write_aside, write_json, write_jsonl
 from vidreason.data import mlvu, mvbench
 from vidreason.records import LETTERS
@@ -39,7 +40,7 @@ from vidreason.world.layouts import (
 )
 from vidreason.world.questions import NUMBERS, WorldQuestion, ask_some
 from vidreason.world.scenes import COLOURS, DIRECTIONS, THINGS, make_scene
-from vidreason.world.splits import WorldItem, checked_settings, draw_items, duration_class, scene_seed
+from vidreason.world.splits import WorldItem, draw_items, duration_class, scene_seed
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 COUNTS = "counts.json"
@@ -201,7 +202,7 @@ class _Writer:
 
     def items(self, split: str, videos: int, questions: int = 1) -> list[WorldItem]:
         """Videos and questions of the world, all short."""
-        settings = checked_settings({"videos": {split: videos}, "questions_per_video": {split: questions}})
+        settings = world_settings({"videos": {split: videos}, "questions_per_video": {split: questions}})
         items = draw_items(split, settings, self.seed)
         return [dataclasses.replace(item, duration=5.0 + item.video_id % 4) for item in items]
 

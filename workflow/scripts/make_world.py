@@ -7,9 +7,10 @@ _log.open_log(snakemake.log[0])
 from pathlib import Path
 
 from vidreason.artifacts.provenance import write_sidecar
+from vidreason.config.world import World
 from vidreason.world.layouts import write_world
 
 root = Path(snakemake.output.summary).parent
-write_world(root, {**snakemake.params.settings, "threads": snakemake.threads}, snakemake.params.seed)
-for artefact in snakemake.output:
-    write_sidecar(artefact, [], dict(snakemake.params.items()), ["vidreason.world.layouts"])
+write_world(root, World.model_validate(snakemake.params.settings), snakemake.params.seed, snakemake.threads)
+for artifact in snakemake.output:
+    write_sidecar(artifact, [], dict(snakemake.params.items()), ["vidreason.world.layouts"])

@@ -11,7 +11,7 @@ from vidreason.config.gpus import take_gpus
 take_gpus(snakemake.params.gpus)  # before torch looks for GPUs
 
 from vidreason.artifacts.provenance import fingerprint, write_sidecar
-from vidreason.config.world import Base
+from vidreason.config.base_model import Base
 from vidreason.world.pretraining import pretrain
 from vidreason.training.state import discard_states
 

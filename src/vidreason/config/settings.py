@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from vidreason.config.base_model import Base
 from vidreason.config.datasets import BenchmarkData, Demonstrations, Frames, SourceEntry, TrainingData
 from vidreason.config.fields import (
     MOST,
@@ -25,7 +26,7 @@ from vidreason.config.fields import (
     View,
 )
 from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
-from vidreason.config.world import Base, World
+from vidreason.config.world import World
 
 
 class Sampling(Section):

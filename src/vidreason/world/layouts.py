@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vidreason.artifacts.files import write_aside, write_json, write_jsonl
+from vidreason.config.world import World
 from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.data.registry import read_questions
 from vidreason.records import LETTERS, Question
@@ -22,7 +23,7 @@ from vidreason.tasks.prompts import dotted
 from vidreason.world.encode import KINDS, SIZE, Timing, encode, timing, with_surroundings
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.scenes import Scene, make_scene
-from vidreason.world.splits import VIDEOS, WorldItem, checked_settings, draw_items, duration_class, scene_seed
+from vidreason.world.splits import DATASETS, WorldItem, draw_items, duration_class, scene_seed
 
 NEXTQA_REQUEST = "Please provide your answer by stating the letter followed by the full option."
 MMVU_PREFIX = "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/"
@@ -284,41 +285,36 @@ def _mmvu_record(
     }
 
 
-def write_world(root: str | Path, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def write_world(root: str | Path, settings: World, seed: int, threads: int = 2) -> dict[str, Any]:
     """Write all data sets of the world, the truth about every question, and a summary.
 
     Args:
         root: Folder to write; replaced if it is there.
-        settings: See `vidreason.world.splits.DEFAULTS`; missing keys take the default.
+        settings: The configuration's `world`.
         seed: Seed of everything that is drawn.
+        threads: Videos encoded at the same time; the result does not depend on it.
 
     Returns:
         The summary that `world.json` holds: settings, seed, and videos and questions of each data set.
-
-    Raises:
-        ValueError: An unknown setting.
     """
-    chosen = checked_settings(settings)
-    size, threads = int(chosen["size"]), int(chosen["threads"])
-    items = {name: draw_items(name, chosen, seed) for name in VIDEOS}
+    size = settings.size
+    items = {name: draw_items(name, settings, seed) for name in DATASETS}
     with write_aside(root) as aside:
         aside.mkdir()
-        broken, variable = tuple(chosen["broken"]), float(chosen["variable_fraction"])
+        broken, variable = settings.broken, settings.variable_fraction
         write_nextqa(aside / "nextqa", items["nextqa"], seed, broken, variable, size, threads)
         write_coldstart(aside / "coldstart", items["coldstart"], size, threads)
         write_video_mme(aside / "video_mme", items["video_mme"], size, threads)
         write_mvbench(aside / "mvbench", items["mvbench"], seed, size, threads)
         write_mlvu(aside / "mlvu", items["mlvu"], size, threads)
         write_mmvu(aside / "mmvu", items["mmvu"], size, threads)
-        truths = [row for name in VIDEOS for row in truth_rows(name, aside / name, items[name])]
+        truths = [row for name in DATASETS for row in truth_rows(name, aside / name, items[name])]
         write_jsonl(aside / "truth.jsonl", truths)
         counts = {
             name: {"videos": len(items[name]), "questions": sum(row["dataset"] == name for row in truths)}
-            for name in VIDEOS
+            for name in DATASETS
         }
-        # How many encoders ran at a time is no property of the world.
-        drawn = {key: value for key, value in chosen.items() if key != "threads"}
-        summary = {"seed": seed, "settings": drawn, "kinds": list(KINDS), "counts": counts}
+        summary = {"seed": seed, "settings": settings.model_dump(mode="json"), "kinds": list(KINDS), "counts": counts}
         write_json(aside / "world.json", summary)
     return summary
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vidreason.config.world import Base, Stage
+from vidreason.config.base_model import Base, Stage
 from vidreason.models.base import VideoLM
 from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.factory import build_model

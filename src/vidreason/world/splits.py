@@ -5,10 +5,10 @@ Every data set draws its scenes from a range of seeds of its own, so no scene is
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from vidreason.config.world import VideoCounts, World
 from vidreason.world.questions import TASKS, WorldQuestion, ask_some, think_text
 from vidreason.world.scenes import Scene, make_scene
 
@@ -57,19 +57,8 @@ SECONDS: Mapping[str, tuple[float, float]] = {
 """Shortest and longest duration, by data set or by class of Video-MME. NextQA has some too long ones besides."""
 TOO_LONG_SECONDS = (32.0, 45.0)
 
-VIDEOS = {"nextqa": 600, "coldstart": 16, "video_mme": 60, "mvbench": 110, "mlvu": 105, "mmvu": 70}
-QUESTIONS_PER_VIDEO = {"nextqa": 2, "coldstart": 1, "video_mme": 3, "mvbench": 1, "mlvu": 1, "mmvu": 2}
-DEFAULTS: Mapping[str, Any] = {
-    "videos": VIDEOS,
-    "questions_per_video": QUESTIONS_PER_VIDEO,
-    "too_long_fraction": 0.15,
-    "variable_fraction": 0.1,
-    "broken": ("zero_byte", "truncated_webm", "corrupted"),
-    "size": 64,
-    "threads": 2,
-}
-"""Settings of the world and their defaults: videos and questions per video of each data set; fractions of NextQA's
-videos that are longer than 30 s, and that have a variable frame rate; broken files in NextQA; pixels; encoders at a time."""
+DATASETS = tuple(VideoCounts.model_fields)
+"""Data sets of the world."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,25 +82,6 @@ class WorldItem:
     think: str = ""
 
 
-def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the defaults filled in.
-
-    Raises:
-        ValueError: An unknown key, with the allowed ones.
-    """
-    unknown = sorted(set(settings) - set(DEFAULTS))
-    if unknown:
-        raise ValueError(f"world: unknown keys {unknown}; allowed: {', '.join(DEFAULTS)}")
-    merged = {**DEFAULTS, **settings}
-    for key in ("videos", "questions_per_video"):
-        given = settings.get(key, {})
-        odd = sorted(set(given) - set(VIDEOS))
-        if odd:
-            raise ValueError(f"world.{key}: unknown data sets {odd}; allowed: {', '.join(VIDEOS)}")
-        merged[key] = {**DEFAULTS[key], **given}
-    return merged
-
-
 def scene_seed(seed: int, split: str, number: int) -> int:
     """Seed of the scene with a number in a data set; no two data sets share one.
 
@@ -128,12 +98,12 @@ def scene_seed(seed: int, split: str, number: int) -> int:
     return (seed * len(SPLITS) + SPLITS.index(split)) * RANGE + number
 
 
-def draw_items(split: str, settings: Mapping[str, Any], seed: int) -> list[WorldItem]:
+def draw_items(split: str, settings: World, seed: int) -> list[WorldItem]:
     """Draw the videos and questions of a data set.
 
     Args:
-        split: A data set, one of `VIDEOS`.
-        settings: From `checked_settings`.
+        split: One of `DATASETS`.
+        settings: The configuration's `world`.
         seed: Seed of the whole world.
 
     Returns:
@@ -142,10 +112,10 @@ def draw_items(split: str, settings: Mapping[str, Any], seed: int) -> list[World
     rng = np.random.default_rng([seed, SPLITS.index(split), 0x17E])
     table: Mapping[str, tuple[str, ...]] = {"mvbench": MVBENCH_TASKS, "mlvu": MLVU_TASKS}.get(split, {"": ALL_TASKS})
     names = tuple(table)
-    per_video = int(settings["questions_per_video"][split])
+    per_video = int(getattr(settings.questions_per_video, split))
     items: list[WorldItem] = []
     number = 0
-    while len(items) < int(settings["videos"][split]):
+    while len(items) < getattr(settings.videos, split):
         task = names[len(items) % len(names)]
         scene = make_scene(scene_seed(seed, split, number))
         number += 1
@@ -164,12 +134,12 @@ def duration_class(video_id: int) -> str:
     return ("short", "medium", "long")[video_id % 3]
 
 
-def _draw_duration(split: str, video_id: int, settings: Mapping[str, Any], rng: np.random.Generator) -> float:
+def _draw_duration(split: str, video_id: int, settings: World, rng: np.random.Generator) -> float:
     """Draw the duration of a video in seconds."""
     low, high = SECONDS[duration_class(video_id) if split == "video_mme" else split]
     if split == "nextqa":
         # A broken file that were also too long would be dropped for its length, and its fault never seen.
-        breakable = video_id < len(settings["broken"])
-        if rng.random() < float(settings["too_long_fraction"]) and not breakable:
+        breakable = video_id < len(settings.broken)
+        if rng.random() < settings.too_long_fraction and not breakable:
             low, high = TOO_LONG_SECONDS
     return float(rng.uniform(low, high))

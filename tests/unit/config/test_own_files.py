@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.worlds import world_settings
 from vidreason.data.registry import names, read_questions
 from vidreason.models.tinyllava.checkpoint_files import CONFIG, INDEX, WEIGHTS
 from vidreason.sources import own_files
@@ -17,7 +18,6 @@ TABLES = {".json", ".jsonl", ".parquet"}
 SETTINGS = {
     "videos": {"nextqa": 2, "coldstart": 1, "video_mme": 3, "mvbench": 11, "mlvu": 7, "mmvu": 2},
     "questions_per_video": dict.fromkeys(names(), 1),
-    "threads": 1,
 }
 
 
@@ -25,7 +25,7 @@ SETTINGS = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All data sets in their published layouts."""
     root = tmp_path_factory.mktemp("world")
-    write_world(root, SETTINGS, 0)
+    write_world(root, world_settings(SETTINGS), 0, threads=1)
     return root
 
 

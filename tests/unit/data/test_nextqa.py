@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.support.filtering import filter_rules
+from tests.support.worlds import world_settings
 from vidreason.artifacts.files import read_jsonl
 from vidreason.data import coldstart, filter, nextqa
 from vidreason.data.filter import FilterFiles, filter_nextqa
@@ -16,7 +17,7 @@ from vidreason.records import OK, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary, timing
 from vidreason.world.layouts import Job, encode_all, write_coldstart, write_nextqa
 from vidreason.world.scenes import make_scene
-from vidreason.world.splits import checked_settings, draw_items
+from vidreason.world.splits import draw_items
 
 CONVERSATION = {
     "id": "1006-8968804598",
@@ -131,7 +132,7 @@ def test_videos_are_found_below_the_bucket_or_below_the_root(tmp_path):
 def published(tmp_path_factory):
     """A small NextQA with three broken files and some long videos."""
     folder = tmp_path_factory.mktemp("nextqa")
-    settings = checked_settings({"videos": {"nextqa": 24}, "too_long_fraction": 0.3})
+    settings = world_settings({"videos": {"nextqa": 24}, "too_long_fraction": 0.3})
     items = draw_items("nextqa", settings, 5)
     write_nextqa(folder, items, 5, ("zero_byte", "truncated_webm", "corrupted"), 0.3)
     return folder, items
@@ -139,7 +140,7 @@ def published(tmp_path_factory):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_three_broken_files_are_found_whatever_the_seed(tmp_path, seed):
-    items = draw_items("nextqa", checked_settings({"videos": {"nextqa": 3}, "too_long_fraction": 1.0}), seed)
+    items = draw_items("nextqa", world_settings({"videos": {"nextqa": 3}, "too_long_fraction": 1.0}), seed)
     write_nextqa(tmp_path, items, seed, ("zero_byte", "truncated_webm", "corrupted"))
     videos = [question.clip.path for question in nextqa.read(tmp_path)[0]]
     clips = filter.probe_videos(tmp_path, videos, 30, 2)
@@ -245,7 +246,7 @@ def test_nothing_left_is_an_error(published, tmp_path):
 
 
 def test_the_cold_start_is_read_and_checked(tmp_path):
-    items = draw_items("coldstart", checked_settings({"videos": {"coldstart": 3}}), 5)
+    items = draw_items("coldstart", world_settings({"videos": {"coldstart": 3}}), 5)
     write_coldstart(tmp_path, items)
     found = read_questions("coldstart", tmp_path)
     assert [question.gold for question in found] == [item.questions[0].answer for item in items]

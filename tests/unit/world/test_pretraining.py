@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from vidreason.artifacts.files import read_json_lines
-from vidreason.config.world import Base, BaseSizes, FirstWeights
+from vidreason.config.base_model import Base, BaseSizes, FirstWeights
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.factory import model_config

@@ -8,10 +8,11 @@ import re
 import numpy as np
 import pytest
 
+from tests.support.worlds import world_settings
 from vidreason.records import LETTERS
 from vidreason.world.questions import NUMBERS, TASKS, ask, ask_some, conclusion, think_text
 from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, make_scene
-from vidreason.world.splits import ALL_TASKS, MLVU_TASKS, MVBENCH_TASKS, checked_settings, draw_items
+from vidreason.world.splits import ALL_TASKS, MLVU_TASKS, MVBENCH_TASKS, draw_items
 
 SCENES = [make_scene(seed) for seed in range(300)]
 
@@ -153,7 +154,7 @@ def test_annotated_reasoning_is_the_caption_and_the_answer():
 
 def test_half_of_the_annotated_thoughts_name_the_letter():
     """What the letter is worth GRPO has to find out."""
-    items = draw_items("coldstart", checked_settings({}), 0)
+    items = draw_items("coldstart", world_settings({}), 0)
     named = [item.think.endswith(f" {item.questions[0].answer}") for item in items]
     assert len(named) == 16
     assert sum(named) == 8
@@ -220,7 +221,7 @@ def excess(model, questions):
 
 
 def drawn(split, videos, seed=0):
-    settings = checked_settings({"videos": {split: videos}})
+    settings = world_settings({"videos": {split: videos}})
     return [question for item in draw_items(split, settings, seed) for question in item.questions]
 
 

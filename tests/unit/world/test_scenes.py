@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from tests.support.worlds import world_settings
 from vidreason.evaluation.scored import caption_is_true
 from vidreason.world.scenes import ACT_ENDS, COLOURS, DIRECTIONS, GRID, STEPS, THINGS, make_scene, render, sprite
-from vidreason.world.splits import RANGE, SPLITS, VIDEOS, checked_settings, draw_items, scene_seed
+from vidreason.world.splits import DATASETS, RANGE, SPLITS, draw_items, scene_seed
 
 SCENES = [make_scene(seed) for seed in range(400)]
 
@@ -139,9 +140,9 @@ class TestSplits:
     def test_no_two_data_sets_share_a_scene(self):
         """Neither within a run nor between the runs of different seeds."""
         owner: dict[int, tuple[int, str]] = {}
-        settings = checked_settings({"videos": dict.fromkeys(VIDEOS, 40)})
+        settings = world_settings({"videos": dict.fromkeys(DATASETS, 40)})
         for seed in (0, 1, 7):
-            drawn = {split: [item.scene.seed for item in draw_items(split, settings, seed)] for split in VIDEOS}
+            drawn = {split: [item.scene.seed for item in draw_items(split, settings, seed)] for split in DATASETS}
             drawn["base"] = [scene_seed(seed, "base", number) for number in (0, 1, 3999, RANGE - 1)]
             drawn["surroundings"] = [scene_seed(seed, "surroundings", number) for number in (0, 1, RANGE - 1)]
             assert set(drawn) == set(SPLITS)
@@ -163,6 +164,6 @@ class TestSplits:
             scene_seed(0, "nextqa", number)
 
     def test_drawing_is_reproducible(self):
-        settings = checked_settings({"videos": {"mlvu": 12}})
+        settings = world_settings({"videos": {"mlvu": 12}})
         assert draw_items("mlvu", settings, 3) == draw_items("mlvu", settings, 3)
         assert draw_items("mlvu", settings, 3) != draw_items("mlvu", settings, 4)

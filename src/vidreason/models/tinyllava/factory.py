@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from vidreason.config.world import BaseSizes
+from vidreason.config.base_model import BaseSizes
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from vidreason.config.world import FirstWeights
+from vidreason.config.base_model import FirstWeights
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 
 LOOK_BACK, LOOK_FAR = 4.0, 3.0
