@@ -374,7 +374,7 @@ def summary(groups: Sequence[RolloutGroup], table: RewardTable) -> Metrics:
     thoughts = [think_text(completion.text) for completion in completions]
     return {
         "reward": float(np.mean(table.total)),
-        "accuracy": float(np.mean([grade.value for group in groups for grade in group.grades])),
+        "accuracy": float(np.mean([each.value for group in groups for each in group.grades])),
         "format": float(np.mean([text is not None for text in thoughts])),
         "think_characters": float(np.mean([len(text or "") for text in thoughts])),
         "tokens": _float32_mean([completion.tokens for completion in completions]),
@@ -384,4 +384,5 @@ def summary(groups: Sequence[RolloutGroup], table: RewardTable) -> Metrics:
 
 
 def _float32_mean(values: Sequence[float]) -> float:
+    """Mean in float32, so that the metrics keep the digits they have always had."""
     return float(torch.tensor(values, dtype=torch.float32).mean())

@@ -104,6 +104,11 @@ def test_two_terms_of_one_name_are_refused():
         terms.register("accuracy")(lambda: None)
 
 
+def test_a_term_is_not_named_like_a_column_of_the_metrics():
+    with pytest.raises(ValueError, match="'tokens': the metrics have a column of this name"):
+        terms.register("tokens")(lambda: None)
+
+
 def test_a_parameter_is_not_called_weight():
     with pytest.raises(ValueError, match="'heavy': every term has a weight"):
         terms.register("heavy")(lambda weight=1: None)

@@ -121,6 +121,7 @@ class TestRows:
 
     def test_the_columns_of_the_metrics(self, init, data, tmp_path):
         rows = train(init, data, tmp_path)
+        assert set(rows[0]) | set(rows[-1]) <= {*terms.RESERVED, "accuracy", "format"}
         own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished"]
         further = ["kl", "zero_variance", "without_frames", "too_long", "grad_norm", "lr"]
         assert list(rows[0]) == ["kind", "step", "loss", *own, *further]

@@ -35,6 +35,11 @@ Factory = Callable[..., Term]
 AnyFactory = TypeVar("AnyFactory", bound=Factory)
 WEIGHT = "weight"
 """Parameter of every term: its factor in the combination; 1 by default."""
+RESERVED = (
+    "kind", "step", "loss", "reward", "think_characters", "tokens", "finished", "kl", "zero_variance", "without_frames",
+    "too_long", "left_out", "grad_norm", "lr",
+)  # fmt: skip
+"""Columns of the metrics that are no terms."""
 
 _factories: dict[str, Factory] = {}
 
@@ -46,13 +51,15 @@ def register(name: str) -> Callable[[AnyFactory], AnyFactory]:
         name: Key of the configuration's `rewards.terms`, and column of the reward table.
 
     Raises:
-        ValueError: Another factory has this name, or a parameter is called `weight`.
+        ValueError: Another factory or a column of the metrics has this name, or a parameter is called `weight`.
     """
 
     def add(factory: AnyFactory) -> AnyFactory:
         known = _factories.get(name)
         if known is not None and (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
             raise ValueError(f"reward term {name!r} is defined by {known.__module__} and by {factory.__module__}")
+        if name in RESERVED:
+            raise ValueError(f"reward term {name!r}: the metrics have a column of this name; choose another")
         if WEIGHT in inspect.signature(factory).parameters:
             raise ValueError(f"reward term {name!r}: every term has a weight; the parameter needs another name")
         _factories[name] = factory
