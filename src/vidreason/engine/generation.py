@@ -10,15 +10,17 @@ Letters: B prompts, G rollouts a prompt, N = B * G rows, n rows that have not en
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedTokenizerBase
 
 from vidreason.engine.decoder import decoder_for
 from vidreason.models.base import VideoLM, VideoTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class NotFiniteError(ValueError):
@@ -99,7 +101,7 @@ class Completions:
         ids = [F.pad(part.ids[:, :width], (0, max(0, width - part.ids.shape[1])), value=end) for part in parts]
         return cls(torch.cat(ids), lengths, torch.cat([part.finished for part in parts]))
 
-    def texts(self, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    def texts(self, tokenizer: "PreTrainedTokenizerBase") -> list[str]:
         """Decoded and stripped completions, without special tokens and without ids that the tokenizer does not have."""
         known = len(tokenizer)
         rows = [

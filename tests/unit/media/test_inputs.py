@@ -1,10 +1,13 @@
 """From questions to prompts and encoded clips."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from tests.support import micro
+from vidreason.config.fields import View
 from vidreason.engine.prompts import prompts_of, query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.views import GRAY_LEVEL, VIEWS, view_frames
@@ -118,6 +121,9 @@ class TestViews:
             shown = [micro.shown(model, store, [micro.question(1)], view, 3) for view in VIEWS]
         assert not torch.allclose(shown[0], shown[1], atol=1e-3)
         assert not torch.allclose(shown[0], shown[2], atol=1e-3)
+
+    def test_every_view_has_a_name_in_the_configuration(self):
+        assert tuple(VIEWS) == get_args(View)
 
     def test_an_unknown_view_is_refused(self):
         with pytest.raises(ValueError, match="'blind'; allowed: ordered, shuffled, gray"):
