@@ -1,8 +1,8 @@
 # vidreason: from videos to the results table.
 #
 # Paths say what made them, `results/{run}/<rule>/...`:
-#   config/locks/{source}.json                                           commit and digests of a source, asked for once
-#   data/{source}/fetched.json, unpacked.json                            its files are there, its archives are unpacked
+#   config/locks/{source}.json                                           commit and digests of a source
+#   data/{source}/fetched.json, unpacked.json                            its files are fetched, its archives are unpacked
 #   results/{run}/import_weights/{arm}/checkpoint/                       given weights, checked
 #   results/{run}/questions/{dataset}.jsonl                              records of filter_nextqa and read_questions
 #   results/{run}/extract_frames/{dataset}/shard{shard}.parquet          pixels of 1/n of the clips
@@ -13,8 +13,8 @@
 #   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by task
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
-#   results/{run}/tables/, figures/, report/                             what people read
-#   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        what happened, and what it cost
+#   results/{run}/tables/, figures/, report/                             tables, figures and the page that shows them
+#   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        logs, and time and memory of every job
 #
 # Wildcards: source (config/sources.yaml), run (config/*.yaml), arm and benchmark (names in the config), dataset, seed and shard (numbers).
 # Any of these files can be asked for by name: `snakemake results/demo/tables/main.csv`.
@@ -24,7 +24,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Reads the configuration itself, so that mistakes in these files get our messages and not Snakemake's.
+# Reads the configuration first, so that mistakes in it get our messages and not Snakemake's.
 include: "workflow/rules/common.smk"
 
 
@@ -39,7 +39,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"
 
 
-# Where snakemake runs, not in a cluster's queue: what needs the internet, and what takes seconds.
+# These run where snakemake runs, not in a cluster's queue: they need the internet, or take seconds.
 localrules:
     all,
     plan,

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Run snakemake in this folder. A run that was killed leaves a lock behind; it is cleared here, but only when nothing
-# that was started in this folder is still alive. Snakemake itself cannot tell a dead run from a living one.
+# Run snakemake in this folder. A killed run leaves a lock behind, and Snakemake cannot tell whether its owner is still alive.
+# This script removes the lock, but only when no process that was started in this folder is still running.
 set -euo pipefail
-cd -P .  # processes know their folder by its real path
+cd -P .  # /proc shows the real path of a process's folder
 
 alive() {
     local process command
@@ -18,7 +18,7 @@ alive() {
     done
 }
 
-# On a shared file system the living run may be on another machine, which cannot be asked.
+# On a shared file system the run may be on another machine, whose processes cannot be listed from here.
 record=.snakemake/launched-on
 if [ -d "$record" ]; then
     echo "$PWD/$record is a folder, where a file is written; remove it: rm -r $record" >&2
@@ -39,11 +39,11 @@ if [ -n "$(ls -A .snakemake/locks 2>/dev/null)" ]; then
     echo "Clearing the lock of a run that was killed (nothing of it is alive on this machine)."
     snakemake --unlock "$@" >/dev/null
 fi
-# Memory given back to the system after every large tensor has to be zeroed again: a fifth of a training step on a CPU.
+# Returning the memory of every large tensor to the system costs a fifth of a training step on a CPU, because new pages are zeroed.
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
 export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456}
-# Two threads that spin for long while they wait make a step up to ten times slower as soon as other processes are busy; not
-# to spin at all costs a quarter on a quiet machine. Of the library's 300,000 turns this keeps what costs a tenth there.
+# Threads that spin while they wait make a step up to ten times slower when other processes are busy; not spinning at all costs
+# a quarter on an idle machine. 1,000 of the library's 300,000 turns cost a tenth there.
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
 mkdir -p .snakemake
 uname -n >"$record"

@@ -1,7 +1,7 @@
-"""Show what snakemake prints as one line of progress: `snakemake ... 2>&1 | python workflow/progress.py LOG`.
+"""Show snakemake's output as one line of progress: `snakemake ... 2>&1 | python workflow/progress.py LOG`.
 
-Everything goes into LOG as it is. The screen shows how many jobs are done, which ones run, and about how long it will
-take. Errors appear above that line, whole, with the logs of failed jobs; so does whatever else snakemake has to say.
+The full output goes to LOG. The screen shows how many jobs are done, which jobs run, and an estimate of the time left. Errors,
+logs of failed jobs and other messages of snakemake are printed in full above that line.
 """
 
 import os
@@ -18,12 +18,12 @@ SECONDS = {
     "make_world": 17, "pretrain_base": 240, "filter_nextqa": 4, "import_weights": 3, "extract_frames": 4,
     "train_sft": 10, "predict": 4, "sample_rollouts": 13, "train_grpo": 130, "make_tables": 3, "make_figures": 4, "report": 4,
 }  # fmt: skip
-"""What a job of a rule takes in the demo on two quiet cores; only the proportions matter. Others take half a second."""
+"""Seconds of a job of a rule in the demo on two idle cores; only the proportions matter. Jobs of other rules take half a second."""
 CHATTER = re.compile(
     r"^(Using (workflow|shell|profile)|Config file|Assuming|Building DAG|Provided|Rules claiming|Conda|Job stats|job  |---|"
     r"Select jobs|Execute |\[\w{3} \w{3} |(local)?rule \w+:|    \w[\w ]*: |Finished jobid|\d+ of \d+ steps|total  |Complete log|Elapsed time|\w+ +\d+$|$)"
 )
-"""Lines that only say what the line of progress says."""
+"""Lines that repeat what the line of progress shows."""
 COUNT = re.compile(r"^(\w+) +(\d+)$")
 STARTED = re.compile(r"^(?:local)?rule (\w+):$")
 FIELD = re.compile(r"^    (jobid|wildcards): (.*)$")
@@ -31,17 +31,17 @@ FINISHED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)$")
 FAILED = re.compile(r"^Error in rule (\w+):$")
 ERROR = re.compile(r"^(Error in|\w*(Error|Exception)\b|Traceback|Exiting because)")
 GOES_ON = re.compile(r"^(Select jobs|Execute |\[\w{3} \w{3} |Finished jobid|(local)?rule \w+:)")
-"""After an error: other jobs again."""
+"""Lines that end the report of an error: other jobs go on."""
 RULER = re.compile(r"^={10,}$")
-"""Stands before and after the log of a failed job."""
+"""Line before and after the log of a failed job."""
 STOPPED = "Terminating processes on user request"
 
 
 class Progress:
-    """What has been done, what runs, and what is left."""
+    """State of a run: jobs that are planned, running, finished and failed."""
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
+        """Start before the first line of output."""
         self.began = time.monotonic()
         self.planned: dict[str, int] = {}
         self.complete = False  # whether the whole plan has been read
@@ -53,7 +53,7 @@ class Progress:
         self._error = self._log = False
 
     def take(self, line: str) -> bool:
-        """Take note of a line of snakemake's; whether it is worth showing."""
+        """Update the state from one line of output; returns whether the line should be shown."""
         if RULER.match(line):
             self._log = not self._log
         if self._log:
@@ -65,7 +65,7 @@ class Progress:
         elif match := STARTED.match(line):
             self._rule, self._job = match[1], ""
         elif match := FAILED.match(line):
-            self._rule = ""  # the job whose number follows runs no longer
+            self._rule = ""  # the job whose number follows has failed
         elif match := FIELD.match(line):
             self._field(match[1], match[2])
         elif match := FINISHED.match(line):
@@ -79,7 +79,7 @@ class Progress:
         return not self.stopped and (self._error or not CHATTER.match(line))
 
     def _field(self, key: str, value: str) -> None:
-        """A line of what a job is; its number comes before its wildcards."""
+        """Update the state from a field of a job: its number, or its wildcards, which come later."""
         if key == "jobid" and not self._rule:
             self.failed.append(self.running.pop(value, (f"job {value}", 0.0))[0])
         elif key == "jobid":
@@ -91,7 +91,7 @@ class Progress:
             self.running[self._job] = (" ".join([self._rule, *names]), self.running[self._job][1])
 
     def text(self, width: int) -> str:
-        """The line of progress, at most so many letters; empty before everything is planned."""
+        """The line of progress, cut to `width` characters; empty until the whole plan was read."""
         jobs, done = sum(self.planned.values()), sum(self.finished.values())
         if not self.complete or not jobs:
             return ""
@@ -102,7 +102,7 @@ class Progress:
         return f"[{'#' * filled}{'.' * (20 - filled)}] {done} of {jobs} jobs{left}{now}"[:width]
 
     def share(self) -> float:
-        """Share of the work that is done, by what jobs usually take."""
+        """Share of the work that is done, weighted by `SECONDS`."""
         total = sum(count * _seconds(rule) for rule, count in self.planned.items())
         done = sum(count * _seconds(rule) for rule, count in self.finished.items())
         now = time.monotonic()
@@ -110,7 +110,7 @@ class Progress:
         return min(1.0, (done + parts) / total) if total else 0.0
 
     def ending(self, log: Path) -> str:
-        """What to say at the end; empty where all went well."""
+        """The last message; empty after a run without errors."""
         if self.stopped:
             return f"Stopped. What is done stays; the same command goes on from here. (All that was said: {log})"
         if self.failed:

@@ -1,4 +1,4 @@
-"""Decode the clips of one shard and store the pixels the model will see."""
+"""Decode the clips of one shard and store their frames at the model's resolution."""
 
 import _log
 
@@ -19,5 +19,5 @@ made = get_or_make(
     dict(out.items()),
     lambda: extract_frames(list(given.questions), params.root, out.frames, out.clips, spec, snakemake.threads),
 )
-for artefact in out:
-    write_sidecar(artefact, given.questions, dict(params.items()), ["vidreason.media.frames"], made)
+for artifact in out:
+    write_sidecar(artifact, given.questions, dict(params.items()), ["vidreason.media.frames"], made)

@@ -14,7 +14,7 @@ from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.provenance import write_sidecar
 
 params, out = snakemake.params, snakemake.output
-for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
+for path in snakemake.input.ready:  # files that the graph made have sidecars; a user's own have none
     check_unchanged(path)
 filter_nextqa(
     Source(Path(params.root), params.annotations),
@@ -25,9 +25,9 @@ filter_nextqa(
     expected=params.expected,
     threads=snakemake.threads,
 )
-for artefact in out:
+for artifact in out:
     write_sidecar(
-        artefact,
+        artifact,
         snakemake.input.ready,
         {key: value for key, value in params.items() if key != "expected"},
         modules_with("vidreason.data.filter", "nextqa"),

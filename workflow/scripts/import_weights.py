@@ -1,4 +1,4 @@
-"""Make one checked checkpoint folder of given weights."""
+"""Make a checked checkpoint folder of given weights, tokenizer and processor."""
 
 import _log
 
@@ -11,7 +11,7 @@ from vidreason.models.tinyllava.published import import_weights
 from vidreason.artifacts.provenance import write_sidecar
 
 params, checkpoint = snakemake.params, snakemake.output.checkpoint
-for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
+for path in snakemake.input.ready:  # files that the graph made have sidecars; a user's own have none
     check_unchanged(path)
 import_weights(
     weights=Path(params.weights),

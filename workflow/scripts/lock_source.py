@@ -1,4 +1,4 @@
-"""Ask the hub once what a source is, and write it down. Not a `script:`, so that editing it makes no lock again."""
+"""Write the lock of a source: its commit, and size and digest of every file. Not a `script:`, so editing it relocks nothing."""
 
 import argparse
 import json
@@ -16,4 +16,4 @@ args = parser.parse_args()
 try:
     lock_source(Source.of(args.name, args.settings), args.lock)
 except EXPECTED as error:
-    sys.exit(str(error))  # says what to do; how it came about would only hide that
+    sys.exit(str(error))  # the text says what to do; a traceback would hide it

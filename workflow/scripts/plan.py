@@ -1,4 +1,4 @@
-"""Print what a run will cost: downloads, disk, hours, and what is there already."""
+"""Print what a run will cost (downloads, disk, hours) and which results exist already."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Let an arm answer one shard of a benchmark."""
+"""Generate the answers of an arm to one shard of a benchmark."""
 
 import _log
 
@@ -23,7 +23,7 @@ from vidreason.artifacts.cache import get_or_make
 
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 MODULES = modules_with("vidreason.evaluation.predict", wildcards.benchmark)
-# Said before a model is loaded, not after a week of answers; the rule score refuses it again.
+# Checked before a model is loaded rather than after a week of answers; rule score checks it again.
 refuse_missing(wildcards.benchmark, read_coverage(given.missing), **params.missing)
 tables = [Path(table) for table in given.frames]
 inputs = [given.weights, given.questions, *tables, *map(clips_path_of, tables)]
@@ -37,7 +37,7 @@ shard = Shard(
     count=params.shards,
     state=Path(params.state),
     identity=digest(decisive | {"seed": wildcards.seed, "shard": wildcards.shard}, inputs, MODULES),
-    # On a CPU all threads compute.
+    # On a CPU all threads compute, so none is left to read ahead.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
 generation = EvaluationGeneration.model_validate(dict(params.settings))

@@ -1,4 +1,4 @@
-"""Train the small model that stands for published weights."""
+"""Pre-train the small model that stands in for published weights."""
 
 import _log
 
@@ -28,6 +28,6 @@ pretrain(
     image_size=params.image_size,
     seed=params.seed,
 )
-for artefact in out:
-    write_sidecar(artefact, [], decisive, MODULES)
+for artifact in out:
+    write_sidecar(artifact, [], decisive, MODULES)
 discard_states(Path(params.state))

@@ -12,7 +12,7 @@ from vidreason.training.registered import modules_with
 from vidreason.artifacts.provenance import write_sidecar
 
 params, questions = snakemake.params, snakemake.output.questions
-for path in snakemake.input.ready:  # what the graph made has a sidecar, and what is a user's own has none
+for path in snakemake.input.ready:  # files that the graph made have sidecars; a user's own have none
     check_unchanged(path)
 write_questions(
     snakemake.wildcards.dataset,

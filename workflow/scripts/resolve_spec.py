@@ -1,4 +1,4 @@
-"""Write everything that decides the weights of one arm."""
+"""Write the settings that decide the weights of one arm."""
 
 import _log
 

@@ -1,4 +1,4 @@
-"""Let a model answer one shard of the training questions several times."""
+"""Sample several answers of a model to each question of one shard of the training questions."""
 
 import _log
 
@@ -35,7 +35,7 @@ shard = Shard(
     count=params.shards,
     state=Path(params.state),
     identity=digest(decisive | {"seed": wildcards.seed, "shard": wildcards.shard}, inputs, MODULES),
-    # On a CPU all threads compute.
+    # On a CPU all threads compute, so none is left to read ahead.
     workers=snakemake.threads - 1 if compute_device().type == "cuda" else 0,
 )
 generation = SelectionGeneration.model_validate(params.settings)

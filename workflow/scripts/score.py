@@ -1,4 +1,4 @@
-"""Judge the answers of one arm to one benchmark."""
+"""Grade the answers of one arm to one benchmark."""
 
 import _log
 
@@ -24,5 +24,5 @@ score(
 )
 modules = modules_with("vidreason.evaluation.score", snakemake.wildcards.benchmark)
 inputs = [given.questions, *given.predictions]
-for artefact in out:
-    write_sidecar(artefact, inputs, dict(snakemake.params.items()), modules)
+for artifact in out:
+    write_sidecar(artifact, inputs, dict(snakemake.params.items()), modules)

@@ -1,4 +1,4 @@
-"""Unpack what is needed of a source's archives. Not a `script:`, so that editing it unpacks nothing again."""
+"""Unpack the needed members of a source's archives. Not a `script:`, so editing it unpacks nothing again."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ parser.add_argument("name", help="name of the source")
 parser.add_argument("--settings", type=json.loads, required=True, help="its entry of the configuration, as JSON")
 parser.add_argument("--fetched", type=Path, required=True, help="list of its files")
 parser.add_argument(
-    "--out", type=Path, required=True, help="list of what was unpacked, to write into the source's folder"
+    "--out", type=Path, required=True, help="list of the unpacked files, to write into the source's folder"
 )
 parser.add_argument(
     "--delete-archives", type=json.loads, required=True, help="true removes each archive when it is unpacked"
@@ -23,4 +23,4 @@ args = parser.parse_args()
 try:
     unpack_source(Source.of(args.name, args.settings), args.fetched, args.out.parent, args.out, args.delete_archives)
 except EXPECTED as error:
-    sys.exit(str(error))  # says what to do; how it came about would only hide that
+    sys.exit(str(error))  # the text says what to do; a traceback would hide it
