@@ -63,9 +63,9 @@ def imports(path: Path) -> list[str]:
 
 
 def upward_imports() -> list[str]:
-    """Imports of a room from its own floor or one above, and any of snakemake in src."""
+    """Imports of another room on the same floor or one above, and any import of snakemake in src."""
     floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    found = []
+    upward = []
     for path in python_files("src"):
         room = path.relative_to(SRC).with_suffix("").parts[0]
         for name in imports(path):
@@ -74,12 +74,12 @@ def upward_imports() -> list[str]:
             if parts[0] == "snakemake" or (
                 room in floor_of and target in floor_of and target != room and floor_of[target] >= floor_of[room]
             ):
-                found.append(f"{path.relative_to(ROOT)} imports {name}")
-    return found
+                upward.append(f"{path.relative_to(ROOT)} imports {name}")
+    return upward
 
 
 def wide_functions(most: int = 7) -> dict[str, int]:
-    """Functions of src with more than `most` parameters, self included in none."""
+    """Functions of src with more than `most` parameters; `self` and `cls` do not count."""
     found = {}
     for path in python_files("src"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -105,24 +105,36 @@ def untyped_mappings() -> list[str]:
     return found
 
 
+_DIRECTIVES = re.compile(
+    r"(rule|checkpoint|include|configfile|container|localrules|ruleorder|wildcard_constraints|min_version|onstart|onsuccess"
+    r"|onerror|storage|report)\b"
+)
+
+
 def rule_python_lines() -> int:
-    """Lines of Python in the rules: functions, and statements at the top that are not rules."""
-    total = 0
-    for path in [*python_files("workflow"), ROOT / "Snakefile"]:
-        if path.suffix != ".smk" and path.name != "Snakefile":
-            continue
-        inside = False
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if re.match(r"(def|class|@|for |if |try:|with )", line):
-                inside = True
-            elif (
-                line
-                and not line[0].isspace()
-                and not line.startswith((")", "]", "}", "else", "except", "elif", "finally"))
-            ):
-                inside = False
-            total += inside and bool(line.strip())
+    """Lines of Python in the Snakefile and the rules: whatever belongs to no directive, without comments and docstrings."""
+    return sum(_python_lines(path) for path in (ROOT / "Snakefile", *python_files("workflow/rules")))
+
+
+def _python_lines(path: Path) -> int:
+    text = re.sub(r'"""(?s:.*?)"""', "", path.read_text(encoding="utf-8"))
+    total, python = 0, False
+    for line in filter(str.strip, text.splitlines()):
+        if not line[0].isspace():
+            python = not _DIRECTIVES.match(line)
+        total += python and not line.lstrip().startswith("#")
     return total
+
+
+def snakefile_lines() -> int:
+    """Lines of the Snakefile without the docstring or comment on its paths."""
+    text = re.sub(r'"""(?s:.*?)"""', "", (ROOT / "Snakefile").read_text(encoding="utf-8"))
+    return len([line for line in text.splitlines() if line.strip() and not line.startswith("#")])
+
+
+def common_lines() -> int:
+    """Lines of `workflow/rules/common.smk`."""
+    return len((ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8").splitlines())
 
 
 def files_with(pattern: str, *, outside: str = "") -> list[str]:
@@ -140,6 +152,8 @@ def report() -> dict[str, object]:
         "imports upward": upward_imports(),
         "functions with more than 7 parameters": wide_functions(),
         "lines of Python in the rules": rule_python_lines(),
+        "lines of common.smk": common_lines(),
+        "lines of the Snakefile beside its comment": snakefile_lines(),
         "parameters that are a mapping of anything": untyped_mappings(),
         "files that name the think and answer tags": files_with(TAGS),
         "files outside models/ that name the TinyLLaVA class": files_with("TinyLlava", outside="models"),

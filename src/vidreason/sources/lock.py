@@ -14,6 +14,7 @@ from typing import Any
 
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import read_json, write_json
+from vidreason.config.datasets import Archive
 from vidreason.sources import hub
 from vidreason.sources.archive_formats import ArchiveError
 from vidreason.sources.hub import HubError, HubFile, HubRepo, is_commit
@@ -43,7 +44,7 @@ class Source:
         type: `model` or `dataset`.
         revision: Commit, tag or branch asked for.
         files: Patterns of the files needed; `*` also matches `/`.
-        archives: Pattern of archives -> `into` (folder below the source's) and `members` (patterns).
+        archives: Pattern of archives -> how they are unpacked.
         asked_by: Data set whose questions name the videos that are needed; None for all that match.
         expected_files: Files to fetch; None is not checked.
         expected_members: Files to unpack; None is not checked.
@@ -54,16 +55,17 @@ class Source:
     type: str
     revision: str
     files: tuple[str, ...]
-    archives: Mapping[str, Mapping[str, Any]]
+    archives: Mapping[str, Archive]
     asked_by: str | None = None
     expected_files: int | None = None
     expected_members: int | None = None
 
     @classmethod
     def of(cls, name: str, settings: Mapping[str, Any]) -> "Source":
-        """Take what matters from an entry of the configuration."""
+        """Build a source from its entry in the configuration, of which a script gets the keys that decide the files."""
         chosen = {field.name: settings[field.name] for field in dataclasses.fields(cls) if field.name != "name"}
-        return cls(name, **{**chosen, "files": tuple(chosen["files"])})
+        archives = {pattern: Archive.model_validate(rule) for pattern, rule in chosen["archives"].items()}
+        return cls(name, **{**chosen, "files": tuple(chosen["files"]), "archives": archives})
 
     @property
     def hub(self) -> HubRepo:
@@ -74,7 +76,7 @@ class Source:
         """Whether a file of the repository matches the patterns."""
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.files)
 
-    def archive_rule(self, path: str) -> Mapping[str, Any] | None:
+    def archive_rule(self, path: str) -> Archive | None:
         """How an archive is unpacked; None for any other file."""
         return next((rule for pattern, rule in self.archives.items() if fnmatch.fnmatchcase(path, pattern)), None)
 

@@ -1,12 +1,13 @@
 """Unpacking what is needed of a source's archives; can be killed and run again."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_json, write_json
 from vidreason.artifacts.paths import is_inside
+from vidreason.config.datasets import Archive
 from vidreason.sources.archive_formats import ArchiveError
 from vidreason.sources.archives import looks_like_archive, unpack
 from vidreason.sources.hub import RESERVED
@@ -113,10 +114,10 @@ def unpack_source(
 
 
 def _unpack_one(
-    source: Source, folder: Path, path: str, digest: str, rule: Mapping[str, Any], fetched: Sequence[str]
+    source: Source, folder: Path, path: str, digest: str, rule: Archive, fetched: Sequence[str]
 ) -> Contents:
     """Unpack one archive, or see that it is unpacked."""
-    into, patterns = str(rule["into"]), [str(pattern) for pattern in rule["members"]]
+    into, patterns = rule.into, list(rule.members)
     known = Contents.of(folder, path)
     same = known is not None and (known.digest, known.into, known.patterns) == (digest, into, patterns)
     if known is not None and same and known.is_whole(folder):

@@ -15,7 +15,6 @@ import math
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,8 +31,8 @@ VARIABLE_TICKS = 4
 VARIABLE_KEPT = (0, 1, 3)
 """A variable-rate clip keeps these of every `VARIABLE_TICKS` ticks: its frames are held for 1, 2 and 1 ticks."""
 
-_X264 = {"vcodec": "libx264", "preset": "ultrafast", "crf": 18}
-KINDS: dict[str, dict[str, Any]] = {
+_X264: dict[str, str | int] = {"vcodec": "libx264", "preset": "ultrafast", "crf": 18}
+KINDS: dict[str, dict[str, str | int]] = {
     "mp4": {"format": "mp4", **_X264},
     "variable": {"format": "mp4", **_X264, "fps_mode": "vfr"},
     "mkv": {"format": "matroska", **_X264},
@@ -182,7 +181,7 @@ def can_write_all_kinds(binary: str) -> bool:
 
 
 def _run_ffmpeg(
-    pictures: np.ndarray, fps: float, path: Path, options: dict[str, Any], select: str | None = None
+    pictures: np.ndarray, fps: float, path: Path, options: dict[str, str | int], select: str | None = None
 ) -> None:
     """Pipe raw frames, uint8 [N, S, S, 3], through ffmpeg into a file."""
     import ffmpeg
