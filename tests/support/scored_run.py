@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import json_line, write_jsonl
-from vidreason.evaluation.score import score
+from vidreason.config.settings import Scoring
+from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.records import ClipRef, ClipStatus, Completion, Prediction, Question
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import read_arms
@@ -123,21 +124,17 @@ def score_one(
     shards = [root / "predict" / arm / f"seed{seed}" / benchmark / f"shard{shard}.jsonl" for shard in (0, 1)]
     write_jsonl(shards[0], predictions[::2])
     write_jsonl(shards[1], predictions[1::2])
-    arguments: dict[str, Any] = {
-        "questions": questions,
-        "predictions": shards,
+    given = {
         "settings": SETTINGS,
-        "benchmark": benchmark,
-        "arm": arm,
-        "answer": ARMS[arm]["style"],
-        "seed": seed,
+        "style": ARMS[arm]["style"],
         "truth": write_truth(root / "make_world" / "truth.jsonl"),
-        "scored": folder / f"{benchmark}.scored.jsonl",
-        "out": folder / f"{benchmark}.score.json",
-    }
-    arguments |= changes
-    score(**arguments)
-    return arguments["out"], arguments["scored"]
+        "known_missing": None,
+    } | changes
+    files = ScoreFiles(
+        questions, shards, folder / f"{benchmark}.scored.jsonl", folder / f"{benchmark}.score.json", given["truth"]
+    )
+    score(Subject(benchmark, arm, given["style"], seed), files, Scoring(**given["settings"]), given["known_missing"])
+    return files.score, files.scored
 
 
 def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> ResultInputs:

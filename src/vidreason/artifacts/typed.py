@@ -69,11 +69,11 @@ def _built(record_type: Any, row: Mapping[str, Any], where: str, owner: str, pre
     unknown = sorted(set(row) - set(kinds))
     if unknown:
         raise ValueError(f"{where}: unknown fields {unknown}; {record_type.__name__} has {sorted(kinds)}")
+    absent = [name for name in _required(record_type) if name not in row]
+    if absent:
+        raise ValueError(f"{where}: {', '.join(f'{prefix}{name}' for name in absent)} missing; {owner} needs it")
     fields = {name: _value_of(kinds[name], value, where, owner, f"{prefix}{name}") for name, value in row.items()}
-    try:
-        return record_type(**fields)
-    except TypeError as error:  # a field is absent
-        raise ValueError(f"{where}: {error}") from error
+    return record_type(**fields)
 
 
 def _value_of(kind: Any, value: Any, where: str, owner: str, name: str) -> Any:
@@ -84,6 +84,9 @@ def _value_of(kind: Any, value: Any, where: str, owner: str, name: str) -> Any:
     if typing.get_origin(kind) is Mapping and isinstance(value, dict):
         item = typing.get_args(kind)[1]
         return {key: _value_of(item, given, where, owner, f"{name}.{key}") for key, given in value.items()}
+    if typing.get_origin(kind) is tuple and isinstance(value, list) and _dataclass_in(typing.get_args(kind)[0]):
+        item = typing.get_args(kind)[0]
+        return tuple(_value_of(item, given, where, owner, f"{name}.{place}") for place, given in enumerate(value))
     if not is_a(value, kind):
         shown = "null" if value is None else repr(value)[:80]
         raise ValueError(f"{where}: {name} is {shown}; {owner} needs {in_words(kind)} there")
@@ -106,6 +109,13 @@ def _dataclass_in(kind: Any) -> Any:
 def _kinds(record_type: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(record_type)
     return {field.name: hints[field.name] for field in dataclasses.fields(record_type)}
+
+
+def _required(record_type: Any) -> list[str]:
+    """Fields without a default."""
+    fields = dataclasses.fields(record_type)
+    nothing = dataclasses.MISSING
+    return [field.name for field in fields if field.default is nothing and field.default_factory is nothing]
 
 
 def is_a(value: Any, kind: Any) -> bool:

@@ -1,8 +1,7 @@
-"""Judging the predictions of one arm on one benchmark.
+"""Scoring the predictions of one arm on one benchmark.
 
-Entry point (keyword-only): `score(questions=, predictions=, settings=, benchmark=, arm=, answer=, seed=, truth=, scored=,
-out=, known_missing=)`. It merges the shards into `scored.jsonl` (one `vidreason.evaluation.scored.Scored` per question, sorted by question id)
-and writes `score.json`.
+The shards are merged into `*.scored.jsonl`, one `vidreason.evaluation.scored.Scored` per question, sorted by question id, and
+summarized in `*.score.json`, a `vidreason.evaluation.scores.Score`.
 
 The denominator is the list of questions, never what the model said: an unparsable answer is a wrong answer, a question
 whose video cannot be read, or whose prompt is too long for the model, is a wrong answer that `coverage` counts, and a
@@ -12,72 +11,79 @@ question without a prediction is an error.
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
-from vidreason.artifacts.typed import in_words, is_a
+from vidreason.artifacts.typed import in_words, is_a, row_of
+from vidreason.config.settings import Scoring
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
+from vidreason.evaluation.scores import MACRO, Majority, Part, Reading, Score, ScoringRules, rounded
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.records import OK, PROMPT_TOO_LONG, Grade, Prediction, Question
-from vidreason.tasks.base import grade
+from vidreason.tasks.base import grade, task_of
 from vidreason.tasks.markup import as_answer
+from vidreason.tasks.metrics import Metric
 from vidreason.tasks.multiple_choice import upstream_guesses
-
-SETTINGS: dict[str, tuple[str, ...] | str] = {
-    "parser": ("strict", "upstream"),
-    "unparsed": ("wrong", "random"),
-    "max_missing_fraction": "a number between 0 and 1",
-}
-"""Every key of `settings` and what it may be."""
 
 STYLES = ("option", "reason")
 """Answer styles: the letter alone, or a think block and an answer block."""
 
 
 @dataclass(frozen=True)
-class _Rules:
-    """The settings, checked."""
+class Subject:
+    """What is scored.
 
-    parser: str
-    unparsed: str
-    max_missing_fraction: float
+    Attributes:
+        benchmark: Name of the benchmark.
+        arm: Name of the arm.
+        style: Style that the arm was asked to answer in. In `option` style the whole completion is read as the answer, unless
+            it has an answer block of its own; in `reason` style only the answer block is.
+        seed: The arm's seed.
+    """
+
+    benchmark: str
+    arm: str
+    style: str
+    seed: int
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return f"arm {self.arm}, seed {self.seed}, benchmark {self.benchmark}"
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """What is read and written.
+
+    Attributes:
+        questions: JSON lines of `Question`, the benchmark's whole list.
+        predictions: JSON lines of `Prediction`, all shards, in any order.
+        scored: Where to write the scored answers.
+        score: Where to write the score.
+        truth: JSON lines with `dataset`, `question`, `temporal`, `caption` and `task` (the demo's world), or None.
+    """
+
+    questions: Path
+    predictions: Sequence[Path]
+    scored: Path
+    score: Path
+    truth: Path | None = None
 
 
 def score(
-    *,
-    questions: str | Path,
-    predictions: Sequence[str | Path],
-    settings: Mapping[str, Any],
-    benchmark: str,
-    arm: str,
-    answer: str,
-    seed: int,
-    truth: str | Path | None,
-    scored: str | Path,
-    out: str | Path,
-    known_missing: Mapping[str, int] | None = None,
+    subject: Subject, files: ScoreFiles, settings: Scoring, known_missing: Mapping[str, int] | None = None
 ) -> None:
-    """Judge one arm's predictions on one benchmark and write both result files.
+    """Score one arm's predictions on one benchmark and write both result files.
 
     Args:
-        questions: JSON lines of `Question`, the benchmark's whole list.
-        predictions: JSON lines of `Prediction`, all shards, in any order.
-        settings: Exactly the keys of `SETTINGS`. `parser` decides `correct` (both parsers are always recorded);
-            `unparsed: random` gives an unparsable answer a letter drawn with `seed` and the question's id, as upstream
-            does without a seed; `max_missing_fraction` is the share of questions without frames that is tolerated.
-        benchmark: Name of the benchmark.
-        arm: Name of the arm.
-        answer: Style the arm was asked for. In `option` style the whole completion is read as the answer, unless it
-            has an answer block of its own; in `reason` style only the answer block is.
-        seed: The arm's seed.
-        truth: JSON lines with `dataset`, `question`, `temporal`, `caption` and `task` (the demo's world), or None.
-        scored: Where to write the scored answers.
-        out: Where to write the score.
-        known_missing: Task -> questions whose video is known not to be distributed; they are tolerated besides.
+        subject: Arm and benchmark.
+        files: What is read and written.
+        settings: Which reading of an answer counts. `unparsed: random` gives an unparsable answer a letter drawn with the
+            seed and the question's id, as upstream does without a seed.
+        known_missing: Category -> questions whose video is known not to be distributed; they are tolerated besides.
 
     Raises:
         ValueError: Questions without or with two predictions, predictions of other questions, or too many without frames.
@@ -86,38 +92,22 @@ def score(
     Differs from the source: upstream draws unparsable answers from an unseeded generator, drops unreadable videos by
         crashing, and gives no intervals.
     """
-    rules = _check_settings(settings)
-    if answer not in STYLES:
-        raise ValueError(f"arm {arm}: answer style {answer!r}; allowed are {list(STYLES)}")
-    asked = sorted(read_jsonl(questions, Question), key=lambda question: question.id)
-    if not asked:
-        raise ValueError(f"{questions}: no questions; a score needs at least one")
-    answers = _merge(asked, predictions, f"arm {arm}, seed {seed}, benchmark {benchmark}")
+    if subject.style not in STYLES:
+        raise ValueError(f"arm {subject.arm}: answer style {subject.style!r}; allowed are {list(STYLES)}")
+    questions = sorted(read_jsonl(files.questions, Question), key=lambda question: question.id)
+    if not questions:
+        raise ValueError(f"{files.questions}: no questions; a score needs at least one")
+    answers = _merge(questions, files.predictions, str(subject))
     # A prompt that is too long says nothing against the data: it is counted, and needs no permission.
     of_clips = {name: OK if given.status == PROMPT_TOO_LONG else given.status for name, given in answers.items()}
-    tasks = coverage_of(asked, of_clips)
-    refuse_missing(benchmark, tasks, rules.max_missing_fraction, known_missing)
-    truths = _read_truth(truth, benchmark, asked)
-    rows = [_grade(question, answers[question.id], answer, rules, seed, truths.get(question.id)) for question in asked]
-    write_jsonl(scored, rows)
-    head = {"benchmark": benchmark, "arm": arm, "answer": answer, "seed": seed, "settings": asdict(rules)}
-    write_json(out, head | summarise(rows, benchmark, rules.parser))
-
-
-def _check_settings(settings: Mapping[str, Any]) -> _Rules:
-    """Check the settings and freeze them."""
-    if set(settings) != set(SETTINGS):
-        raise ValueError(
-            f"score settings: unknown keys {sorted(set(settings) - set(SETTINGS))}, missing keys "
-            f"{sorted(set(SETTINGS) - set(settings))}; allowed are exactly {sorted(SETTINGS)}"
-        )
-    for key, allowed in SETTINGS.items():
-        if isinstance(allowed, tuple) and settings[key] not in allowed:
-            raise ValueError(f"score settings: {key} is {settings[key]!r}; allowed are {list(allowed)}")
-    fraction = settings["max_missing_fraction"]
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-        raise ValueError(f"score settings: max_missing_fraction is {fraction!r}; allowed is a number between 0 and 1")
-    return _Rules(str(settings["parser"]), str(settings["unparsed"]), float(fraction))
+    coverage = coverage_of(questions, of_clips)
+    refuse_missing(subject.benchmark, coverage, settings.max_missing_fraction, known_missing)
+    truths = _read_truth(files.truth, subject.benchmark, questions)
+    rows = [
+        _scored(question, answers[question.id], subject, settings, truths.get(question.id)) for question in questions
+    ]
+    write_jsonl(files.scored, rows)
+    write_json(files.score, row_of(summarize(rows, subject, settings)))
 
 
 def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) -> dict[str, Prediction]:
@@ -158,7 +148,7 @@ def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, Truth]:
+def _read_truth(path: Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, Truth]:
     """Read what the world knows about the benchmark's questions; nothing for real data."""
     if path is None:
         return {}
@@ -183,22 +173,23 @@ def _read_truth(path: str | Path | None, benchmark: str, asked: Sequence[Questio
     return truths
 
 
-def _grade(
-    question: Question, prediction: Prediction, style: str, rules: _Rules, seed: int, truth: Truth | None
+def _scored(
+    question: Question, prediction: Prediction, subject: Subject, settings: Scoring, truth: Truth | None
 ) -> Scored:
-    """Grade one answer by both rules of reading. Where nothing was asked, nothing is parsed, guessed or right."""
-    rule = RULES[rules.parser]
+    """Grade one answer by every rule of reading. Where nothing was asked, nothing is parsed, guessed or right."""
+    rule = RULES[settings.parser]
+    rules = [name for name in RULES.values() if name in task_of(question.task).rules]
     if prediction.status != OK:
         nothing = Grade(0.0, False, parts={"well_formed": 0.0})
-        return Scored(question, prediction, rule, dict.fromkeys(RULES.values(), nothing), truth=truth)
+        return Scored(question, prediction, rule, dict.fromkeys(rules, nothing), truth=truth)
     text = prediction.completion.text
-    if style == "option":
+    if subject.style == "option":
         text = as_answer(text)
-    grades = {name: grade(text, question, name) for name in RULES.values()}
+    grades = {name: grade(text, question, name) for name in rules}
     guess = None
-    if rules.unparsed == "random":
+    if settings.unparsed == "random" and question.options:
         # One generator per question: the letter depends neither on the shards nor on the other answers.
-        letter = random.Random(f"{seed}:{question.id}").choice(question.letters)
+        letter = random.Random(f"{subject.seed}:{question.id}").choice(question.letters)
         unread = {
             "tagged": rule == "tagged" and grades["tagged"].parsed is None,
             "first_block": upstream_guesses(text, question.letters),
@@ -210,102 +201,92 @@ def _grade(
     return Scored(question, prediction, rule, grades, guess, truth)
 
 
-def summarise(rows: Sequence[Scored], benchmark: str, parser: str) -> dict[str, Any]:
+def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Score:
     """Everything a table needs of one arm's answers to one benchmark.
 
     Args:
-        rows: The judged answers, at least one.
-        benchmark: Name of the benchmark; decides whether the headline number is the macro mean over tasks.
-        parser: `strict` or `upstream`, the parser that decided `correct`.
-
-    Returns:
-        A mapping ready for JSON; accuracies and shares are fractions, rounded to 8 digits.
+        rows: The scored answers, at least one.
+        subject: Arm and benchmark; the benchmark decides whether the mean over categories is reported.
+        settings: What the answers were scored with.
     """
+    dataset = dataset_of(subject.benchmark)
+    metrics = task_of(dataset.task).metrics
     shown = [row for row in rows if row.has_frames]
     formed = [row for row in rows if row.well_formed]
     known = [row for row in rows if row.think_true is not None]
-    micro, macro = accuracy_of(rows), accuracy_of(rows, macro=True)
     letter, majority = majority_letter(rows)
-    letters = {name: [row.letter(name) for row in rows] for name in ("strict", "upstream")}
-    read = [parsed for row, parsed in zip(rows, letters[parser], strict=True) if row.has_frames]
-    average = dataset_of(benchmark).headline
-    headline = macro if average == "macro" else micro
-    return {
-        "n": len(rows),
-        "with_frames": len(shown),
-        "coverage": _round(len(shown) / len(rows)),
-        "missing": dict(sorted(Counter(row.prediction.status for row in rows if not row.has_frames).items())),
-        "answered": sum(parsed is not None for parsed in read),
-        "unparsed": sum(parsed is None for parsed in read),
-        "unfinished": sum(row.unfinished for row in rows),
-        "without_gold": sum(row.chance == 0 for row in rows),
-        "average": average,
-        **_numbers(headline),
-        "micro": _numbers(micro),
-        "macro": _numbers(macro),
-        "chance": _round(chance_level(rows)),
-        "majority": {"letter": letter, "accuracy": _round(majority)},
-        "format_followed": _round(len(formed) / len(shown)) if shown else None,
-        "accuracy_within_well_formed": _numbers(accuracy_of(formed)) if formed else None,
-        "think_true": _round(sum(bool(row.think_true) for row in known) / len(known)) if known else None,
-        "parsers": {
-            "strict": {
-                "accuracy": _round(sum(row.grades["tagged"].parsed == row.question.gold for row in rows) / len(rows)),
-                "unparsed": letters["strict"].count(None) - (len(rows) - len(shown)),
-            },
-            "upstream": {
-                "accuracy": _round(
-                    sum(row.grades["first_block"].parsed == row.question.gold for row in rows) / len(rows)
-                ),
-                "unparsed": letters["upstream"].count(None) - (len(rows) - len(shown)),
-            },
-            "disagree": sum(one != other for one, other in zip(letters["strict"], letters["upstream"], strict=True)),
+    letters = {rule: [row.grades[rule].parsed for row in rows] for rule in rows[0].grades}
+    read = [row.grade.parsed for row in shown]
+    return Score(
+        benchmark=subject.benchmark,
+        arm=subject.arm,
+        style=subject.style,
+        seed=subject.seed,
+        rules=ScoringRules(settings.parser, settings.unparsed, settings.max_missing_fraction),
+        n=len(rows),
+        with_frames=len(shown),
+        missing=dict(sorted(Counter(row.prediction.status for row in rows if not row.has_frames).items())),
+        answered=sum(parsed is not None for parsed in read),
+        unparsed=read.count(None),
+        unfinished=sum(row.unfinished for row in rows),
+        without_gold=sum(row.chance == 0 for row in rows),
+        metrics={
+            name: mean_of(rows, metric, macro)
+            for metric in metrics
+            for name, macro in ((metric.name, False), (f"{metric.name}{MACRO}", True))
         },
-        "by_task": _parts(rows, lambda row: row.question.category, parser),
-        "by_group": _parts(rows, lambda row: row.question.group, parser),
-    }
-
-
-def accuracy_of(rows: Sequence[Scored], macro: bool = False) -> Estimate:
-    """Accuracy with its interval clustered by video; the mean over tasks if `macro`."""
-    values = [float(row.correct) for row in rows]
-    return clustered_mean(
-        values, [row.question.clip.path for row in rows], [row.question.category for row in rows] if macro else None
+        headline=f"{metrics[0].name}{MACRO if dataset.headline == 'macro' else ''}",
+        chance=rounded(chance_level(rows)),
+        majority=Majority(letter, rounded(majority)) if any(row.question.options for row in rows) else None,
+        format_followed=rounded(len(formed) / len(shown)) if shown else None,
+        within_well_formed=mean_of(formed, metrics[0]) if formed else None,
+        think_true=rounded(sum(bool(row.think_true) for row in known) / len(known)) if known else None,
+        readings={
+            rule: Reading(
+                rounded(sum(row.grades[rule].parsed == row.question.gold for row in rows) / len(rows)),
+                parsed.count(None) - (len(rows) - len(shown)),
+            )
+            for rule, parsed in letters.items()
+        },
+        disagree=sum(len(set(parsed)) > 1 for parsed in zip(*letters.values(), strict=True)),
+        categories=_parts(rows, lambda row: row.question.category, metrics[0]),
+        groups=_parts(rows, lambda row: row.question.group, metrics[0]),
     )
 
 
-def _numbers(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON."""
-    return {
-        "accuracy": _round(estimate.mean),
-        "se": _round(estimate.se),
-        "ci_low": _round(estimate.low),
-        "ci_high": _round(estimate.high),
-        "clusters": estimate.clusters,
-        "trials": None if estimate.trials is None else _round(estimate.trials),
-    }
+def mean_of(rows: Sequence[Scored], metric: Metric, macro: bool = False) -> Estimate:
+    """Mean of a metric with its interval clustered by video, rounded; the mean over categories if `macro`."""
+    estimate = clustered_mean(
+        [metric.value(row.grade) for row in rows],
+        [row.question.clip.path for row in rows],
+        [row.question.category for row in rows] if macro else None,
+        metric.bounds,
+    )
+    return replace(
+        estimate,
+        mean=rounded(estimate.mean),
+        se=rounded(estimate.se),
+        low=rounded(estimate.low),
+        high=rounded(estimate.high),
+        trials=None if estimate.trials is None else rounded(estimate.trials),
+    )
 
 
-def _parts(rows: Sequence[Scored], key: Callable[[Scored], str], parser: str) -> list[dict[str, Any]]:
-    """The numbers of every part of the benchmark, sorted by name; empty where nothing is named."""
+def _parts(rows: Sequence[Scored], key: Callable[[Scored], str], metric: Metric) -> tuple[Part, ...]:
+    """Every part of the benchmark, sorted by name; empty where nothing is named."""
     parts: dict[str, list[Scored]] = defaultdict(list)
     for row in rows:
         parts[key(row)].append(row)
     if set(parts) == {""}:
-        return []
-    return [
-        {
-            "name": name,
-            "n": len(members),
-            "with_frames": sum(row.has_frames for row in members),
-            "unparsed": sum(row.has_frames and row.letter(parser) is None for row in members),
-            **_numbers(accuracy_of(members)),
-            "chance": _round(chance_level(members)),
-        }
+        return ()
+    return tuple(
+        Part(
+            name,
+            len(members),
+            sum(row.has_frames for row in members),
+            sum(row.has_frames and row.grade.parsed is None for row in members),
+            mean_of(members, metric),
+            rounded(chance_level(members)),
+        )
         for name, members in sorted(parts.items())
-    ]
-
-
-def _round(value: float) -> float:
-    """Eight digits: more than any table shows, fewer than what summation order could change."""
-    return round(value, 8) + 0.0
+    )

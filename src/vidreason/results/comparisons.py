@@ -77,8 +77,8 @@ def gains_table(inputs: ResultInputs) -> list[Row]:
 
 def _well_formed_difference(one: Run, other: Run) -> float | None:
     """Difference of the two accuracies within well-formed answers; None if either arm never follows the format."""
-    first, second = (run.score["accuracy_within_well_formed"] for run in (one, other))
-    return None if first is None or second is None else first["accuracy"] - second["accuracy"]
+    first, second = (run.score.within_well_formed for run in (one, other))
+    return None if first is None or second is None else first.mean - second.mean
 
 
 def _apart(one: Estimate, other: Estimate) -> str:
@@ -89,7 +89,7 @@ def _apart(one: Estimate, other: Estimate) -> str:
 def _paired_runs(one: Run, other: Run) -> Estimate:
     """Paired difference of two arms on one benchmark, averaged as its headline number is."""
     clusters = [row.question.clip.path for row in one.rows]
-    strata = [row.question.category for row in one.rows] if one.score["average"] == "macro" else None
+    strata = [row.question.category for row in one.rows] if one.score.is_macro else None
     return _paired(one.rows, other.rows, clusters, strata)
 
 

@@ -19,10 +19,11 @@ from vidreason.artifacts.counts import read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_aside
 from vidreason.data.registry import title_of
+from vidreason.evaluation.scores import read_score
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import FIGURES, chosen, maker_of
-from vidreason.results.runs import CONTROL, arm_and_seed, headline, read_score
+from vidreason.results.runs import CONTROL, arm_and_seed
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -69,8 +70,8 @@ def save(figure: Figure, path: str | Path) -> None:
 def draw_accuracy(inputs: ResultInputs) -> Figure:
     """Bars of accuracy per benchmark and their mean, with 95% intervals and the chance level."""
     known, benchmarks = inputs.arms, inputs.benchmarks
-    loaded = [score for score in map(read_score, inputs.scores) if known[score["arm"]].method != CONTROL]
-    series = sorted({(list(known).index(score["arm"]), score["arm"], score["seed"]) for score in loaded})
+    loaded = [score for score in map(read_score, inputs.scores) if known[score.arm].method != CONTROL]
+    series = sorted({(list(known).index(score.arm), score.arm, score.seed) for score in loaded})
     groups = [*benchmarks, "mean"]
     figure = Figure(figsize=(max(6.5, 0.34 * len(series) * len(groups) + 2.5), 3.6))
     axes = figure.add_subplot()
@@ -78,8 +79,8 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
     width = 0.84 / max(len(series), 1)
     color_of = {name: number for number, name in enumerate(dict.fromkeys(name for _, name, _ in series))}
     for number, (_, name, seed) in enumerate(series):
-        by_benchmark = {score["benchmark"]: score for score in loaded if (score["arm"], score["seed"]) == (name, seed)}
-        estimates = [headline(by_benchmark[benchmark]) for benchmark in benchmarks]
+        by_benchmark = {score.benchmark: score for score in loaded if (score.arm, score.seed) == (name, seed)}
+        estimates = [by_benchmark[benchmark].estimate for benchmark in benchmarks]
         estimates.append(mean_of_estimates(estimates))
         label = legend_label(known[name].label) + (f", seed {seed}" if len(seeds) > 1 else "")
         _bars(
@@ -91,9 +92,7 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
             label,
         )
     if series:
-        chance = [
-            next(score["chance"] for score in loaded if score["benchmark"] == benchmark) for benchmark in benchmarks
-        ]
+        chance = [next(score.chance for score in loaded if score.benchmark == benchmark) for benchmark in benchmarks]
         _chance_lines(axes, [*chance, sum(chance) / len(chance)])
     axes.set_xticks(range(len(groups)), ["Mean" if name == "mean" else title_of(name) for name in groups])
     axes.set_ylabel("accuracy (%)")

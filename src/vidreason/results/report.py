@@ -6,7 +6,7 @@ The page is one file, works from a folder or a mail, and loads nothing. The temp
 import io
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ def make_report(
         first_seed=runs.seeds[0],
         cards=_cards(inputs, seed, examples),
         seeds=runs.seeds,
-        settings=runs.of(runs.arms[0].name, runs.seeds[0])[0].score["settings"],
+        settings=asdict(runs.of(runs.arms[0].name, runs.seeds[0])[0].score.rules),
         versions=_versions(made),
         digests=_digests(made),
     )
@@ -82,7 +82,7 @@ def _overview(runs: Runs, broken: int) -> str:
         which = f" (seed {seed})" if len(runs.seeds) > 1 else ""
         words.append(f"{arm.label}{which} {percent(mean.mean, 1)}% [{percent(mean.low, 1)}, {percent(mean.high, 1)}]")
     members = runs.of(runs.arms[0].name, runs.seeds[0])
-    chance = sum(run.score["chance"] for run in members) / len(members)
+    chance = sum(run.score.chance for run in members) / len(members)
     return (
         f"Mean accuracy over {', '.join(title_of(name) for name in runs.benchmarks)}: {'; '.join(words)}. "
         f"Chance is {percent(chance, 1)}%. {broken} {'video' if broken == 1 else 'videos'} could not be used; "
@@ -169,7 +169,7 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
             for arm in runs.arms
         }
         names = sorted(next(iter(answers.values())))
-        parser = runs.by_key[runs.arms[0].name, runs.seeds[0], benchmark].score["settings"]["parser"]
+        parser = runs.by_key[runs.arms[0].name, runs.seeds[0], benchmark].score.rules.parser
         for name in sorted(draw.sample(names, min(count, len(names)))):
             question = questions.get((benchmark, name))
             if question is None:

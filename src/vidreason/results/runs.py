@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from vidreason.artifacts.files import read_json
-from vidreason.artifacts.typed import in_words, is_a
 from vidreason.evaluation.scored import Scored, read_scored
+from vidreason.evaluation.scores import Score, read_score
 from vidreason.evaluation.statistics import Estimate
 
 CONTROL = "control"
@@ -44,23 +42,23 @@ class Run:
         arm: The arm.
         seed: The seed.
         benchmark: The benchmark.
-        score: Content of `score.json`.
+        score: Its score.
         scored_path: Its `scored.jsonl`.
     """
 
     arm: Arm
     seed: int
     benchmark: str
-    score: Mapping[str, Any]
+    score: Score
     scored_path: Path
 
     @cached_property
     def rows(self) -> list[Scored]:
         """The scored answers, read at the first use."""
         rows = read_scored(self.scored_path)
-        if len(rows) != self.score["n"]:
+        if len(rows) != self.score.n:
             raise ValueError(
-                f"{self.scored_path}: {len(rows)} scored answers, the score beside it counts {self.score['n']}; score again"
+                f"{self.scored_path}: {len(rows)} scored answers, the score beside it counts {self.score.n}; score again"
             )
         if len({row.question.id for row in rows}) != len(rows):
             raise ValueError(f"{self.scored_path}: a question is scored twice; score again")
@@ -69,20 +67,7 @@ class Run:
     @property
     def estimate(self) -> Estimate:
         """The headline accuracy with its interval."""
-        return headline(self.score)
-
-
-def headline(score: Mapping[str, Any]) -> Estimate:
-    """The headline accuracy of a `score.json` with its interval."""
-    return Estimate(
-        score["accuracy"],
-        score["se"],
-        score["ci_low"],
-        score["ci_high"],
-        score["n"],
-        score["clusters"],
-        score.get("trials"),
-    )
+        return self.score.estimate
 
 
 @dataclass(frozen=True)
@@ -139,50 +124,6 @@ def read_arms(arms: Mapping[str, Mapping[str, str]]) -> dict[str, Arm]:
     return known
 
 
-NUMBERS: Mapping[str, Any] = {
-    "arm": str,
-    "seed": int,
-    "benchmark": str,
-    "settings": dict,
-    "n": int,
-    "with_frames": int,
-    "unparsed": int,
-    "missing": dict,
-    "accuracy": float,
-    "se": float,
-    "ci_low": float,
-    "ci_high": float,
-    "clusters": int,
-    "chance": float,
-    "coverage": float,
-    "average": str,
-    "format_followed": float | None,
-}
-"""Key of a `score.json` that tables and figures read -> its type."""
-
-
-def read_score(path: str | Path) -> dict[str, Any]:
-    """Read a `score.json`.
-
-    Raises:
-        ChangedError: The file is not what its sidecar tells of.
-        ValueError: A key is missing or of another type, or a share is not between 0 and 1.
-    """
-    score = read_json(path)
-    if not isinstance(score, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(score).__name__}; score again")
-    for key, kind in NUMBERS.items():
-        if key not in score or not is_a(score[key], kind):
-            seen = f"is {score[key]!r}" if key in score else "is missing"
-            raise ValueError(f"{path}: {key} {seen}; needed is {in_words(kind)}. Score again")
-    for key in ("accuracy", "chance", "coverage"):
-        if not 0 <= score[key] <= 1:
-            raise ValueError(f"{path}: {key} is {score[key]}; needed is a share between 0 and 1. Score again")
-    if not 0 <= score["with_frames"] <= score["n"]:
-        raise ValueError(f"{path}: {score['with_frames']} of {score['n']} questions have frames. Score again")
-    return score
-
-
 def load_runs(
     scores: Sequence[str | Path],
     scored: Sequence[str | Path],
@@ -210,7 +151,7 @@ def load_runs(
     by_key: dict[tuple[str, int, str], Run] = {}
     for path, answers in zip(scores, scored, strict=True):
         score = read_score(path)
-        name, seed, benchmark = score["arm"], score["seed"], score["benchmark"]
+        name, seed, benchmark = score.arm, score.seed, score.benchmark
         if name not in arms or benchmark not in benchmarks:
             raise ValueError(
                 f"{path}: a score of arm {name!r} on benchmark {benchmark!r}; allowed are arms {list(arms)} "

@@ -55,7 +55,7 @@ def _arm_rows(runs: Runs) -> list[list[str]]:
         members = runs.of(arm.name, seed)
         estimates = [run.estimate for run in members]
         cells = [plus_minus(estimate) for estimate in (*estimates, mean_of_estimates(estimates))]
-        unparsed = sum(run.score["unparsed"] for run in members)
+        unparsed = sum(run.score.unparsed for run in members)
         rows.append([arm.label, arm.style, str(seed), *cells, _format_share(arm, members), str(unparsed)])
     for label, key in (("chance (1/options)", "chance"), ("most frequent letter", "majority")):
         values = [_baseline(run, key) for run in _any_runs(runs)]
@@ -70,13 +70,14 @@ def _any_runs(runs: Runs) -> list[Run]:
 
 def _baseline(run: Run, key: str) -> float:
     """Chance level, or accuracy of the most frequent gold letter."""
-    value = run.score[key]
-    return float(value["accuracy"] if isinstance(value, dict) else value)
+    if key == "chance":
+        return run.score.chance
+    return run.score.majority.accuracy if run.score.majority else 0.0
 
 
 def _format_share(arm: Arm, members: Sequence[Run]) -> str:
     """Share of the answers in the reason format; a dash for arms that are not asked for it."""
-    shares = [(run.score["format_followed"], run.score["with_frames"]) for run in members]
+    shares = [(run.score.format_followed, run.score.with_frames) for run in members]
     total = sum(count for share, count in shares if share is not None)
     if arm.style != "reason" or not total:
         return "-"
@@ -86,42 +87,38 @@ def _format_share(arm: Arm, members: Sequence[Run]) -> str:
 def _notes(runs: Runs) -> list[str]:
     """What the numbers are out of."""
     members = _any_runs(runs)
-    questions = ", ".join(
-        f"{title(run.benchmark)} {run.score['n']} ({run.score['clusters']} videos)" for run in members
-    )
+    questions = ", ".join(f"{title(run.benchmark)} {run.score.n} ({run.estimate.clusters} videos)" for run in members)
     notes = [
         f"Questions: {questions}. An answer that cannot be read, and a question whose video cannot, count as wrong."
     ]
     short = [
-        f"{title(run.benchmark)} {run.score['n'] - lost}/{run.score['n']}"
+        f"{title(run.benchmark)} {run.score.n - lost}/{run.score.n}"
         for run in members
-        if (lost := sum(count for reason, count in run.score["missing"].items() if reason != PROMPT_TOO_LONG))
+        if (lost := sum(count for reason, count in run.score.missing.items() if reason != PROMPT_TOO_LONG))
     ]
     notes.append(
         "Frames: "
         + (f"missing for some questions: {', '.join(short)} have them." if short else "there for every question.")
     )
     too_long = [
-        f"{arm.label} (seed {seed}) {title(run.benchmark)} {run.score['missing'][PROMPT_TOO_LONG]}"
+        f"{arm.label} (seed {seed}) {title(run.benchmark)} {run.score.missing[PROMPT_TOO_LONG]}"
         for arm, seed in runs.pairs(controls=False)
         for run in runs.of(arm.name, seed)
-        if PROMPT_TOO_LONG in run.score["missing"]
+        if PROMPT_TOO_LONG in run.score.missing
     ]
     if too_long:
         notes.append(f"Prompts too long for the model, not asked, count as wrong: {', '.join(too_long)}.")
     for run in members:
-        if run.score["average"] == "macro":
+        if run.score.is_macro:
             both = "; ".join(
-                f"{arm.label} (seed {seed}) {100 * runs.by_key[arm.name, seed, run.benchmark].score['micro']['accuracy']:.1f}"
+                f"{arm.label} (seed {seed}) {100 * runs.by_key[arm.name, seed, run.benchmark].score.over_questions.mean:.1f}"
                 for arm, seed in runs.pairs(controls=False)
             )
             notes.append(
                 f"{title(run.benchmark)} is the mean over its tasks, as published; over all its questions: {both}."
             )
-    settings = members[0].score["settings"]
-    notes.append(
-        f"Parser: {settings['parser']} ({PARSERS[settings['parser']]}); unparsable answers: {settings['unparsed']}."
-    )
+    settings = members[0].score.rules
+    notes.append(f"Parser: {settings.parser} ({PARSERS[settings.parser]}); unparsable answers: {settings.unparsed}.")
     notes.append("The mean weighs the benchmarks equally; its interval takes their videos to be independent.")
     return notes
 

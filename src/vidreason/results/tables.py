@@ -45,14 +45,11 @@ def main_table(inputs: ResultInputs) -> list[Row]:
     rows = []
     for arm, seed in runs.pairs(controls=False):
         members = runs.of(arm.name, seed)
-        total = sum(run.score["n"] for run in members)
-        parts = [
-            (run.benchmark, run.score["n"], run.score["coverage"], run.estimate, run.score["unparsed"])
-            for run in members
-        ]
-        covered = sum(run.score["with_frames"] for run in members) / total
+        total = sum(run.score.n for run in members)
+        parts = [(run.benchmark, run.score.n, run.score.coverage, run.estimate, run.score.unparsed) for run in members]
+        covered = sum(run.score.with_frames for run in members) / total
         mean = mean_of_estimates(run.estimate for run in members)
-        parts.append(("mean", total, covered, mean, sum(run.score["unparsed"] for run in members)))
+        parts.append(("mean", total, covered, mean, sum(run.score.unparsed for run in members)))
         for benchmark, count, coverage, estimate, unparsed in parts:
             head = {"arm": arm.name, "label": arm.label, "answer": arm.style, "benchmark": benchmark, "n": count}
             tail = {"coverage": share(coverage), "unparsed": unparsed, "seed": seed}
@@ -68,7 +65,7 @@ def by_task_table(inputs: ResultInputs) -> list[Row]:
     runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=True):
-        parser = runs.of(arm.name, seed)[0].score["settings"]["parser"]
+        parser = runs.of(arm.name, seed)[0].score.rules.parser
         groups: dict[tuple[str, str, str], Answers] = {}
         for cluster, row in answers_of(runs, arm, seed):
             groups.setdefault((cluster[0], row.question.category, flag(row.temporal)), []).append((cluster, row))

@@ -11,11 +11,12 @@ import pytest
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
 from vidreason.config.layers import read_layer
-from vidreason.config.settings import ArmSelection
+from vidreason.config.settings import ArmSelection, Scoring
 from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.data.registry import Source, oddities, question_prompt, read_questions, write_questions
-from vidreason.evaluation.score import score
+from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.evaluation.scored import read_scored
+from vidreason.evaluation.scores import Score, read_score
 from vidreason.records import NO_OPTION, OK, ClipRef, Completion, Grade, Prediction, Question, Rollout
 from vidreason.tasks import multiple_choice as parse
 from vidreason.training.selection import SelectionFiles, select_by_variance
@@ -169,32 +170,25 @@ def test_mlvus_empty_record_is_asked_as_it_is(published):
     }
 
 
-def scored(published: Path, folder: Path, name: str, completion: str, unparsed: str = "wrong") -> dict:
+def scored(published: Path, folder: Path, name: str, completion: str, unparsed: str = "wrong") -> Score:
     """The score of a model that always says the same."""
     questions = read_jsonl(published / f"{name}.jsonl", Question)
     predictions = [Prediction(one.id, OK, "0" * 64, Completion(completion, 3, True), one.sha256) for one in questions]
     write_jsonl(folder / "p.jsonl", predictions)
-    score(
-        questions=published / f"{name}.jsonl",
-        predictions=[folder / "p.jsonl"],
-        settings={"parser": "strict", "unparsed": unparsed, "max_missing_fraction": 0.0},
-        benchmark=name,
-        arm="base",
-        answer="option",
-        seed=0,
-        truth=None,
-        scored=folder / "scored.jsonl",
-        out=folder / "score.json",
+    files = ScoreFiles(
+        published / f"{name}.jsonl", [folder / "p.jsonl"], folder / "scored.jsonl", folder / "score.json"
     )
-    return read_json(folder / "score.json")
+    settings = Scoring(parser="strict", unparsed=unparsed, max_missing_fraction=0.0)
+    score(Subject(name, "base", "option", 0), files, settings)
+    return read_score(files.score)
 
 
 @pytest.mark.parametrize("name", ["mvbench", "mlvu"])
 @pytest.mark.parametrize("completion", ["A", "D", "", "no letter"])
 def test_the_denominators_are_the_published_counts_whatever_is_answered(published, tmp_path, name, completion):
     found = scored(published, tmp_path, name, completion)
-    assert found["n"] == TOTALS[name]
-    assert {part["name"]: part["n"] for part in found["by_task"]} == EXPECTED[name]
+    assert found.n == TOTALS[name]
+    assert {part.name: part.n for part in found.categories} == EXPECTED[name]
 
 
 def test_the_empty_record_is_right_by_the_published_letter_alone(published, tmp_path):
@@ -215,10 +209,10 @@ def test_a_single_candidate_in_every_later_stage(published, tmp_path):
         rows = [row for row in read_scored(tmp_path / "scored.jsonl") if len(row.question.options) == 1]
         assert [row.chance for row in rows] == [1.0] * 5
         of_task[completion, unparsed] = {row.correct for row in rows}
-        (part,) = [part for part in found["by_task"] if part["name"] == "counterfactual_inference"]
+        (part,) = [part for part in found.categories if part.name == "counterfactual_inference"]
         # 195 questions with three options and five with one.
-        assert part["chance"] == pytest.approx((195 / 3 + 5) / 200)
-        assert part["ci_low"] <= part["accuracy"] <= part["ci_high"] <= 1
+        assert part.chance == pytest.approx((195 / 3 + 5) / 200)
+        assert part.estimate.low <= part.estimate.mean <= part.estimate.high <= 1
     assert of_task == {
         ("A", "wrong"): {True},
         ("B", "wrong"): {False},

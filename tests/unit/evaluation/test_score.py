@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +19,47 @@ from tests.support.scored_run import (
     score_one,
     write_truth,
 )
-from vidreason.artifacts.files import read_json
+from vidreason.artifacts.files import write_jsonl
+from vidreason.config.settings import Scoring
+from vidreason.data import registry
+from vidreason.data.registry import dataset_of
+from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.evaluation.scored import Scored, chance_level, majority_letter, read_scored
-from vidreason.records import PROMPT_TOO_LONG, Completion
+from vidreason.evaluation.scores import Majority, Reading, Score, read_score
+from vidreason.records import PROMPT_TOO_LONG, ClipRef, Completion, Grade, Prediction, Question
+from vidreason.tasks import base
+from vidreason.tasks.metrics import MEAN_VALUE
 
 
-def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[dict[str, Any], list[Scored]]:
+def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[Score, list[Scored]]:
     """Score and read both files back."""
     predictions = changes.pop("with_predictions", predictions_of(arm, benchmark))
     out, judged = score_one(root, arm, benchmark, predictions, **changes)
-    return read_json(out), read_scored(judged)
+    return read_score(out), read_scored(judged)
 
 
 def test_plain_counts(tmp_path: Path) -> None:
     score, rows = scored(tmp_path, "r1", "video_mme")
     assert [row.question.id for row in rows] == [f"video_mme-{number}" for number in range(8)], "sorted, both shards"
-    assert (score["n"], score["with_frames"], score["answered"], score["unparsed"]) == (8, 8, 8, 0)
-    assert score["accuracy"] == 6 / 8
-    assert score["coverage"] == 1.0
-    assert score["chance"] == 0.25
-    assert score["majority"] == {"letter": "A", "accuracy": 0.25}
-    assert score["clusters"] == 4
+    assert (score.n, score.with_frames, score.answered, score.unparsed) == (8, 8, 8, 0)
+    assert score.estimate.mean == 6 / 8
+    assert score.coverage == 1.0
+    assert score.chance == 0.25
+    assert score.majority == Majority("A", 0.25)
+    assert score.estimate.clusters == 4
     # Videos 0, 1, 2 right twice, video 3 wrong twice: residual sums 0.5, 0.5, 0.5, -1.5; se = sqrt(4/3 * 3) / 8.
-    assert score["se"] == pytest.approx(0.25)
-    assert score["average"] == "micro"
-    assert (score["arm"], score["seed"], score["benchmark"]) == ("r1", 0, "video_mme")
+    assert score.estimate.se == pytest.approx(0.25)
+    assert score.headline == "accuracy"
+    assert (score.arm, score.seed, score.benchmark) == ("r1", 0, "video_mme")
 
 
 def test_groups_and_tasks(tmp_path: Path) -> None:
     score, _ = scored(tmp_path, "r1", "video_mme")
-    assert {part["name"]: (part["n"], part["accuracy"]) for part in score["by_task"]} == {
+    assert {part.name: (part.n, part.estimate.mean) for part in score.categories} == {
         "count": (2, 0.0),
         "order": (6, 1.0),
     }
-    assert {part["name"]: (part["n"], part["accuracy"]) for part in score["by_group"]} == {
+    assert {part.name: (part.n, part.estimate.mean) for part in score.groups} == {
         "long": (4, 0.5),
         "short": (4, 1.0),
     }
@@ -60,18 +68,18 @@ def test_groups_and_tasks(tmp_path: Path) -> None:
 def test_mlvu_reports_macro_and_micro(tmp_path: Path) -> None:
     score, _ = scored(tmp_path, "r1", "mlvu")
     # Right: 0 1 2 3 5 of the six order questions, 7 of the two count questions.
-    assert score["micro"]["accuracy"] == 6 / 8
-    assert score["macro"]["accuracy"] == pytest.approx((5 / 6 + 1 / 2) / 2, abs=1e-8)
-    assert score["average"] == "macro"
-    assert score["accuracy"] == score["macro"]["accuracy"]
+    assert score.metrics["accuracy"].mean == 6 / 8
+    assert score.metrics["accuracy_macro"].mean == pytest.approx((5 / 6 + 1 / 2) / 2, abs=1e-8)
+    assert score.headline == "accuracy_macro"
+    assert score.estimate.mean == score.metrics["accuracy_macro"].mean
 
 
 def test_option_arms_answer_without_tags(tmp_path: Path) -> None:
     score, rows = scored(tmp_path, "base", "video_mme")
-    assert score["accuracy"] == 3 / 8
-    assert score["unparsed"] == 0
+    assert score.estimate.mean == 3 / 8
+    assert score.unparsed == 0
     assert {row.grades["tagged"].parsed for row in rows} <= set("ABCD")
-    assert score["format_followed"] == 0.0
+    assert score.format_followed == 0.0
 
 
 def test_reason_arms_need_the_tags(tmp_path: Path) -> None:
@@ -79,7 +87,7 @@ def test_reason_arms_need_the_tags(tmp_path: Path) -> None:
     score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
     assert rows[0].grades["tagged"].parsed is None
     assert not rows[0].correct
-    assert (score["n"], score["unparsed"], score["accuracy"]) == (8, 1, 5 / 8)
+    assert (score.n, score.unparsed, score.estimate.mean) == (8, 1, 5 / 8)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +98,8 @@ def test_denominator_does_not_depend_on_the_answer(tmp_path: Path, text: str) ->
     for number in range(8):
         predictions = change(predictions, number, text=text)
     score, rows = scored(tmp_path, "r1", "mlvu", with_predictions=predictions)
-    assert (score["n"], len(rows), score["unparsed"], score["accuracy"]) == (8, 8, 8, 0.0)
-    assert score["accuracy_within_well_formed"] is None or score["format_followed"] == 1.0
+    assert (score.n, len(rows), score.unparsed, score.estimate.mean) == (8, 8, 8, 0.0)
+    assert score.within_well_formed is None or score.format_followed == 1.0
 
 
 def test_parsers_stand_side_by_side(tmp_path: Path) -> None:
@@ -101,17 +109,14 @@ def test_parsers_stand_side_by_side(tmp_path: Path) -> None:
     score, rows = scored(tmp_path, "coldstart", "video_mme", with_predictions=predictions)
     assert (rows[1].grades["tagged"].parsed, rows[1].grades["first_block"].parsed) == (None, "B")
     assert (rows[1].correct, rows[1].grades["first_block"].correct) == (False, True)
-    assert score["parsers"] == {
-        "strict": {"accuracy": 0.0, "unparsed": 1},
-        "upstream": {"accuracy": 1 / 8, "unparsed": 0},
-        "disagree": 1,
-    }
+    assert score.readings == {"tagged": Reading(0.0, 1), "first_block": Reading(1 / 8, 0)}
+    assert score.disagree == 1
     switched, rows = scored(
         tmp_path, "coldstart", "video_mme", with_predictions=predictions, settings=SETTINGS | {"parser": "upstream"}
     )
     assert rows[1].correct
-    assert switched["accuracy"] == 1 / 8
-    assert switched["unparsed"] == 0
+    assert switched.estimate.mean == 1 / 8
+    assert switched.unparsed == 0
 
 
 def test_random_letters_only_under_the_switch_and_seeded(tmp_path: Path) -> None:
@@ -126,8 +131,8 @@ def test_random_letters_only_under_the_switch_and_seeded(tmp_path: Path) -> None
         score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, settings=settings, seed=seed)
         guesses = "".join(row.guess or "?" for row in rows)
         assert letters.setdefault(seed, guesses) == guesses
-        assert score["accuracy"] == sum(row.guess == row.question.gold for row in rows) / 8
-        assert score["unparsed"] == 8, "a guess is not an answer"
+        assert score.estimate.mean == sum(row.guess == row.question.gold for row in rows) / 8
+        assert score.unparsed == 8, "a guess is not an answer"
     assert letters[0] != letters[1]
     assert set(letters[0]) <= set("ABCD")
 
@@ -136,7 +141,7 @@ def test_an_answered_question_is_never_guessed(tmp_path: Path) -> None:
     plain, _ = scored(tmp_path, "r1", "video_mme")
     random, rows = scored(tmp_path, "r1", "video_mme", settings=SETTINGS | {"unparsed": "random"})
     assert {row.guess for row in rows} == {None}
-    assert random["accuracy"] == plain["accuracy"]
+    assert random.estimate.mean == plain.estimate.mean
 
 
 def test_missing_videos_fail_with_a_table_and_the_way_out(tmp_path: Path) -> None:
@@ -159,7 +164,7 @@ def test_videos_known_to_be_missing_stop_nothing(tmp_path: Path) -> None:
     lost = {"status": "missing", "completion": Completion()}
     predictions = change(predictions_of("r1", "video_mme"), 7, **lost)
     score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions, known_missing={"count": 1})
-    assert (score["n"], score["with_frames"], score["coverage"]) == (8, 7, 0.875)
+    assert (score.n, score.with_frames, score.coverage) == (8, 7, 0.875)
     more = change(predictions, 6, **lost)
     with pytest.raises(ValueError, match=r"1 of 8 questions \(0.1250\)"):
         scored(tmp_path, "r1", "video_mme", with_predictions=more, known_missing={"count": 1})
@@ -175,9 +180,9 @@ def test_missing_videos_count_as_wrong_when_allowed(tmp_path: Path) -> None:
         with_predictions=predictions,
         settings=SETTINGS | {"max_missing_fraction": 0.125, "unparsed": "random"},
     )
-    assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
-    assert score["missing"] == {"unreadable": 1}
-    assert score["unparsed"] == 0
+    assert (score.n, score.with_frames, score.coverage, score.estimate.mean) == (8, 7, 0.875, 5 / 8)
+    assert score.missing == {"unreadable": 1}
+    assert score.unparsed == 0
     assert (rows[0].correct, rows[0].guess, rows[0].grades["tagged"].parsed) == (False, None, None)
 
 
@@ -185,9 +190,9 @@ def test_a_prompt_that_is_too_long_counts_as_wrong_and_needs_no_permission(tmp_p
     """The data is whole; it is this model that cannot be asked."""
     predictions = change(predictions_of("r1", "video_mme"), 0, status=PROMPT_TOO_LONG, completion=Completion())
     score, rows = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
-    assert (score["n"], score["with_frames"], score["coverage"], score["accuracy"]) == (8, 7, 0.875, 5 / 8)
-    assert score["missing"] == {PROMPT_TOO_LONG: 1}
-    assert (rows[0].prediction.status, rows[0].correct, score["unparsed"]) == (PROMPT_TOO_LONG, False, 0)
+    assert (score.n, score.with_frames, score.coverage, score.estimate.mean) == (8, 7, 0.875, 5 / 8)
+    assert score.missing == {PROMPT_TOO_LONG: 1}
+    assert (rows[0].prediction.status, rows[0].correct, score.unparsed) == (PROMPT_TOO_LONG, False, 0)
     lost = change(predictions, 7, status="truncated", completion=Completion())
     with pytest.raises(ValueError, match="1 of 8 questions"):
         scored(tmp_path, "r1", "video_mme", with_predictions=lost)
@@ -223,11 +228,11 @@ def test_predictions_of_other_questions_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"parser": "lenient"}, r"parser is 'lenient'; allowed are \['strict', 'upstream'\]"),
-        ({"unparsed": "skip"}, "unparsed is 'skip'"),
-        ({"max_missing_fraction": 1.5}, "max_missing_fraction is 1.5"),
-        ({"max_missing_fraction": True}, "max_missing_fraction is True"),
-        ({"parsr": "strict"}, r"unknown keys \['parsr'\]"),
+        ({"parser": "lenient"}, r"parser\n.*'strict' or 'upstream'.*'lenient'"),
+        ({"unparsed": "skip"}, r"unparsed\n.*'wrong' or 'random'.*'skip'"),
+        ({"max_missing_fraction": 1.5}, r"max_missing_fraction\n.*less than or equal to 1.*1\.5"),
+        ({"max_missing_fraction": True}, r"max_missing_fraction\n.*valid number.*True"),
+        ({"parsr": "strict"}, r"parsr\n.*not permitted"),
     ],
 )
 def test_settings_are_closed(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -237,7 +242,7 @@ def test_settings_are_closed(tmp_path: Path, changes: dict[str, Any], words: str
 
 def test_unknown_answer_style_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="answer style 'essay'"):
-        scored(tmp_path, "r1", "mlvu", answer="essay")
+        scored(tmp_path, "r1", "mlvu", style="essay")
 
 
 def test_think_texts_are_held_against_the_world(tmp_path: Path) -> None:
@@ -245,9 +250,9 @@ def test_think_texts_are_held_against_the_world(tmp_path: Path) -> None:
     assert rows[0].think == f"{CAPTION}. so the answer is <b>it</b>"
     assert [row.think_true for row in rows] == [True, False] * 4
     assert [row.temporal for row in rows] == [True, False] * 4
-    assert score["think_true"] == 0.5
+    assert score.think_true == 0.5
     without, rows = scored(tmp_path, "r1", "video_mme", truth=None)
-    assert without["think_true"] is None
+    assert without.think_true is None
     assert {(row.think_true, row.temporal) for row in rows} == {(None, None)}
 
 
@@ -282,9 +287,9 @@ def test_accuracy_within_well_formed(tmp_path: Path) -> None:
         broken = completion_of("r1", questions_of("video_mme")[number], True).replace("</think>", "")
         predictions = change(predictions, number, text=broken)
     score, _ = scored(tmp_path, "r1", "video_mme", with_predictions=predictions)
-    assert score["format_followed"] == 0.75
-    assert score["accuracy"] == 0.75, "the answer block still stands"
-    assert score["accuracy_within_well_formed"]["accuracy"] == pytest.approx(4 / 6, abs=1e-8)
+    assert score.format_followed == 0.75
+    assert score.estimate.mean == 0.75, "the answer block still stands"
+    assert score.within_well_formed.mean == pytest.approx(4 / 6, abs=1e-8)
 
 
 def test_bytes_do_not_depend_on_the_order_of_the_shards(tmp_path: Path) -> None:
@@ -296,9 +301,35 @@ def test_bytes_do_not_depend_on_the_order_of_the_shards(tmp_path: Path) -> None:
 
 def test_answers_outside_the_options_lower_chance_and_majority(tmp_path: Path) -> None:
     _, rows = scored(tmp_path, "r1", "video_mme")
-    from dataclasses import replace
-
     lost = [replace(rows[0], question=replace(rows[0].question, gold="@")), *rows[1:]]
     assert chance_level(lost) == pytest.approx(7 / 32)
     assert majority_letter(lost) == ("B", 0.25)
     assert Counter(row.question.gold for row in lost)["@"] == 1
+
+
+class Overlap:
+    """An answer type whose answers are neither right nor wrong: half of each is right."""
+
+    name, metrics, rules = "overlap", (MEAN_VALUE,), ("tagged",)
+
+    def grade(self, completion: str, question: Question, rule: str) -> Grade:
+        return Grade(0.5, False, completion, {"well_formed": 0.0})
+
+    def chance(self, question: Question) -> None:
+        return None
+
+
+def test_a_score_need_not_be_an_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(base._tasks, "overlap", Overlap())
+    described = replace(dataset_of("mmvu"), name="seen", task="overlap")
+    monkeypatch.setitem(registry._datasets, "seen", described)
+    questions = [Question(f"q{n}", "seen", "overlap", "When?", ClipRef(f"{n}.mp4"), gold="3 s") for n in range(3)]
+    answers = [Prediction(one.id, "ok", "0" * 64, Completion("3 s", 2, True), one.sha256) for one in questions]
+    write_jsonl(tmp_path / "q.jsonl", questions)
+    write_jsonl(tmp_path / "p.jsonl", answers)
+    files = ScoreFiles(tmp_path / "q.jsonl", [tmp_path / "p.jsonl"], tmp_path / "scored.jsonl", tmp_path / "score.json")
+    score(Subject("seen", "r1", "reason", 0), files, Scoring(**SETTINGS))
+    found = read_score(files.score)
+    assert (found.headline, found.estimate.mean, found.metrics["value_macro"].mean) == ("value", 0.5, 0.5)
+    assert (found.chance, found.majority, found.without_gold) == (0.0, None, 3)
+    assert [row.grade.parsed for row in read_scored(files.scored)] == ["3 s"] * 3

@@ -1,6 +1,7 @@
 """Tables of the hand-written run, cell by cell where it matters."""
 
 import csv
+import functools
 import html
 import io
 import json
@@ -340,22 +341,29 @@ def test_percent_never_shows_minus_zero() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("accuracy", 87.5, "accuracy is 87.5; needed is a share between 0 and 1"),
-        ("accuracy", None, "accuracy is None; needed is a number"),
-        ("accuracy", "0.5", "accuracy is '0.5'; needed is a number"),
-        ("ci_low", float("nan"), "ci_low is nan"),
-        ("seed", True, "seed is True; needed is a whole number"),
-        ("n", 8.0, "n is 8.0; needed is a whole number"),
-        ("settings", [], r"settings is \[\]; needed is an object"),
+        ("metrics.accuracy.mean", 87.5, "metrics.accuracy.mean is 87.5; needed is a share between 0 and 1"),
+        ("metrics.accuracy.mean", None, "metrics.accuracy.mean is null; Score needs a number"),
+        ("metrics.accuracy.mean", "0.5", "metrics.accuracy.mean is '0.5'; Score needs a number"),
+        ("metrics.accuracy.low", float("nan"), "metrics.accuracy.low is nan"),
+        ("seed", True, "seed is True; Score needs a whole number"),
+        ("n", 8.0, "n is 8.0; Score needs a whole number"),
+        ("rules", [], r"rules is \[\]; Score needs an object"),
         ("with_frames", 9, "9 of 8 questions have frames"),
-        ("chance", ..., "chance is missing; needed is a number"),
+        ("chance", ..., "chance missing; Score needs it"),
+        ("headline", "value", "headline is 'value'; allowed: accuracy, accuracy_macro"),
+        ("format", "score/1", "the format is 'score/1', and this version of vidreason reads 'score/2'"),
     ],
 )
 def test_a_score_that_no_scoring_writes_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
     run = write_run(tmp_path)
     path = Path(run.scores[0])
-    score = {name: old for name, old in json.loads(path.read_text()).items() if name != key}
-    path.write_text(json.dumps(score if value is ... else score | {key: value}))
+    score = json.loads(path.read_text())
+    *outer, last = key.split(".")
+    place = functools.reduce(dict.__getitem__, outer, score)
+    place[last] = value
+    if value is ...:
+        del place[last]
+    path.write_text(json.dumps(score))
     with pytest.raises(ValueError, match=rf"{path.name}: {words}"):
         _ = run.runs
 

@@ -1,0 +1,174 @@
+"""The score of one arm on one benchmark: what `score.json` holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from vidreason.artifacts.files import read_json
+from vidreason.artifacts.typed import record_of
+from vidreason.evaluation.statistics import Estimate
+
+MACRO = "_macro"
+"""Ending of a metric that is the unweighted mean over categories instead of the mean over questions."""
+
+
+@dataclass(frozen=True)
+class ScoringRules:
+    """The settings `evaluation.scoring` that a score was made with.
+
+    Attributes:
+        parser: `strict` or `upstream`.
+        unparsed: `wrong` or `random`.
+        max_missing_fraction: Share of questions without frames that was tolerated.
+    """
+
+    parser: str
+    unparsed: str
+    max_missing_fraction: float
+
+
+@dataclass(frozen=True)
+class Majority:
+    """The most frequent gold letter, and the accuracy of always answering it."""
+
+    letter: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one rule of reading makes of the answers.
+
+    Attributes:
+        accuracy: Share of questions whose gold letter is read; a random letter does not count.
+        unparsed: Answers in which nothing is read.
+    """
+
+    accuracy: float
+    unparsed: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The questions of one category or group.
+
+    Attributes:
+        name: The benchmark's name of it.
+        n: Questions.
+        with_frames: Questions that the model could answer.
+        unparsed: Of these, answers in which nothing was read.
+        estimate: Mean over the questions of the task's first metric.
+        chance: Expected value of blind guesses.
+    """
+
+    name: str
+    n: int
+    with_frames: int
+    unparsed: int
+    estimate: Estimate
+    chance: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Everything that a table needs of one arm's answers to one benchmark. Shares are fractions, rounded to 8 digits.
+
+    Attributes:
+        benchmark: Name of the benchmark.
+        arm: Name of the arm.
+        style: Answer style, `reason` or `option`.
+        seed: Seed of the arm.
+        rules: How it was scored.
+        n: Questions of the benchmark, answered or not: the denominator.
+        with_frames: Questions that the model could answer.
+        missing: Status -> questions that it could not answer for that reason.
+        answered: Answers in which something was read.
+        unparsed: Answers in which nothing was read.
+        unfinished: Answers that were cut off at their limit.
+        without_gold: Questions of which no option is right.
+        metrics: Metric -> its estimate, over questions and (with the ending `_macro`) over categories.
+        headline: The metric that is reported, a key of `metrics`.
+        chance: Expected value of blind guesses.
+        majority: The most frequent gold letter; None where answers are no letters.
+        format_followed: Share of well-formed completions among questions with frames; None without any.
+        within_well_formed: The task's first metric among well-formed completions; None without any.
+        think_true: Share of think texts that describe the clip as it was; None where the truth is not known.
+        readings: Rule of reading -> what it makes of the answers.
+        disagree: Questions that the rules read differently.
+        categories: One entry a category; empty where the benchmark names none.
+        groups: One entry a group; empty where the benchmark names none.
+    """
+
+    FORMAT: ClassVar[str] = "score/2"
+
+    benchmark: str
+    arm: str
+    style: str
+    seed: int
+    rules: ScoringRules
+    n: int
+    with_frames: int
+    missing: Mapping[str, int]
+    answered: int
+    unparsed: int
+    unfinished: int
+    without_gold: int
+    metrics: Mapping[str, Estimate]
+    headline: str
+    chance: float
+    majority: Majority | None
+    format_followed: float | None
+    within_well_formed: Estimate | None
+    think_true: float | None
+    readings: Mapping[str, Reading]
+    disagree: int
+    categories: tuple[Part, ...]
+    groups: tuple[Part, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The headline metric with its interval."""
+        return self.metrics[self.headline]
+
+    @property
+    def is_macro(self) -> bool:
+        """Whether the headline is the mean over categories."""
+        return self.headline.endswith(MACRO)
+
+    @property
+    def over_questions(self) -> Estimate:
+        """The headline metric as the mean over questions, whichever mean is reported."""
+        return self.metrics[self.headline.removesuffix(MACRO)]
+
+    @property
+    def coverage(self) -> float:
+        """Share of questions that the model could answer, rounded like every share."""
+        return rounded(self.with_frames / self.n)
+
+
+def rounded(value: float) -> float:
+    """Eight digits: more than any table shows, fewer than what summation order could change."""
+    return round(value, 8) + 0.0
+
+
+def read_score(path: str | Path) -> Score:
+    """Read a `score.json`.
+
+    Raises:
+        ChangedError: The file is not what its sidecar describes.
+        ValueError: A key is missing or of another type, or a share is not between 0 and 1.
+    """
+    row = read_json(path)
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(row).__name__}; score again")
+    score = record_of(Score, row, str(path))
+    if score.headline not in score.metrics:
+        raise ValueError(f"{path}: headline is {score.headline!r}; allowed: {', '.join(score.metrics)}. Score again")
+    shares = {"chance": score.chance} | {f"metrics.{name}.mean": value.mean for name, value in score.metrics.items()}
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{path}: {name} is {share}; needed is a share between 0 and 1. Score again")
+    if not 0 <= score.with_frames <= score.n:
+        raise ValueError(f"{path}: {score.with_frames} of {score.n} questions have frames. Score again")
+    return score
