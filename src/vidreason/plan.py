@@ -1,8 +1,7 @@
-"""What a run will cost before it is paid for: downloads, disk, GPU-hours, and what is there already.
+"""Estimates what a run will cost before it starts: downloads, disk, GPU-hours; and which results exist already.
 
-Nothing is downloaded and nothing is asked of a hub. Sizes come from the locks where there are some, else from the
-configuration, else they are unknown and said to be. Times are estimates from `COSTS`, each with its basis; they hold for
-the paper's model on one A100 and are no promises.
+Nothing is downloaded, and no hub is contacted. Sizes come from the locks, else from the configuration; a size that neither
+knows is shown as unknown. Times are estimates from `COSTS` for the paper's model on one A100, each with its basis.
 """
 
 import dataclasses
@@ -23,12 +22,12 @@ FETCHED = "fetched"
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one unit of a step costs.
+    """Cost of one unit of a step.
 
     Attributes:
-        seconds: Seconds a unit.
+        seconds: Seconds per unit.
         of: `GPU` or `CPU core`.
-        unit: What is counted.
+        unit: Name of the unit.
         basis: Where the number comes from.
     """
 
@@ -47,10 +46,11 @@ COSTS: Mapping[str, Cost] = {
     "generate": Cost(1 / 25, GPU, "token of a batch", "own estimate: 25 tokens a second for every answer of a batch"),
     "train_grpo": Cost(157.0, GPU, "question", "arXiv 2504.09641: 687 steps of 8 questions in 30 h on 8 A100"),
 }
-"""Step -> cost. The decoding times were measured on this project's test machine (2 cores), the others were not."""
+"""Step -> cost. The decoding times were measured on 2 cores; the other times are estimates."""
 
 ANSWER_TOKENS = {"reason": 300, "option": 4}
-"""Tokens of an answer by style: TinyLLaVA-Video-R1's mean of about 300; a letter and an end. A batch waits for its longest."""
+"""Tokens of an answer by style: about 300 is TinyLLaVA-Video-R1's mean; an option is a letter and the end token. A batch takes as
+long as its longest answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ def plan_sources(run: Run) -> list[SourcePlan]:
 
 
 def _plan_source(name: str, entry: SourceEntry) -> SourcePlan:
-    """One source: its size from what is known best."""
+    """One source; its size comes from the fetched files, else the lock, else the configuration."""
     lock, fetched = (Path(pattern.format(source=name)) for pattern in (paths.LOCK, paths.FETCHED))
     source = Source.of(name, entry.model_dump(mode="json"))
     state = "not asked for yet"
@@ -146,11 +146,12 @@ def plan_steps(run: Run) -> list[StepPlan]:
 
 
 def _question_counts(run: Run) -> dict[str, float | None]:
-    """Questions of every data set, as far as the configuration says."""
+    """Questions of every data set, as far as they are configured."""
+    counts = {name: _count(entry.questions) for name, entry in run.datasets.items()}
     if run.world:
-        videos, questions = run.world.videos, run.world.questions_per_video
-        return {name: float(getattr(videos, name) * getattr(questions, name)) for name in run.datasets}
-    return {name: _count(entry.questions) for name, entry in run.datasets.items()}
+        videos, questions = run.world.videos.model_dump(), run.world.questions_per_video.model_dump()
+        counts |= {name: float(videos[name] * questions[name]) for name in videos}
+    return counts
 
 
 def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> StepPlan:
@@ -164,7 +165,7 @@ def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> Step
 
 
 def _sampling(run: Run, questions: float | None) -> StepPlan:
-    """Repeated answers for the selection."""
+    """The repeated answers for the selection."""
     generation, arms = run.selection.generation, run.arms_by("grpo")
     folders = [path for arm in arms for seed in run.seeds for path in graph.rollouts(run, arm, seed)]
     parents = {run.parent(arm) for arm in arms}
@@ -175,7 +176,7 @@ def _sampling(run: Run, questions: float | None) -> StepPlan:
 
 
 def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
-    """Answers of every arm to every benchmark."""
+    """The answers of every arm to every benchmark."""
     generation = run.evaluation.generation
     files, total = [], 0.0
     for arm, entry in run.arms.items():
@@ -200,7 +201,7 @@ def _times(count: float | None, factor: float) -> float | None:
 
 
 def _step(rule: str, results: Sequence[str], unit: str, units: float | None, cost: str = "") -> StepPlan:
-    """One step: its units times what one costs."""
+    """One step: its number of units, times the cost of one."""
     price = COSTS.get(cost or rule)
     words = "" if units is None else f"{units:,.0f} {unit}{'s' if not unit.endswith('batch') else ''}"
     seconds = None if price is None or units is None else units * price.seconds
@@ -210,7 +211,7 @@ def _step(rule: str, results: Sequence[str], unit: str, units: float | None, cos
 
 
 def _count(expected: Any) -> float | None:
-    """Questions of a data set, as far as the configuration says."""
+    """Questions of a data set, as far as they are configured."""
     if isinstance(expected, Mapping):
         return float(sum(expected.values()))
     return None if expected is None else float(expected)
@@ -236,7 +237,7 @@ def describe(run: Run) -> str:
 
 
 def _describe_sources(run: Run, sources: Sequence[SourcePlan]) -> list[str]:
-    """What is fetched, how much of it is known, and what must be accepted first."""
+    """Lines about the sources: sizes, and conditions that must be accepted first."""
     if not sources:
         return ["Nothing is fetched: the run makes its own videos and weights."]
     rows = [("source", "download", "on disk", "state", "gated", "licence")]
@@ -264,7 +265,7 @@ def _describe_sources(run: Run, sources: Sequence[SourcePlan]) -> list[str]:
 
 
 def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
-    """What is to be done, and the hours it takes."""
+    """Lines about the steps: jobs, and the hours that they take."""
     rows = [("step", "jobs", "done", "units", "GPU-hours", "core-hours")]
     for step in steps:
         hours = "" if step.seconds is None else f"{step.seconds / 3600:.1f}"
@@ -279,14 +280,14 @@ def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
         f"GPU-hours: {total:.0f} in all. Walltime: {total:.0f} h on one GPU; on 8, {total / 8:.0f} h, where trainings"
     )
     lines.append(
-        f"({training:.0f} GPU-hours) use all of them at once and sampling and answering are dealt out in shards."
+        f"({training:.0f} GPU-hours) use all of them at once; sampling and answering are split into shards."
     )
     lines.append("Selection keeps fewer questions than all, so train_grpo will take less than this.")
     return lines
 
 
 def _describe_basis() -> list[str]:
-    """Where the estimates come from."""
+    """Lines about the basis of the estimates."""
     lines = ["Basis of the estimates"]
     lines += [
         f"  {name}: {cost.seconds:g} s of a {cost.of} per {cost.unit} ({cost.basis})" for name, cost in COSTS.items()
@@ -302,7 +303,7 @@ def _gigabytes(size: float | None) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as columns of text, a line under the first."""
+    """Rows as aligned columns, with a line below the first row."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from vidreason.config import launcher, paths
-from vidreason.config.datasets import BenchmarkData
+from vidreason.config.datasets import BenchmarkData, TrainingData
 from vidreason.config.run import Run
 
 Seed = int | str
@@ -32,8 +32,8 @@ def clips(run: Run, dataset: str) -> list[str]:
 
 
 def decoded_questions(run: Run, dataset: str) -> list[str]:
-    """Question files whose clips are decoded together: the training questions are held out from in a file of their own."""
-    names = ["nextqa", "validation"] if dataset == "nextqa" else [dataset]
+    """Question files whose clips are decoded together: some training questions are held out in a file of their own."""
+    names = [dataset, "validation"] if isinstance(run.datasets[dataset], TrainingData) else [dataset]
     return [paths.QUESTIONS.format(run=run.run, dataset=name) for name in names]
 
 
@@ -137,7 +137,8 @@ def of_arms(run: Run, pattern: str, method: str) -> list[str]:
 
 def all_clips(run: Run) -> list[str]:
     """What decoding every clip of a run gave."""
-    return _each(clips, run, ("nextqa", "coldstart", *run.evaluation.benchmarks))
+    trained = [name for name, entry in run.datasets.items() if not isinstance(entry, BenchmarkData)]
+    return _each(clips, run, (*trained, *run.evaluation.benchmarks))
 
 
 def benchmark_questions(run: Run) -> list[str]:

@@ -1,8 +1,8 @@
 """The layers of a configuration: YAML files and values from the command line, read and merged.
 
-Scalars are read as YAML 1.2 reads them, because that is what people mean: a number is written in decimal digits, with a
-point or an exponent if need be, and `true` and `false` are the only booleans. What YAML 1.1 takes for numbers and booleans
-besides (`010` is 8 there, `1:30` is 90, `no` is false) is text here; the schema refuses it where it wants a number.
+Scalars are read as in YAML 1.2: a number is written in decimal digits, with a point or an exponent if need be, and `true` and
+`false` are the only booleans. Other scalars that YAML 1.1 takes for numbers and booleans (`010` is 8 there, `1:30` is 90, `no` is
+false) are text here; the schema refuses a text where it wants a number.
 """
 
 import re
@@ -14,11 +14,11 @@ import yaml
 
 Config = dict[str, Any]
 Layer = tuple[str, Mapping[str, Any]]
-"""Where values come from (a file's name, or `--config`) and the values."""
+"""Name of a layer (its file, or `--config`), and its values."""
 
 COMMAND_LINE = "--config"
 MOST_VALUES = 100_000
-"""Values of a file with its aliases written out; the paper's configuration has some 700."""
+"""Limit of the values of a file with its aliases expanded; the paper's configuration has some 700."""
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is ten times faster
 _TAG = "tag:yaml.org,2002:"
@@ -34,7 +34,7 @@ _SCALARS = (
     ("float", re.compile(rf"({_FLOAT.pattern})\Z"), list("-+.0123456789")),
     ("merge", re.compile(r"<<\Z"), ["<"]),
 )
-"""What a scalar without quotes is: name of the type, pattern, first characters; anything else is text."""
+"""Types of scalars without quotes: name of the type, pattern, first characters. Any other scalar is text."""
 
 
 class ConfigError(ValueError):
@@ -42,7 +42,7 @@ class ConfigError(ValueError):
 
 
 class LayerLoader(_BASE):
-    """Reads scalars as YAML 1.2 does, and refuses a key that stands twice in one mapping."""
+    """Reads scalars as in YAML 1.2, and refuses a key that occurs twice in one mapping."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
     yaml_constructors: ClassVar[dict[str | None, Any]] = {
@@ -52,7 +52,7 @@ class LayerLoader(_BASE):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; that its keys differ is YAML's own rule, which PyYAML does not enforce."""
+        """Build a mapping. YAML demands that its keys differ, which PyYAML does not check."""
         keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
@@ -62,7 +62,7 @@ class LayerLoader(_BASE):
         return dict(super().construct_mapping(node, deep))
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Build a number; also where a tag such as `!!int` calls something one."""
+        """Build a number, also where a tag such as `!!int` declares one."""
         text = str(self.construct_scalar(node))
         if _INTEGER.fullmatch(text):
             return int(text) if node.tag.endswith("int") else float(text)
@@ -100,9 +100,9 @@ def read_layer(path: str | Path) -> Layer:
 
 
 def read_command_line(entries: Sequence[str]) -> Layer:
-    """Read what follows `--config`, by the same rules as a file.
+    """Read the values of `--config` by the same rules as a file.
 
-    Snakemake's own reading is of no use here: it takes `seed=010` and `seed=1_0` for 10, and numbers in lists for text.
+    Snakemake's own parser is not used: it reads `seed=010` and `seed=1_0` as 10, and numbers in lists as text.
 
     Args:
         entries: Texts `key=value`.
@@ -122,7 +122,7 @@ def read_command_line(entries: Sequence[str]) -> Layer:
 
 
 def _parse(text: str, name: str) -> Any:
-    """The value that a YAML text stands for."""
+    """Parse a YAML text."""
     loader = LayerLoader(text)
     try:
         node = loader.get_single_node()
@@ -142,12 +142,12 @@ def _parse(text: str, name: str) -> Any:
 
 
 def _count_values(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node holds when its aliases are written out.
+    """Number of values of a node with its aliases expanded.
 
     Args:
         node: The node.
-        known: Counts of the nodes that are counted, by identity: an alias is the very node that it names.
-        above: The nodes that hold this one.
+        known: Counts of the nodes visited so far, by identity: an alias is the same object as the node that it names.
+        above: The nodes that contain this one.
     """
     if isinstance(node, yaml.ScalarNode):
         return 1
@@ -163,7 +163,7 @@ def _count_values(node: yaml.Node, known: dict[int, int], above: set[int]) -> in
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
-    """Merge `over` into `base`: mappings key by key, anything else replaced whole.
+    """Merge `over` into `base`: mappings key by key; any other value replaces the old one.
 
     Keys keep the order in which they first appear: it is the order of the tables' rows and columns.
 
@@ -198,5 +198,5 @@ def _where(layers: Sequence[Layer], path: Sequence[Any]) -> str:
 
 
 def problem_at(layers: Sequence[Layer], path: Sequence[Any], text: str) -> str:
-    """The line that says what is wrong with the key at `path`, and in which layer."""
+    """A line that says what is wrong with the key at `path`, with the name of its layer."""
     return f"{_where(layers, path)}: {'.'.join(map(str, path)) or 'top level'}: {text}"

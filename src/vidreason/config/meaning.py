@@ -30,7 +30,7 @@ OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
 
 
 def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for everything that the schema cannot say.
+    """One line for every mistake that the schema cannot express.
 
     Args:
         config: A configuration that fits the schema.
@@ -63,7 +63,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
 
 
 def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every key of an arm that its method needs or does not have, and every name that is none."""
+    """One line for every key that an arm lacks or must not have, and every name in it that does not exist."""
     arm, arms, path = config["arms"][name], config["arms"], ["arms", name]
     method = arm["method"]
     for key in NEEDED[method]:
@@ -146,7 +146,7 @@ def path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
 
 
 def _base_problems(base: Mapping[str, Any], frames: int, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every size of the base model that does not fit another, and every stage without exercises."""
+    """One line for every size of the base model that contradicts another one, and every stage without exercises."""
     model = base["model"]
     fits = (
         ("width", 2 * model["heads"], "a multiple of 2 x heads"),

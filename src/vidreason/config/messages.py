@@ -22,7 +22,7 @@ def show(value: Any) -> str:
 
 
 def listing(names: Iterable[Any]) -> str:
-    """Names with commas between them."""
+    """Names, separated by commas."""
     return ", ".join(str(name) for name in names)
 
 
@@ -34,7 +34,7 @@ def unknown(name: Any, allowed: Iterable[str]) -> str:
 
 
 def key_problems(node: Mapping[Any, Any], layers: Sequence[Layer], path: tuple[Any, ...] = ()) -> Iterable[str]:
-    """One line for every key that is no text."""
+    """One line for every key that is not a text."""
     for key, value in node.items():
         if not isinstance(key, str):
             yield problem_at(layers, [*path, key], f"the key {show(key)} is not allowed; allowed: a text (in quotes)")
@@ -56,7 +56,7 @@ Validator = jsonschema.validators.extend(
         {"integer": _is_integer, "number": _is_number}
     ),
 )
-"""JSON schema, in which 1.0 is no integer (it would stand in file names) and nan and infinity are no numbers."""
+"""JSON schema in which 1.0 is not an integer (it would appear in file names), and nan and infinity are not numbers."""
 
 
 def schema_problems(
@@ -90,7 +90,7 @@ def schema_problems(
 
 
 def _allowed(error: jsonschema.ValidationError) -> str:
-    """What the schema allows where a value breaks it."""
+    """What the schema allows at the place of an error."""
     limit = error.validator_value
     match error.validator:
         case "enum":
@@ -119,7 +119,7 @@ def _allowed(error: jsonschema.ValidationError) -> str:
 
 
 def _type_hint(value: Any, types: Sequence[str]) -> str:
-    """How to write what was probably meant, where a value is of another type."""
+    """How to write the value that was probably meant, where a value has the wrong type."""
     if "string" in types and isinstance(value, bool | int | float):
         return " (in quotes it is a text)"
     if not isinstance(value, str):
