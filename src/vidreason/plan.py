@@ -279,9 +279,7 @@ def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
     lines.append(
         f"GPU-hours: {total:.0f} in all. Walltime: {total:.0f} h on one GPU; on 8, {total / 8:.0f} h, where trainings"
     )
-    lines.append(
-        f"({training:.0f} GPU-hours) use all of them at once; sampling and answering are split into shards."
-    )
+    lines.append(f"({training:.0f} GPU-hours) use all of them at once; sampling and answering are split into shards.")
     lines.append("Selection keeps fewer questions than all, so train_grpo will take less than this.")
     return lines
 
