@@ -247,7 +247,7 @@ def test_what_a_batch_computes_does_not_depend_on_those_before_it(cuda, monkeypa
 
 
 def test_sft(cuda, monkeypatch, data):
-    run = trained("sft", data, answer="option", gradient_checkpointing=True)
+    run = trained("sft", data, style="option", gradient_checkpointing=True)
     same(*on_both(cuda, monkeypatch, run))
 
 
