@@ -31,46 +31,46 @@ def prompts():
     return [torch.randint(5, 300, (length,), generator=generator) for length in (4, 9)]
 
 
-def said(model, prompts, tokens, end):
+def generated(model, prompts, tokens, end):
     decoding = Decoding(tokens, 1.0, 6)
     seeds = [rollout_seed(5, "gpu", row) for row in range(3 * len(prompts))]
     return generate(model, prompts, None, decoding, end, 3, seeds)
 
 
 @pytest.mark.parametrize("tokens", [12, GRAIN + 20])
-def test_recorded_steps_say_what_plain_ones_say(prompts, tokens):
-    """Twice, so that graphs recorded for the first prompts serve the second; rows end at different steps."""
+def test_recorded_steps_give_the_tokens_of_plain_ones(prompts, tokens):
+    """Twice, so that graphs of the first prompts are reused for the second; rows end at different steps."""
     model = micro.model()
     there = copy.deepcopy(model).cuda()
-    free = said(model, prompts, tokens, NEVER)
+    free = generated(model, prompts, tokens, NEVER)
     end = int(free.ids[1, 5])
     for asked in (prompts, [prompts[1] + 1, prompts[0]]):
-        plain, recorded = said(model, asked, tokens, end), said(there, asked, tokens, end)
+        plain, recorded = generated(model, asked, tokens, end), generated(there, asked, tokens, end)
         assert torch.equal(plain.lengths, recorded.lengths.cpu())
         assert torch.equal(plain.ids, recorded.ids.cpu())
 
 
-def test_new_weights_are_heard(prompts):
-    """A graph reads the weights where they stand, so a training step in place is seen by the next rollouts."""
+def test_new_weights_change_the_tokens(prompts):
+    """A graph reads the weights at their addresses, so an update in place changes the next rollouts."""
     model = micro.model().cuda()
-    before = said(model, prompts, 12, NEVER)
+    before = generated(model, prompts, 12, NEVER)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)).cuda())
-    after = said(model, prompts, 12, NEVER)
-    fresh = said(copy.deepcopy(model), prompts, 12, NEVER)
+    after = generated(model, prompts, 12, NEVER)
+    fresh = generated(copy.deepcopy(model), prompts, 12, NEVER)
     assert not torch.equal(before.ids, after.ids)
     assert torch.equal(after.ids, fresh.ids)
 
 
-def test_half_precision_is_recorded_and_heard_again(prompts):
-    """Under autocast from matrices in bf16, twice, with the weights moved in between; graphs of a fresh copy say the same."""
+def test_bf16_copies_are_recorded_and_follow_their_model(prompts):
+    """Under autocast from matrices in bf16, twice, with the weights moved in between; graphs of a fresh copy give the same tokens."""
     model = micro.model().cuda()
     halved = bf16_copy(model)
     for _ in range(2):
         with torch.autocast("cuda", torch.bfloat16):
-            kept = said(halved, prompts, 12, NEVER)
-            fresh = said(bf16_copy(model), prompts, 12, NEVER)
+            kept = generated(halved, prompts, 12, NEVER)
+            fresh = generated(bf16_copy(model), prompts, 12, NEVER)
         assert torch.equal(kept.ids, fresh.ids)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -80,7 +80,7 @@ def test_half_precision_is_recorded_and_heard_again(prompts):
 
 @pytest.mark.skipif(importlib.util.find_spec("flash_attn") is None, reason="needs flash-attn")
 @pytest.mark.parametrize("longest", [6, 300])
-def test_flash_attention_sees_the_same(prompts, longest):
+def test_flash_attention_gives_the_same_log_probabilities(prompts, longest):
     """Also where completions are longer than the longest prompt."""
     lengths = torch.tensor([3, 1, longest, 2, 5, 4], device="cuda")
     ids = torch.randint(5, 300, (6, longest), generator=torch.Generator().manual_seed(1)).cuda()
@@ -88,7 +88,7 @@ def test_flash_attention_sees_the_same(prompts, longest):
     model = micro.model().cuda()
     exact = completion_log_probs(model, prompts, None, completions, 3)
     rounded = completion_log_probs(model.to(torch.bfloat16), prompts, None, completions, 3)
-    # bf16 keeps 8 bits, over two layers; strangers in sight would be off by several units.
+    # bf16 keeps 8 bits, over two layers; attention to unrelated sequences would be off by several units.
     assert torch.allclose(rounded, exact, atol=0.3)
 
 
@@ -105,7 +105,7 @@ def plain_decoding(monkeypatch):
 
 
 def forced(model, prompts, recorded):
-    """Logits of every step where the same tokens are said and the same rows leave: [steps, row, vocabulary], by step."""
+    """Logits of every step with the same tokens and the same rows leaving: [steps, row, vocabulary], by step."""
     generator = torch.Generator().manual_seed(2)
     inputs = model.build_inputs([prompt.cuda() for prompt in prompts], None, padding_side="left")
     with torch.no_grad():
@@ -120,7 +120,7 @@ def forced(model, prompts, recorded):
 
 
 @pytest.mark.parametrize(("half", "apart"), [(False, 1e-3), (True, 0.3)])
-def test_recorded_and_plain_decoders_find_the_same_logits(prompts, half, apart):
+def test_recorded_and_plain_decoders_give_the_same_logits(prompts, half, apart):
     """bf16 keeps 8 bits, over two layers; a position or a row mistaken for another would be off by several units."""
     model = micro.model().cuda()
     with torch.autocast("cuda", torch.bfloat16, enabled=half):
@@ -131,30 +131,30 @@ def test_recorded_and_plain_decoders_find_the_same_logits(prompts, half, apart):
         assert torch.allclose(recorded, plain, atol=apart)
 
 
-def test_clips_in_prompts_are_seen_alike(plain_decoding):
+def test_clips_in_prompts_give_the_same_tokens(plain_decoding):
     """The connector's output takes the image token's place, on the card as on the CPU, recorded and plain."""
     model = micro.model()
     asked = [torch.tensor([5, IMAGE_TOKEN_INDEX, 9, 11]), torch.tensor([IMAGE_TOKEN_INDEX, 7])]
-    seen = micro.videos(2)
+    videos = micro.videos(2)
     seeds = [rollout_seed(5, "gpu", row) for row in range(6)]
-    here = generate(model, asked, seen, Decoding(12, 1.0, 6), NEVER, 3, seeds)
+    here = generate(model, asked, videos, Decoding(12, 1.0, 6), NEVER, 3, seeds)
     there = copy.deepcopy(model).cuda()
-    recorded = generate(there, asked, seen.cuda(), Decoding(12, 1.0, 6), NEVER, 3, seeds)
+    recorded = generate(there, asked, videos.cuda(), Decoding(12, 1.0, 6), NEVER, 3, seeds)
     plain_decoding()
-    plain = generate(there, asked, seen.cuda(), Decoding(12, 1.0, 6), NEVER, 3, seeds)
+    plain = generate(there, asked, videos.cuda(), Decoding(12, 1.0, 6), NEVER, 3, seeds)
     assert torch.equal(recorded.ids.cpu(), here.ids)
     assert torch.equal(plain.ids.cpu(), here.ids)
 
 
-def test_a_decoder_that_grows_says_the_same_and_gives_its_memory_back(prompts):
+def test_a_decoder_that_grows_gives_the_same_tokens_and_frees_its_memory(prompts):
     """First few rows and positions, then more of both, then few again: bits do not depend on the batches before."""
     model = micro.model().cuda()
-    first = said(model, prompts[:1], 12, NEVER)
+    first = generated(model, prompts[:1], 12, NEVER)
     small = torch.cuda.memory_allocated()
-    grown = said(model, [*prompts, *prompts], GRAIN + 20, NEVER)
+    grown = generated(model, [*prompts, *prompts], GRAIN + 20, NEVER)
     held = torch.cuda.memory_allocated()
-    again = said(model, prompts[:1], 12, NEVER)
-    fresh = said(copy.deepcopy(model), [*prompts, *prompts], GRAIN + 20, NEVER)
+    again = generated(model, prompts[:1], 12, NEVER)
+    fresh = generated(copy.deepcopy(model), [*prompts, *prompts], GRAIN + 20, NEVER)
     assert torch.equal(first.ids, again.ids)
     assert torch.equal(grown.ids, fresh.ids)
     del fresh, grown, again
@@ -166,7 +166,7 @@ def test_repeated_rollouts_take_no_more_memory(prompts):
     model = micro.model().cuda()
     held = []
     for _ in range(4):
-        said(model, prompts, GRAIN + 20, NEVER)
+        generated(model, prompts, GRAIN + 20, NEVER)
         gc.collect()
         held.append(torch.cuda.memory_allocated())
     assert held[1:] == [held[1]] * 3
@@ -186,5 +186,5 @@ def test_deepspeed_steps_beside_recorded_decoding(prompts):
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["graphs"] == [1, 2, 3, 4, 5]
-    assert len(set(found["said"])) > 1  # weights have moved, and graphs read them where they stand
-    assert found["plain"] == found["said"]
+    assert len(set(found["recorded"])) > 1  # weights have moved, and graphs read them at their addresses
+    assert found["plain"] == found["recorded"]

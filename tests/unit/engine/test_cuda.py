@@ -103,7 +103,7 @@ class TestTheDevice:
         assert cuda.places.total() == 2  # ids and lengths
         assert all(place.startswith("generation.py:") and place.endswith(": tolist") for place in cuda.places)
 
-    def test_a_graph_is_computed_when_it_is_replay(self, cuda):
+    def test_a_graph_is_computed_when_it_is_replayed(self, cuda):
         there, found, graph = torch.ones(2, device="gpu"), torch.zeros(2, device="gpu"), torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             found.add_(2 * there)
@@ -152,10 +152,10 @@ class Two(Ranks):
 
 def from_the_second_card(group):
     """`all_gather_object` gives tensors back on the card that they were on in the process that sent them."""
-    told = group.completions
-    if told.ids.device.type == "cpu":
+    completions = group.completions
+    if completions.ids.device.type == "cpu":
         return group
-    return dataclasses.replace(group, completions=told.to(torch.device("cpu")).to(torch.device("gpu:1")))
+    return dataclasses.replace(group, completions=completions.to(torch.device("cpu")).to(torch.device("gpu:1")))
 
 
 @pytest.mark.parametrize("size", [None, 1])
@@ -188,22 +188,22 @@ def prompts():
     return [torch.arange(5, 5 + length) for length in (4, 7)]
 
 
-def said(model, prompts, tokens=8, group=3, end=NEVER):
+def generated(model, prompts, tokens=8, group=3, end=NEVER):
     seeds = [rollout_seed(5, "cuda", row) for row in range(group * len(prompts))]
     return generate(model, prompts, None, Decoding(tokens, 1.0, 6), end, group, seeds)
 
 
-def test_recorded_steps_say_what_plain_ones_say(cuda, graphs, prompts):
-    """Over two prompts, rows that leave, and two extents; graphs of the first prompts serve the second."""
+def test_recorded_steps_give_the_tokens_of_plain_ones(cuda, graphs, prompts):
+    """Over two prompts, rows that leave, and two lengths of the cache; graphs of the first prompts are reused for the second."""
     model = micro.model()
     there, tokens = copy.deepcopy(model).to("gpu"), decoder.GRAIN + 10
-    end = int(said(model, prompts, tokens).ids[1, 5])
+    end = int(generated(model, prompts, tokens).ids[1, 5])
     for asked in (prompts, [prompts[1] + 1, prompts[0]]):
-        plain, recorded = said(model, asked, tokens, end=end), said(there, asked, tokens, end=end)
+        plain, recorded = generated(model, asked, tokens, end=end), generated(there, asked, tokens, end=end)
         assert plain.lengths.tolist() == recorded.lengths.tolist()
         assert plain.ids.tolist() == recorded.ids.tolist()
     assert {rows for rows, _ in graphs} > {8, 4}
-    assert {extent for _, extent in graphs} == {decoder.GRAIN, 2 * decoder.GRAIN}
+    assert {length for _, length in graphs} == {decoder.GRAIN, 2 * decoder.GRAIN}
 
 
 def test_the_host_waits_once_a_token(cuda, prompts):
@@ -211,7 +211,7 @@ def test_the_host_waits_once_a_token(cuda, prompts):
     waits = []
     for tokens in (10, 30):
         cuda.reset()
-        said(model, prompts, tokens)
+        generated(model, prompts, tokens)
         waits.append(cuda.waits.total())
     assert waits[1] - waits[0] == 20, cuda.places
 
@@ -220,7 +220,7 @@ def test_all_graphs_are_recorded_from_one_side_stream(cuda, graphs, prompts):
     """cuBLAS keeps 32 MiB for each stream."""
     made = Stream.made
     for positions in (8, decoder.GRAIN + 10):
-        said(micro.model().to("gpu"), prompts, positions)
+        generated(micro.model().to("gpu"), prompts, positions)
     assert len(graphs) > 2
     assert Stream.made <= made + 1
 
@@ -236,12 +236,12 @@ def test_what_a_batch_computes_does_not_depend_on_those_before_it(cuda, monkeypa
     monkeypatch.setattr(decoder.Decoder, "_forward", noted)
     eleven, sixteen = ([torch.arange(5, 9)] * count for count in (11, 16))
     model = micro.model().to("gpu")
-    alone = said(model, eleven, group=1)
+    alone = generated(model, eleven, group=1)
     first = set(shapes)
     shapes.clear()
     other = micro.model().to("gpu")
-    said(other, sixteen, group=1)
-    later = said(other, eleven, group=1)
+    generated(other, sixteen, group=1)
+    later = generated(other, eleven, group=1)
     assert first == set(shapes) == {(16, decoder.GRAIN)}
     assert alone.ids.tolist() == later.ids.tolist()
 

@@ -30,21 +30,21 @@ def decoder(request, monkeypatch):
     return made
 
 
-def whole(model, prompt, said):
+def whole(model, prompt, tokens):
     """Logits after a prompt and some tokens, from a plain forward pass."""
-    ids = torch.cat((prompt, torch.tensor(said, dtype=torch.long)))
+    ids = torch.cat((prompt, torch.tensor(tokens, dtype=torch.long)))
     return model(model.build_inputs([ids], None).embeds).logits[0, -1]
 
 
 @torch.no_grad()
 def test_rows_that_leave_do_not_disturb_those_that_stay(decoder):
-    """Whoever leaves, first or last or in the middle, every other row goes on as if alone."""
-    said = [[] for _ in range(6)]
+    """Whichever rows leave, first, last or in the middle, the others continue as if alone."""
+    tokens_of = [[] for _ in range(6)]
     rows = list(range(6))
     logits = decoder.first
     for step, leaving in enumerate(([], [1], [0, 4], [], [5])):
         for row, number in enumerate(rows):
-            wanted = whole(decoder.model, decoder.prompts[number // 3], said[number])
+            wanted = whole(decoder.model, decoder.prompts[number // 3], tokens_of[number])
             # Float32 over two layers, cached against whole; logits here are of the order of 10.
             assert torch.allclose(logits[row], wanted, atol=1e-4), (step, number)
         kept = decoder.keep(torch.tensor([number not in leaving for number in rows]))
@@ -52,14 +52,14 @@ def test_rows_that_leave_do_not_disturb_those_that_stay(decoder):
         assert sorted(rows) == sorted(number for number in range(6) if number not in leaving and number in rows)
         tokens = [10 + 7 * number + step for number in rows]
         for number, token in zip(rows, tokens, strict=True):
-            said[number].append(token)
+            tokens_of[number].append(token)
         logits = decoder.step(torch.tensor(tokens))
     assert rows != sorted(rows)  # some did take another's place
 
 
 @torch.no_grad()
-def test_nothing_is_copied_but_what_is_new(decoder):
-    """The memory of keys and values is that of the prefill, step after step."""
+def test_only_new_keys_and_values_are_written(decoder):
+    """Keys and values stay in the memory of the prefill."""
     memory = [part.data_ptr() for layer in decoder.cache._layers for part in layer]
     for _ in range(4):
         decoder.step(torch.full((6,), 9))
@@ -76,7 +76,7 @@ def test_no_hook_of_a_trainer_runs_while_decoding(decoder):
     decoder.step(torch.full((6,), 9))
 
 
-def test_a_prefill_is_laid_out_for_every_rollout():
+def test_a_prefill_is_copied_for_every_rollout():
     cache = KVCache(max_rows=4, capacity=4)
     cache.begin_prefill(group=2)
     key = torch.arange(12.0).view(2, 1, 3, 2)

@@ -328,14 +328,14 @@ class TestLogProbabilities:
     def test_recomputing_keeps_no_activations(self, prompts, videos, completions):
         """Every layer runs a second time in the backward pass, and only then; generation afterwards has its cache."""
         model = micro.model()
-        seen = []
-        model.language_model.model.layers[0].self_attn.register_forward_pre_hook(lambda *_: seen.append(1))
+        passes = []
+        model.language_model.model.layers[0].self_attn.register_forward_pre_hook(lambda *_: passes.append(1))
         for recompute, forward, backward in ((False, 1, 0), (True, 1, 1)):
-            seen.clear()
+            passes.clear()
             logp = completion_log_probs(model, prompts, videos, completions, self.group, recompute)
-            assert len(seen) == forward
+            assert len(passes) == forward
             logp.sum().backward()
-            assert len(seen) == forward + backward
+            assert len(passes) == forward + backward
         assert not any(layer.training for layer in model.language_model.model.layers)
         again = generate(model, prompts, videos, Decoding(4, 0.0), NEVER)
         assert torch.equal(again.ids, generate(micro.model(), prompts, videos, Decoding(4, 0.0), NEVER).ids)
@@ -374,10 +374,10 @@ class TestLogProbabilities:
 
 def test_texts_leave_out_what_is_no_text():
     tokenizer = micro.tokenizer()
-    said = tokenizer(" so the answer").input_ids
+    ids_of_text = tokenizer(" so the answer").input_ids
     end = tokenizer.eos_token_id
-    ids = torch.tensor([[*said, end, 5], [said[0], len(tokenizer) + 7, end, end, end]])
-    completions = Completions(ids, torch.tensor([len(said) + 1, 3]), torch.tensor([True, True]))
+    ids = torch.tensor([[*ids_of_text, end, 5], [ids_of_text[0], len(tokenizer) + 7, end, end, end]])
+    completions = Completions(ids, torch.tensor([len(ids_of_text) + 1, 3]), torch.tensor([True, True]))
     assert completions.texts(tokenizer) == ["so the answer", "so"]
 
 

@@ -11,16 +11,16 @@ ADVICE = "Lower evaluation.generation.batch_size, now 64"
 
 def test_a_refused_allocation_of_the_cpu():
     """PyTorch's own error, not an imitation."""
-    told = rf"^out of memory\. {ADVICE} \(.*can't allocate memory"
-    with pytest.raises(MemoryError, match=told) as caught, out_of_memory_advice(ADVICE):
+    message = rf"^out of memory\. {ADVICE} \(.*can't allocate memory"
+    with pytest.raises(MemoryError, match=message) as caught, out_of_memory_advice(ADVICE):
         torch.empty(1 << 62, dtype=torch.uint8)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_a_refused_allocation_of_numpy():
-    told = rf"^out of memory\. {ADVICE} \(Unable to allocate"
-    with pytest.raises(MemoryError, match=told), out_of_memory_advice(ADVICE):
+    message = rf"^out of memory\. {ADVICE} \(Unable to allocate"
+    with pytest.raises(MemoryError, match=message), out_of_memory_advice(ADVICE):
         np.empty(1 << 62, np.uint8)
 
 
@@ -47,8 +47,8 @@ def test_memory_that_ran_out_while_a_step_was_recorded():
     """`torch.cuda.graph` ends the recording, which raises an error of its own in place of the first."""
     error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
     error.__context__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    told = rf"{ADVICE} \(CUDA out of memory. Tried"
-    with pytest.raises(MemoryError, match=told) as caught, out_of_memory_advice(ADVICE):
+    message = rf"{ADVICE} \(CUDA out of memory. Tried"
+    with pytest.raises(MemoryError, match=message) as caught, out_of_memory_advice(ADVICE):
         raise error
     assert "previous error" in str(caught.value.__cause__)
 

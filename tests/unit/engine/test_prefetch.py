@@ -107,16 +107,16 @@ def test_the_global_random_state_is_left_alone():
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("error", [ValueError("a.parquet: clip 'x' is not what was stored"), KeyError("clip 'x'")])
 def test_an_error_arrives_as_it_was_raised_and_in_its_turn(workers, error):
-    seen = []
+    items = []
     with pytest.raises(type(error)) as caught, prefetch(range(5), failing(error), workers) as loaded:
-        seen.extend(item for item, _ in loaded)
-    assert seen == [0, 1]
+        items.extend(item for item, _ in loaded)
+    assert items == [0, 1]
     assert str(caught.value) == str(error)
     if workers:
         assert "in load" in caught.value.__notes__[0]
 
 
-def test_an_error_that_cannot_travel_keeps_its_words():
+def test_an_error_that_cannot_be_pickled_keeps_its_message():
     error = OddError("truncated", "at 3 s")
     with pytest.raises(RuntimeError, match=r"^OddError: truncated: at 3 s"), prefetch([2], failing(error), 1) as loaded:
         next(loaded)
@@ -142,8 +142,8 @@ def test_a_killed_worker_is_an_error_and_no_hang(busy):
                 time.sleep(0.01)
 
     began = time.monotonic()
-    told = r"loads ahead was lost \(DataLoader worker .*more memory, or its rule fewer threads"
-    with pytest.raises(WorkerLostError, match=told), prefetch(range(5), load, 1) as loaded:
+    message = r"loads ahead was lost \(DataLoader worker .*more memory, or its rule fewer threads"
+    with pytest.raises(WorkerLostError, match=message), prefetch(range(5), load, 1) as loaded:
         use(loaded)
     assert time.monotonic() - began < 20
 

@@ -13,11 +13,11 @@ CPU = torch.device("cpu")
 PACKING = Packing((3, 5), (2, 0, 1, 4), CPU)
 
 
-def test_positions_go_on_where_the_prompt_ends():
+def test_positions_continue_those_of_the_prompt():
     assert PACKING.positions.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4, 3, 4, 5, 5, 6, 7, 8]]
 
 
-def test_a_completion_sees_its_prompt_and_what_it_said_itself():
+def test_a_completion_attends_to_its_prompt_and_itself():
     assert PACKING.mask.shape == (4, 1, 4, 5 + 4)
     first, last = PACKING.mask[0, 0].int().tolist(), PACKING.mask[3, 0].int().tolist()
     assert first[1] == [1, 1, 1, 0, 0, 1, 1, 0, 0]
@@ -28,13 +28,13 @@ def test_prompts_of_one_length_share_a_mask():
     assert Packing((3, 3), (2, 1, 1, 2), CPU).mask.shape == (1, 1, 2, 5)
 
 
-def test_rows_and_places_find_every_token_once():
+def test_rows_and_slots_cover_every_token_once():
     tokens = torch.arange(15)
     assert tokens[PACKING.prompt_rows].flatten()[PACKING.real_prompt_slots].tolist() == list(range(8))
     assert tokens[PACKING.completion_rows].flatten()[PACKING.real_completion_slots].tolist() == list(range(8, 15))
 
 
-def test_segments_are_the_same_sequences_end_to_end():
+def test_segments_are_the_same_sequences_concatenated():
     queries, keys, places = PACKING.segments
     assert queries.tolist() == [0, 3, 8, 10, 10, 11, 15]
     found = [part.tolist() for part in places.split(keys.diff().tolist())]
@@ -87,7 +87,7 @@ def test_loss_and_every_gradient_equal_those_of_separate_sequences(prompts, comp
         assert float((gradients[name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name
 
 
-def test_a_stranger_in_the_row_changes_nothing(prompts, completions):
+def test_unrelated_sequences_in_the_row_change_nothing(prompts, completions):
     """Another completion of the same prompt, or another prompt, is not seen."""
     model = micro.model()
     with torch.no_grad():
