@@ -74,8 +74,8 @@ def test_a_weight_is_a_number():
 def new_term(tmp_path, monkeypatch):
     """A file of a new term in the folder of terms."""
     (tmp_path / "brief.py").write_text(NEW_FILE)
-    monkeypatch.setattr(terms, "__path__", [*terms.__path__, str(tmp_path)])
     monkeypatch.setattr(terms, "_factories", dict(terms.factories()))
+    monkeypatch.setattr(terms, "__path__", [*terms.__path__, str(tmp_path)])
     yield "brief"
     sys.modules.pop("vidreason.rl.terms.brief", None)
 
