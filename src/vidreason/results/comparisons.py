@@ -6,7 +6,7 @@ from vidreason.evaluation.scored import Scored, chance_level
 from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_estimates, paired_difference
 from vidreason.results.cells import ACCURACY, Row, interval_cells, mean_of, percent
 from vidreason.results.inputs import ResultInputs
-from vidreason.results.runs import CONTROL, Run, answers_of, values_of
+from vidreason.results.runs import CONTROL, Run, values_of
 
 DIFFERENCE = ("difference", "difference_low", "difference_high")
 
@@ -20,7 +20,7 @@ def controls_table(inputs: ResultInputs) -> list[Row]:
     rows = []
     for arm, seed in runs.pairs(controls=True):
         parent = runs.parent_of(arm) if arm.method == CONTROL else None
-        ours, theirs = (answers_of(runs, one, seed) if one else [] for one in (arm, parent))
+        ours, theirs = (runs.answers(one, seed) if one else [] for one in (arm, parent))
         for kind, temporal in (("temporal", {True}), ("other", {False}), ("all", {True, False, None})):
             answers = [row for _, row in ours if row.temporal in temporal]
             clusters = [cluster for cluster, row in ours if row.temporal in temporal]

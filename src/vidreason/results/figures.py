@@ -18,12 +18,11 @@ from matplotlib.figure import Figure
 from vidreason.artifacts.counts import read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_aside
-from vidreason.data.registry import title_of
 from vidreason.evaluation.scores import read_score
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import FIGURES, chosen, maker_of
-from vidreason.results.runs import CONTROL, arm_and_seed
+from vidreason.results.runs import CONTROL, arm_and_seed, title
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -94,7 +93,7 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
     if series:
         chance = [next(score.chance for score in loaded if score.benchmark == benchmark) for benchmark in benchmarks]
         _chance_lines(axes, [*chance, sum(chance) / len(chance)])
-    axes.set_xticks(range(len(groups)), ["Mean" if name == "mean" else title_of(name) for name in groups])
+    axes.set_xticks(range(len(groups)), list(map(title, groups)))
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, 100)
     axes.grid(False, axis="x")

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from vidreason.data.registry import title_of
 from vidreason.evaluation.scored import Scored, read_scored
 from vidreason.evaluation.scores import Score, read_score
 from vidreason.evaluation.statistics import Estimate
+from vidreason.tasks.base import task_of
 
 CONTROL = "control"
+
+Answers = list[tuple[tuple[str, str], Scored]]
+"""Answers with their clusters, (benchmark, video): videos of different benchmarks are different videos."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,23 @@ class Run:
 
     Attributes:
         arm: The arm.
-        seed: The seed.
-        benchmark: The benchmark.
         score: Its score.
         scored_path: Its `scored.jsonl`.
     """
 
     arm: Arm
-    seed: int
-    benchmark: str
     score: Score
     scored_path: Path
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark."""
+        return self.score.benchmark
+
+    @property
+    def seed(self) -> int:
+        """Seed of the arm."""
+        return self.score.seed
 
     @cached_property
     def rows(self) -> list[Scored]:
@@ -66,7 +77,7 @@ class Run:
 
     @property
     def estimate(self) -> Estimate:
-        """The headline accuracy with its interval."""
+        """The headline metric with its interval."""
         return self.score.estimate
 
 
@@ -89,6 +100,10 @@ class Runs:
     def of(self, arm: str, seed: int) -> list[Run]:
         """The runs of one arm and seed, one per benchmark."""
         return [self.by_key[arm, seed, benchmark] for benchmark in self.benchmarks]
+
+    def answers(self, arm: Arm, seed: int) -> Answers:
+        """All answers of an arm, pooled over the benchmarks."""
+        return [((run.benchmark, row.question.clip.path), row) for run in self.of(arm.name, seed) for row in run.rows]
 
     def pairs(self, controls: bool) -> list[tuple[Arm, int]]:
         """(arm, seed) in the order of the tables, with or without the control arms."""
@@ -157,7 +172,7 @@ def load_runs(
                 f"{path}: a score of arm {name!r} on benchmark {benchmark!r}; allowed are arms {list(arms)} "
                 f"and benchmarks {list(benchmarks)}"
             )
-        by_key[name, seed, benchmark] = Run(arms[name], seed, benchmark, score, Path(answers))
+        by_key[name, seed, benchmark] = Run(arms[name], score, Path(answers))
     present = tuple(arm for arm in arms.values() if any(key[0] == arm.name for key in by_key))
     seeds = tuple(sorted({key[1] for key in by_key}))
     holes = [
@@ -183,21 +198,17 @@ def arm_and_seed(path: str | Path) -> tuple[str, int]:
         ('r1', 3)
     """
     folder = Path(path).parent
-    found = _ARM_AND_SEED.fullmatch(folder.name)
-    if not found or not folder.parent.name:
+    match = _ARM_AND_SEED.fullmatch(folder.name)
+    if not match or not folder.parent.name:
         raise ValueError(f"{path}: expected a path that ends in <arm>/seed<number>/{Path(path).name}")
-    return folder.parent.name, int(found.group(1))
+    return folder.parent.name, int(match.group(1))
 
 
-Answers = list[tuple[tuple[str, str], Scored]]
-"""Answers with their clusters, (benchmark, video): videos of different benchmarks are different videos."""
-
-
-def answers_of(runs: Runs, arm: Arm, seed: int) -> Answers:
-    """All answers of an arm, pooled over the benchmarks."""
-    return [((run.benchmark, row.question.clip.path), row) for run in runs.of(arm.name, seed) for row in run.rows]
+def title(benchmark: str) -> str:
+    """Heading of a benchmark, or of the mean over the benchmarks."""
+    return "Mean" if benchmark == "mean" else title_of(benchmark)
 
 
 def values_of(rows: Sequence[Scored]) -> list[float]:
-    """1 for a right answer, 0 for a wrong one."""
-    return [float(row.correct) for row in rows]
+    """What every answer contributes to the headline metric of its task: for accuracy 1 if it is right, else 0."""
+    return [task_of(row.question.task).metrics[0].value(row.grade) for row in rows]

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 from vidreason.artifacts.csv_files import read_csv
-from vidreason.data.registry import title_of
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
 from vidreason.results.cells import Row, plus_minus
 from vidreason.results.comparisons import gains_table
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
-from vidreason.results.runs import Arm, Run, Runs
+from vidreason.results.runs import Arm, Run, Runs, title
 
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
@@ -43,11 +42,6 @@ def summary(inputs: ResultInputs) -> list[Block]:
     return blocks
 
 
-def title(benchmark: str) -> str:
-    """A benchmark as its authors call it."""
-    return "Mean" if benchmark == "mean" else title_of(benchmark)
-
-
 def _arm_rows(runs: Runs) -> list[list[str]]:
     """One row per arm and seed, then two baselines that need no model."""
     rows = []
@@ -57,8 +51,7 @@ def _arm_rows(runs: Runs) -> list[list[str]]:
         cells = [plus_minus(estimate) for estimate in (*estimates, mean_of_estimates(estimates))]
         unparsed = sum(run.score.unparsed for run in members)
         rows.append([arm.label, arm.style, str(seed), *cells, _format_share(arm, members), str(unparsed)])
-    for label, key in (("chance (1/options)", "chance"), ("most frequent letter", "majority")):
-        values = [_baseline(run, key) for run in _any_runs(runs)]
+    for label, values in _baselines(_any_runs(runs)).items():
         rows.append([label, "", "", *(f"{100 * value:.1f}" for value in [*values, sum(values) / len(values)]), "", ""])
     return rows
 
@@ -68,11 +61,13 @@ def _any_runs(runs: Runs) -> list[Run]:
     return runs.of(runs.arms[0].name, runs.seeds[0])
 
 
-def _baseline(run: Run, key: str) -> float:
-    """Chance level, or accuracy of the most frequent gold letter."""
-    if key == "chance":
-        return run.score.chance
-    return run.score.majority.accuracy if run.score.majority else 0.0
+def _baselines(members: Sequence[Run]) -> dict[str, list[float]]:
+    """Guessing, and always answering the most frequent gold letter where all answers are letters."""
+    baselines = {"chance (1/options)": [run.score.chance for run in members]}
+    majorities = [run.score.majority.accuracy for run in members if run.score.majority]
+    if len(majorities) == len(members):
+        baselines["most frequent letter"] = majorities
+    return baselines
 
 
 def _format_share(arm: Arm, members: Sequence[Run]) -> str:

@@ -13,7 +13,7 @@ from vidreason.evaluation.statistics import clustered_mean, mean_of_estimates
 from vidreason.results.cells import ACCURACY, Row, flag, interval_cells, mean_of, percent, share
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import TABLES, Table, chosen, maker_of
-from vidreason.results.runs import Answers, Arm, answers_of, values_of
+from vidreason.results.runs import Answers, Arm, values_of
 
 
 def make_tables(inputs: ResultInputs, out: Mapping[str, str | Path]) -> None:
@@ -67,7 +67,7 @@ def by_task_table(inputs: ResultInputs) -> list[Row]:
     for arm, seed in runs.pairs(controls=True):
         parser = runs.of(arm.name, seed)[0].score.rules.parser
         groups: dict[tuple[str, str, str], Answers] = {}
-        for cluster, row in answers_of(runs, arm, seed):
+        for cluster, row in runs.answers(arm, seed):
             groups.setdefault((cluster[0], row.question.category, flag(row.temporal)), []).append((cluster, row))
             if row.kind:
                 groups.setdefault(("all", row.kind, flag(row.temporal)), []).append((cluster, row))
@@ -86,7 +86,7 @@ def by_group_table(inputs: ResultInputs) -> list[Row]:
     rows = []
     for arm, seed in runs.pairs(controls=True):
         groups: dict[tuple[str, str], Answers] = {}
-        for cluster, row in answers_of(runs, arm, seed):
+        for cluster, row in runs.answers(arm, seed):
             if row.question.group:
                 groups.setdefault((cluster[0], row.question.group), []).append((cluster, row))
         for benchmark, group in sorted(groups, key=lambda key: (runs.benchmarks.index(key[0]), key[1])):
@@ -116,7 +116,7 @@ def thinking_table(inputs: ResultInputs) -> list[Row]:
     for arm, seed in runs.pairs(controls=True):
         if arm.style != "reason":
             continue
-        answers = [(cluster, row) for cluster, row in answers_of(runs, arm, seed) if row.has_frames]
+        answers = [(cluster, row) for cluster, row in runs.answers(arm, seed) if row.has_frames]
         for benchmark in (*runs.benchmarks, "all"):
             members = [(cluster, row) for cluster, row in answers if benchmark in (cluster[0], "all")]
             if members:
