@@ -38,7 +38,7 @@ from vidreason.world.layouts import (
     write_nextqa,
     write_video_mme,
 )
-from vidreason.world.questions import NUMBERS, WorldQuestion, ask_some
+from vidreason.world.questions import NUMBERS, WorldQuestion, make_questions
 from vidreason.world.scenes import COLOURS, DIRECTIONS, THINGS, make_scene
 from vidreason.world.splits import WorldItem, draw_items, duration_class, scene_seed
 
@@ -82,7 +82,7 @@ CHUNKS = 3
 DECOY_BYTES = 4 << 20
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json")
 
-MVBENCH_TASKS: Mapping[str, tuple[str, ...]] = {
+MVBENCH_CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "action_sequence": ("after",),
     "action_prediction": ("last",),
     "action_antonym": ("direction",),
@@ -336,7 +336,7 @@ class _Writer:
         (folder / "video" / "MVBench_videos_ntu.txt").write_text("".join(f"{name}\n" for name in ntu))
         self._write_pre_cut(work)
 
-        tasks = Counter(item.task for item in items)
+        tasks = Counter(item.category for item in items)
         return {
             "questions": len(items),
             "videos": len(items),
@@ -351,11 +351,11 @@ class _Writer:
         rng = np.random.default_rng([self.seed, 0x2E91])
         items: list[WorldItem] = []
         number = 0
-        while len(items) < PER_TASK * len(MVBENCH_TASKS):
-            task = tuple(MVBENCH_TASKS)[len(items) % len(MVBENCH_TASKS)]
+        while len(items) < PER_TASK * len(MVBENCH_CATEGORIES):
+            task = tuple(MVBENCH_CATEGORIES)[len(items) % len(MVBENCH_CATEGORIES)]
             scene = make_scene(scene_seed(self.seed, "mvbench", number))
             number += 1
-            questions = ask_some(scene, MVBENCH_TASKS[task], 1, rng)
+            questions = make_questions(scene, MVBENCH_CATEGORIES[task], 1, rng)
             # A scene in which, say, nothing moves is passed over where a direction is to be asked.
             if questions:
                 items.append(WorldItem(len(items), scene, 5.0 + len(items) % 4, questions, task))
@@ -387,7 +387,7 @@ class _Writer:
         wanted = {task: NEEDLES if task == "needle" else PER_TASK for task in mlvu.TASKS}
         items: list[WorldItem] = []
         for item in drawn:
-            if sum(other.task == item.task for other in items) < wanted[item.task]:
+            if sum(other.category == item.category for other in items) < wanted[item.category]:
                 items.append(_with_options(item, 4))
         write_mlvu(work, items, size=SIZE)
         annotations = work / mlvu.FOLDER / "json"
@@ -650,12 +650,12 @@ def _resized(question: WorldQuestion, count: int) -> WorldQuestion:
     """The question with exactly so many options: wrong ones taken away, or words of the same kind added, then empty ones."""
     options = list(question.options)
     while len(options) > count:
-        options.remove(next(text for text in reversed(options) if text != question.gold))
+        options.remove(next(text for text in reversed(options) if text != question.gold_text))
     kinds = (THINGS, tuple(COLOURS), tuple(DIRECTIONS), NUMBERS)
-    alike = next(words for words in kinds if question.gold in words)
+    alike = next(words for words in kinds if question.gold_text in words)
     options += [word for word in alike if word not in options]
     options = [*options, *[""] * count][:count]
-    return dataclasses.replace(question, options=tuple(options), answer=LETTERS[options.index(question.gold)])
+    return dataclasses.replace(question, options=tuple(options), gold=LETTERS[options.index(question.gold_text)])
 
 
 def _video_of(item: WorldItem) -> str:

@@ -1,1 +1,1 @@
-"""The demo's synthetic world: videos, questions, tokenizer and a base model."""
+"""The synthetic world of the demo: scenes, questions, videos in published layouts, and a base model trained on it."""

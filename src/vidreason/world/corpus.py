@@ -1,10 +1,10 @@
-"""Pre-training data of the demo's base model: what a published checkpoint would have learnt before we meet it.
+"""Pre-training data of the demo's base model, which stands for what a published checkpoint has learnt before.
 
-Conversations come straight from the generator (no files): captions of clips, short answers to questions about clips,
-explained answers where an explanation is asked for, words and texts put between tags of any name, and text-only exercises
-in reading a caption and in finding a word among lettered options. The think and answer tags occur nowhere: these names, and
-the habit of thinking where none asks for an explanation, enter with the cold start. The shape of an explanation and then a
-letter, each between tags of other names, does occur (the kind `letter`, whose share is in the config).
+Conversations come straight from the generator, without files: captions of clips, short answers to questions about clips,
+explained answers where the request asks for an explanation, words and texts between tags of arbitrary names, and text-only
+exercises in reading a caption and in finding a word among lettered options. The think and answer tags do not occur: their names,
+and the habit of thinking without being asked for an explanation, come with the cold start. An explanation and then a letter,
+each between tags of other names, do occur (kind `letter`, whose share is in the configuration).
 """
 
 import dataclasses
@@ -17,7 +17,15 @@ from vidreason.media.resize import resize_frames
 from vidreason.records import LETTERS
 from vidreason.tasks.marks import IMAGE
 from vidreason.tasks.prompts import INSTRUCTIONS, OPTION_INSTRUCTION, bracketed, dotted
-from vidreason.world.questions import NUMBERS, TASKS, WorldQuestion, ask, ask_some, conclusion, think_text
+from vidreason.world.questions import (
+    CATEGORIES,
+    NUMBERS,
+    WorldQuestion,
+    conclusion,
+    make_question,
+    make_questions,
+    think_text,
+)
 from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, Scene, make_scene, render
 
 CAPTION_REQUEST = "Describe the video."
@@ -25,7 +33,7 @@ PICTURE_REQUEST = "Describe the picture."
 EXPLAIN_REQUEST = "Explain the answer."
 COLOURS_REQUEST = "List the colours."
 PLACES = ("one", "two", "three", "four")
-"""Words for rows from the top and columns from the left."""
+"""Words for rows, from the top, and columns, from the left."""
 WORDS = (
     *THINGS, *COLOURS, *DIRECTIONS, "stays", "put", "goes", "turns", "two", "three", "four", "so", "the", "answer", "is",
     "Which", "thing", "comes", "first", "last", "right", "after", "way", "does", "go", "colour", "turn", "into",
@@ -38,16 +46,16 @@ WORDS = (
 """Words of the world, the questions and the requests: one token each, alone and after a space."""
 
 LOOKUP_OPTIONS = 5
-OPEN_TASKS = ("first", "last", "after", "direction", "change", "colour", "count")
-"""Tasks that can be asked without options."""
-TIMELESS = tuple(task for task, (_, temporal) in TASKS.items() if not temporal)
-"""Tasks that can be asked whatever the order of the pictures."""
+OPEN_CATEGORIES = ("first", "last", "after", "direction", "change", "colour", "count")
+"""Categories whose questions make sense without options."""
+TIMELESS = tuple(category for category, (_, temporal) in CATEGORIES.items() if not temporal)
+"""Categories whose answers do not depend on the order of the pictures."""
 Turn = tuple[str, str]
-"""What the user says and what the assistant replies."""
-Drawn = tuple[list[Turn], np.ndarray | None]
-"""The turns, without the image mark, and int64 [STEPS], the story steps shown; None for text alone."""
+"""Request of the user and reply of the assistant."""
+Dialogue = tuple[list[Turn], np.ndarray | None]
+"""Turns without the image mark, and int64 [STEPS], the steps of the scene that are shown; None for text alone."""
 WHOLE = np.arange(STEPS)
-"""The whole clip."""
+"""All steps, in order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Exercise:
 
     Attributes:
         turns: The turns; the first request begins with the image mark where pictures are shown.
-        pictures: int64 [STEPS, 2], clip and story step of every picture shown; None for text alone.
+        pictures: int64 [STEPS, 2], clip and step of every picture; None for text alone.
     """
 
     turns: tuple[Turn, ...]
@@ -68,8 +76,8 @@ def draw_exercise(kind: str, scenes: list[Scene], questions: int, rng: np.random
 
     Args:
         kind: A key of `KINDS`.
-        scenes: The pool.
-        questions: Questions of different tasks asked in one conversation, at most.
+        scenes: The pool of scenes.
+        questions: Most questions of one conversation, each of another category.
         rng: Draws the scene, the questions and their wording.
 
     Raises:
@@ -85,79 +93,79 @@ def draw_exercise(kind: str, scenes: list[Scene], questions: int, rng: np.random
     return Exercise(((f"{IMAGE}\n{turns[0][0]}", turns[0][1]), *turns[1:]), shown)
 
 
-def _picture(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _picture(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     step = int(rng.integers(STEPS))
     act = scene.act_at(step)
     row, column, colour = act.at(step)
-    seen = f"{colour} {act.thing} {PLACES[row]} {PLACES[column]}"
-    return [(PICTURE_REQUEST, seen)], np.full(STEPS, step)
+    description = f"{colour} {act.thing} {PLACES[row]} {PLACES[column]}"
+    return [(PICTURE_REQUEST, description)], np.full(STEPS, step)
 
 
-def _act(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _act(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     act = scene.acts[int(rng.integers(len(scene.acts)))]
     steps = act.start + np.arange(STEPS) * (act.end - act.start) // STEPS
     return [(CAPTION_REQUEST, act.caption)], steps
 
 
-def _montage(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _montage(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     steps = rng.permutation(STEPS)
     acts = dict.fromkeys(scene.act_at(int(step)) for step in steps)
     montage = dataclasses.replace(scene, acts=tuple(acts))
-    (question,) = ask_some(montage, TIMELESS, 1, rng)
+    (question,) = make_questions(montage, TIMELESS, 1, rng)
     return [(_instructed(question, EXPLAIN_REQUEST, rng), think_text(montage, question))], steps
 
 
-def _caption(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _caption(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     return [(CAPTION_REQUEST, scene.caption)], WHOLE
 
 
-def _short_answers(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
-    return [(_with_suffix(question, rng), question.answer) for question in _questions(scene, questions, rng)], WHOLE
+def _short_answers(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
+    return [(_with_suffix(question, rng), question.gold) for question in _questions(scene, questions, rng)], WHOLE
 
 
-def _explain(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _explain(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     (question,) = _questions(scene, 1, rng)
     return [(_instructed(question, EXPLAIN_REQUEST, rng), think_text(scene, question))], WHOLE
 
 
-def _recall(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _recall(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     turns = []
-    for task in rng.permutation(OPEN_TASKS):
-        question = ask(scene, str(task), rng)
+    for category in rng.permutation(OPEN_CATEGORIES):
+        question = make_question(scene, str(category), rng)
         if question is not None:
-            turns.append((question.question, f"{question.about} {question.gold}".strip()))
+            turns.append((question.text, f"{question.about} {question.gold_text}".strip()))
     return [(f"Notes: {scene.caption}. {turns[0][0]}", turns[0][1]), *turns[1:]], None
 
 
-def _colours(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _colours(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     acts = [scene.acts[index] for index in rng.permutation(len(scene.acts))]
     return [
         (f"Notes: {scene.caption}. {COLOURS_REQUEST}", ", ".join(f"{act.thing} {act.colour}" for act in acts))
     ], None
 
 
-def _notes_last(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _notes_last(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     (question,) = _questions(scene, 1, rng)
     return [(f"{_block(question, rng)}\nNotes: {scene.caption}", conclusion(question))], None
 
 
-def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _lookup(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     words = [*THINGS, *COLOURS, *DIRECTIONS, *NUMBERS, "think", "answer"]
     options = [words[index] for index in rng.permutation(len(words))[:LOOKUP_OPTIONS]]
-    beside = int(rng.integers(3))  # no caption, one before the options, one after them
-    if beside:
-        told = {act.thing for act in scene.acts} | {act.colour for act in scene.acts}
-        told |= {act.argument for act in scene.acts if act.argument in words}
-        named = [str(word) for word in rng.permutation(sorted(told))[: int(rng.integers(1, 4))]]
+    layout = int(rng.integers(3))  # no caption, one before the options, one after them
+    if layout:
+        caption_words = {act.thing for act in scene.acts} | {act.colour for act in scene.acts}
+        caption_words |= {act.argument for act in scene.acts if act.argument in words}
+        named = [str(word) for word in rng.permutation(sorted(caption_words))[: int(rng.integers(1, 4))]]
         options = [*named, *(word for word in options if word not in named)][:LOOKUP_OPTIONS]
         options = [options[index] for index in rng.permutation(LOOKUP_OPTIONS)]
     lines = f"Options:\n{bracketed(options) if rng.random() < 1 / 3 else dotted(options)}"
     notes = f"Notes: {scene.caption}."
-    found = [f"{options[index]} {LETTERS[index]}" for index in rng.permutation(len(options))]
-    return [((lines, f"{notes} {lines}", f"{lines}\n{notes}")[beside], ", ".join(found))], None
+    letters = [f"{options[index]} {LETTERS[index]}" for index in rng.permutation(len(options))]
+    return [((lines, f"{notes} {lines}", f"{lines}\n{notes}")[layout], ", ".join(letters))], None
 
 
-def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     (question,) = _questions(scene, 1, rng)
     act = scene.acts[int(rng.integers(len(scene.acts)))]
     long = [("description", scene.caption), ("explanation", think_text(scene, question))]
@@ -166,21 +174,21 @@ def _markup(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
     return [_between_tags(question, fields, rng)], WHOLE
 
 
-def _letter(scene: Scene, questions: int, rng: np.random.Generator) -> Drawn:
+def _letter(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     (question,) = _questions(scene, 1, rng)
-    fields = [("explanation", think_text(scene, question)), ("letter", question.answer)]
+    fields = [("explanation", think_text(scene, question)), ("letter", question.gold)]
     return [_between_tags(question, fields, rng)], WHOLE
 
 
 def _between_tags(question: WorldQuestion, fields: list[tuple[str, str]], rng: np.random.Generator) -> Turn:
-    """Ask for fields, each a name and its text, between tags of names drawn at random."""
+    """Turn that requests fields (a name and a text each) between tags whose names are drawn at random."""
     names = [str(name) for name in rng.permutation((*THINGS, *COLOURS))]
-    asked = " and ".join(f"{what} in <{name}> </{name}>" for (what, _), name in zip(fields, names, strict=False))
-    told = " ".join(f"<{name}> {text} </{name}>" for (_, text), name in zip(fields, names, strict=False))
-    return _instructed(question, f"Output {'the ' if rng.random() < 0.5 else ''}{asked} tags.", rng), told
+    request = " and ".join(f"{what} in <{name}> </{name}>" for (what, _), name in zip(fields, names, strict=False))
+    reply = " ".join(f"<{name}> {text} </{name}>" for (_, text), name in zip(fields, names, strict=False))
+    return _instructed(question, f"Output {'the ' if rng.random() < 0.5 else ''}{request} tags.", rng), reply
 
 
-KINDS: dict[str, Callable[[Scene, int, np.random.Generator], Drawn]] = {
+KINDS: dict[str, Callable[[Scene, int, np.random.Generator], Dialogue]] = {
     "picture": _picture,
     "act": _act,
     "montage": _montage,
@@ -194,22 +202,27 @@ KINDS: dict[str, Callable[[Scene, int, np.random.Generator], Drawn]] = {
     "markup": _markup,
     "letter": _letter,
 }
-"""Kind of exercise -> how it is drawn: `picture`, one picture; `act`, one act as long as a clip; `montage`, the pictures of
-a clip in any order, told by order of appearance, and a question that allows it; `recall` and `notes_last`, a caption and
-questions about it, and `colours`, a caption and the colour of each of its things, text alone; `lookup`, the letters of options, text alone; `markup`, texts between tags; `letter`, an
-explanation and the letter between tags."""
+"""Kind of exercise -> function that draws one.
+
+- `picture`: one picture; `act`: one act, as long as a clip; `caption`: a whole clip.
+- `montage`: the pictures of a clip in random order, described in that order, and a question whose answer does not depend on it.
+- `short_answers`, `explain`: questions about a clip.
+- `recall`, `notes_last`: text alone, a caption and questions about it; `colours`: the colour of each thing of a caption.
+- `lookup`: text alone, the letters of options.
+- `markup`: texts between tags; `letter`: an explanation and the letter between tags.
+"""
 
 
 def _questions(scene: Scene, count: int, rng: np.random.Generator) -> tuple[WorldQuestion, ...]:
-    return ask_some(scene, tuple(TASKS), count, rng)
+    return make_questions(scene, tuple(CATEGORIES), count, rng)
 
 
 def _block(question: WorldQuestion, rng: np.random.Generator) -> str:
-    """The question with its options, in one of the ways the training set and the four benchmarks write them."""
+    """The question with its options, in one of the styles of the training set and the four benchmarks."""
     style = int(rng.integers(3))
     if style == 0:
-        return f"{question.question}\nOptions:\n{dotted(question.options)}"
-    return f"{question.question}\n{dotted(question.options) if style == 1 else bracketed(question.options)}"
+        return f"{question.text}\nOptions:\n{dotted(question.options)}"
+    return f"{question.text}\n{dotted(question.options) if style == 1 else bracketed(question.options)}"
 
 
 def _with_suffix(question: WorldQuestion, rng: np.random.Generator) -> str:
@@ -217,20 +230,21 @@ def _with_suffix(question: WorldQuestion, rng: np.random.Generator) -> str:
 
 
 def _instructed(question: WorldQuestion, instruction: str, rng: np.random.Generator) -> str:
-    """The question, then what to do with it, after a space as in upstream's training or a newline as in its evaluation.
+    """The question and an instruction, separated by a space as in upstream's training or a newline as in its evaluation.
 
-    A small model takes the two for different words: without both here, what it learns in training is lost at evaluation.
+    To a small model the two look like different words. Without both of them here, what it learns in training would not carry over to
+    the evaluation.
     """
     return f"{_block(question, rng)}{' ' if rng.random() < 0.5 else chr(10)}{instruction}"
 
 
 def clip_pool(seeds: Sequence[int], drawn_size: int, size: int) -> tuple[list[Scene], np.ndarray]:
-    """Render a pool of clips as they would come out of a video file: drawn in one size, resized to the model's.
+    """Render a pool of clips as a video file would give them: drawn in one size and resized to the model's.
 
     Args:
         seeds: Scene seeds.
-        drawn_size: Side of the pictures as drawn, in pixels.
-        size: Side of the pictures as the model takes them, in pixels.
+        drawn_size: Height and width of the pictures as drawn, in pixels.
+        size: Height and width of the pictures for the model, in pixels.
 
     Returns:
         The scenes and uint8 [N, STEPS, size, size, 3].

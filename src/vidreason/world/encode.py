@@ -1,10 +1,10 @@
 """Writing scenes as the kinds of files that real data sets publish.
 
-Pictures go as raw RGB through a pipe into ffmpeg (through ffmpeg-python; the system's binary, or, where it is
-missing or too old, the one in imageio-ffmpeg's wheel). Every kind is written deterministically: one thread, no time of writing, no random identifiers.
+Pictures are piped as raw RGB into ffmpeg (with ffmpeg-python; the system's binary, or imageio-ffmpeg's where that is missing
+or too old). Every kind is written deterministically: one thread, no time stamps of writing, no random identifiers.
 
-A clip has a multiple of `STEPS` frames, at least three per step. Only then do both rules that pick 16 frames,
-`uniform` and `segments` (see `vidreason.media.frame_rules`), see the story steps 0, 1, ..., 15, each once.
+A clip has a multiple of `STEPS` frames, at least three per step. Only then do both rules that pick 16 frames, `uniform` and
+`segments` (`vidreason.media.frame_rules`), pick each of the steps 0, 1, ..., 15 once.
 
 Letters: N frames of the clip, S height and width in pixels.
 """
@@ -22,14 +22,14 @@ from vidreason.media.video import FOLDER_FPS
 from vidreason.world.scenes import STEPS, Scene, render
 
 SIZE = 64
-"""Height and width of a clip in pixels: a cell of the world's grid is then 16 pixels, 8 in the halved chroma planes."""
+"""Height and width of a clip in pixels. A cell of the grid then has 16 pixels, and 8 in the subsampled chroma planes."""
 RATES = (8, 5, 4, 10)
-"""Frame rates of the clips; low ones, because writing thousands of clips must take seconds."""
+"""Frame rates of the clips; low, so that thousands of clips can be written in seconds."""
 MIN_FRAMES_PER_STEP = 3
 MAX_FRAMES_PER_STEP = 12
 VARIABLE_TICKS = 4
 VARIABLE_KEPT = (0, 1, 3)
-"""A variable-rate clip keeps these of every `VARIABLE_TICKS` ticks: its frames are held for 1, 2 and 1 ticks."""
+"""Ticks of every `VARIABLE_TICKS` that a variable-rate clip keeps: its frames are shown for 1, 2 and 1 ticks."""
 
 _X264: dict[str, str | int] = {"vcodec": "libx264", "preset": "ultrafast", "crf": 18}
 KINDS: dict[str, dict[str, str | int]] = {
@@ -49,7 +49,7 @@ class Timing:
 
     Attributes:
         fps: Frames per second.
-        per_step: Frames per story step.
+        per_step: Frames per step of the scene.
         before: Frames of other content before the scene.
         after: Frames of other content after the scene.
     """
@@ -79,11 +79,11 @@ def timing(duration: float, kind: str) -> Timing:
     """Choose a frame rate and a number of frames close to a duration.
 
     Args:
-        duration: Wanted duration in seconds.
+        duration: Target duration in seconds.
         kind: Key of `KINDS`.
 
     Returns:
-        The timing with the nearest duration; among equals the first rate of `RATES`.
+        The timing with the nearest duration; of several the one whose rate comes first in `RATES`.
 
     Example:
         >>> timing(12.0, "mp4").duration
@@ -101,7 +101,7 @@ def timing(duration: float, kind: str) -> Timing:
 
 
 def with_surroundings(clip: Timing, before: float, after: float) -> Timing:
-    """The same clip inside a longer video, with so many seconds of other content before and after it."""
+    """Place a clip inside a longer video, with `before` and `after` seconds of other content around it."""
     return dataclasses.replace(clip, before=round(before * clip.fps), after=round(after * clip.fps))
 
 
@@ -109,15 +109,15 @@ def encode(scene: Scene, path: Path, clip: Timing, kind: str, around: Scene | No
     """Write a scene as a video.
 
     Args:
-        scene: The scene; every story step is shown for the same time.
+        scene: The scene; all its steps are shown equally long.
         path: File (or folder, for `frames`) to write; its parent must exist.
         clip: Frame rate and frames; see `timing`.
         kind: Key of `KINDS`.
-        around: Scene shown before and after, where `clip` has room for it.
+        around: Scene shown before and after, if `clip` has frames for it.
         size: Height and width in pixels.
 
     Raises:
-        RuntimeError: ffmpeg failed; the message holds its last words.
+        RuntimeError: ffmpeg failed; the message ends with its last output.
     """
     pictures = picture_sequence(scene, clip, around, size)
     if kind == "frames":
@@ -156,28 +156,28 @@ def _write_folder(pictures: np.ndarray, path: Path) -> None:
 
 @functools.cache
 def ffmpeg_binary() -> str:
-    """The system's ffmpeg if it has what `KINDS` needs, or else the one that imageio-ffmpeg brings.
+    """Path of the system's ffmpeg if it can write all `KINDS`, or else of imageio-ffmpeg's.
 
     Raises:
-        RuntimeError: There is neither.
+        RuntimeError: Neither is installed.
     """
-    found = shutil.which("ffmpeg")
-    if found and can_write_all_kinds(found):
-        return found
+    binary = shutil.which("ffmpeg")
+    if binary and can_write_all_kinds(binary):
+        return binary
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def can_write_all_kinds(binary: str) -> bool:
-    """Whether an ffmpeg has the encoders of `KINDS` and the option `-fps_mode`, which came with release 5.1."""
-    asked = [binary, "-hide_banner", "-loglevel", "error"]
-    said = [
-        subprocess.run([*asked, *words], capture_output=True, text=True, timeout=60, check=False).stdout
+    """Whether an ffmpeg has the encoders of `KINDS` and the option `-fps_mode` (from release 5.1)."""
+    command = [binary, "-hide_banner", "-loglevel", "error"]
+    outputs = [
+        subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False).stdout
         for words in (["-encoders"], ["-h", "full"])
     ]
     encoders = {kind["vcodec"] for kind in KINDS.values() if "vcodec" in kind}
-    return encoders <= set(said[0].split()) and "-fps_mode" in said[1]
+    return encoders <= set(outputs[0].split()) and "-fps_mode" in outputs[1]
 
 
 def _run_ffmpeg(
@@ -191,7 +191,7 @@ def _run_ffmpeg(
     stream = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=rate, threads=1)
     if select is not None:
         stream = stream.filter("select", select)
-    # BT.601 is what swscale assumes of a small picture without tags, and what decoders assume of it in turn.
+    # swscale and decoders both assume BT.601 for a small picture without tags.
     output = ffmpeg.output(
         stream,
         str(path),

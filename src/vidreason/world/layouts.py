@@ -1,8 +1,8 @@
 """Writing the world in the published layouts of the real data sets.
 
-Each `write_*` takes items and a folder and leaves there what unpacking the real repository would leave: same names of
-files and folders, same keys, same habits (URL prefixes, letters, bounds, three suffixes). `write_world` writes them all,
-with the truth beside them.
+Each `write_*` function writes items into a folder as the real repository looks when unpacked: the same names of files and
+folders, the same keys, the same peculiarities (URL prefixes, letters, bounds, suffixes). `write_world` writes all data sets, and
+beside them what is true of every question.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ NEXTQA_REQUEST = "Please provide your answer by stating the letter followed by t
 MMVU_PREFIX = "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/"
 MMVU_SUBJECTS = ("Art", "Biology", "Chemistry", "Geography", "Physics")
 BROKEN = ("zero_byte", "truncated_webm", "corrupted")
-"""Kinds of broken files that NextQA can be given."""
+"""Kinds of damage for NextQA's broken files."""
 READER_KINDS = {"video": "mp4", "webm": "webm", "avi": "avi", "frames": "frames"}
 """MVBench's readers -> kinds of `vidreason.world.encode`."""
 
@@ -39,8 +39,8 @@ class Job:
     """One video to encode.
 
     Attributes:
-        scene: What to show.
-        path: Where.
+        scene: The scene.
+        path: File or folder to write.
         clip: Frame rate and frames.
         kind: Key of `KINDS`.
         around: Scene shown before and after the bounds.
@@ -63,7 +63,7 @@ def encode_all(jobs: Sequence[Job], threads: int) -> None:
         encode(job.scene, job.path, job.clip, job.kind, job.around, job.size)
 
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        # Reading every result raises the first error instead of losing it.
+        # Iterating over the results raises the first error.
         for _ in pool.map(work, jobs):
             pass
 
@@ -83,7 +83,7 @@ def write_nextqa(
         folder: Root of the data set.
         items: Videos and questions.
         seed: Seed of the choice of variable frame rates and of the noise in a corrupted file.
-        broken: Kinds of `BROKEN`; the first videos are broken in these ways, their questions stay.
+        broken: Kinds of `BROKEN`; the first videos are damaged in these ways, and their questions stay.
         variable_fraction: Fraction of videos with a variable frame rate.
         size: Height and width in pixels.
         threads: Videos encoded at the same time.
@@ -107,19 +107,19 @@ def write_nextqa(
 
 
 def _nextqa_path(video_id: int, suffix: str = ".mp4") -> str:
-    """Path of a NextQA video below the root: a folder of four digits, a name of ten."""
+    """Path of a NextQA video: a folder of four digits, a name of ten digits."""
     return f"NextQA/NExTVideo/{1000 + video_id // 50:04d}/{2_400_000_000 + 7919 * video_id:010d}{suffix}"
 
 
 def _nextqa_record(video_id: int, video: str, question: WorldQuestion) -> dict[str, Any]:
-    """One conversation."""
+    """A question as a conversation."""
     path = Path(video)
-    asked = f"<image>\n{question.question}\n{dotted(question.options)}\n{NEXTQA_REQUEST}"
+    request = f"<image>\n{question.text}\n{dotted(question.options)}\n{NEXTQA_REQUEST}"
     return {
         "id": f"{path.parent.name}-{path.stem}",
         "conversations": [
-            {"from": "human", "value": asked},
-            {"from": "gpt", "value": f"{question.answer}. {question.gold}"},
+            {"from": "human", "value": request},
+            {"from": "gpt", "value": f"{question.gold}. {question.gold_text}"},
         ],
         "data_source": "0_30_s_nextqa",
         "video": video,
@@ -127,7 +127,7 @@ def _nextqa_record(video_id: int, video: str, question: WorldQuestion) -> dict[s
 
 
 def _damage(path: Path, fault: str, rng: np.random.Generator) -> None:
-    """Break a file that was written whole."""
+    """Damage a complete file."""
     if not fault:
         return
     content = path.read_bytes()
@@ -136,7 +136,7 @@ def _damage(path: Path, fault: str, rng: np.random.Generator) -> None:
     elif fault == "truncated_webm":
         path.write_bytes(content[: len(content) // 2])
     else:
-        # The index at the end of the mp4 stays whole: only decoding shows the damage.
+        # The index at the end of the mp4 stays intact, so only decoding shows the damage.
         half = len(content) // 2
         path.write_bytes(content[:48] + rng.bytes(half - 48) + content[half:])
 
@@ -148,10 +148,10 @@ def write_coldstart(folder: Path, items: Sequence[WorldItem], size: int = SIZE, 
         video = _nextqa_path(item.video_id)
         question = item.questions[0]
         jobs.append(Job(item.scene, folder / video, timing(item.duration, "mp4"), "mp4", size=size))
-        asked = f"<image>\n{question.question}\nOptions:\n{dotted(question.options)}"
-        told = completion_of(item.think, question.answer)
+        request = f"<image>\n{question.text}\nOptions:\n{dotted(question.options)}"
+        reply = completion_of(item.think, question.gold)
         records.append(
-            {"video": video, "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": told}]}
+            {"video": video, "conversations": [{"from": "human", "value": request}, {"from": "gpt", "value": reply}]}
         )
     encode_all(jobs, threads)
     write_json(folder / "nextqa-coldstart-16.json", records)
@@ -178,10 +178,10 @@ def write_video_mme(folder: Path, items: Sequence[WorldItem], size: int = SIZE, 
                     "url": f"https://www.youtube.com/watch?v={name}",
                     "videoID": name,
                     "question_id": f"{item.video_id + 1:03d}-{number}",
-                    "task_type": question.task,
-                    "question": question.question,
+                    "task_type": question.category,
+                    "question": question.text,
                     "options": dotted(question.options).split("\n"),
-                    "answer": question.answer,
+                    "answer": question.gold,
                 }
             )
     encode_all(jobs, threads)
@@ -191,24 +191,24 @@ def write_video_mme(folder: Path, items: Sequence[WorldItem], size: int = SIZE, 
 
 
 def write_mvbench(folder: Path, items: Sequence[WorldItem], seed: int = 0, size: int = SIZE, threads: int = 2) -> None:
-    """OpenGVLab/MVBench: `json/<task>.json` and `video/<folder>/`; `item.task` is MVBench's name of the task.
+    """OpenGVLab/MVBench: `json/<category>.json` and `video/<folder>/`; `item.category` is one of MVBench's.
 
-    Where a task has bounds, the scene fills them exactly and another scene runs before and after it.
+    In a category with bounds, the scene fills them exactly and another scene runs before and after it.
     """
     rng = np.random.default_rng([seed, 0x3B1])
     jobs: list[Job] = []
     records: dict[str, list[dict[str, Any]]] = {}
     for item in items:
-        task = mvbench.TASKS[item.task]
+        task = mvbench.TASKS[item.category]
         kind = READER_KINDS[task.reader]
         name = f"w{item.video_id:05d}" + ("" if kind == "frames" else f".{kind}")
         name = name.replace(".avi", "_rgb.avi")
         question = item.questions[0]
         record: dict[str, Any] = {
             "video": name,
-            "question": question.question,
+            "question": question.text,
             "candidates": list(question.options),
-            "answer": question.gold,
+            "answer": question.gold_text,
         }
         clip, around = timing(item.duration, kind), None
         if task.bounded:
@@ -216,29 +216,29 @@ def write_mvbench(folder: Path, items: Sequence[WorldItem], seed: int = 0, size:
             around = make_scene(scene_seed(seed, "surroundings", item.video_id))
             record["start"], record["end"] = (round(bound, 3) for bound in clip.bounds)
         jobs.append(Job(item.scene, folder / "video" / task.folder / name, clip, kind, around, size))
-        records.setdefault(item.task, []).append(record)
+        records.setdefault(item.category, []).append(record)
     encode_all(jobs, threads)
     for name, rows in records.items():
         write_json(folder / "json" / f"{name}.json", rows)
 
 
 def write_mlvu(folder: Path, items: Sequence[WorldItem], size: int = SIZE, threads: int = 2) -> None:
-    """MLVU/MVLU: `MLVU/json/<n>_<task>.json` and `MLVU/video/<n>_<task>/`; `item.task` is MLVU's name of the task."""
+    """MLVU/MVLU: `MLVU/json/<n>_<category>.json` and `MLVU/video/<n>_<category>/`; `item.category` is one of MLVU's."""
     jobs: list[Job] = []
     records: dict[str, list[dict[str, Any]]] = {}
     for item in items:
-        folder_name = mlvu.TASKS[item.task]
-        name = f"{item.task}_{item.video_id}.mp4"
+        folder_name = mlvu.TASKS[item.category]
+        name = f"{item.category}_{item.video_id}.mp4"
         clip = timing(item.duration, "mp4")
         jobs.append(Job(item.scene, folder / "MLVU" / "video" / folder_name / name, clip, "mp4", size=size))
         for question in item.questions:
             record = {
                 "video": name,
                 "duration": clip.duration,
-                "question": question.question,
+                "question": question.text,
                 "candidates": list(question.options),
-                "answer": question.gold,
-                "question_type": "findNeedle" if item.task == "needle" else item.task,
+                "answer": question.gold_text,
+                "question_type": "findNeedle" if item.category == "needle" else item.category,
             }
             records.setdefault(folder_name, []).append(record)
     encode_all(jobs, threads)
@@ -247,7 +247,7 @@ def write_mlvu(folder: Path, items: Sequence[WorldItem], size: int = SIZE, threa
 
 
 def write_mmvu(folder: Path, items: Sequence[WorldItem], size: int = SIZE, threads: int = 2) -> None:
-    """yale-nlp/MMVU: `validation.json`, videos named by URL, and one open-ended question that is not to be asked."""
+    """yale-nlp/MMVU: `validation.json`, videos named by URL, and one open-ended question, which readers skip."""
     records: list[dict[str, Any]] = []
     jobs = []
     for item in items:
@@ -257,9 +257,7 @@ def write_mmvu(folder: Path, items: Sequence[WorldItem], size: int = SIZE, threa
         for question in item.questions:
             choices = dict(zip(LETTERS, question.options, strict=False))
             records.append(
-                _mmvu_record(
-                    len(records), video, subject, question.question, "multiple-choice", choices, question.answer
-                )
+                _mmvu_record(len(records), video, subject, question.text, "multiple-choice", choices, question.gold)
             )
         if item.video_id == 0:
             records.append(
@@ -286,12 +284,12 @@ def _mmvu_record(
 
 
 def write_world(root: str | Path, settings: World, seed: int, threads: int = 2) -> dict[str, Any]:
-    """Write all data sets of the world, the truth about every question, and a summary.
+    """Write all data sets of the world, what is true of every question, and a summary.
 
     Args:
-        root: Folder to write; replaced if it is there.
+        root: Folder to write; replaced if it exists.
         settings: The configuration's `world`.
-        seed: Seed of everything that is drawn.
+        seed: Seed of all random draws.
         threads: Videos encoded at the same time; the result does not depend on it.
 
     Returns:
@@ -320,28 +318,28 @@ def write_world(root: str | Path, settings: World, seed: int, threads: int = 2) 
 
 
 def truth_rows(dataset: str, root: Path, items: Sequence[WorldItem]) -> list[dict[str, Any]]:
-    """What is true about every question of a data set that was just written.
+    """What is true of every question of a data set that was just written.
 
-    The questions are read back with the data set's own reader, which proves the layout and gives their ids.
+    The questions are read back with the data set's own reader, which checks the layout and gives their ids.
 
     Args:
         dataset: Name of the data set.
         root: Its folder.
-        items: What was written.
+        items: The items that were written.
 
     Returns:
-        One row per question: `dataset`, `question` (id), `video`, `task` (the world's), `temporal`, `caption`, `facts`.
+        One row per question: `dataset`, `question` (id), `video`, `task` (the world's category), `temporal`, `caption`, `facts`.
 
     Raises:
-        ValueError: The reader found other questions than were written.
+        ValueError: The reader gives other questions than were written.
     """
     published = read_questions(dataset, root)
-    # Readers go task by task, and so does a stable sort of what was written.
+    # Readers give one category after another, as a stable sort of the items does.
     order = {
         name: place for place, name in enumerate({"mvbench": mvbench.TASKS, "mlvu": mlvu.TASKS}.get(dataset, {"": ""}))
     }
     asked = [
-        (item, question) for item in sorted(items, key=lambda item: order[item.task]) for question in item.questions
+        (item, question) for item in sorted(items, key=lambda item: order[item.category]) for question in item.questions
     ]
     if len(published) != len(asked):
         raise ValueError(f"{root}: {len(asked)} questions were written, {len(published)} were read")
@@ -351,14 +349,14 @@ def truth_rows(dataset: str, root: Path, items: Sequence[WorldItem]) -> list[dic
 
 
 def _truth_row(dataset: str, published: Question, item: WorldItem, asked: WorldQuestion) -> dict[str, Any]:
-    """The truth about one question."""
-    if (published.text, published.options, published.gold) != (asked.question, asked.options, asked.answer):
+    """What is true of one question."""
+    if (published.text, published.options, published.gold) != (asked.text, asked.options, asked.gold):
         raise ValueError(f"{dataset}: question {published.id!r} was read as {published}, but written as {asked}")
     return {
         "dataset": dataset,
         "question": published.id,
         "video": published.clip.path,
-        "task": asked.task,
+        "task": asked.category,
         "temporal": asked.temporal,
         "caption": item.scene.caption,
         "facts": [dataclasses.asdict(act) for act in item.scene.acts],

@@ -20,7 +20,7 @@ from vidreason.world.splits import scene_seed
 from vidreason.world.tokenizer import build_tokenizer
 
 BASE_STEP, BASE_WEIGHTS = 0xBA5E, 0xBA5F
-"""Names of the random draws, next to the run's seed."""
+"""Keys of the random draws, beside the run's seed."""
 ROWS_AT_A_TIME = 8
 
 
@@ -33,13 +33,13 @@ def pretrain(
     state: Path,
     origin: Origin,
 ) -> None:
-    """Train the base model from scratch, on clips and text straight from the generator.
+    """Train the base model from scratch on clips and text from the generator.
 
     Args:
         out: Checkpoint folder to write.
         settings: The configuration's `base`.
-        image_size: Picture size in pixels.
-        seed: Seed of the run. Its scenes are those of the split `base`, which no file of the world shows.
+        image_size: Height and width of a picture in pixels.
+        seed: Seed of the run. Scenes come from the split `base`, which no file of the world shows.
         metrics: JSON lines to write.
         state: Folder of the saved training states.
         origin: What defines the run (`vidreason.artifacts.provenance.fingerprint`).
@@ -55,8 +55,8 @@ def pretrain(
         rng = np.random.default_rng([seed, BASE_STEP, step])
         stage = _stage_of(settings.stages, step)
         kinds, shares = zip(*stage.mix.items(), strict=True)
-        drawn = rng.choice(kinds, size=stage.batch_size, p=np.array(shares) / sum(shares))
-        batch = [draw_exercise(str(kind), scenes, settings.questions_per_clip, rng) for kind in drawn]
+        chosen = rng.choice(kinds, size=stage.batch_size, p=np.array(shares) / sum(shares))
+        batch = [draw_exercise(str(kind), scenes, settings.questions_per_clip, rng) for kind in chosen]
         loss, row = exercise_loss(model, frames, batch, settings.pixel_noise, rng)
         backward(loss, True)
         return float(loss.detach()), row
@@ -76,23 +76,23 @@ def exercise_loss(
 ) -> tuple[torch.Tensor, Metrics]:
     """Mean cross-entropy over the replies of a batch of conversations.
 
-    Conversations of like length are passed together: a list of pictures is three times as long as a look-up, and padding
-    all rows to the longest would double the cost of a step.
+    Conversations of similar length share a pass: a clip's prompt is three times as long as a look-up, and padding all rows to the
+    longest would double the cost of a step.
 
     Args:
         model: The model.
-        frames: uint8 [N, F, S, S, 3], the pool.
+        frames: uint8 [N, F, S, S, 3], the pool of clips.
         batch: The conversations.
-        pixel_noise: Standard deviation of the noise on the pixels, in grey levels.
+        pixel_noise: Standard deviation of the noise on the pixels, in gray levels.
         rng: Draws the noise.
 
     Returns:
-        The loss with gradient, and what to log.
+        The loss with gradient, and values to log.
     """
     examples = [model.labelled_ids(_messages(exercise.turns)) for exercise in batch]
-    videos = _watch(model, frames, [exercise.pictures for exercise in batch], pixel_noise, rng)
+    videos = _encode_pictures(model, frames, [exercise.pictures for exercise in batch], pixel_noise, rng)
     order = sorted(range(len(batch)), key=lambda row: len(examples[row].input_ids))
-    taught = sum(int((example.labels[1:] != IGNORE_INDEX).sum()) for example in examples)
+    labelled = sum(int((example.labels[1:] != IGNORE_INDEX).sum()) for example in examples)
     loss = torch.zeros(())
     for start in range(0, len(order), ROWS_AT_A_TIME):
         rows = order[start : start + ROWS_AT_A_TIME]
@@ -102,7 +102,7 @@ def exercise_loss(
             padding_side="right",
             labels=[examples[row].labels for row in rows],
         )
-        share = int((inputs.labels[:, 1:] != IGNORE_INDEX).sum()) / taught
+        share = int((inputs.labels[:, 1:] != IGNORE_INDEX).sum()) / labelled
         logits = model.head(model.hidden(inputs.embeds, mask=inputs.mask))
         loss = loss + share * sft_loss(logits, inputs.labels)
     return loss, {"tokens": sum(len(example.input_ids) for example in examples) / len(batch)}
@@ -119,32 +119,32 @@ def _stage_of(stages: Sequence[Stage], step: int) -> Stage:
 def _messages(turns: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
     return [
         message
-        for asked, reply in turns
-        for message in ({"from": "human", "value": asked}, {"from": "gpt", "value": reply})
+        for request, reply in turns
+        for message in ({"from": "human", "value": request}, {"from": "gpt", "value": reply})
     ]
 
 
-def _watch(
+def _encode_pictures(
     model: VideoLM,
     frames: np.ndarray,
     pictures: list[np.ndarray | None],
     pixel_noise: float,
     rng: np.random.Generator,
 ) -> torch.Tensor | None:
-    """Encode the pictures of a batch, with noise for what video coding does.
+    """Encode the pictures of a batch, with noise in place of the artifacts of video coding.
 
     Args:
         model: The model.
-        frames: uint8 [N, F, S, S, 3], the pool.
-        pictures: Of every row int64 [F, 2], clip and step of every picture; None for text alone.
-        pixel_noise: Standard deviation of the noise, in grey levels.
+        frames: uint8 [N, F, S, S, 3], the pool of clips.
+        pictures: For every row int64 [F, 2], clip and step of every picture; None for text alone.
+        pixel_noise: Standard deviation of the noise, in gray levels.
         rng: Draws the noise.
 
     Returns:
-        float [B, Q, D], zero where nothing is shown; None when no row shows anything.
+        float [B, Q, D], zero for rows of text alone; None if no row has pictures.
     """
-    shown = [row for row, place in enumerate(pictures) if place is not None]
-    if not shown:
+    with_pictures = [row for row, place in enumerate(pictures) if place is not None]
+    if not with_pictures:
         return None
     place = np.stack([place for place in pictures if place is not None])  # [C, F, 2]
     pixels = frames[place[..., 0], place[..., 1]].astype(np.float32)  # [C, F, S, S, 3]
@@ -153,4 +153,4 @@ def _watch(
     if not isinstance(encoded, torch.Tensor):
         encoded = torch.stack(list(encoded))
     videos = encoded.new_zeros(len(pictures), *encoded.shape[1:])
-    return videos.index_copy(0, torch.tensor(shown), encoded)
+    return videos.index_copy(0, torch.tensor(with_pictures), encoded)

@@ -1,12 +1,10 @@
-"""Multiple-choice questions about a scene, with answers that only the pictures can give.
+"""Multiple-choice questions about a scene that cannot be answered without the pictures.
 
-Every option is one word. The gold letter is uniform (the options are shuffled), and within a task every option is
-equally likely to be right whatever its wording: distractors are drawn as the right answers are. `tests/` measure that a
-text-only classifier stays at chance.
+Every option is one word. Options are shuffled, so the gold letter is uniform. Within a category every option is equally likely to
+be right, because distractors are drawn as right answers are. The tests measure that a text-only classifier stays at chance.
 
-The options of a question that needs the order of time are those that the pictures allow in some order: the things of
-the clip, a direction and its opposite, the colour before and after. Who sees the pictures in a random order is left at
-chance.
+The options of a temporal question are all consistent with the pictures in some order: the things of the clip, a direction and
+its opposite, the colour before and after. A model that sees the pictures in random order stays at chance.
 """
 
 import dataclasses
@@ -23,36 +21,36 @@ OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
 @dataclasses.dataclass(frozen=True)
 class WorldQuestion:
-    """A question and its truth.
+    """A question and its answer.
 
     Attributes:
-        question: The question.
+        text: The question.
         options: One word each, shuffled.
-        answer: Gold letter.
-        task: Key of `TASKS`.
+        gold: Letter of the right option.
+        category: Key of `CATEGORIES`.
         temporal: Whether the order of the frames is needed to answer it.
-        about: What a conclusion names before the answer: the thing or the place asked about; `""` for none.
+        about: Thing or position that the question is about, which a conclusion names before the answer; `""` for none.
     """
 
-    question: str
+    text: str
     options: tuple[str, ...]
-    answer: str
-    task: str
+    gold: str
+    category: str
     temporal: bool
     about: str = ""
 
     @property
-    def gold(self) -> str:
-        """Text of the gold option."""
-        return self.options[LETTERS.index(self.answer)]
+    def gold_text(self) -> str:
+        """Text of the right option."""
+        return self.options[LETTERS.index(self.gold)]
 
 
 Draft = tuple[str, str, str, list[str]]
-"""Question, what it is about, right answer, wrong answers."""
+"""Question, thing or position it is about, right answer, wrong answers."""
 
 
 def _pick(rng: np.random.Generator, pool: list[str], count: int) -> list[str]:
-    """Draw `count` different words, or all of them when there are fewer."""
+    """Draw `count` different words, or all of them if there are fewer."""
     order = rng.permutation(len(pool))
     return [pool[index] for index in order[:count]]
 
@@ -123,7 +121,7 @@ def _count(scene: Scene, rng: np.random.Generator) -> Draft | None:
     return "How many things go somewhere?", "", right, [number for number in NUMBERS if number != right]
 
 
-TASKS: dict[str, tuple[Callable[[Scene, np.random.Generator], Draft | None], bool]] = {
+CATEGORIES: dict[str, tuple[Callable[[Scene, np.random.Generator], Draft | None], bool]] = {
     "first": (_first, True),
     "last": (_last, True),
     "after": (_after, True),
@@ -133,51 +131,53 @@ TASKS: dict[str, tuple[Callable[[Scene, np.random.Generator], Draft | None], boo
     "existence": (_existence, False),
     "count": (_count, False),
 }
-"""Task name -> (how to ask it of a scene, whether it needs the order of the frames). None where it cannot be asked."""
+"""Category -> (function that drafts a question about a scene, or None if the scene has no answer; whether it is temporal)."""
 
 
-def ask(scene: Scene, task: str, rng: np.random.Generator) -> WorldQuestion | None:
-    """Ask one question of a scene.
+def make_question(scene: Scene, category: str, rng: np.random.Generator) -> WorldQuestion | None:
+    """Make one question about a scene.
 
     Args:
         scene: The scene.
-        task: A key of `TASKS`.
-        rng: Draws what is asked about, the distractors and the order of the options.
+        category: A key of `CATEGORIES`.
+        rng: Draws the thing that it is about, the distractors and the order of the options.
 
     Returns:
-        The question with 2 to 5 shuffled options, or None when the scene has nothing of that kind.
+        The question with 2 to 5 shuffled options, or None if the scene allows no question of that category.
     """
-    draft_question, temporal = TASKS[task]
+    draft_question, temporal = CATEGORIES[category]
     draft = draft_question(scene, rng)
     if draft is None:
         return None
     text, about, right, wrong = draft
     options = _pick(rng, [right, *wrong], 1 + len(wrong))
-    return WorldQuestion(text, tuple(options), LETTERS[options.index(right)], task, temporal, about)
+    return WorldQuestion(text, tuple(options), LETTERS[options.index(right)], category, temporal, about)
 
 
-def ask_some(scene: Scene, tasks: tuple[str, ...], count: int, rng: np.random.Generator) -> tuple[WorldQuestion, ...]:
-    """Ask `count` questions of different tasks, drawn from `tasks`; fewer where the scene does not give as many.
+def make_questions(
+    scene: Scene, categories: tuple[str, ...], count: int, rng: np.random.Generator
+) -> tuple[WorldQuestion, ...]:
+    """Make `count` questions of different categories, or fewer if the scene does not allow as many.
 
-    Another task stands in for one that the scene does not allow, but never `count`: scenes in which nothing goes anywhere
-    allow fewer tasks, would so be asked for the number more often, and "none" would be right too often.
+    A category that the scene does not allow is replaced by another one, but never by `count`. Scenes in which nothing moves allow
+    fewer categories, so they would get that question more often, and "none" would be right too often.
     """
-    order = [tasks[index] for index in rng.permutation(len(tasks))]
-    drawn = [*order[:count], *(task for task in order[count:] if task != "count")]
-    asked = (ask(scene, task, rng) for task in drawn)
-    return tuple([question for question in asked if question is not None][:count])
+    order = [categories[index] for index in rng.permutation(len(categories))]
+    drawn = [*order[:count], *(category for category in order[count:] if category != "count")]
+    questions = (make_question(scene, category, rng) for category in drawn)
+    return tuple([question for question in questions if question is not None][:count])
 
 
 def think_text(scene: Scene, question: WorldQuestion, letter: bool = True) -> str:
-    """Reasoning: what is seen, then what follows from it, with or without the letter of the option."""
+    """Reasoning: the caption of the scene, then the conclusion, with or without the letter of the option."""
     return f"{scene.caption}. {conclusion(question, letter)}"
 
 
 def conclusion(question: WorldQuestion, letter: bool = True) -> str:
-    """What follows from the facts: what is asked about, the gold option and its letter.
+    """The conclusion: the thing that the question is about, the right option and its letter.
 
-    The thing asked about stands right before the answer. With "so the answer is" in between a model of three layers has to
-    carry it there first, and concluded rightly from a true caption in half of the questions only.
+    The thing stands right before the answer. With "so the answer is" in between, a model of three layers would have to carry it
+    over first; such a model concluded correctly from a true caption in only half of the questions.
     """
-    words = ("so", question.about, question.gold, question.answer if letter else "")
+    words = ("so", question.about, question.gold_text, question.gold if letter else "")
     return " ".join(word for word in words if word)

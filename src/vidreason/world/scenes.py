@@ -1,12 +1,11 @@
-"""Scenes of the synthetic world: a short parade of coloured things, known exactly.
+"""Scenes of the synthetic world: three coloured things appear one after another.
 
-A scene is a story of `STEPS` equal steps. It is cut into three *acts*, one after another; in each act one thing of one
-colour is on stage and stays put, goes left, right, up or down, or turns another colour. Nothing else happens, so the
-caption of a scene says all there is to know about it.
+A scene has `STEPS` steps of equal length, divided into three *acts*. In each act one thing of one colour is shown. It stays put,
+goes left, right, up or down, or turns another colour. Nothing else happens, so the caption describes a scene completely.
 
-The stage is a grid of `GRID` x `GRID` cells. With a picture of 4 x 4 patches a cell is a patch, which a small vision
-tower can learn to see. The upper left cell stays empty: upstream's vision tower drops the first patch
-(`vision_feature_select_strategy`), so nothing there could ever be seen.
+The picture is a grid of `GRID` x `GRID` cells. In a picture of 4 x 4 patches each cell is a patch, which a small vision tower can
+learn to recognize. The upper left cell stays empty, because upstream's vision tower drops the first patch
+(`vision_feature_select_strategy`).
 """
 
 import dataclasses
@@ -15,7 +14,7 @@ import functools
 import numpy as np
 
 STEPS = 16
-"""Story steps of a scene; a clip of duration D shows step floor(STEPS * t / D) at time t."""
+"""Steps of a scene. A clip of duration D shows step floor(STEPS * t / D) at time t."""
 GRID = 4
 THINGS = ("ball", "box", "kite", "ring", "cross", "bar", "post", "wedge")
 COLOURS = {
@@ -28,22 +27,22 @@ COLOURS = {
 }
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 ACT_ENDS = (5, 10, 16)
-"""Step after the last of each act."""
+"""First step after each act."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Act:
-    """One thing on stage.
+    """Part of a scene that shows one thing.
 
     Attributes:
         thing: One of `THINGS`.
-        colour: Its colour when it enters, one of `COLOURS`.
+        colour: Its first colour, one of `COLOURS`.
         verb: `stays`, `goes` or `turns`.
-        argument: `put`, a direction, or the colour it turns to half-way.
+        argument: `put`, a direction, or the colour that it turns to half-way.
         row: Row of the first cell, 0 at the top.
         column: Column of the first cell, 0 at the left.
         start: First step.
-        end: Step after the last.
+        end: First step after the act.
     """
 
     thing: str
@@ -57,11 +56,11 @@ class Act:
 
     @property
     def caption(self) -> str:
-        """What happens, in four words."""
+        """Description of the act in four words."""
         return f"{self.colour} {self.thing} {self.verb} {self.argument}"
 
     def at(self, step: int) -> tuple[int, int, str]:
-        """Row, column and colour at a story step within the act."""
+        """Row, column and colour at a step of the act."""
         if self.verb == "turns":
             return self.row, self.column, self.colour if 2 * step < self.start + self.end else self.argument
         if self.verb == "stays":
@@ -73,25 +72,25 @@ class Act:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A whole story.
+    """A sequence of acts.
 
     Attributes:
-        seed: The seed it was drawn with.
-        acts: The acts in order of time.
-        backdrop: Grey level of the background, 0..255.
+        seed: Seed that it was drawn with.
+        acts: The acts in temporal order.
+        background: Gray level of the background, 0..255.
     """
 
     seed: int
     acts: tuple[Act, ...]
-    backdrop: int
+    background: int
 
     @property
     def caption(self) -> str:
-        """The truth about the scene in one line, acts in order of time."""
+        """Captions of the acts in temporal order, on one line."""
         return ", ".join(act.caption for act in self.acts)
 
     def act_at(self, step: int) -> Act:
-        """The act on stage at a story step."""
+        """The act that a step belongs to."""
         return next(act for act in self.acts if act.start <= step < act.end)
 
 
@@ -102,8 +101,8 @@ def make_scene(seed: int) -> Scene:
         seed: Any non-negative integer.
 
     Returns:
-        A scene of three acts with different things and entering colours. None, one, two or three things go somewhere,
-        equally likely, so that their number cannot be guessed.
+        A scene of three acts with different things and different first colours. The number of things that move is uniform
+        over 0 to 3, so that it cannot be guessed.
 
     Example:
         >>> make_scene(3) == make_scene(3)
@@ -117,21 +116,21 @@ def make_scene(seed: int) -> Scene:
     acts = []
     for number, (start, end) in enumerate(zip((0, *ACT_ENDS), ACT_ENDS, strict=False)):
         colour = str(colours[number])
-        verb, argument, row, column = _draw_way(rng) if number in going else _draw_stand(rng, colour)
+        verb, argument, row, column = _draw_movement(rng) if number in going else _draw_stationary(rng, colour)
         acts.append(Act(str(things[number]), colour, verb, argument, row, column, start, end))
     return Scene(seed, tuple(acts), int(rng.integers(20, 60)))
 
 
-def _draw_way(rng: np.random.Generator) -> tuple[str, str, int, int]:
-    """Draw a direction and the first cell, never passing through the unseen upper left cell."""
+def _draw_movement(rng: np.random.Generator) -> tuple[str, str, int, int]:
+    """Draw a direction and the first cell of a path that avoids the upper left cell."""
     argument = str(rng.choice(tuple(DIRECTIONS)))
     lane, far = int(rng.integers(1, GRID)), GRID - 1
     row, column = {"left": (lane, far), "right": (lane, 0), "up": (far, lane), "down": (0, lane)}[argument]
     return "goes", argument, row, column
 
 
-def _draw_stand(rng: np.random.Generator, colour: str) -> tuple[str, str, int, int]:
-    """Draw whether a thing stays put or turns another colour, and its cell, never the unseen upper left one."""
+def _draw_stationary(rng: np.random.Generator, colour: str) -> tuple[str, str, int, int]:
+    """Draw whether a thing stays put or turns another colour, and its cell, which is not the upper left one."""
     cell = int(rng.integers(1, GRID * GRID))
     if rng.random() < 0.5:
         return "stays", "put", cell // GRID, cell % GRID
@@ -139,11 +138,11 @@ def _draw_stand(rng: np.random.Generator, colour: str) -> tuple[str, str, int, i
 
 
 def render(scene: Scene, step: int, size: int) -> np.ndarray:
-    """Draw one story step.
+    """Draw the picture of one step.
 
     Args:
         scene: The scene.
-        step: Story step, 0..STEPS-1.
+        step: Step, 0..STEPS-1.
         size: Height and width in pixels, a multiple of `GRID`.
 
     Returns:
@@ -152,7 +151,7 @@ def render(scene: Scene, step: int, size: int) -> np.ndarray:
     act = scene.act_at(step)
     row, column, colour = act.at(step)
     cell = size // GRID
-    picture = np.full((size, size, 3), scene.backdrop, dtype=np.uint8)
+    picture = np.full((size, size, 3), scene.background, dtype=np.uint8)
     box = picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
     box[sprite(act.thing, cell)] = COLOURS[colour]
     return picture

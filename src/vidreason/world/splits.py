@@ -1,6 +1,6 @@
-"""Which scenes and questions go into which data set of the world.
+"""Scenes and questions of each data set of the world.
 
-Every data set draws its scenes from a range of seeds of its own, so no scene is shared between training and benchmarks.
+Every data set draws its scenes from its own range of seeds, so training and benchmarks share no scene.
 """
 
 import dataclasses
@@ -9,16 +9,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from vidreason.config.world import VideoCounts, World
-from vidreason.world.questions import TASKS, WorldQuestion, ask_some, think_text
+from vidreason.world.questions import CATEGORIES, WorldQuestion, make_questions, think_text
 from vidreason.world.scenes import Scene, make_scene
 
 SPLITS = ("base", "nextqa", "coldstart", "video_mme", "mvbench", "mlvu", "mmvu", "surroundings")
-"""Owners of a range of seeds. `base` is the base model's pre-training, `surroundings` is shown around bounded clips."""
+"""Ranges of seeds: one for each data set, `base` for the base model's pre-training, `surroundings` for what surrounds bounded clips."""
 RANGE = 1_000_000
-"""Scenes that a data set can draw."""
-ALL_TASKS = tuple(TASKS)
+"""Number of scenes in a range."""
+ALL_CATEGORIES = tuple(CATEGORIES)
 
-MVBENCH_TASKS: Mapping[str, tuple[str, ...]] = {
+MVBENCH_CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "action_sequence": ("after",),
     "action_antonym": ("direction",),
     "object_existence": ("existence",),
@@ -31,8 +31,8 @@ MVBENCH_TASKS: Mapping[str, tuple[str, ...]] = {
     "character_order": ("first", "last"),
     "episodic_reasoning": ("first", "last", "after"),
 }
-"""Task of MVBench -> tasks of the world that stand for it: every kind of reader, and both kinds of bounds, occur."""
-MLVU_TASKS: Mapping[str, tuple[str, ...]] = {
+"""MVBench category -> categories of the world that stand for it. Every reader, and clips with and without bounds, occur."""
+MLVU_CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "plotQA": ("change", "colour"),
     "needle": ("existence",),
     "ego": ("direction",),
@@ -41,9 +41,9 @@ MLVU_TASKS: Mapping[str, tuple[str, ...]] = {
     "anomaly_reco": ("count", "direction"),
     "topic_reasoning": ("colour", "existence"),
 }
-"""Task of MLVU -> tasks of the world that stand for it."""
+"""MLVU category -> categories of the world that stand for it."""
 LETTERED = 2
-"""One annotated thought in so many names the letter of the option that it concludes; the others stop at its word."""
+"""One demonstration in this many ends its reasoning with the letter of the option; the others end with its text."""
 SECONDS: Mapping[str, tuple[float, float]] = {
     "nextqa": (5.0, 29.0),
     "coldstart": (5.0, 29.0),
@@ -54,7 +54,7 @@ SECONDS: Mapping[str, tuple[float, float]] = {
     "medium": (16.0, 26.0),
     "long": (36.0, 45.0),
 }
-"""Shortest and longest duration, by data set or by class of Video-MME. NextQA has some too long ones besides."""
+"""Shortest and longest duration, by data set or by duration class of Video-MME. NextQA also has videos that are too long."""
 TOO_LONG_SECONDS = (32.0, 45.0)
 
 DATASETS = tuple(VideoCounts.model_fields)
@@ -63,14 +63,14 @@ DATASETS = tuple(VideoCounts.model_fields)
 
 @dataclasses.dataclass(frozen=True)
 class WorldItem:
-    """One video to write, and what is asked about it.
+    """One video to write, with its questions.
 
     Attributes:
         video_id: Number of the video within its data set, from 0.
-        scene: What it shows.
-        duration: Wanted duration of the scene in seconds; the clip comes as close as its frame rate allows.
-        questions: What is asked.
-        task: The benchmark's own name of the task, `""` where it has none.
+        scene: Its scene.
+        duration: Target duration of the scene in seconds; the clip comes as close as its frame rate allows.
+        questions: Questions about it.
+        category: The benchmark's own name of the category, `""` where it has none.
         think: Annotated reasoning for the first question (cold start only).
     """
 
@@ -78,12 +78,12 @@ class WorldItem:
     scene: Scene
     duration: float
     questions: tuple[WorldQuestion, ...]
-    task: str = ""
+    category: str = ""
     think: str = ""
 
 
 def scene_seed(seed: int, split: str, number: int) -> int:
-    """Seed of the scene with a number in a data set; no two data sets share one.
+    """Seed of a scene of a data set; no two data sets share one.
 
     Args:
         seed: Seed of the whole world.
@@ -107,25 +107,27 @@ def draw_items(split: str, settings: World, seed: int) -> list[WorldItem]:
         seed: Seed of the whole world.
 
     Returns:
-        As many items as the settings say. Where questions have tasks, the items are dealt out evenly over them.
+        As many items as the settings say, spread evenly over the benchmark's categories.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), 0x17E])
-    table: Mapping[str, tuple[str, ...]] = {"mvbench": MVBENCH_TASKS, "mlvu": MLVU_TASKS}.get(split, {"": ALL_TASKS})
+    table: Mapping[str, tuple[str, ...]] = {"mvbench": MVBENCH_CATEGORIES, "mlvu": MLVU_CATEGORIES}.get(
+        split, {"": ALL_CATEGORIES}
+    )
     names = tuple(table)
     per_video = int(getattr(settings.questions_per_video, split))
     items: list[WorldItem] = []
     number = 0
     while len(items) < getattr(settings.videos, split):
-        task = names[len(items) % len(names)]
+        category = names[len(items) % len(names)]
         scene = make_scene(scene_seed(seed, split, number))
         number += 1
-        questions = ask_some(scene, table[task], per_video, rng)
-        # A scene without, say, a moving thing is passed over where a direction is to be asked.
+        questions = make_questions(scene, table[category], per_video, rng)
+        # Not every scene allows a question of the category: a direction needs something that moves.
         if not questions:
             continue
         think = think_text(scene, questions[0], len(items) % LETTERED == 0) if split == "coldstart" else ""
         duration = _draw_duration(split, len(items), settings, rng)
-        items.append(WorldItem(len(items), scene, duration, questions, task, think))
+        items.append(WorldItem(len(items), scene, duration, questions, category, think))
     return items
 
 
@@ -138,7 +140,7 @@ def _draw_duration(split: str, video_id: int, settings: World, rng: np.random.Ge
     """Draw the duration of a video in seconds."""
     low, high = SECONDS[duration_class(video_id) if split == "video_mme" else split]
     if split == "nextqa":
-        # A broken file that were also too long would be dropped for its length, and its fault never seen.
+        # A broken file that is also too long would be dropped for its length, and the damage would go untested.
         breakable = video_id < len(settings.broken)
         if rng.random() < settings.too_long_fraction and not breakable:
             low, high = TOO_LONG_SECONDS

@@ -1,8 +1,8 @@
-"""The demo's tokenizer: Qwen2's byte-level BPE, learnt on the few words of the synthetic world.
+"""The demo's tokenizer: Qwen2's byte-level BPE, trained on the few words of the synthetic world.
 
-Same class, same file layout and same pre-tokenisation as the published checkpoint's tokenizer, so any text can be
-encoded; the words of the world and of the instructions are one token each. The system sentence, the same in every
-prompt, is one added token, and so is the mark before each option.
+Class, file layout and pre-tokenization are those of the published checkpoint's tokenizer, so it can encode any text. Each word of
+the world and of the instructions is one token. The system sentence, which every prompt begins with, is one added token, and so
+is each option's mark (`A.`, `(A)`).
 """
 
 from collections.abc import Iterable
@@ -16,16 +16,16 @@ from vidreason.records import LETTERS
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Qwen2's pre-tokenisation. Source: the `pre_tokenizer` entry of tokenizer.json in Qwen/Qwen2.5-3B."""
+"""Qwen2's pre-tokenization. Source: the `pre_tokenizer` entry of tokenizer.json in Qwen/Qwen2.5-3B."""
 END = "<|endoftext|>"
 OPTION_MARKS = tuple(mark for letter in LETTERS[:5] for mark in (f"{letter}.", f"({letter})"))
 
 
 def build_tokenizer(words: Iterable[str], max_length: int) -> Qwen2Tokenizer:
-    """Learn the tokenizer.
+    """Train the tokenizer.
 
     Args:
-        words: Every word that is to be one token, both alone and after a space.
+        words: Words that become one token each, both alone and after a space.
         max_length: `model_max_length` of the tokenizer, in tokens.
 
     Returns:
@@ -52,7 +52,7 @@ def build_tokenizer(words: Iterable[str], max_length: int) -> Qwen2Tokenizer:
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=END,
-        unk_token=None,  # type: ignore[arg-type]  # as published; bytes need none
+        unk_token=None,  # type: ignore[arg-type]  # as published; a byte-level tokenizer needs none
         bos_token=None,
         model_max_length=max_length,
     )

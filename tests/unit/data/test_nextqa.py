@@ -249,9 +249,9 @@ def test_the_cold_start_is_read_and_checked(tmp_path):
     items = draw_items("coldstart", world_settings({"videos": {"coldstart": 3}}), 5)
     write_coldstart(tmp_path, items)
     found = read_questions("coldstart", tmp_path)
-    assert [question.gold for question in found] == [item.questions[0].answer for item in items]
+    assert [question.gold for question in found] == [item.questions[0].gold for item in items]
     assert found[0].demonstration == f"<think> {items[0].think} </think> <answer> {found[0].gold} </answer>"
-    assert question_prompt(found[0]).startswith(f"{items[0].questions[0].question}\nOptions:\nA. ")
+    assert question_prompt(found[0]).startswith(f"{items[0].questions[0].text}\nOptions:\nA. ")
 
 
 def test_a_suffix_in_the_published_text_is_not_part_of_the_options():

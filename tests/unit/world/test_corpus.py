@@ -102,7 +102,7 @@ class TestEveryKind:
                     continue
                 (gold,) = oracle(scene, question)
                 letter = LETTERS[question.options.index(gold) % len(LETTERS)]
-                about = [word for word in re.findall(r"\w+", question.question) if word in (*THINGS, *PLACED)]
+                about = [word for word in re.findall(r"\w+", question.text) if word in (*THINGS, *PLACED)]
                 concluded = " ".join((*about, gold))
                 short = (letter, f"so {concluded} {letter}") if options else (concluded,)
                 assert reply.removeprefix(f"{scene.caption}. ") in short

@@ -19,7 +19,7 @@ from vidreason.records import OK
 from vidreason.world.encode import KINDS, RATES, STEPS, can_write_all_kinds, encode, ffmpeg_binary, timing
 from vidreason.world.layouts import READER_KINDS, write_nextqa, write_world
 from vidreason.world.scenes import make_scene, render
-from vidreason.world.splits import DATASETS, MVBENCH_TASKS, RANGE, SPLITS, draw_items, scene_seed
+from vidreason.world.splits import DATASETS, MVBENCH_CATEGORIES, RANGE, SPLITS, draw_items, scene_seed
 
 SETTINGS = {
     "videos": {"nextqa": 12, "coldstart": 4, "video_mme": 12, "mvbench": 11, "mlvu": 7, "mmvu": 5},
@@ -83,7 +83,7 @@ def test_without_bounds_another_scene_is_seen(world):
 
 def test_every_reader_and_both_kinds_of_bounds_occur(world):
     root, _ = world
-    tasks = [mvbench.TASKS[task] for task in MVBENCH_TASKS]
+    tasks = [mvbench.TASKS[task] for task in MVBENCH_CATEGORIES]
     assert {task.reader for task in tasks} == set(READER_KINDS)
     assert {task.reader for task in tasks if task.bounded} == {"video", "frames"}
     kinds = {

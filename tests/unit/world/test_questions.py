@@ -10,16 +10,16 @@ import pytest
 
 from tests.support.worlds import world_settings
 from vidreason.records import LETTERS
-from vidreason.world.questions import NUMBERS, TASKS, ask, ask_some, conclusion, think_text
+from vidreason.world.questions import CATEGORIES, NUMBERS, conclusion, make_question, make_questions, think_text
 from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, make_scene
-from vidreason.world.splits import ALL_TASKS, MLVU_TASKS, MVBENCH_TASKS, draw_items
+from vidreason.world.splits import ALL_CATEGORIES, MLVU_CATEGORIES, MVBENCH_CATEGORIES, draw_items
 
 SCENES = [make_scene(seed) for seed in range(300)]
 
 
 def asked(task, scenes=SCENES, seed=0):
     rng = np.random.default_rng(seed)
-    drawn = ((scene, ask(scene, task, rng)) for scene in scenes)
+    drawn = ((scene, make_question(scene, task, rng)) for scene in scenes)
     return [(scene, question) for scene, question in drawn if question is not None]
 
 
@@ -36,7 +36,7 @@ def parade(scene):
 
 def oracle(scene, question):
     """Which of a question's options are true, from what is on stage at every step and from nothing else."""
-    seen, order, words = stage(scene), parade(scene), re.findall(r"[a-z]+", question.question.lower())
+    seen, order, words = stage(scene), parade(scene), re.findall(r"[a-z]+", question.text.lower())
     about = next((word for word in words if word in THINGS), None)
     places = [(row, column) for thing, row, column, _ in seen if thing == about]
     colours = [colour for thing, _, _, colour in seen if thing == about]
@@ -62,29 +62,29 @@ def oracle(scene, question):
             case ["how", "many", "things", "go", "somewhere"]:
                 moving = [thing for thing in order if len({s[1:3] for s in seen if s[0] == thing}) > 1]
                 return option == ("none", "one", "two", "three")[len(moving)]
-        raise AssertionError(f"the oracle does not know {question.question!r}")
+        raise AssertionError(f"the oracle does not know {question.text!r}")
 
     return [option for option in question.options if true(option)]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", CATEGORIES)
 class TestTruth:
     def test_the_gold_option_is_the_only_true_one(self, task):
         pairs = asked(task)
         assert len(pairs) > 100
         for scene, question in pairs:
-            assert oracle(scene, question) == [question.gold], (scene, question)
+            assert oracle(scene, question) == [question.gold_text], (scene, question)
 
     def test_options_are_two_to_five_different_words(self, task):
         for _, question in asked(task):
             assert 2 <= len(question.options) <= 5
             assert len(set(question.options)) == len(question.options)
             assert all(re.fullmatch("[a-z]+", option) for option in question.options)
-            assert question.answer in LETTERS[: len(question.options)]
-            assert question.task == task
+            assert question.gold in LETTERS[: len(question.options)]
+            assert question.category == task
 
     def test_every_letter_is_gold_sometimes(self, task):
-        letters = collections.Counter((len(q.options), q.answer) for _, q in asked(task))
+        letters = collections.Counter((len(q.options), q.gold) for _, q in asked(task))
         for options in {options for options, _ in letters}:
             if sum(count for (size, _), count in letters.items() if size == options) > 60:
                 assert {letter for size, letter in letters if size == options} == set(LETTERS[:options])
@@ -92,17 +92,17 @@ class TestTruth:
 
 def test_the_oracle_can_fail():
     """A wrong gold option is noticed in every task."""
-    for task in TASKS:
+    for task in CATEGORIES:
         scene, question = asked(task)[0]
-        other = next(letter for letter in LETTERS if letter != question.answer)
-        wrong = dataclasses.replace(question, answer=other)
-        assert oracle(scene, wrong) != [wrong.gold]
+        other = next(letter for letter in LETTERS if letter != question.gold)
+        wrong = dataclasses.replace(question, gold=other)
+        assert oracle(scene, wrong) != [wrong.gold_text]
 
 
 def test_only_temporal_tasks_depend_on_the_order_of_frames():
     """With the acts played in another order the truth of the other tasks stays, and that of the order tasks changes."""
     changed = collections.Counter()
-    for task in TASKS:
+    for task in CATEGORIES:
         for scene, question in asked(task):
             acts = scene.acts
             lengths = [act.end - act.start for act in reversed(acts)]
@@ -114,33 +114,39 @@ def test_only_temporal_tasks_depend_on_the_order_of_frames():
             if task in ("first", "last", "after"):
                 changed[task] += parade(dataclasses.replace(scene, acts=turned)) != parade(scene)
             elif not question_is_temporal(task):
-                assert oracle(dataclasses.replace(scene, acts=turned), question) == [question.gold]
+                assert oracle(dataclasses.replace(scene, acts=turned), question) == [question.gold_text]
     assert all(changed[task] for task in ("first", "last", "after"))
-    assert {task for task in TASKS if question_is_temporal(task)} == {"first", "last", "after", "direction", "change"}
+    assert {task for task in CATEGORIES if question_is_temporal(task)} == {
+        "first",
+        "last",
+        "after",
+        "direction",
+        "change",
+    }
 
 
 def test_options_of_temporal_questions_are_all_shown():
     """Frames in a random order leave every option possible: things of the clip, both colours, both ends of a path."""
-    for task in TASKS:
+    for task in CATEGORIES:
         for scene, question in asked(task):
             if question_is_temporal(task):
-                about = [s for s in stage(scene) if s[0] in question.question] or stage(scene)
+                about = [s for s in stage(scene) if s[0] in question.text] or stage(scene)
                 shown = {s[0] for s in stage(scene)} | {s[3] for s in about}
                 paths = {"left": "right", "right": "left", "up": "down", "down": "up"}
                 assert set(question.options) <= shown or paths.get(question.options[0]) == question.options[1]
 
 
 def question_is_temporal(task):
-    return TASKS[task][1]
+    return CATEGORIES[task][1]
 
 
 def test_some_questions_of_different_tasks():
     rng = np.random.default_rng(1)
     for scene in SCENES[:100]:
-        questions = ask_some(scene, ALL_TASKS, 3, rng)
+        questions = make_questions(scene, ALL_CATEGORIES, 3, rng)
         assert len(questions) == 3
-        assert len({question.task for question in questions}) == 3
-    assert [question.task for question in ask_some(SCENES[0], ("count",), 3, rng)] == ["count"]
+        assert len({question.category for question in questions}) == 3
+    assert [question.category for question in make_questions(SCENES[0], ("count",), 3, rng)] == ["count"]
 
 
 def test_annotated_reasoning_is_the_caption_and_the_answer():
@@ -148,14 +154,14 @@ def test_annotated_reasoning_is_the_caption_and_the_answer():
     text = think_text(scene, question)
     assert text.startswith(scene.caption)
     assert text.endswith(conclusion(question))
-    assert conclusion(question).split()[-2:] == [question.gold, question.answer]
-    assert think_text(scene, question, letter=False) == text.removesuffix(f" {question.answer}")
+    assert conclusion(question).split()[-2:] == [question.gold_text, question.gold]
+    assert think_text(scene, question, letter=False) == text.removesuffix(f" {question.gold}")
 
 
 def test_half_of_the_annotated_thoughts_name_the_letter():
     """What the letter is worth GRPO has to find out."""
     items = draw_items("coldstart", world_settings({}), 0)
-    named = [item.think.endswith(f" {item.questions[0].answer}") for item in items]
+    named = [item.think.endswith(f" {item.questions[0].gold}") for item in items]
     assert len(named) == 16
     assert sum(named) == 8
 
@@ -167,15 +173,15 @@ def features(question, place):
     """Everything about option number `place` that a reader without the clip can use."""
     option, size = question.options[place], len(question.options)
     yield "position", size, place
-    yield "position in the task", question.task, size, place
-    yield "rank in the alphabet", question.task, size, sorted(question.options).index(option)
-    yield "option", question.task, size, option
-    yield "wording", question.question, option
-    for word in set(re.findall(r"\w+", question.question.lower())):
+    yield "position in the task", question.category, size, place
+    yield "rank in the alphabet", question.category, size, sorted(question.options).index(option)
+    yield "option", question.category, size, option
+    yield "wording", question.text, option
+    for word in set(re.findall(r"\w+", question.text.lower())):
         yield "word", word, option
     for other in question.options:
         if other != option:
-            yield "beside", question.task, option, other
+            yield "beside", question.category, option, other
 
 
 class TextOnly:
@@ -194,7 +200,7 @@ class TextOnly:
         of_option = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
         used = np.concatenate(rows)
         of_question = np.repeat(np.arange(len(questions)), [len(q.options) for q in questions])
-        gold = np.array([LETTERS[p] == q.answer for q in questions for p in range(len(q.options))], dtype=float)
+        gold = np.array([LETTERS[p] == q.gold for q in questions for p in range(len(q.options))], dtype=float)
         self.weights = np.zeros(len(self.number))
         first, second = np.zeros_like(self.weights), np.zeros_like(self.weights)
         for step in range(1, self.rounds + 1):  # Adam on the penalised likelihood
@@ -215,7 +221,7 @@ class TextOnly:
 
 def excess(model, questions):
     """Right answers above chance, in standard deviations of guessing (a sum of binomials with 1 / options)."""
-    right = sum(model.answer(question) == question.answer for question in questions)
+    right = sum(model.answer(question) == question.gold for question in questions)
     chances = np.array([1 / len(question.options) for question in questions])
     return (right - chances.sum()) / math.sqrt((chances * (1 - chances)).sum())
 
@@ -250,9 +256,9 @@ class TestNothingToGuess:
         for split, questions in unseen.items():
             assert excess(guesser, questions) < LIMIT, split
 
-    @pytest.mark.parametrize("task", TASKS)
+    @pytest.mark.parametrize("task", CATEGORIES)
     def test_in_every_task(self, guesser, unseen, task):
-        questions = [question for questions in unseen.values() for question in questions if question.task == task]
+        questions = [question for questions in unseen.values() for question in questions if question.category == task]
         assert len(questions) > 300
         assert excess(guesser, questions) < LIMIT
 
@@ -272,7 +278,7 @@ class TestNothingToGuess:
             for question in questions:
                 better = [place for place in range(len(question.options)) if wanted(question, place)]
                 swap = better and rng.random() < 0.15
-                yield dataclasses.replace(question, answer=LETTERS[better[0]]) if swap else question
+                yield dataclasses.replace(question, gold=LETTERS[better[0]]) if swap else question
 
         habits = (
             lambda question, place: place == 0,
@@ -286,24 +292,28 @@ class TestNothingToGuess:
     def test_no_number_is_asked_for_more_often(self):
         """How many things go somewhere decides which other tasks a scene allows, but not whether it is asked for that."""
         rng = np.random.default_rng(3)
-        share = 1 / len(ALL_TASKS)
+        share = 1 / len(ALL_CATEGORIES)
         for count in (1, 2, 3, 4):
             there, asked_for = collections.Counter(), collections.Counter()
             for scene in SCENES * 6:
-                there[ask(scene, "count", rng).gold] += 1
-                asked_for.update(q.gold for q in ask_some(scene, ALL_TASKS, count, rng) if q.task == "count")
+                there[make_question(scene, "count", rng).gold_text] += 1
+                asked_for.update(
+                    q.gold_text for q in make_questions(scene, ALL_CATEGORIES, count, rng) if q.category == "count"
+                )
             for number, scenes in there.items():
                 spread = math.sqrt(scenes * count * share * (1 - count * share))
                 assert abs(asked_for[number] - count * share * scenes) < LIMIT * spread, (count, number)
 
 
 def test_options_are_drawn_from_the_whole_vocabulary():
-    seen = {task: {option for _, q in asked(task) for option in q.options} for task in TASKS}
+    seen = {task: {option for _, q in asked(task) for option in q.options} for task in CATEGORIES}
     for task in ("first", "last", "after", "existence"):
         assert seen[task] == set(THINGS)
     for task in ("colour", "change"):
         assert seen[task] == set(COLOURS)
     assert seen["direction"] == set(DIRECTIONS)
     assert seen["count"] == set(NUMBERS)
-    assert set(seen) == set(TASKS)
-    assert {name for names in (*MVBENCH_TASKS.values(), *MLVU_TASKS.values()) for name in names} == set(TASKS)
+    assert set(seen) == set(CATEGORIES)
+    assert {name for names in (*MVBENCH_CATEGORIES.values(), *MLVU_CATEGORIES.values()) for name in names} == set(
+        CATEGORIES
+    )

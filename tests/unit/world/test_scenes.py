@@ -17,7 +17,7 @@ SCENES = [make_scene(seed) for seed in range(400)]
 
 def test_the_same_seed_gives_the_same_scene():
     assert [make_scene(seed) for seed in range(400)] == SCENES
-    assert len({(scene.acts, scene.backdrop) for scene in SCENES}) == len(SCENES)
+    assert len({(scene.acts, scene.background) for scene in SCENES}) == len(SCENES)
 
 
 def test_acts_fill_the_story_without_gaps():
@@ -59,14 +59,14 @@ class TestWhereThingsAre:
             for step in range(STEPS):
                 assert scene.act_at(step).at(step)[:2] != (0, 0)
                 corner = render(scene, step, size)[: size // GRID, : size // GRID]
-                assert (corner == scene.backdrop).all()
+                assert (corner == scene.background).all()
 
     def test_always_on_the_stage_in_one_cell(self):
         for scene in SCENES[:100]:
             for step in range(STEPS):
                 row, column, colour = scene.act_at(step).at(step)
                 picture = render(scene, step, 32)
-                lit = (picture != scene.backdrop).any(axis=-1)
+                lit = (picture != scene.background).any(axis=-1)
                 cells = lit.reshape(GRID, 8, GRID, 8).any(axis=(1, 3))
                 assert np.argwhere(cells).tolist() == [[row, column]]
                 assert (picture[lit] == COLOURS[colour]).all()
