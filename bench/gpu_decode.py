@@ -24,7 +24,7 @@ from vidreason.engine.batch_inference import complete
 from vidreason.engine.features import clips_of, read_clips
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import prompts_of
-from vidreason.models.tinyllava.modeling import TinyLlavaVideo
+from vidreason.models.base import VideoLM
 
 GOAL, GOAL_ROWS = 5_700, 64
 """Tokens a second at the paper's size on one H100, at so many rows."""
@@ -54,7 +54,7 @@ class Measured:
 def plain_decoders() -> AbstractContextManager[object]:
     """Decode without CUDA graphs inside."""
 
-    def plain(model: TinyLlavaVideo, rows: int, positions: int) -> decoder.Decoder:
+    def plain(model: VideoLM, rows: int, positions: int) -> decoder.Decoder:
         return decoder.Decoder(model, rows, positions, cuda_graph=False)
 
     return mock.patch.object(generation, "decoder_for", plain)
