@@ -106,34 +106,34 @@ def answer(work: Workload, question: Question, decoding: Decoding) -> list[int]:
 
 
 def log_probs(
-    model: TinyLlavaVideo, prompt: torch.Tensor, pixels: torch.Tensor, told: Completions, recompute: bool = False
+    model: TinyLlavaVideo, prompt: torch.Tensor, pixels: torch.Tensor, completions: Completions, recompute: bool = False
 ) -> torch.Tensor:
     """Log-probabilities [G, T] of G completions, from G encodings and G whole sequences with logits everywhere."""
-    videos = torch.cat([encode(model, pixels) for _ in told.lengths])
+    videos = torch.cat([encode(model, pixels) for _ in completions.lengths])
     with span("score"):
         embeds = model.build_inputs([prompt] * len(videos), videos).embeds
-        own = model.language_model.get_input_embeddings()(told.ids)
-        seen = torch.cat((told.mask.new_ones(embeds.shape[:2]), told.mask), dim=1)
+        own = model.language_model.get_input_embeddings()(completions.ids)
+        visible = torch.cat((completions.mask.new_ones(embeds.shape[:2]), completions.mask), dim=1)
         whole = torch.cat((embeds, own), dim=1)  # [G, L + T, D]
         with model.recomputed(recompute):
-            logits = model(whole, attention_mask=None if bool(seen.all()) else seen).logits  # [G, L + T, V]
-        return token_log_probs(logits[:, embeds.shape[1] - 1 : -1], told.ids) * told.mask
+            logits = model(whole, attention_mask=None if bool(visible.all()) else visible).logits  # [G, L + T, V]
+        return token_log_probs(logits[:, embeds.shape[1] - 1 : -1], completions.ids) * completions.mask
 
 
-def grpo_step(work: Workload, optimizer: PlainOptimizer, told: list[Completions] | None = None) -> float:
+def grpo_step(work: Workload, optimizer: PlainOptimizer, completions: list[Completions] | None = None) -> float:
     """Sample, reward and learn from a step's questions, one question after the other.
 
     Args:
         work: Models and questions.
         optimizer: Gathers the gradient.
-        told: Completions to learn from, one group a question; None to sample them.
+        completions: Completions to learn from, one group a question; None to sample them.
 
     Returns:
         The loss.
     """
     size, settings, advantage, loss = work.size, work.settings, work.settings.advantage, 0.0
     for place, question in enumerate(work.batch):
-        group = rollouts(work, question, work.decoding, "grpo") if told is None else told[place]
+        group = rollouts(work, question, work.decoding, "grpo") if completions is None else completions[place]
         table = work.trainer.reward(work.trainer.groups_of([question], group))
         draw = np.random.default_rng(rollout_seed(SEED, "grpo noise", 0, question.id))
         noise = torch.from_numpy(advantage.noise * draw.standard_normal(size.rollouts)).float()
@@ -160,18 +160,18 @@ def grpo_step(work: Workload, optimizer: PlainOptimizer, told: list[Completions]
 
 
 def take_frames(question: Question, root: Path, count: int, side: int) -> np.ndarray:
-    """Uniform frames of a video, uint8 [F, S, S, 3], from a decoder that is asked for all of them.
+    """Uniform frames of a video, uint8 [F, S, S, 3], from a decoder that decodes all of them.
 
     Differs from the source: pictures that are not wanted are dropped at once. All of an hour would need 20 GB.
     """
     path = root / question.clip.path
     wanted = frame_indices(question, scan(path), count)
-    found: dict[int, np.ndarray] = {}
+    frames: dict[int, np.ndarray] = {}
     keep = set(wanted.tolist())
     with av.open(str(path)) as container:
         container.streams.video[0].thread_count = 1  # as the other side decodes
         for number, frame in enumerate(container.decode(video=0)):
             picture = frame.to_ndarray(format="rgb24")
             if number in keep:
-                found[number] = picture
-    return np.concatenate([resize_frames(found[int(index)][None], side) for index in wanted])
+                frames[number] = picture
+    return np.concatenate([resize_frames(frames[int(index)][None], side) for index in wanted])

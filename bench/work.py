@@ -40,7 +40,7 @@ class Measurement:
     Attributes:
         seconds: The whole of it.
         phases: Phase -> seconds.
-        questions: Questions that it dealt with.
+        questions: Questions that were processed.
         tokens: Tokens that were generated.
         loss: Of a step.
         norm: Of a step's gradient.
@@ -75,10 +75,10 @@ def selection(work: Workload, side: str) -> Callable[[], Measurement]:
 
     def run() -> tuple[int, int]:
         if side == "ours":
-            told = [ours.rollouts(work, questions, decoding, "selection")]
+            completions = [ours.rollouts(work, questions, decoding, "selection")]
         else:
-            told = [naive.rollouts(work, question, decoding, "selection") for question in questions]
-        return len(questions), sum(int(part.lengths.sum()) for part in told)
+            completions = [naive.rollouts(work, question, decoding, "selection") for question in questions]
+        return len(questions), sum(int(part.lengths.sum()) for part in completions)
 
     return lambda: _timed(run)
 
@@ -133,7 +133,7 @@ def compare(work: Workload) -> dict[str, float | str]:
     """Whether both schedules sample the same completions and find the same loss and gradient.
 
     On a GPU both sides use other kernels for other shapes, a draw may go the other way more often, and a loss that is next to
-    nothing is relatively further apart: there `refused` says what was found, and the measurement goes on.
+    nothing is relatively further apart: there `refused` says what differs, and the measurement continues.
 
     Returns:
         Completions, how many of them differ, greedy answers that differ, relative differences of loss and gradient, and
@@ -144,21 +144,23 @@ def compare(work: Workload) -> dict[str, float | str]:
     """
     faults: list[str] = []
     decoding, group = work.decoding, work.size.rollouts
-    told = ours.rollouts(work, work.batch, decoding, "grpo")
+    completions = ours.rollouts(work, work.batch, decoding, "grpo")
     others = [naive.rollouts(work, question, decoding, "grpo") for question in work.batch]
     other = Completions.concatenated(others, work.end)
-    different = int((told.ids != other.ids).any(dim=1).sum())
+    different = int((completions.ids != other.ids).any(dim=1).sum())
     greedy = Decoding(decoding.max_new_tokens, temperature=0.0)
     together = ours.answers(work, work.batch, greedy).ids.tolist()
-    alone = [naive.answer(work, question, greedy) for question in work.batch]
-    answers = sum(one != other for one, other in zip(together, alone, strict=True))
-    if different > EDGE * len(told.ids) or answers > EDGE * len(alone):
-        faults.append(f"{different} of {len(told.ids)} completions differ, {answers} of {len(alone)} greedy ones")
+    single = [naive.answer(work, question, greedy) for question in work.batch]
+    answers = sum(one != other for one, other in zip(together, single, strict=True))
+    if different > EDGE * len(completions.ids) or answers > EDGE * len(single):
+        faults.append(
+            f"{different} of {len(completions.ids)} completions differ, {answers} of {len(single)} greedy ones"
+        )
     optimizer = make_optimizer(work)
     loss = ours.grpo_step(work, optimizer)
     gradient = _taken(optimizer)
     # Where a draw went the other way, both learn from the same completions all the same.
-    naive_loss = naive.grpo_step(work, optimizer, list(told.split(group)))
+    naive_loss = naive.grpo_step(work, optimizer, list(completions.split(group)))
     loss_apart = abs(loss - naive_loss) / max(abs(naive_loss), 1e-8)
     gradient_apart = _apart(gradient, _taken(optimizer))
     if max(loss_apart, gradient_apart) > TOLERANCE:
@@ -166,7 +168,7 @@ def compare(work: Workload) -> dict[str, float | str]:
             f"losses {loss:.8g} and {naive_loss:.8g}, gradients {gradient_apart:.2e} apart; allowed {TOLERANCE:g}"
         )
     return {
-        "completions": len(told.ids),
+        "completions": len(completions.ids),
         "different": different,
         "answers": answers,
         "loss": loss_apart,
@@ -188,10 +190,12 @@ def judged(faults: Sequence[str], device: torch.device, size: str) -> dict[str, 
 
 def _taken(optimizer: PlainOptimizer) -> dict[str, torch.Tensor]:
     """The gradient that was gathered, which then starts again from nothing."""
-    found = {name: weight.grad.float().cpu() for name, weight in optimizer.weights.items() if weight.grad is not None}
+    gradients = {
+        name: weight.grad.float().cpu() for name, weight in optimizer.weights.items() if weight.grad is not None
+    }
     for weight in optimizer.weights.values():
         weight.grad = None
-    return found
+    return gradients
 
 
 def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -206,8 +210,8 @@ def _timed(run: Callable[[], tuple[Any, ...]]) -> Measurement:
     """Time one repeat and its phases; on CUDA the device is waited for at the borders of phases, on both sides."""
     with profile() as phases:
         began = time.perf_counter()
-        found = run()
+        results = run()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-    return Measurement(seconds, dict(phases), *found)
+    return Measurement(seconds, dict(phases), *results)

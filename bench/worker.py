@@ -43,24 +43,24 @@ class Worker:
     """
 
     def __init__(self, size: Size, side: str, folder: Path, device: torch.device) -> None:
-        """Nothing is made before it is asked for."""
+        """Nothing is made before it is needed."""
         self.size, self.side, self.folder, self.device = size, side, folder, device
         self.work: Workload | None = None
         self.ready: dict[str, Callable[[], Measurement]] = {}
 
-    def answer(self, asked: str) -> dict[str, Any]:
+    def answer(self, part: str) -> dict[str, Any]:
         """Do one thing: `peak`, `compare`, `checkpoint`, or one repeat of a part."""
-        if asked == "peak":
+        if part == "peak":
             flops = peak_flops(self.device, getattr(torch, self.size.dtype))
             return {"flops": flops, "bandwidth": bandwidth(self.device)}
-        if asked == "compare":
+        if part == "compare":
             return self.compared()
-        if asked == "checkpoint":
+        if part == "checkpoint":
             return self.saved()
-        if asked not in self.ready:
-            self.warm_up(asked)
+        if part not in self.ready:
+            self.warm_up(part)
         forget_peak(self.device)
-        return dataclasses.asdict(self.ready[asked]()) | {"memory": peak_memory(self.device)}
+        return dataclasses.asdict(self.ready[part]()) | {"memory": peak_memory(self.device)}
 
     def made(self) -> Workload:
         """The workload, made when it is first needed."""

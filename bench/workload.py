@@ -169,7 +169,7 @@ def make_frames(folder: Path, questions: Sequence[Question], size: Size) -> Fram
         )
         for place, picture in enumerate(pictures, start=1):
             Image.fromarray(picture).save(clip / f"{place:05d}.jpg")
-    asked, table = folder / "questions.jsonl", folder / "frames.parquet"
-    write_jsonl(asked, questions)
-    extract_frames([asked], folder, table, folder / "frames.clips.jsonl", FrameSpec(size.frames, side))
+    records, table = folder / "questions.jsonl", folder / "frames.parquet"
+    write_jsonl(records, questions)
+    extract_frames([records], folder, table, folder / "frames.clips.jsonl", FrameSpec(size.frames, side))
     return FrameStore([table])
