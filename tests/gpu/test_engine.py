@@ -66,16 +66,16 @@ def test_new_weights_change_the_tokens(prompts):
 def test_bf16_copies_are_recorded_and_follow_their_model(prompts):
     """Under autocast from matrices in bf16, twice, with the weights moved in between; graphs of a fresh copy give the same tokens."""
     model = micro.model().cuda()
-    halved = bf16_copy(model)
+    copied = bf16_copy(model)
     for _ in range(2):
         with torch.autocast("cuda", torch.bfloat16):
-            kept = generated(halved, prompts, 12, NEVER)
+            kept = generated(copied, prompts, 12, NEVER)
             fresh = generated(bf16_copy(model), prompts, 12, NEVER)
         assert torch.equal(kept.ids, fresh.ids)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(1.1)
-        sync_from(halved, model)
+        sync_from(copied, model)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("flash_attn") is None, reason="needs flash-attn")
