@@ -109,6 +109,8 @@ def test_page_holds_everything(page: dict[str, Any]) -> None:
     assert "R1 beats everything, truly &amp; always." in text
     assert "75.0 ± " in text
     assert "c0ffee" in text
+    assert "<td>tables/main.csv</td>" in text
+    assert "default-src 'none'" in text
     assert "2.13.0" in text
     assert text.count('class="card"') == 4, "two questions of each of two benchmarks"
     assert "kite &amp; string" in text
