@@ -44,10 +44,10 @@ def make_report(
     Args:
         inputs: The run's results; tables and figures that are absent are left out.
         run: Name of the run, for the title.
-        seed: Seed of the draw of the examples.
+        seed: Seed by which the examples are drawn.
         out: Where to write the page.
         sidecars: Provenance files of the results.
-        examples: Questions shown per benchmark, drawn at random, whatever the arms answered.
+        examples: Questions shown per benchmark, drawn at random and independent of the answers.
     """
     runs = inputs.runs
     broken = broken_clips(inputs)

@@ -15,7 +15,7 @@ PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
     "upstream": "the first character of the first answer block",
 }
-"""How an answer is read."""
+"""Value of `evaluation.scoring.parser` -> how an answer is read."""
 
 
 def main_markdown(inputs: ResultInputs) -> str:
@@ -24,7 +24,7 @@ def main_markdown(inputs: ResultInputs) -> str:
 
 
 def summary(inputs: ResultInputs) -> list[Block]:
-    """The results, one table for every question that a reader has."""
+    """The results: accuracy, seeds, gains and published numbers, a table each."""
     runs, gains = inputs.runs, gains_table(inputs)
     columns = ["arm", "answer", "seed", *map(title, [*runs.benchmarks, "mean"]), "format followed", "unparsed"]
     blocks: list[Block] = [
@@ -71,7 +71,7 @@ def _baselines(members: Sequence[Run]) -> dict[str, list[float]]:
 
 
 def _format_share(arm: Arm, members: Sequence[Run]) -> str:
-    """Share of the answers in the reason format; a dash for arms that are not asked for it."""
+    """Share of well-formed answers; a dash for arms that are not asked to reason."""
     shares = [(run.score.format_followed, run.score.with_frames) for run in members]
     total = sum(count for share, count in shares if share is not None)
     if arm.style != "reason" or not total:
@@ -80,7 +80,7 @@ def _format_share(arm: Arm, members: Sequence[Run]) -> str:
 
 
 def _notes(runs: Runs) -> list[str]:
-    """What the numbers are out of."""
+    """What the numbers depend on: questions, missing frames, averages and the reading of answers."""
     members = _any_runs(runs)
     questions = ", ".join(f"{title(run.benchmark)} {run.score.n} ({run.estimate.clusters} videos)" for run in members)
     notes = [
@@ -150,7 +150,7 @@ def _gains(runs: Runs, gains: Sequence[Row]) -> Grid:
 
 
 def _published(inputs: ResultInputs) -> list[Block]:
-    """Published numbers with their source; below a row of an arm of this run, what this run gives."""
+    """Published numbers with their sources and, below the row of an arm of this run, its own numbers."""
     runs = inputs.runs
     published: dict[tuple[str, str], dict[str, str]] = {}
     sources: dict[tuple[str, str], str] = {}

@@ -160,7 +160,7 @@ def test_two_seeds_give_two_panels_and_longer_legends(tmp_path: Path) -> None:
     assert "Base, seed 3" in labels(draw_accuracy(run))
 
 
-def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
+def test_an_empty_figure_says_why(tmp_path: Path) -> None:
     out = {name: tmp_path / f"{name}.png" for name in ("selection", "grpo", "sft", "temporal")}
     make_figures(EMPTY, out)
     assert all(path.stat().st_size > 1000 for path in out.values())

@@ -174,7 +174,7 @@ def test_videos_that_the_filter_dropped_are_named_too(page: dict[str, Any], tmp_
     assert "NextQA/fine.mp4" not in text
 
 
-def test_no_broken_videos_is_said(page: dict[str, Any]) -> None:
+def test_a_run_without_broken_videos_says_so(page: dict[str, Any]) -> None:
     assert "Every clip could be read." in written(page, clips=[])
 
 

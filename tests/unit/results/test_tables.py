@@ -158,7 +158,7 @@ def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     assert "R1 <ours> & co minus Cold start" in text
 
 
-def test_prompts_that_are_too_long_are_told_of(tmp_path: Path) -> None:
+def test_prompts_that_are_too_long_are_counted(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     for arm in ("base", "r1"):
         predictions = predictions_of(arm, "mlvu")
