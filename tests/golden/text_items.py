@@ -210,8 +210,8 @@ def _question(name: str, record: dict[str, Any]) -> Question | None:
     if name == "mmvu":
         return mmvu.parse_record(record)
     if name == "mlvu":
-        return mlvu.parse_record(record, next(iter(mlvu.TASKS)))
-    return mvbench.parse_record(record, next(task for task, kind in mvbench.TASKS.items() if not kind.bounded))
+        return mlvu.parse_record(record, next(iter(mlvu.CATEGORIES)))
+    return mvbench.parse_record(record, next(task for task, kind in mvbench.CATEGORIES.items() if not kind.bounded))
 
 
 def _choices(template: dict[str, Any]) -> Iterator[Item]:

@@ -317,7 +317,7 @@ class _Writer:
         ntu = sorted(path.name for path in (work / "video" / NOT_DISTRIBUTED).iterdir())
         shutil.rmtree(work / "video" / NOT_DISTRIBUTED)
         for task in REPLACED_TASKS:
-            clip = f"{mvbench.TASKS[task].folder}/{read_json(work / 'json' / f'{task}.json')[-1]['video']}"
+            clip = f"{mvbench.CATEGORIES[task].folder}/{read_json(work / 'json' / f'{task}.json')[-1]['video']}"
             elsewhere = work / "video" / mvbench.REPLACED / clip
             elsewhere.parent.mkdir(parents=True, exist_ok=True)
             (work / "video" / clip).rename(elsewhere)
@@ -343,7 +343,7 @@ class _Writer:
             "missing": len(ntu),
             "replaced": len(REPLACED_TASKS),
             "one_option": 1,
-            "tasks": {task: tasks[task] for task in mvbench.TASKS},
+            "tasks": {task: tasks[task] for task in mvbench.CATEGORIES},
         }
 
     def _mvbench_items(self) -> list[WorldItem]:
@@ -365,7 +365,7 @@ class _Writer:
         """The branch with other annotations: no bounds, other clips."""
         folder = self.other_commit(MVBENCH, PRE_CUT)
         self.repos[MVBENCH].commits[PRE_CUT] = commit_of(MVBENCH, PRE_CUT)
-        for task, kind in mvbench.TASKS.items():
+        for task, kind in mvbench.CATEGORIES.items():
             if kind.bounded:
                 records = read_json(work / "json" / f"{task}.json")
                 kept = [
@@ -383,8 +383,8 @@ class _Writer:
     def write_mlvu(self) -> dict[str, Any]:
         """Single files; answers outside the candidates, candidates that repeat, two tasks without candidates."""
         work = self.scratch / "mlvu"
-        drawn = self.items("mlvu", NEEDLES * len(mlvu.TASKS))
-        wanted = {task: NEEDLES if task == "needle" else PER_TASK for task in mlvu.TASKS}
+        drawn = self.items("mlvu", NEEDLES * len(mlvu.CATEGORIES))
+        wanted = {task: NEEDLES if task == "needle" else PER_TASK for task in mlvu.CATEGORIES}
         items: list[WorldItem] = []
         for item in drawn:
             if sum(other.category == item.category for other in items) < wanted[item.category]:

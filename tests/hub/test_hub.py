@@ -263,7 +263,7 @@ def test_a_branch_and_a_commit_without_branch_have_files_of_their_own(api, downl
     refs = api.list_repo_refs(made.LLAVA, repo_type="dataset")
     assert [ref.target_commit for ref in refs.branches] == [made.commit_of(made.LLAVA)]
     cut = {entry.path for entry in api.list_repo_tree(made.MVBENCH, "json", repo_type="dataset", revision=made.PRE_CUT)}
-    assert cut == {f"json/{task}.json" for task, kind in mvbench.TASKS.items() if kind.bounded}
+    assert cut == {f"json/{task}.json" for task, kind in mvbench.CATEGORIES.items() if kind.bounded}
 
 
 def test_many_at_a_time(hub, replicas, tmp_path):
@@ -511,7 +511,7 @@ def test_nextqa_is_filtered_as_was_counted(unpacked, counts, tmp_path, form):
         Source(unpacked / form, annotations), filter_rules(validation_fraction=0.2), FilterFiles(*written), seed=0
     )
     told = counts["nextqa"]
-    assert kept.asked == told["records"]
+    assert kept.read == told["records"]
     assert kept.train + kept.validation == told["usable_questions"]
     assert set(kept.dropped) == {"empty_file", "too_long", "duplicate", "no_gold"}
     assert kept.train > kept.validation > 0
@@ -551,7 +551,7 @@ def test_benchmarks_are_read_and_their_clips_decoded(unpacked, counts, name):
 
 def test_mvbench_has_all_tasks_replaced_clips_and_missing_ones(unpacked, counts):
     questions = read_questions("mvbench", unpacked / "mvbench")
-    assert tuple(counts["mvbench"]["tasks"]) == tuple(mvbench.TASKS)
+    assert tuple(counts["mvbench"]["tasks"]) == tuple(mvbench.CATEGORIES)
     lone = [question for question in questions if len(question.options) == 1]
     assert [(question.category, question.gold) for question in lone] == [(made.ONE_CANDIDATE, "A")]
     assert (unpacked / f"mvbench/json/{made.MARKED}.json").read_bytes().startswith(codecs.BOM_UTF8)
@@ -562,7 +562,7 @@ def test_mvbench_has_all_tasks_replaced_clips_and_missing_ones(unpacked, counts)
     listed = (unpacked / "mvbench/video/MVBench_videos_ntu.txt").read_text().split()
     assert [Path(video).name for video in missing] == listed
     bounded = {question.category for question in questions if question.clip.start is not None}
-    assert bounded == {task for task, kind in mvbench.TASKS.items() if kind.bounded}
+    assert bounded == {task for task, kind in mvbench.CATEGORIES.items() if kind.bounded}
     folders = [unpacked / "mvbench" / question.clip.path for question in questions if "/tvqa/" in question.clip.path]
     assert len(folders) == made.PER_TASK
     assert all((folder / "00001.jpg").is_file() and not (folder / "00000.jpg").exists() for folder in folders)

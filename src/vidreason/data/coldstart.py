@@ -1,11 +1,11 @@
-"""The cold-start conversations: questions with an annotated way of thinking, which teach the format of an answer."""
+"""The cold-start conversations: questions with annotated reasoning, which teach the answer format."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 from vidreason.config.annotations import existing_annotations, find_annotations
-from vidreason.data.fields import need, questions_of, read_records, video_path
+from vidreason.data.fields import questions_of, read_records, require_keys, video_path
 from vidreason.data.nextqa import located, turns, video_name
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.data.registry import Dataset, register
@@ -25,7 +25,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
         annotations: The conversations, absolute or relative to `root`; None looks for `nextqa-coldstart-16.json`.
 
     Returns:
-        The questions with `target`, the annotated completion.
+        The questions, each with its `demonstration`.
 
     Raises:
         ValueError: A record is malformed; the message names the file and the number of the record.
@@ -36,11 +36,11 @@ def read(root: str | Path, annotations: str | Path | None = None) -> list[Questi
         question = parse_record(record, index)
         return dataclasses.replace(question, clip=ClipRef(located(Path(root), question.clip.path)))
 
-    return questions_of(source, read_records(source), parse, learnt=True)
+    return questions_of(source, read_records(source), parse, for_training=True)
 
 
 def parse_record(record: Any, index: int) -> Question:
-    """Turn one conversation into a question with a target.
+    """Turn one conversation into a question with a demonstration.
 
     Args:
         record: `{"video": ..., "conversations": [human, gpt]}`.
@@ -52,12 +52,12 @@ def parse_record(record: Any, index: int) -> Question:
     Raises:
         ValueError: The completion has not exactly one think and one answer block, or the answer is no option.
     """
-    need(record, ("conversations", "video"))
+    require_keys(record, ("conversations", "video"))
     human_text, completion = turns(record["conversations"])
     question, options = split_choices(human_text)
     answer = checked_answer(completion)
     letter = answer_letter(answer, options)
-    if letter == NO_OPTION:  # A wrong text would be imitated.
+    if letter == NO_OPTION:  # the model would imitate the wrong text
         raise ValueError(f"the words of the answer {answer[:80]!r} are none of the options {list(options)}")
     video = video_path(record["video"])
     return Question(

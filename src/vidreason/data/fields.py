@@ -1,6 +1,6 @@
-"""Reading annotation files: records, the fields of a record, and what no question may be.
+"""Reading annotation files: their records, the fields of a record, and checks of a question.
 
-Readers of single records do not know where theirs stands: `questions_of` adds the file and the number to every message.
+A parser of one record raises errors without a place: `questions_of` adds the file and the number of the record.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ from vidreason.records import LETTERS, NO_OPTION, Question, check_label
 from vidreason.tasks.marks import mark_in
 
 LONGEST_TEXT = 100_000
-"""Characters of one text of an annotation file; no model here has room for a question as long as that."""
+"""Most characters of one text of an annotation file, more than any model's context can hold."""
 
 
 def read_records(source: Path) -> list[Any]:
@@ -30,7 +30,7 @@ def read_records(source: Path) -> list[Any]:
 
 
 def questions_of(
-    source: object, records: Iterable[Any], parse: Callable[[Any, int], Question | None], learnt: bool = False
+    source: object, records: Iterable[Any], parse: Callable[[Any, int], Question | None], for_training: bool = False
 ) -> list[Question]:
     """Turn the records of one file into questions.
 
@@ -38,8 +38,8 @@ def questions_of(
         source: The file, for the message.
         records: Its records in order.
         parse: Turns a record and its place, from 0, into a question; None leaves it out.
-        learnt: Whether the questions are trained on; then no text may be empty or hold a mark of the chat template. A
-            benchmark's are asked as they are published, an empty one too, so that every model is asked the same.
+        for_training: Whether the questions are trained on. Then no text may be empty or contain a mark of the chat
+            template. Benchmark questions are taken as published, even empty ones, so that scores are comparable.
 
     Raises:
         ValueError: A record is malformed, an id comes twice, or nothing is left. The message names the file and the record.
@@ -50,7 +50,7 @@ def questions_of(
         try:
             question = parse(record, number - 1)
             if question is not None:
-                check_question(question, learnt)
+                check_question(question, for_training)
                 if question.id in places:
                     raise ValueError(f"the id {question.id!r} was already used by record {places[question.id]}")
         except ValueError as error:
@@ -65,27 +65,28 @@ def questions_of(
     return questions
 
 
-def check_question(question: Question, learnt: bool = False) -> None:
+def check_question(question: Question, for_training: bool = False) -> None:
     """Refuse a question that no later stage could handle.
 
     Args:
-        question: One option is enough: such a question has the gold letter A and a chance of 1.
-        learnt: See `questions_of`.
+        question: A multiple-choice question may have a single option; its gold letter is A and its chance level 1.
+        for_training: See `questions_of`.
 
     Raises:
         ValueError: Says what is wrong, without the place.
     """
-    _check_number(question.options)
-    if question.gold != NO_OPTION and question.gold not in tuple(question.letters):
+    if question.task == "multiple_choice":
+        _check_number(question.options)
+    if question.options and question.gold != NO_OPTION and question.gold not in tuple(question.letters):
         raise ValueError(f"the answer {question.gold!r} is not one of the letters {question.letters!r}")
     labels = {"video": question.clip.path, "id": question.id, "task": question.category, "group": question.group}
-    for key, text in labels.items():  # the video first: an id may be made of its words
+    for key, text in labels.items():  # the video first: an id may be derived from it
         check_label(text, key)
     if not question.id:
         raise ValueError("the id is empty")
     if not is_inside(question.clip.path):
         raise ValueError(f"the video {question.clip.path[:200]!r} is no path inside the data set")
-    if learnt:
+    if for_training:
         if not question.text.strip():
             raise ValueError("the question is empty")
         for key, text in (("question", question.text), ("thought", question.demonstration), *_named(question.options)):
@@ -100,14 +101,11 @@ def _named(options: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"option {letter}", text) for letter, text in zip(LETTERS, options, strict=False)]
 
 
-# --- Fields ----------------------------------------------------------------------------------------------------------
-
-
-def need(record: Any, keys: Sequence[str]) -> dict[str, Any]:
+def require_keys(record: Any, keys: Sequence[str]) -> dict[str, Any]:
     """Check that a record is a JSON object with the keys that are read from it.
 
     Raises:
-        ValueError: It is not; the message says which keys it has.
+        ValueError: The record is no object or lacks keys; the message lists the keys that it has.
     """
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, found {type(record).__name__}")
@@ -119,17 +117,17 @@ def need(record: Any, keys: Sequence[str]) -> dict[str, Any]:
     return record
 
 
-def plain_text(value: Any, key: str) -> str:
-    """A text of a record; a finite number is taken as it is written.
+def as_text(value: Any, key: str) -> str:
+    """A text field of a record; a finite number becomes its digits.
 
     Raises:
-        ValueError: It is something else, null for instance, or longer than `LONGEST_TEXT`.
+        ValueError: The value is of another type, null for instance, or longer than `LONGEST_TEXT`.
     """
     if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)):
         text = str(value)
         if len(text) > LONGEST_TEXT:
             raise ValueError(f"{key} has {len(text)} characters; allowed are {LONGEST_TEXT}")
-        # Half of a pair, which JSON can hold and no file can.
+        # A lone surrogate is valid in JSON but cannot be encoded in UTF-8.
         if not any("\ud800" <= letter <= "\udfff" for letter in text):
             return text
     raise ValueError(f"{key} is {str(value)[:80]!a} ({type(value).__name__}); expected a text")
@@ -139,18 +137,18 @@ def _finite(value: float) -> bool:
     return value - value == 0
 
 
-def option_texts(values: Any, key: str) -> tuple[str, ...]:
-    """The options of a record, a list of 1 to 10 texts; a table's array counts as one.
+def as_texts(values: Any, key: str) -> tuple[str, ...]:
+    """The options of a record: a list, or the array of a table, of 1 to 10 texts.
 
     Raises:
-        ValueError: It is something else, holds something else, or has fewer or more.
+        ValueError: The value is no list, an item is no text, or there are fewer or more items.
     """
     if hasattr(values, "tolist"):
         values = values.tolist()
     if not isinstance(values, list):
         raise ValueError(f"{key} is {str(values)[:80]!a} ({type(values).__name__}); expected a list of texts")
     _check_number(values)
-    return tuple(plain_text(value, f"{key}[{number}]") for number, value in enumerate(values))
+    return tuple(as_text(value, f"{key}[{number}]") for number, value in enumerate(values))
 
 
 def _check_number(options: Sequence[Any]) -> None:
@@ -158,18 +156,18 @@ def _check_number(options: Sequence[Any]) -> None:
         raise ValueError(f"{len(options)} options; allowed: 1 to {len(LETTERS)}")
 
 
-def optional_text(value: Any, key: str) -> str:
-    """As `plain_text`; nothing, null and a missing number (NaN, as tables have it) are the empty text."""
-    return "" if value is None or value != value else plain_text(value, key)
+def as_optional_text(value: Any, key: str) -> str:
+    """As `as_text`; null and NaN, the missing value of a table, become the empty text."""
+    return "" if value is None or value != value else as_text(value, key)
 
 
 def gold_letter(value: Any, letters: str) -> str:
     """The letter that a record gives as its answer; `NO_OPTION` where the answer is empty.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The answer is not one of the letters.
     """
-    answer = plain_text(value, "answer").strip()
+    answer = as_text(value, "answer").strip()
     if answer and answer not in tuple(letters):
         raise ValueError(f"the answer {answer!r} is not one of the letters {letters!r}")
     return answer or NO_OPTION
@@ -182,16 +180,16 @@ def refuse_withheld(source: object, questions: Sequence[Question]) -> None:
 
 
 def video_path(value: Any, key: str = "video") -> str:
-    """A path of a record in its one spelling, so that one video has one name: without `./` and repeated slashes.
+    """A path of a record, normalized (no `./`, no repeated slashes) so that each video has one name.
 
     Raises:
-        ValueError: It is no text, or names nothing below the folder that it is relative to.
+        ValueError: The value is no text, or the path leaves the folder that it is relative to.
 
     Example:
         >>> video_path("./NextQA//NExTVideo/./1006/8968804598.mp4")
         'NextQA/NExTVideo/1006/8968804598.mp4'
     """
-    text = plain_text(value, key)
+    text = as_text(value, key)
     path = PurePosixPath(text)
     if not is_inside(text) or not path.parts:
         raise ValueError(f"the {key} {text[:200]!r} is no path inside the data set")

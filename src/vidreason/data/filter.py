@@ -23,9 +23,9 @@ from vidreason.data.registry import Source
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 
 WHOLE_SECONDS, EXACT = "whole_seconds", "exact"
-"""What is compared with `max_seconds`: the duration without its fraction, or the duration itself. The publisher cut the
-bucket of 0 to 30 s by a number of whole seconds and does not say how it was rounded. Dropping the fraction keeps every
-video that rounding down or to the nearest calls 30 s (900 frames at 29.97 a second last 30.03 s)."""
+"""What is compared with `max_seconds`: the duration without its fraction, or the exact duration. The publisher formed the
+bucket of 0 to 30 s by whole seconds and does not say how durations were rounded. Dropping the fraction keeps every video that
+is 30 s long when rounded down or to the nearest second (900 frames at 29.97 per second last 30.03 s)."""
 NEAR_SECONDS = (0.0, 0.5, 1.0)
 """Bounds beyond `max_seconds` between which the table of durations counts videos."""
 TOO_LONG = "too_long"
@@ -35,7 +35,7 @@ DETAILS = {
     NO_GOLD: "the words of the answer are none of the options",
     OVER_THE_LIMIT: "more questions were not asked for",
 }
-"""Reasons that are not the video's, in words."""
+"""Explanation of the reasons that do not come from the video."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +62,13 @@ class FilterCounts:
     """What the filter did.
 
     Attributes:
-        asked: Questions in the annotation file.
+        read: Questions in the annotation file.
         train: Questions kept for training.
         validation: Questions kept for validation.
         dropped: Reason -> number of questions dropped for it.
     """
 
-    asked: int
+    read: int
     train: int
     validation: int
     dropped: dict[str, int]
@@ -146,10 +146,10 @@ def filter_nextqa(
 
 
 def _check_count(found: int, expected: int | None, source: Path) -> None:
-    """See that an annotation file holds as many questions as the paper trained on.
+    """Check that an annotation file has as many questions as the paper trained on.
 
     Raises:
-        ValueError: It does not; the message says which of the published revisions it looks like.
+        ValueError: The number differs; the message names the published revision that the file resembles.
     """
     if expected is None or found == expected:
         return
@@ -195,31 +195,31 @@ def probe_videos(
     from vidreason.media.frames import check_clip
     from vidreason.media.video import scan  # imported here: the graph is built from this folder without video libraries
 
-    def judge(video: str) -> ClipStatus:
+    def check(video: str) -> ClipStatus:
         scanned = scan(Path(root) / video, key=video)
         clip = scanned.clip
         if clip.status == OK and clip.duration is not None and measure(clip.duration) > max_seconds:
             return dataclasses.replace(
                 clip, status=TOO_LONG, detail=f"{clip.duration:.2f} s, allowed {max_seconds:g} {unit}"
             )
-        # What extraction will say of it.
+        # The same check as in frame extraction.
         return check_clip(
             Question(video, "nextqa", "multiple_choice", "", ClipRef(video), (), ""), root, frame_count, scanned
         )
 
     unique = sorted(set(videos))
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        return dict(zip(unique, pool.map(judge, unique), strict=True))
+        return dict(zip(unique, pool.map(check, unique), strict=True))
 
 
 def _rank(seed: int, video: str) -> str:
-    """A place in a random order that depends on nothing but the seed and the video's own name."""
-    name = video.removeprefix(f"{BUCKET}/")  # both published forms of the data are split alike
+    """Sort key of a random order that depends only on the seed and the video's name."""
+    name = video.removeprefix(f"{BUCKET}/")  # so that both published forms of the data are split the same way
     return sha256_text(f"{seed}:{name}")
 
 
 def _first_videos(questions: list[Question], ranked: list[str], limit: int | None) -> list[Question]:
-    """At most `limit` questions, taken video by video from the end of the ranking, in their first order."""
+    """At most `limit` questions, taken video by video from the end of the ranking, in their original order."""
     if limit is None or len(questions) <= limit:
         return questions
     place = {video: number for number, video in enumerate(reversed(ranked))}

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.data.fields import need, option_texts, plain_text, questions_of, read_records, video_path
+from vidreason.data.fields import as_text, as_texts, questions_of, read_records, require_keys, video_path
 from vidreason.data.options import letter_of
 from vidreason.data.registry import Dataset, register
 from vidreason.records import ClipRef, Question
 from vidreason.tasks.prompts import with_brackets_cut
 
-TASKS: Mapping[str, str] = {
+CATEGORIES: Mapping[str, str] = {
     "plotQA": "1_plotQA",
     "needle": "2_needle",
     "ego": "3_ego",
@@ -22,30 +22,30 @@ TASKS: Mapping[str, str] = {
     "anomaly_reco": "6_anomaly_reco",
     "topic_reasoning": "7_topic_reasoning",
 }
-"""Task -> name of its file and of its folder. Records of `needle` call themselves `findNeedle`."""
+"""ClipFolder -> name of its file and of its folder. Records of `needle` call themselves `findNeedle`."""
 FOLDER = "MLVU"
 
 
 def read(root: str | Path) -> list[Question]:
-    """Read the questions of every task whose file is there.
+    """Read the questions of every category whose file is there.
 
     Args:
         root: Folder of the benchmark, with `MLVU/json` or `json` in it.
 
     Returns:
-        Questions, task by task in the order of `TASKS`.
+        Questions, category by category in the order of `CATEGORIES`.
 
     Raises:
-        ValueError: No task's file is there, or a record is malformed.
+        ValueError: No category's file is there, or a record is malformed.
     """
     root = Path(root)
     questions: list[Question] = []
     prefix = prefix_of(root)
-    for task, source in zip(TASKS, annotation_files(root), strict=True):
+    for category, source in zip(CATEGORIES, annotation_files(root), strict=True):
         if source.is_file():
-            questions += _read_task(source, task, prefix)
+            questions += _read_category(source, category, prefix)
     if not questions:
-        raise ValueError(f"{root / prefix}json: none of the tasks' files is there: {', '.join(TASKS.values())}")
+        raise ValueError(f"{root / prefix}json: none of the tasks' files is there: {', '.join(CATEGORIES.values())}")
     return questions
 
 
@@ -55,26 +55,26 @@ def prefix_of(root: Path) -> str:
 
 
 def annotation_files(root: Path) -> list[Path]:
-    """The files that questions are read from, in the order of `TASKS`; some may not exist."""
-    return [root / f"{prefix_of(root)}json" / f"{name}.json" for name in TASKS.values()]
+    """The files that questions are read from, in the order of `CATEGORIES`; some may not exist."""
+    return [root / f"{prefix_of(root)}json" / f"{name}.json" for name in CATEGORIES.values()]
 
 
-def _read_task(source: Path, task: str, prefix: str) -> list[Question]:
+def _read_category(source: Path, category: str, prefix: str) -> list[Question]:
     """The questions of one file."""
 
     def parse(record: Any, index: int) -> Question:
-        return parse_record(record, task, index, prefix)
+        return parse_record(record, category, index, prefix)
 
     return questions_of(source, read_records(source), parse)
 
 
-def parse_record(record: Any, task: str, index: int = 0, prefix: str = "") -> Question:
+def parse_record(record: Any, category: str, index: int = 0, prefix: str = "") -> Question:
     """Turn one record into a question.
 
     Args:
         record: `{video, duration, question, candidates, answer, question_type}`; the answer is a text.
-        task: Key of `TASKS`.
-        index: Place in the task's file, from 0; makes the id.
+        category: Key of `CATEGORIES`.
+        index: Place in the category's file, from 0; makes the id.
         prefix: Folder between the root and `video/`, with a slash at its end.
 
     Returns:
@@ -83,21 +83,21 @@ def parse_record(record: Any, task: str, index: int = 0, prefix: str = "") -> Qu
         records of `needle`).
 
     Raises:
-        ValueError: Unknown task, or a key is absent.
+        ValueError: Unknown category, or a key is absent.
     """
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; allowed: {', '.join(TASKS)}")
-    need(record, ("video", "question", "candidates", "answer"))
-    candidates = option_texts(record["candidates"], "candidates")
+    if category not in CATEGORIES:
+        raise ValueError(f"unknown task {category!r}; allowed: {', '.join(CATEGORIES)}")
+    require_keys(record, ("video", "question", "candidates", "answer"))
+    candidates = as_texts(record["candidates"], "candidates")
     return Question(
-        id=f"{task}-{index}",
+        id=f"{category}-{index}",
         dataset="mlvu",
         task="multiple_choice",
-        text=plain_text(record["question"], "question"),
-        clip=ClipRef(f"{prefix}video/{TASKS[task]}/{video_path(record['video'])}"),
+        text=as_text(record["question"], "question"),
+        clip=ClipRef(f"{prefix}video/{CATEGORIES[category]}/{video_path(record['video'])}"),
         options=candidates,
-        gold=letter_of(plain_text(record["answer"], "answer"), candidates),
-        category=task,
+        gold=letter_of(as_text(record["answer"], "answer"), candidates),
+        category=category,
     )
 
 

@@ -1,7 +1,7 @@
 """MMVU: expert questions; the 625 multiple-choice ones of the 1,000 of the validation split.
 
-Layout (yale-nlp/MMVU): `validation.json`; single files `videos/<Subject>/<n>.mp4`, which the records name by the URL of
-the file on the hub.
+Layout (yale-nlp/MMVU): `validation.json`; single files `videos/<Subject>/<n>.mp4`, which the records give as URLs of the
+hub.
 """
 
 import re
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.data.fields import (
+    as_optional_text,
+    as_text,
+    as_texts,
     gold_letter,
-    need,
-    option_texts,
-    optional_text,
-    plain_text,
     questions_of,
     read_records,
     refuse_withheld,
+    require_keys,
     video_path,
 )
 from vidreason.data.registry import Dataset, register
@@ -59,7 +59,7 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
 
     Args:
         record: `{id, video, question_type, metadata, question, choices, answer}`; choices are `{"A": text, ...}`.
-        index: Place in the file, from 0; the id where the record has none.
+        index: Place in the file, from 0; used as the id if the record has none.
 
     Returns:
         The question, every published choice kept, also an empty one; None for an open-ended record. The answer is
@@ -68,7 +68,7 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
     Raises:
         ValueError: A key is absent, the choices are not lettered from A on, or the answer is no letter of theirs.
     """
-    need(record, ("video", "question_type", "question", "choices", "answer"))
+    require_keys(record, ("video", "question_type", "question", "choices", "answer"))
     kind = record["question_type"]
     if kind == OPEN_ENDED:
         return None
@@ -80,21 +80,21 @@ def parse_record(record: Any, index: int = 0) -> Question | None:
         raise ValueError(
             f"choices must be an object with the keys A, B, ... in this order, at most {LETTERS[-1]}; found {choices!r}"
         )
-    video = _PREFIX.sub("", plain_text(record["video"], "video"))
+    video = _PREFIX.sub("", as_text(record["video"], "video"))
     if "://" in video:
         raise ValueError(f"video {video!r} is neither a path nor a URL of yale-nlp/MMVU")
     metadata = record.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise ValueError(f"metadata is {str(metadata)[:80]!a}; expected an object")
     return Question(
-        id=optional_text(record.get("id"), "id") or f"validation_{index}",
+        id=as_optional_text(record.get("id"), "id") or f"validation_{index}",
         dataset="mmvu",
         task="multiple_choice",
-        text=plain_text(record["question"], "question"),
+        text=as_text(record["question"], "question"),
         clip=ClipRef(video_path(video)),
-        options=option_texts(list(choices.values()), "choices"),
+        options=as_texts(list(choices.values()), "choices"),
         gold=gold_letter(record["answer"], "".join(letters)),
-        group=optional_text(metadata.get("subject"), "metadata.subject"),
+        group=as_optional_text(metadata.get("subject"), "metadata.subject"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vidreason.artifacts.paths import is_there
 from vidreason.config.annotations import BUCKET, existing_annotations, find_annotations
-from vidreason.data.fields import need, plain_text, questions_of, read_records, video_path
+from vidreason.data.fields import as_text, questions_of, read_records, require_keys, video_path
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.data.registry import Dataset, register
 from vidreason.records import NO_OPTION, ClipRef, Question
@@ -26,15 +26,15 @@ NO_GOLD = "no_gold"
 
 
 def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[Question], list[tuple[Question, str]]]:
-    """Read all questions, whatever their videos are like.
+    """Read all questions, whether or not their videos can be read.
 
     Args:
         root: Folder of the data set.
         annotations: The questions, absolute or relative to `root`; None looks for the published names.
 
     Returns:
-        The questions in file order, and those that cannot be used whatever their videos are like, each with its reason: one
-        that repeats an earlier question word for word, or whose answer has words that are none of the options.
+        The usable questions in file order, and the unusable ones with the reason: repeats of an earlier question, and
+        questions whose answer text is none of the options.
 
     Raises:
         ValueError: A record is malformed; the message names the file and the number of the record.
@@ -47,8 +47,8 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
     def parse(record: Any, index: int) -> Question:
         question = parse_record(record)
         _check_problem_id(record.get("problem_id"), index + 1, problem_ids)
-        # The published `id` names the video, not the question, and two videos in folders or formats of their own can have
-        # the same: the questions of one name are numbered.
+        # The published `id` names the video, not the question, and two videos in different folders or formats can share
+        # it, so the questions of one name are numbered.
         number = numbers[question.id]
         numbers[question.id] += 1
         return dataclasses.replace(
@@ -58,7 +58,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
     questions: list[Question] = []
     set_aside: list[tuple[Question, str]] = []
     known: set[object] = set()
-    for question in questions_of(source, read_records(source), parse, learnt=True):
+    for question in questions_of(source, read_records(source), parse, for_training=True):
         content = (question.clip.path, question.text, question.options, question.gold)
         if question.gold == NO_OPTION:
             set_aside.append((question, NO_GOLD))
@@ -71,7 +71,7 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
 
 
 def _check_problem_id(identity: Any, number: int, known: dict[object, int]) -> None:
-    """See that a problem's number is not another's; not every problem has one."""
+    """Check that no two problems have the same number; not every problem has one."""
     if identity is None:
         return
     if not isinstance(identity, str | int):
@@ -88,19 +88,19 @@ def parse_record(record: Any) -> Question:
         record: A conversation (`conversations`, `video`) or a problem (`problem`, `solution`, `video_filename`).
 
     Returns:
-        The question; its id is that of the video, its answer `NO_OPTION` where the answer's words are none of the options.
+        The question; its id is that of the video, its gold letter `NO_OPTION` if the answer text is none of the options.
 
     Raises:
-        ValueError: Something is absent, empty, or the answer names no option.
+        ValueError: A key is absent, a text is empty, or the answer names no option.
     """
     if isinstance(record, dict) and "problem" in record:
-        need(record, ("problem", "solution", "video_filename"))
-        question, options = split_choices(plain_text(record["problem"], "problem"))
-        solved = plain_text(record["solution"], "solution")
+        require_keys(record, ("problem", "solution", "video_filename"))
+        question, options = split_choices(as_text(record["problem"], "problem"))
+        solved = as_text(record["solution"], "solution")
         letter = answer_letter(first_answer(solved) or solved, options)
         video = video_path(record["video_filename"], "video_filename")
     else:
-        need(record, ("conversations", "video"))
+        require_keys(record, ("conversations", "video"))
         human_text, model_text = turns(record["conversations"])
         question, options = split_choices(human_text)
         letter = answer_letter(model_text, options)
@@ -109,7 +109,7 @@ def parse_record(record: Any) -> Question:
 
 
 def video_name(video: str) -> str:
-    """A video's name as the published ids have it: its folder and its file without the suffix."""
+    """The name of a video in the published ids: its folder and its file name without the suffix."""
     path = PurePosixPath(video)
     return f"{path.parent.name}-{path.stem}"
 
@@ -118,18 +118,18 @@ def turns(conversations: Any) -> tuple[str, str]:
     """The text of the human turn and of the model's turn of a two-turn conversation.
 
     Raises:
-        ValueError: It is not one human turn followed by one of the model.
+        ValueError: There is not one human turn followed by one of the model.
     """
     plain = isinstance(conversations, list) and all(isinstance(turn, dict) for turn in conversations)
     speakers = [turn.get("from") for turn in conversations] if plain else None
     if speakers != ["human", "gpt"]:
         raise ValueError(f"expected one turn of 'human' and one of 'gpt', found {speakers}")
-    human_text, model_text = (plain_text(turn.get("value"), f"the value of {turn['from']}") for turn in conversations)
+    human_text, model_text = (as_text(turn.get("value"), f"the value of {turn['from']}") for turn in conversations)
     return human_text, model_text
 
 
 def located(root: Path, video: str) -> str:
-    """The path below the root: some releases name videos from the bucket's folder, some from the data set's."""
+    """The path below the root: some releases give paths relative to the bucket's folder, some to the data set's."""
     inside = f"{BUCKET}/{video}"
     return inside if not is_there(root / video) and is_there(root / inside) else video
 

@@ -25,7 +25,7 @@ def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
         The question and the options without their letters.
 
     Raises:
-        ValueError: No question, no option, a line that fits nowhere, or more than `LONGEST_TEXT` characters.
+        ValueError: There is no question or no option, a line is unexpected, or the text is longer than `LONGEST_TEXT`.
 
     Example:
         >>> split_choices("<image>\nWhy?\nA. rain.\nB. sun.\nPlease answer with the letter.")
@@ -56,12 +56,12 @@ def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def answer_letter(text: str, options: Sequence[str]) -> str:
-    """The letter a published answer gives: `E`, `E. training.`, `(E)`; `NO_OPTION` if its words are no option's.
+    """The letter of a published answer such as `E`, `E. training.` or `(E)`; `NO_OPTION` if its text is none of the options.
 
-    Words are compared without regard to case, white space and a full stop at the end.
+    Texts are compared without regard to case, white space and a final full stop.
 
     Raises:
-        ValueError: No letter, a letter that no option has, or words that are another option's.
+        ValueError: There is no letter, no option has the letter, or the text is that of another option.
 
     Example:
         >>> answer_letter("B. Dog", ["a cat.", "a dog."]), answer_letter("B. A dog", ["a cat.", "a dog."])
@@ -84,7 +84,7 @@ def answer_letter(text: str, options: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """What two spellings of an option have in common."""
+    """A text without the differences that do not matter: case, white space, a final full stop."""
     return " ".join(text.split()).removesuffix(".").strip().casefold()
 
 

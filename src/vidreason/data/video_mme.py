@@ -4,19 +4,18 @@ Layout (lmms-lab/Video-MME): `videomme/test-00000-of-00001.parquet`; videos unpa
 them `.MP4` or `.mkv`.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.paths import is_there
 from vidreason.data.fields import (
+    as_optional_text,
+    as_text,
+    as_texts,
     gold_letter,
-    need,
-    option_texts,
-    optional_text,
-    plain_text,
     questions_of,
     refuse_withheld,
+    require_keys,
     video_path,
 )
 from vidreason.data.registry import Dataset, register
@@ -35,7 +34,7 @@ def read(root: str | Path) -> list[Question]:
         root: Folder of the benchmark.
 
     Returns:
-        Questions; `task` is the task type, `group` the duration class.
+        Questions; `category` is the task type, `group` the duration class.
 
     Raises:
         ValueError: The table is absent or a record is malformed.
@@ -48,7 +47,7 @@ def read(root: str | Path) -> list[Question]:
         raise ValueError(f"{table}: no such file. The root must be the folder that holds {TABLE} and data/")
     try:
         records = pq.read_table(table).to_pylist()
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # overflow: a date that Python has not
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # overflow: a date beyond Python's range
         raise ValueError(f"{table}: not a parquet file ({error}). Was it cut short, or is it a web page?") from error
 
     def parse(record: Any, index: int) -> Question:
@@ -64,23 +63,23 @@ def annotation_files(root: Path) -> list[Path]:
     return [root / TABLE]
 
 
-def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int = 0) -> Question:
+def parse_record(record: Any, root: str | Path = ".", index: int = 0) -> Question:
     """Turn one row into a question.
 
     Args:
         record: A row; `options` is a list or a NumPy array of `A. text` strings.
         root: Folder of the benchmark, to find the video's suffix.
-        index: Place in the table, from 0; the id where the row has none.
+        index: Place in the table, from 0; used as the id if the row has none.
 
     Returns:
-        The question; its options are what stands after `A. `, spacing and final full stop as published.
+        The question; its options are the published texts after `A. `, with their spacing and final full stop.
 
     Raises:
         ValueError: A key is absent, an option does not begin with its letter, or the answer is no letter.
     """
-    need(dict(record), ("videoID", "question", "options", "answer", "duration"))
+    require_keys(dict(record), ("videoID", "question", "options", "answer", "duration"))
     options = []
-    for letter, option in zip(LETTERS, option_texts(record["options"], "options"), strict=False):
+    for letter, option in zip(LETTERS, as_texts(record["options"], "options"), strict=False):
         if option.strip() and not option.startswith(f"{letter}."):
             raise ValueError(f"expected an option that begins with '{letter}. ', found {option!r}")
         options.append(option[2:].removeprefix(" ") if option.strip() else "")
@@ -88,14 +87,14 @@ def parse_record(record: Mapping[str, Any], root: str | Path = ".", index: int =
     if duration not in DURATIONS:
         raise ValueError(f"duration {duration!r}; allowed: {', '.join(DURATIONS)}")
     return Question(
-        id=optional_text(record.get("question_id"), "question_id") or f"row_{index}",
+        id=as_optional_text(record.get("question_id"), "question_id") or f"row_{index}",
         dataset="video_mme",
         task="multiple_choice",
-        text=plain_text(record["question"], "question"),
+        text=as_text(record["question"], "question"),
         clip=ClipRef(find_video(Path(root), video_path(record["videoID"], "videoID"))),
         options=tuple(options),
         gold=gold_letter(record["answer"], LETTERS[: len(options)]),
-        category=optional_text(record.get("task_type"), "task_type"),
+        category=as_optional_text(record.get("task_type"), "task_type"),
         group=duration,
     )
 

@@ -1,8 +1,8 @@
-"""Which questions have frames to look at: counted by task, and refused when too many have none.
+"""Which questions have frames: counted by category; a benchmark with too many missing videos is refused.
 
-A question whose video is missing or cannot be read stays in the benchmark: it counts as wrong, and in the coverage. Some
-videos are not distributed at all (MVBench's nturgbd); such *known* ones stop nothing. Of the others at most a share may be
-missing, `evaluation.scoring.max_missing_fraction`.
+A question whose video is missing or cannot be read stays in the benchmark and counts as wrong. Some videos are not distributed
+at all (MVBench's nturgbd); these *known* ones are tolerated. Of the others at most the share
+`evaluation.scoring.max_missing_fraction` may be missing.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ class MissingVideosError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskCoverage:
-    """The questions of one task.
+class CategoryCoverage:
+    """The questions of one category.
 
     Attributes:
-        task: The benchmark's name of it; `""` where it has none.
+        category: The benchmark's name of it; `""` where it has none.
         questions: How many there are.
         reasons: Status -> questions without frames for that reason.
     """
 
-    task: str
+    category: str
     questions: int
     reasons: Mapping[str, int]
 
@@ -43,50 +43,50 @@ class TaskCoverage:
         return sum(self.reasons.values())
 
 
-def coverage_of(questions: Sequence[Question], statuses: Mapping[str, str]) -> list[TaskCoverage]:
-    """Count the questions of every task, and those without frames by reason.
+def coverage_of(questions: Sequence[Question], statuses: Mapping[str, str]) -> list[CategoryCoverage]:
+    """Count the questions of every category, and those without frames by reason.
 
     Args:
         questions: All questions of a benchmark.
         statuses: Question id -> status of its clip.
 
     Returns:
-        One entry a task, in order of their names.
+        One entry for each category, sorted by name.
     """
-    tasks: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for question in questions:
-        tasks.setdefault(question.category, Counter())[statuses[question.id]] += 1
+        counts.setdefault(question.category, Counter())[statuses[question.id]] += 1
     return [
-        TaskCoverage(task, found.total(), {status: found[status] for status in sorted(found) if status != OK})
-        for task, found in sorted(tasks.items())
+        CategoryCoverage(name, own.total(), {status: own[status] for status in sorted(own) if status != OK})
+        for name, own in sorted(counts.items())
     ]
 
 
 def refuse_missing(
-    benchmark: str, tasks: Sequence[TaskCoverage], allowed: float, known: Mapping[str, int] | None = None
+    benchmark: str, categories: Sequence[CategoryCoverage], allowed: float, known: Mapping[str, int] | None = None
 ) -> None:
     """Refuse a benchmark of which too many questions have no frames.
 
     Args:
         benchmark: Its name.
-        tasks: What `coverage_of` counted.
-        allowed: Share of all questions that may be without frames, beside the known ones.
-        known: Task -> questions whose video is known not to be distributed.
+        categories: The counts of `coverage_of`.
+        allowed: Share of all questions that may lack frames, not counting the known ones.
+        known: Category -> questions whose video is known not to be distributed.
 
     Raises:
-        MissingVideosError: There are more, with a table by task and the way to allow it.
+        MissingVideosError: Too many have none; the message has a table by category and says how to allow it.
     """
     known = known or {}
-    total = sum(task.questions for task in tasks)
-    excess = {task.task: max(0, task.missing - known.get(task.task, 0)) for task in tasks}
+    total = sum(one.questions for one in categories)
+    excess = {one.category: max(0, one.missing - known.get(one.category, 0)) for one in categories}
     unexpected = sum(excess.values())
     if unexpected <= allowed * total:
         return
     lines = ["task | questions | without frames | of these known | reasons"]
-    for task in tasks:
-        words = ", ".join(f"{reason} {count}" for reason, count in task.reasons.items()) or "-"
+    for one in categories:
+        words = ", ".join(f"{reason} {count}" for reason, count in one.reasons.items()) or "-"
         lines.append(
-            f"{task.task or '(none)'} | {task.questions} | {task.missing} | {task.missing - excess[task.task]} | {words}"
+            f"{one.category or '(none)'} | {one.questions} | {one.missing} | {one.missing - excess[one.category]} | {words}"
         )
     share = unexpected / total
     raise MissingVideosError(
@@ -99,7 +99,7 @@ def refuse_missing(
 
 
 def count_missing(questions: str | Path, clips: Sequence[str | Path], out: str | Path) -> None:
-    """Write how many questions of each task have frames.
+    """Write how many questions of each category have frames.
 
     Args:
         questions: JSON lines of `Question`.
@@ -110,28 +110,28 @@ def count_missing(questions: str | Path, clips: Sequence[str | Path], out: str |
         ValueError: A question's clip is in none of the lists.
     """
     status = {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
-    asked = read_jsonl(questions, Question)
-    absent = [question.clip.key for question in asked if question.clip.key not in status]
+    questions_read = read_jsonl(questions, Question)
+    absent = [question.clip.key for question in questions_read if question.clip.key not in status]
     if absent:
         raise ValueError(
             f"{questions}: {len(absent)} clips are in no list of clips: {absent[:5]}; extract their frames first"
         )
-    tasks = coverage_of(asked, {question.id: status[question.clip.key] for question in asked})
+    categories = coverage_of(questions_read, {question.id: status[question.clip.key] for question in questions_read})
     rows = []
-    for task in tasks:
-        reasons = "; ".join(f"{reason} {count}" for reason, count in task.reasons.items())
-        rows.append([task.task, task.questions, task.questions - task.missing, task.missing, reasons])
+    for one in categories:
+        reasons = "; ".join(f"{reason} {count}" for reason, count in one.reasons.items())
+        rows.append([one.category, one.questions, one.questions - one.missing, one.missing, reasons])
     write_csv(out, COLUMNS, rows)
 
 
-def read_coverage(path: str | Path) -> list[TaskCoverage]:
+def read_coverage(path: str | Path) -> list[CategoryCoverage]:
     """Read what `count_missing` wrote.
 
     Raises:
-        ChangedError: The file is not what its sidecar tells of.
-        ValueError: A cell is not what belongs there, or numbers of a row do not add up.
+        ChangedError: The file is not what its sidecar describes.
+        ValueError: A cell has another type, or the numbers of a row do not add up.
     """
-    tasks = []
+    categories = []
     for number, row in enumerate(read_csv(path, COLUMNS), start=1):
         where = f"{path}: row {number}"
         parts = [part.rpartition(" ") for part in row["reasons"].split("; ") if part]
@@ -141,5 +141,5 @@ def read_coverage(path: str | Path) -> list[TaskCoverage]:
             raise ValueError(
                 f"{where}: of {questions} questions {with_frames} have frames and {missing} have none ({row['reasons']})"
             )
-        tasks.append(TaskCoverage(row["task"], questions, reasons))
-    return tasks
+        categories.append(CategoryCoverage(row["task"], questions, reasons))
+    return categories

@@ -98,7 +98,7 @@ def score(
     if not questions:
         raise ValueError(f"{files.questions}: no questions; a score needs at least one")
     answers = _merge(questions, files.predictions, str(subject))
-    # A prompt that is too long says nothing against the data: it is counted, and needs no permission.
+    # A prompt that is too long is the model's limit, not missing data: it is counted but needs no permission.
     of_clips = {name: OK if given.status == PROMPT_TOO_LONG else given.status for name, given in answers.items()}
     coverage = coverage_of(questions, of_clips)
     refuse_missing(subject.benchmark, coverage, settings.max_missing_fraction, known_missing)
@@ -110,13 +110,13 @@ def score(
     write_json(files.score, row_of(summarize(rows, subject, settings)))
 
 
-def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) -> dict[str, Prediction]:
+def _merge(questions: Sequence[Question], shards: Sequence[str | Path], who: str) -> dict[str, Prediction]:
     """Put the shards together: exactly one prediction per question, made for the question as it is now."""
-    by_id = {question.id: question for question in asked}
-    if len(by_id) != len(asked):
-        twice = [name for name, count in Counter(question.id for question in asked).items() if count > 1]
+    by_id = {question.id: question for question in questions}
+    if len(by_id) != len(questions):
+        twice = [name for name, count in Counter(question.id for question in questions).items() if count > 1]
         raise ValueError(f"{who}: question ids that occur more than once: {_some(twice)}; ids must be unique")
-    found: dict[str, Prediction] = {}
+    predictions: dict[str, Prediction] = {}
     for shard in shards:
         for prediction in read_jsonl(shard, Prediction):
             question = by_id.get(prediction.question_id)
@@ -124,7 +124,7 @@ def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) ->
                 raise ValueError(
                     f"{shard}: {who}: prediction for {prediction.question_id!r}, which is no question of this benchmark"
                 )
-            if prediction.question_id in found:
+            if prediction.question_id in predictions:
                 raise ValueError(
                     f"{shard}: {who}: a second prediction for {prediction.question_id!r}; was a shard of another split left in the folder?"
                 )
@@ -133,14 +133,14 @@ def _merge(asked: Sequence[Question], shards: Sequence[str | Path], who: str) ->
                     f"{shard}: {who}: the prediction for {question.id!r} was made for another form of this question, which "
                     f"has changed since; predict again"
                 )
-            found[prediction.question_id] = prediction
-    absent = [question.id for question in asked if question.id not in found]
+            predictions[prediction.question_id] = prediction
+    absent = [question.id for question in questions if question.id not in predictions]
     if absent:
         raise ValueError(
-            f"{who}: {len(absent)} of {len(asked)} questions have no prediction: {_some(absent)}. "
+            f"{who}: {len(absent)} of {len(questions)} questions have no prediction: {_some(absent)}. "
             f"Is a shard missing among {[str(shard) for shard in shards]}?"
         )
-    return found
+    return predictions
 
 
 def _some(names: Sequence[str], most: int = 10) -> str:
@@ -148,7 +148,7 @@ def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _read_truth(path: Path | None, benchmark: str, asked: Sequence[Question]) -> dict[str, Truth]:
+def _read_truth(path: Path | None, benchmark: str, questions: Sequence[Question]) -> dict[str, Truth]:
     """Read what the world knows about the benchmark's questions; nothing for real data."""
     if path is None:
         return {}
@@ -164,10 +164,10 @@ def _read_truth(path: Path | None, benchmark: str, asked: Sequence[Question]) ->
                     f"{path}: {key} of question {row['question']!r} is {row[key]!r}; needed is {in_words(kind)}"
                 )
     truths = {row["question"]: Truth(row["caption"], row["temporal"], row["task"]) for row in rows}
-    absent = [question.id for question in asked if question.id not in truths]
+    absent = [question.id for question in questions if question.id not in truths]
     if absent:
         raise ValueError(
-            f"{path}: no truth for {len(absent)} of {len(asked)} questions of {benchmark}: {_some(absent)}; "
+            f"{path}: no truth for {len(absent)} of {len(questions)} questions of {benchmark}: {_some(absent)}; "
             f"the file and the questions come from different worlds"
         )
     return truths

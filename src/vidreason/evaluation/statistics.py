@@ -1,6 +1,6 @@
 """Intervals for accuracies whose questions come in clusters: several questions look at one video.
 
-Questions about one video are right or wrong together more often than by chance, so treating them as independent makes
+Questions about one video tend to be right or wrong together, so treating them as independent makes
 intervals too narrow. Everything here is plain Python: no random numbers, so the same input gives the same digits.
 
 Letters: N questions, C clusters (videos), S strata (tasks).
@@ -159,7 +159,7 @@ def mean_of_estimates(estimates: Iterable[Estimate], bounds: tuple[float, float]
     $$ m = \frac1B \sum_b m_b, \qquad se = \frac1B \sqrt{\sum_b se_b^2}, $$
 
     with Student's t at Welch and Satterthwaite's degrees of freedom
-    $(\sum_b se_b^2)^2 / \sum_b \frac{se_b^4}{C_b - 1}$, where an interval of Wilson's counts as one of endless freedom.
+    $(\sum_b se_b^2)^2 / \sum_b \frac{se_b^4}{C_b - 1}$, where Wilson's intervals count as having infinitely many.
 
     The mean of one estimate is that estimate. Where no part varies, the interval is Wilson's for
     $T = B^2 / \sum_b 1/T_b$ trials: the same as `clustered_mean` with a benchmark for each stratum.
@@ -191,7 +191,7 @@ def mean_of_estimates(estimates: Iterable[Estimate], bounds: tuple[float, float]
 
 
 def _trials(strata: Sequence[Hashable], clusters: Sequence[Hashable]) -> float:
-    """Number of equally weighted trials that tell as much as clusters in strata do, see `clustered_mean`."""
+    """Number of equally weighted trials as informative as the clusters in their strata; see `clustered_mean`."""
     members: dict[Hashable, set[Hashable]] = defaultdict(set)
     for stratum, cluster in zip(strata, clusters, strict=True):
         members[stratum].add(cluster)
@@ -251,12 +251,12 @@ def student_quantile(freedom: float, level: float = LEVEL) -> float:
 
 
 def _inside(t: float, freedom: float) -> float:
-    """P(|T| < t) = 1 - I_x(v/2, 1/2) with x = v / (v + t^2), I the regularised incomplete beta function."""
+    """P(|T| < t) = 1 - I_x(v/2, 1/2) with x = v / (v + t^2), I the regularized incomplete beta function."""
     return 1.0 - _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Regularised incomplete beta function I_x(a, b) by its continued fraction (Abramowitz and Stegun 26.5.8)."""
+    """Regularized incomplete beta function I_x(a, b) by its continued fraction (Abramowitz and Stegun 26.5.8)."""
     if x <= 0.0 or x >= 1.0:
         return min(max(x, 0.0), 1.0)
     if x > (a + 1) / (a + b + 2):  # The fraction converges fast on this side only; the other follows by symmetry.

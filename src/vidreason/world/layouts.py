@@ -199,7 +199,7 @@ def write_mvbench(folder: Path, items: Sequence[WorldItem], seed: int = 0, size:
     jobs: list[Job] = []
     records: dict[str, list[dict[str, Any]]] = {}
     for item in items:
-        task = mvbench.TASKS[item.category]
+        task = mvbench.CATEGORIES[item.category]
         kind = READER_KINDS[task.reader]
         name = f"w{item.video_id:05d}" + ("" if kind == "frames" else f".{kind}")
         name = name.replace(".avi", "_rgb.avi")
@@ -227,7 +227,7 @@ def write_mlvu(folder: Path, items: Sequence[WorldItem], size: int = SIZE, threa
     jobs: list[Job] = []
     records: dict[str, list[dict[str, Any]]] = {}
     for item in items:
-        folder_name = mlvu.TASKS[item.category]
+        folder_name = mlvu.CATEGORIES[item.category]
         name = f"{item.category}_{item.video_id}.mp4"
         clip = timing(item.duration, "mp4")
         jobs.append(Job(item.scene, folder / "MLVU" / "video" / folder_name / name, clip, "mp4", size=size))
@@ -336,7 +336,8 @@ def truth_rows(dataset: str, root: Path, items: Sequence[WorldItem]) -> list[dic
     published = read_questions(dataset, root)
     # Readers give one category after another, as a stable sort of the items does.
     order = {
-        name: place for place, name in enumerate({"mvbench": mvbench.TASKS, "mlvu": mlvu.TASKS}.get(dataset, {"": ""}))
+        name: place
+        for place, name in enumerate({"mvbench": mvbench.CATEGORIES, "mlvu": mlvu.CATEGORIES}.get(dataset, {"": ""}))
     }
     asked = [
         (item, question) for item in sorted(items, key=lambda item: order[item.category]) for question in item.questions

@@ -8,7 +8,7 @@ from vidreason.artifacts.counts import read_counts, read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.integrity import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.evaluation.coverage import COLUMNS, TaskCoverage, read_coverage
+from vidreason.evaluation.coverage import COLUMNS, CategoryCoverage, read_coverage
 from vidreason.results.page import csv_grid, picture_uri
 
 
@@ -61,7 +61,7 @@ def test_counts_of_missing_videos_add_up(tmp_path: Path, row: str, words: str | 
     path = tmp_path / "mlvu.csv"
     path.write_text(f"{','.join(COLUMNS)}\n{row}\n")
     if words is None:
-        assert read_coverage(path) == [TaskCoverage("order", 5, {"missing": 1, "bad file": 1})]
+        assert read_coverage(path) == [CategoryCoverage("order", 5, {"missing": 1, "bad file": 1})]
         return
     with pytest.raises(ValueError, match=rf"mlvu\.csv: row 1: {words}"):
         read_coverage(path)

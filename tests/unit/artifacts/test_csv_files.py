@@ -79,7 +79,9 @@ def test_coverage_is_counted_by_any_name_of_a_task(tmp_path):
     write_jsonl(tmp_path / "questions.jsonl", questions)
     write_jsonl(tmp_path / "clips.jsonl", [ClipStatus(f"{n}.mp4", "missing") for n in range(len(tasks))])
     count_missing(tmp_path / "questions.jsonl", [tmp_path / "clips.jsonl"], tmp_path / "out.csv")
-    assert [(one.task, one.missing) for one in read_coverage(tmp_path / "out.csv")] == [(t, 1) for t in sorted(tasks)]
+    assert [(one.category, one.missing) for one in read_coverage(tmp_path / "out.csv")] == [
+        (t, 1) for t in sorted(tasks)
+    ]
     assert "\n=" not in (tmp_path / "out.csv").read_text()
 
 

@@ -67,8 +67,8 @@ def test_every_module_says_what_it_is():
         assert entry.description
         assert "arXiv" in entry.citation
         assert task_of(entry.task).name == entry.task
-    assert len(mvbench.TASKS) == 20
-    assert len(mlvu.TASKS) == 7
+    assert len(mvbench.CATEGORIES) == 20
+    assert len(mlvu.CATEGORIES) == 7
 
 
 def test_the_papers_run_expects_what_was_published():
@@ -85,8 +85,8 @@ def test_the_papers_run_expects_what_was_published():
         "mmvu": 625,
     }
     assert tuple(wanted["video_mme"]) == video_mme.DURATIONS
-    assert set(wanted["mvbench"]) == set(mvbench.TASKS)
-    assert set(wanted["mlvu"]) == set(mlvu.TASKS)
+    assert set(wanted["mvbench"]) == set(mvbench.CATEGORIES)
+    assert set(wanted["mlvu"]) == set(mlvu.CATEGORIES)
 
 
 def test_a_duplicate_candidate_counts_as_its_last():

@@ -175,7 +175,7 @@ def test_the_filter_keeps_counts_and_explains(published, tmp_path):
     assert all(clip.duration >= 31 for clip in long)
     assert all(0 < clip.duration < 31 for clip in clips if clip.status == OK)
     assert len(clips) == len(items)
-    assert counts.asked == sum(len(item.questions) for item in items) == len(train) + len(validation) + len(dropped)
+    assert counts.read == sum(len(item.questions) for item in items) == len(train) + len(validation) + len(dropped)
     assert counts.dropped == {
         reason: sum(row["reason"] == reason for row in dropped) for reason in {row["reason"] for row in dropped}
     }
@@ -228,7 +228,7 @@ def test_validation_is_split_by_video_and_seed(published, tmp_path):
     cut = {row["question"] for row in dropped if row["reason"] == "over_the_limit"}
     assert cut == {question.id for question in train} - {question.id for question in limited}
     assert counts.dropped["over_the_limit"] == len(cut) == len(train) - 5
-    assert counts.asked == counts.train + counts.validation + sum(counts.dropped.values())
+    assert counts.read == counts.train + counts.validation + sum(counts.dropped.values())
 
 
 def test_repeated_records_are_dropped_and_counted(tmp_path):

@@ -49,7 +49,7 @@ def record(number: int, options: int, **more: object) -> dict[str, object]:
 
 
 def write_mvbench(root: Path) -> None:
-    for task, kind in mvbench.TASKS.items():
+    for task, kind in mvbench.CATEGORIES.items():
         bounds = {"start": 1.5, "end": 9} if kind.bounded else {}
         records = [record(number, 3, **bounds) for number in range(200)]
         if task == "counterfactual_inference":
@@ -79,7 +79,7 @@ def write_mlvu(root: Path) -> None:
                 records[place] |= {"candidates": ["a ball", "", "a cone", "a ring"], "answer": ""}
         if task == "topic_reasoning":
             records[EMPTY] |= {"question": "", "candidates": ["", "", "", ""], "answer": ""}
-        write_json(root / "MLVU" / "json" / f"{mlvu.TASKS[task]}.json", records)
+        write_json(root / "MLVU" / "json" / f"{mlvu.CATEGORIES[task]}.json", records)
     write_json(root / "MLVU" / "json" / "9_summary.json", [{"video": "s.mp4", "question": "?", "answer": "long"}])
 
 

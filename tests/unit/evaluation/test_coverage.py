@@ -36,7 +36,7 @@ def test_every_question_is_counted_with_its_task_and_reason(table: Path) -> None
         "task,questions,with_frames,without_frames,reasons\na,4,4,0,\nb,6,0,6,missing 4; truncated 2\n"
     )
     tasks = read_coverage(table)
-    assert [(task.task, task.questions, dict(task.reasons)) for task in tasks] == [
+    assert [(task.category, task.questions, dict(task.reasons)) for task in tasks] == [
         ("a", 4, {}),
         ("b", 6, {"missing": 4, "truncated": 2}),
     ]

@@ -11,7 +11,7 @@ from vidreason.artifacts import strict_json
 from vidreason.artifacts.strict_json import loads
 from vidreason.data import mvbench
 from vidreason.data.coldstart import checked_answer
-from vidreason.data.fields import LONGEST_TEXT, plain_text, questions_of
+from vidreason.data.fields import LONGEST_TEXT, as_text, questions_of
 from vidreason.data.nextqa import parse_record
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.models.tinyllava.template import conversation_text
@@ -115,9 +115,9 @@ def test_blanks_around_and_within_are_no_reason_to_refuse():
 
 
 def test_a_text_beyond_all_measure_is_named():
-    assert plain_text("x" * LONGEST_TEXT, "question")
+    assert as_text("x" * LONGEST_TEXT, "question")
     with pytest.raises(ValueError, match="question has 200000 characters; allowed are 100000"):
-        plain_text(" " * 200_000, "question")
+        as_text(" " * 200_000, "question")
     with pytest.raises(ValueError, match="question and options have 200000 characters; allowed are 100000"):
         split_choices(" " * 200_000)
     record = {"problem": "Why?\nA. x\nB. y", "solution": "B" * 100_001, "video_filename": "a/b.mp4"}

@@ -83,7 +83,7 @@ def test_without_bounds_another_scene_is_seen(world):
 
 def test_every_reader_and_both_kinds_of_bounds_occur(world):
     root, _ = world
-    tasks = [mvbench.TASKS[task] for task in MVBENCH_CATEGORIES]
+    tasks = [mvbench.CATEGORIES[task] for task in MVBENCH_CATEGORIES]
     assert {task.reader for task in tasks} == set(READER_KINDS)
     assert {task.reader for task in tasks if task.bounded} == {"video", "frames"}
     kinds = {
