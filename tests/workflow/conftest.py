@@ -117,9 +117,9 @@ def results_of(place: Workplace) -> dict[str, str]:
     return found
 
 
-def provenance(place: Workplace, artefact: str) -> dict[str, object]:
-    """Sidecar of an artefact."""
-    found: dict[str, object] = json.loads((place.root / f"{artefact}.provenance.json").read_text())
+def provenance(place: Workplace, artifact: str) -> dict[str, object]:
+    """Sidecar of an artifact."""
+    found: dict[str, object] = json.loads((place.root / f"{artifact}.provenance.json").read_text())
     return found
 
 

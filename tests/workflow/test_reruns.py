@@ -208,7 +208,7 @@ def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[st
 
 
 @pytest.mark.parametrize(
-    ("artefact", "reader", "target"),
+    ("artifact", "reader", "target"),
     [
         ("predict/r1/seed0/mmvu/shard0.jsonl", "score/r1/seed0/mmvu", "score/r1/seed0/mmvu.score.json"),
         ("score/r1/seed0/mmvu.score.json", "make_tables", "tables/main.csv"),
@@ -231,15 +231,15 @@ def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[st
     ],
 )
 def test_a_result_that_was_edited_stops_whoever_reads_it(
-    spare: Workplace, artefact: str, reader: str, target: str
+    spare: Workplace, artifact: str, reader: str, target: str
 ) -> None:
-    path = spare.results / artefact
+    path = spare.results / artifact
     _edit(next(path.rglob("*.safetensors"), path / "validation.json") if path.is_dir() else path)
     rule = reader.split("/")[0]
     spare.run(f"results/tiny/{target}", "--forcerun", rule, "--allowed-rules", rule, ok=False)
     log = (spare.root / f"logs/tiny/{reader}.log").read_text()
-    assert f"results/tiny/{artefact}: changed since it was made (" in log
-    assert f"remove results/tiny/{artefact}.provenance.json to use it as it is" in log
+    assert f"results/tiny/{artifact}: changed since it was made (" in log
+    assert f"remove results/tiny/{artifact}.provenance.json to use it as it is" in log
 
 
 def test_runs_live_side_by_side(finished: Workplace) -> None:
