@@ -1,4 +1,4 @@
-"""Fetching the files of a source, every byte verified against its lock; can be killed and run again."""
+"""Fetching the files of a source, each verified against the lock. A fetch that was killed resumes."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from vidreason.sources.lock import FROM_MIRROR, Lock, Source, SourceError, copy_
 from vidreason.sources.unpack import Contents
 
 DOWNLOADS = 4
-"""Files downloaded at a time."""
+"""Number of files downloaded at a time."""
 
 
 def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out: str | Path) -> dict[str, Any]:
-    """Have every file that is needed in `folder`, verified; what is there already is not fetched again.
+    """Fetch every file that is needed into a folder, verified. Files that are there already are not fetched again.
 
     Args:
         source: The source.
         lock_path: Its lock.
-        folder: Where the files go, under their paths in the repository.
-        out: JSON to write when all is there: source, revision, origin, and the files with their digests.
+        folder: Folder for the files, which keep their paths in the repository.
+        out: JSON to write at the end: source, revision, origin, and the files with their digests.
 
     Returns:
-        What was written.
+        The contents of `out`.
 
     Raises:
-        HubError: A file cannot be had.
-        SourceError: The lock is of something else, the number of files is not the one expected, or there is no room.
+        HubError: A file cannot be fetched.
+        SourceError: The lock is for another source, the number of files is not the expected one, or the disk is full.
     """
     folder = Path(folder)
     lock = Lock.load(lock_path)
@@ -47,7 +47,7 @@ def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out:
     if source.asked_by is not None:
         questions = [file for file in needed if Path(file.path).suffix == ".json"]
         _fetch_all(source, lock, questions, folder, mirror)
-        needed = [*questions, *_asked_for(source, lock, folder)]
+        needed = [*questions, *_videos_of_questions(source, lock, folder)]
     if source.expected_files is not None and len(needed) != source.expected_files:
         raise SourceError(
             f"source {source.name}: {len(needed)} files are needed of {lock.repo} at {lock.revision}, expected are "
@@ -69,8 +69,8 @@ def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out:
     return fetched
 
 
-def _asked_for(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
-    """The videos that the questions of the source's data set ask about, as far as the repository has them."""
+def _videos_of_questions(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
+    """Videos that the questions of the source's data set are about, as far as the repository has them."""
     asked = {question.clip.path for question in read_questions(str(source.asked_by), folder)}
     found = [file for file in lock.files if file.path in asked]
     absent = sorted(asked - {file.path for file in found})
@@ -83,7 +83,7 @@ def _asked_for(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
 
 
 def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Path, mirror: Path | None) -> None:
-    """Fetch what is missing, a few files at a time."""
+    """Fetch missing files, a few at a time."""
     with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
         there = list(pool.map(lambda file: _is_there(file, folder), files))
     missing = [file for file, found in zip(files, there, strict=True) if not found]
@@ -114,7 +114,7 @@ def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Pat
         if mirror is None:
             hub.download(source.hub, lock.revision, file, folder)
         else:
-            _take_from_mirror(source, lock.revision, file, mirror, target)
+            _link_from_mirror(source, lock.revision, file, mirror, target)
         print(f"{source.name}: {file.path} ({file.size} bytes)", flush=True)
 
     with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
@@ -127,8 +127,8 @@ def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Pat
             raise
 
 
-def _take_from_mirror(source: Source, revision: str, file: HubFile, mirror: Path, target: Path) -> None:
-    """Link a file of the mirror if it is the one that was locked."""
+def _link_from_mirror(source: Source, revision: str, file: HubFile, mirror: Path, target: Path) -> None:
+    """Link a file of the mirror, if it is the one in the lock."""
     copy = mirror / file.path
     if not copy.is_file():
         raise SourceError(f"source {source.name}: {copy} is missing; {copy_command(source, mirror, revision)}")
@@ -141,7 +141,7 @@ def _take_from_mirror(source: Source, revision: str, file: HubFile, mirror: Path
 
 
 def _is_there(file: HubFile, folder: Path) -> bool:
-    """Whether a file need not be fetched: it is there, or it is an archive that was unpacked and then removed."""
+    """Whether a file need not be fetched: it exists, or it is an archive that was unpacked and then removed."""
     if file.describes(folder / file.path):
         return True
     contents = Contents.of(folder, file.path)

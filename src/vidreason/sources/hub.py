@@ -1,9 +1,9 @@
-"""Getting files from a Hugging Face hub: what a repository holds at a commit, and its bytes, verified and resumable.
+"""Files of a Hugging Face hub: the list of a repository's files at a commit, and verified downloads that resume.
 
-Everything goes through huggingface-hub, so `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean
-everywhere. Three things are added: a download that was interrupted, even by SIGKILL, resumes where it stopped (the library
-throws its partial file away); a file counts as downloaded only if its bytes have the digest that the hub names; and malformed
-answers of the hub are refused (`vidreason.sources.web`).
+Everything goes through huggingface-hub, so `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` work as everywhere. This
+module adds three things. An interrupted download resumes where it stopped, even after SIGKILL (the library discards its partial
+file). A file counts as downloaded only if its bytes have the digest that the hub names. Malformed answers of the hub are
+refused (`vidreason.sources.web`).
 """
 
 import contextlib
@@ -24,20 +24,20 @@ from vidreason.artifacts.signatures import PAGE, check_signature
 from vidreason.sources import web
 
 PARTIAL = ".partial"
-"""Folder, below a source's own, where files lie until they are whole."""
+"""Folder, below a source's own, for files that are not complete yet."""
 RESERVED = (PARTIAL, ".unpacked", "fetched.json", "unpacked.json")
-"""Names in a source's folder that no file of a repository may take."""
+"""Names in a source's folder that no file of a repository may have."""
 
 _MOST_SIZE = 10**15
 """Bytes of a file; no repository holds a larger one."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ODD = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\\]")
-"""What no path may hold: control characters, line ends, halves of characters, backslashes."""
+"""Characters that no path may contain: control characters, line ends, surrogates, backslashes."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubError(Exception):
-    """A repository, or a file of it, that cannot be had; the text says why and what to do."""
+    """A repository or a file of it cannot be fetched; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class HubRepo:
     """A repository on a hub.
 
     Attributes:
-        name: What the configuration calls it; errors begin with it.
+        name: Its name in the configuration; error messages begin with it.
         repo: `owner/name`.
         type: `model` or `dataset`.
     """
@@ -56,12 +56,12 @@ class HubRepo:
 
     @property
     def api(self) -> str:
-        """Address that programs ask."""
+        """Address for programs."""
         return f"{_endpoint()}/api/{self.type}s/{self.repo}"
 
     @property
     def page(self) -> str:
-        """Address of the page that a person visits."""
+        """Address of the page for people."""
         return f"{_endpoint()}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
 
     def __str__(self) -> str:
@@ -75,8 +75,8 @@ class HubFile:
     Attributes:
         path: Path in the repository: relative, within it, and none of `RESERVED`.
         size: Bytes.
-        sha256: Digest of the bytes; `""` where the hub names another one.
-        git_sha1: Git's digest of the file as a blob, which the hub names for small files; `""` where it is not known.
+        sha256: Digest of the bytes; `""` if the hub names another one.
+        git_sha1: Git's digest of the file as a blob, which the hub names for small files; `""` if it is not known.
     """
 
     path: str
@@ -85,7 +85,7 @@ class HubFile:
     git_sha1: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a path that would be written elsewhere, and a size or a digest that is none."""
+        """Refuse a path outside the folder, and an impossible size or digest."""
         path = self.path
         inside = isinstance(path, str) and is_inside(path) and not _ODD.search(path)
         if not inside or not {"", "."}.isdisjoint(path.split("/")) or path.split("/")[0] in RESERVED:
@@ -103,7 +103,7 @@ class HubFile:
 
     @property
     def digest(self) -> str:
-        """The digest that is known."""
+        """The known digest."""
         return self.sha256 or self.git_sha1
 
     def describes(self, path: Path) -> bool:
@@ -119,21 +119,21 @@ def is_commit(revision: str) -> bool:
 
 
 def resolve_revision(repo: HubRepo, revision: str) -> str:
-    """The full commit that a branch, a tag or the beginning of a commit means now.
+    """The full commit that a branch, a tag or a shortened commit currently stands for.
 
     Args:
         repo: The repository.
-        revision: What the configuration names.
+        revision: Revision named in the configuration.
 
     Returns:
         40 hexadecimal digits.
 
     Raises:
-        HubError: The repository or the revision does not exist, or the hub cannot be reached or answers nonsense.
+        HubError: The repository or the revision does not exist, or the hub cannot be reached or gives a malformed answer.
     """
     url = f"{repo.api}/revision/{quote(revision, safe='')}"
     with _explained(repo, revision):
-        commit = str(web.ask(url, dict).get("sha"))
+        commit = str(web.get_json(url, dict).get("sha"))
         if not is_commit(commit):
             raise web.AnswerError(f"{url}: the commit is {commit[:80]!r}, which is not 40 hex digits")
         if is_commit(revision) and commit != revision:
@@ -142,14 +142,14 @@ def resolve_revision(repo: HubRepo, revision: str) -> str:
 
 
 def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
-    """All files of a repository at a commit, in order of their paths.
+    """All files of a repository at a commit, sorted by path.
 
     Raises:
-        HubError: The repository or the commit does not exist, or the hub cannot be reached or answers nonsense.
+        HubError: The repository or the commit does not exist, or the hub cannot be reached or gives a malformed answer.
     """
     files: dict[str, HubFile] = {}
     with _explained(repo, commit):
-        for url, entries in web.ask_pages(f"{repo.api}/tree/{quote(commit, safe='')}?recursive=true"):
+        for url, entries in web.get_pages(f"{repo.api}/tree/{quote(commit, safe='')}?recursive=true"):
             for file in filter(None, (_listed(url, entry) for entry in entries)):
                 if file.path in files:
                     raise web.AnswerError(f"{url}: {file.path!r} is listed twice")
@@ -158,7 +158,7 @@ def list_files(repo: HubRepo, commit: str) -> list[HubFile]:
 
 
 def _listed(url: str, entry: Any) -> HubFile | None:
-    """A file as a page of a repository's tree describes it; None for a folder or a submodule."""
+    """A file from an entry of a repository's tree; None for a folder or a submodule."""
     try:
         if entry["type"] != "file":
             return None
@@ -172,26 +172,25 @@ def _listed(url: str, entry: Any) -> HubFile | None:
 
 
 def bytes_left(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> int:
-    """Bytes of a file that would have to be downloaded: none where the hub cache has it, the rest of a partial one."""
+    """Bytes of a file that are still to be downloaded: none if the hub cache has it, the rest of a partial download."""
     if _cached(repo, commit, file) is not None:
         return 0
     return max(0, file.size - _bytes_of(_partial(file, folder)))
 
 
 def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
-    """Have a file of a repository in a folder, under its own path, verified.
+    """Put a file of a repository into a folder, under its own path, verified.
 
-    It is taken from the local hub cache (`HF_HOME`) where it is there, else downloaded; what an earlier, interrupted
-    download left is gone on with.
+    It comes from the local hub cache (`HF_HOME`) or is downloaded. An interrupted download resumes.
 
     Args:
         repo: The repository.
         commit: Full commit.
         file: The file.
-        folder: Where to put it.
+        folder: Folder to write to.
 
     Raises:
-        HubError: It cannot be had, or its bytes are not those that the hub promises: these are thrown away.
+        HubError: It cannot be fetched, or its bytes do not have the digest that the hub names; then they are removed.
     """
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
@@ -217,20 +216,20 @@ def download(repo: HubRepo, commit: str, file: HubFile, folder: Path) -> None:
 
 
 def _partial(file: HubFile, folder: Path) -> Path:
-    """Where a file lies until it is whole; two files of the same bytes have places of their own."""
+    """Path of a partial download; two files of equal contents have different ones."""
     return folder / PARTIAL / sha256_text(f"{file.path}\0{file.digest}")
 
 
 def _cached(repo: HubRepo, commit: str, file: HubFile) -> Path | None:
-    """The file in huggingface-hub's own cache, if it is there at this commit."""
+    """Path of the file at this commit in huggingface-hub's own cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(repo.repo, file.path, revision=commit, repo_type=repo.type)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _resume(repo: HubRepo, commit: str, file: HubFile, partial: Path) -> None:
-    """Download what a partial file lacks."""
+    """Download the rest of a partial file."""
     from huggingface_hub import hf_hub_url
 
     if _bytes_of(partial) > file.size:
@@ -248,7 +247,7 @@ def _bytes_of(path: Path) -> int:
 
 
 def _corrupt(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
-    """The error for bytes that are not those promised; they are removed, so that the next run begins anew."""
+    """Remove a download whose digest is wrong, so that the next run starts over, and return the error for it."""
     signature, size = check_signature(partial), partial.stat().st_size
     partial.unlink()
     text = f"; it begins with {signature.head[:40]!r}: a web page?" if signature and signature.kind == PAGE else ""
@@ -261,7 +260,7 @@ def _corrupt(repo: HubRepo, file: HubFile, partial: Path) -> HubError:
 
 
 def link(source: Path, target: Path) -> None:
-    """Let `target` be the file `source` without copying its bytes: a hard link, across file systems a symbolic one."""
+    """Make `target` the file `source` without copying its bytes: a hard link, or a symbolic one across file systems."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     source = source.resolve()
@@ -279,7 +278,7 @@ def _endpoint() -> str:
 
 @contextlib.contextmanager
 def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Iterator[None]:
-    """Turn what the library and the system raise into a `HubError` that says what to do."""
+    """Turn errors of the library and the system into a `HubError` that says what to do."""
     from huggingface_hub import errors
 
     about = f"{repo}{f', {file.path}' if file else ''}"
@@ -327,18 +326,18 @@ def _explained(repo: HubRepo, revision: str, file: HubFile | None = None) -> Ite
 
 
 def _token_state() -> str:
-    """Whether a token is set; never the token."""
+    """Whether a token is set, in words, without the token."""
     from huggingface_hub import get_token
 
     return "a token is set, but it gives no access" if get_token() else "no token is set"
 
 
 def _what_exists(repo: HubRepo) -> str:
-    """Branches, tags and latest commits of a repository, for the message about one that is not there."""
+    """Branches and tags of a repository, for the message about a revision that does not exist."""
     from huggingface_hub import errors
 
     try:
-        refs = web.ask(f"{repo.api}/refs", dict)
+        refs = web.get_json(f"{repo.api}/refs", dict)
         named = [f"{ref['name']} ({ref['targetCommit'][:12]})" for kind in ("branches", "tags") for ref in refs[kind]]
     except (errors.HTTPError, OSError, ValueError, TypeError, KeyError):  # type: ignore[attr-defined]
         return f"See {repo.page}/commits/main"

@@ -1,7 +1,7 @@
-"""Locking a source to a commit: what it is, asked of the hub once.
+"""Locking a source to a commit: its files and their digests are requested from the hub once and stored.
 
-With `VIDREASON_MIRROR` set nothing is asked of a hub: the files are taken, without copying them, from
-`$VIDREASON_MIRROR/<owner>/<name>/`, and verified against the lock where there is one already.
+With `VIDREASON_MIRROR` set no hub is used. Files are linked from `$VIDREASON_MIRROR/<owner>/<name>/` without copying them, and
+verified against the lock if there is one.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ FROM_HUB, FROM_MIRROR = "hub", "mirror"
 
 
 class SourceError(Exception):
-    """A source that cannot be used; the text names it, says why and what to do."""
+    """A source cannot be used; the message names it and says why and what to do."""
 
 
 EXPECTED = (HubError, SourceError, ArchiveError)
-"""What can go wrong with a source; the text of each says what to do."""
+"""Errors of sources. Their messages are complete, so scripts print them without a traceback."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Source:
         name: Its key there, and its folder below `data/`.
         repo: `owner/name` on the hub.
         type: `model` or `dataset`.
-        revision: Commit, tag or branch asked for.
+        revision: Commit, tag or branch as configured.
         files: Patterns of the files needed; `*` also matches `/`.
         archives: Pattern of archives -> how they are unpacked.
         asked_by: Data set whose questions name the videos that are needed; None for all that match.
-        expected_files: Files to fetch; None is not checked.
-        expected_members: Files to unpack; None is not checked.
+        expected_files: Number of files to fetch; None is not checked.
+        expected_members: Number of files to unpack; None is not checked.
     """
 
     name: str
@@ -83,16 +83,16 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Lock:
-    """What a source was when it was first asked for.
+    """The commit and files that a source is locked to.
 
     Attributes:
         repo: `owner/name`.
         type: `model` or `dataset`.
-        requested: The revision that the configuration named.
-        patterns: The patterns that the configuration named.
-        revision: The full commit; the one requested where the files come from a mirror, which cannot tell.
+        requested: Revision in the configuration.
+        patterns: Patterns in the configuration.
+        revision: The full commit; for a mirror, which does not know it, the requested revision.
         origin: `hub` or `mirror`.
-        files: Every file that is wanted, in order of the paths.
+        files: Every file that matches, sorted by path.
     """
 
     repo: str
@@ -120,7 +120,7 @@ class Lock:
             raise SourceError(f"{path}: not a lock ({error}); delete it to have it made again") from error
 
     def _check_itself(self) -> None:
-        """Raise `ValueError` for what no lock that was written can be: it may have been cut short or edited."""
+        """Raise `ValueError` for a lock that was truncated or edited."""
         texts = (self.repo, self.type, self.requested, self.revision, self.origin)
         if not all(isinstance(text, str) and text for text in texts):
             raise ValueError("repo, type, requested, revision and origin must be texts")
@@ -135,13 +135,13 @@ class Lock:
             raise ValueError(f"no file matches {empty[:3]}" if empty else f"no pattern matches {odd[:3]}")
 
     def save(self, path: str | Path) -> None:
-        """Write a lock; digests that are not known are left out."""
+        """Write a lock, without unknown digests."""
         values = dataclasses.asdict(self)
         values["files"] = [{key: value for key, value in file.items() if value != ""} for file in values["files"]]
         write_json(path, values)
 
     def check(self, source: Source, path: str | Path) -> None:
-        """See that a lock was made for the source as it is configured now.
+        """Check that a lock was made for the source as it is configured now.
 
         Raises:
             SourceError: It was made for another repository, revision or choice of files.
@@ -160,14 +160,14 @@ class Lock:
 
 
 def lock_source(source: Source, path: str | Path) -> Lock:
-    """Ask what a source is now, and write it down.
+    """Look up a source's commit and files, and write them to a lock.
 
     Args:
         source: The source.
         path: The lock to write.
 
     Raises:
-        HubError: The hub does not have it, or does not give it.
+        HubError: The hub does not have it, or refuses it.
         SourceError: A pattern of the source matches no file.
     """
     mirror = mirror_of(source)
@@ -200,10 +200,10 @@ def lock_source(source: Source, path: str | Path) -> Lock:
 
 
 def mirror_of(source: Source) -> Path | None:
-    """The source's folder in the mirror; None where no mirror is set.
+    """The source's folder in the mirror; None if no mirror is set.
 
     Raises:
-        SourceError: A mirror is set and does not have the source.
+        SourceError: A mirror is set but does not have the source.
     """
     root = os.environ.get(MIRROR, "")
     if not root:
@@ -218,7 +218,7 @@ def mirror_of(source: Source) -> Path | None:
 
 
 def copy_command(source: Source, folder: Path, revision: str = "") -> str:
-    """The command that fills a source's folder of a mirror with what is needed, at the right revision."""
+    """Command that copies the needed files, at the right revision, into a source's folder of a mirror."""
     included = " ".join(shlex.quote(pattern) for pattern in source.files)
     return (
         f"hf download {source.repo} --repo-type {source.type} --revision {revision or source.revision} "

@@ -1,8 +1,8 @@
-"""Data and weights of a user's own: which files decide a result, and what they are like now.
+"""A user's own data and weights: the files that decide a result, and digests of them.
 
-What the graph fetches or makes itself changes only when the graph changes it. A user's own files change whenever the user
-edits them, so the rules that read them take them as inputs, and their fingerprint as a parameter: Snakemake looks at times,
-and a file that is moved or copied with its old time would go unnoticed.
+Files that the graph fetches or makes change only with the graph. A user's own files may be edited at any time, so the rules that
+read them take them as inputs and their digest as a parameter: Snakemake compares times only, and would miss a file that was
+moved or copied with its old time.
 """
 
 import functools
@@ -33,11 +33,11 @@ def annotation_files(dataset: str, root: str | Path, annotations: str | Path | N
 
 
 def checkpoint_files(folder: str | Path, key: str) -> list[Path]:
-    """List the files that are read of a folder of given weights, as far as they exist.
+    """List the existing files that are read from a folder of given weights.
 
     Args:
         folder: The folder.
-        key: What it is given for: `weights`, `tokenizer` or `processor`.
+        key: Its use: `weights`, `tokenizer` or `processor`.
     """
     if key == "tokenizer":
         names: list[str] = list(TOKENIZER_FILES)
@@ -50,10 +50,10 @@ def checkpoint_files(folder: str | Path, key: str) -> list[Path]:
 
 
 def fingerprint(files: list[str]) -> str:
-    """Digest of files: of what is in small ones, of the sizes and times of large ones.
+    """Digest of files: of the contents of small ones, and of the sizes and times of large ones.
 
     Args:
-        files: Paths; one that is gone counts as that.
+        files: Paths; a missing file counts as missing.
     """
     return sha256_text("\n".join(f"{name} {_fingerprint(name)}" for name in sorted(files)))[:16]
 
@@ -71,13 +71,13 @@ def _fingerprint(name: str) -> str:
 def video_digest(root: str) -> str:
     """Digest of the names and sizes of the videos and pictures below a folder.
 
-    Contents would take hours to read. Times are left out because clusters have files touched that are to be kept.
+    Contents would take hours to read. Times do not count because clusters touch files to keep them.
     """
     return sha256_text("\n".join(f"{name} {size}" for name, size in sorted(_videos(root, "", frozenset()))))[:16]
 
 
 def _videos(folder: str, name: str, above: frozenset[str]) -> Iterator[tuple[str, int]]:
-    """Name below the first folder and size of every file; a link to a folder further up is not followed."""
+    """Name and size of every file below a folder; a link to a folder above it is not followed."""
     here = os.path.realpath(folder)
     if here in above:
         return

@@ -1,4 +1,4 @@
-"""Unpacking what is needed of a source's archives; can be killed and run again."""
+"""Unpacking the needed members of a source's archives. A run that was killed resumes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from vidreason.sources.hub import RESERVED
 from vidreason.sources.lock import Source, SourceError
 
 UNPACKED = RESERVED[1]
-"""Folder, below a source's own, with a list of what came out of each archive."""
+"""Folder, below a source's own, with a list of the members unpacked from each archive."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What came out of an archive.
+    """The members unpacked from an archive.
 
     Attributes:
         archive: Path below the source's folder.
-        digest: Of the archive.
+        digest: Digest of the archive.
         into: Folder below the source's.
-        patterns: Of the members.
-        members: Path below `into` -> bytes; None while it is being unpacked.
+        patterns: Patterns of the members.
+        members: Path below `into` -> bytes; None while the archive is being unpacked.
     """
 
     archive: str
@@ -37,7 +37,7 @@ class Contents:
 
     @classmethod
     def of(cls, folder: Path, archive: str) -> "Contents | None":
-        """Read the list of an archive's contents; None where there is none, or none that can be read."""
+        """Read the list of an archive's members; None if there is none that can be read."""
         path = cls.path(folder, archive)
         try:
             found = cls(**read_json(path)) if path.is_file() else None
@@ -45,16 +45,16 @@ class Contents:
             return None
         members = {} if found is None or found.members is None else found.members
         sound = isinstance(members, dict) and all(is_inside(name) for name in members)
-        # A list that was damaged or edited is no list: the archive is unpacked again.
+        # A damaged or edited list does not count: the archive is unpacked again.
         return found if sound and (found is None or members or found.members is None) else None
 
     @staticmethod
     def path(folder: Path, archive: str) -> Path:
-        """Where the list lies."""
+        """Path of the list."""
         return folder / UNPACKED / f"{archive}.json"
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether everything came out, and is still there with its size."""
+        """Whether every member was unpacked and still exists with its size."""
         if self.members is None:
             return False
         places = ((folder / self.into / name, size) for name, size in self.members.items())
@@ -64,21 +64,21 @@ class Contents:
 def unpack_source(
     source: Source, fetched: str | Path, folder: str | Path, out: str | Path, delete_archives: bool = False
 ) -> dict[str, Any]:
-    """Unpack what is needed of a source's archives; what is unpacked already is not unpacked again.
+    """Unpack the needed members of a source's archives, except those that are unpacked already.
 
     Args:
         source: The source.
-        fetched: What `fetch_source` wrote.
+        fetched: JSON that `fetch_source` wrote.
         folder: The source's folder.
-        out: JSON to write when all is there: archive -> files and bytes that came out of it.
-        delete_archives: Remove the archives when all their files are there and counted.
+        out: JSON to write at the end: archive -> number of files and bytes unpacked from it.
+        delete_archives: Remove the archives once all their files exist and are counted.
 
     Returns:
-        What was written.
+        The contents of `out`.
 
     Raises:
-        ArchiveError: An archive cannot be trusted or read.
-        SourceError: An archive is gone, two hold the same file, or the number of files is not the one expected.
+        ArchiveError: An archive is refused or cannot be read.
+        SourceError: An archive is missing, two hold the same file, or the number of files is not the expected one.
     """
     folder = Path(folder)
     listed = {str(file["path"]): str(file["digest"]) for file in read_json(fetched)["files"]}
@@ -116,7 +116,7 @@ def unpack_source(
 def _unpack_one(
     source: Source, folder: Path, path: str, digest: str, rule: Archive, fetched: Sequence[str]
 ) -> Contents:
-    """Unpack one archive, or see that it is unpacked."""
+    """Unpack one archive, if it is not unpacked already."""
     into, patterns = rule.into, list(rule.members)
     known = Contents.of(folder, path)
     same = known is not None and (known.digest, known.into, known.patterns) == (digest, into, patterns)
@@ -127,12 +127,12 @@ def _unpack_one(
             f"source {source.name}: {folder / path} is gone, and what came out of it is not whole. Delete "
             f"{folder / 'fetched.json'} to fetch it again"
         )
-    # Neither a fetched file nor the pipeline's own lists may be overwritten by what is in an archive.
+    # No member may overwrite a fetched file or a list of the pipeline.
     taken = [folder / name for name in (*RESERVED, *fetched)]
     begun = Contents(path, digest, into, patterns, None)
     write_json(Contents.path(folder, path), dataclasses.asdict(begun))
     try:
-        # Files of another archive, or of none that is known, may have the right size and the wrong content.
+        # Unless the archive is the same as before, files of the right size may have the wrong contents.
         found = unpack(folder / path, folder / into, patterns, keep=same, taken=taken)
     except ArchiveError as error:
         raise ArchiveError(f"source {source.name}: {error}") from error

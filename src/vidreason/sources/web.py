@@ -1,7 +1,7 @@
-"""Requests to a hub, whose answers are not trusted: bounded in size and number, and followed to no other host.
+"""Requests to a hub. Its answers are not trusted: their size and number are limited, and no page on another host is requested.
 
-They go through huggingface-hub's own session: its settings and its token hold, and a redirect to another host does not get
-the token. What a hub answers besides is decided here, because the library reads whatever comes.
+Requests go through huggingface-hub's own session, so its settings and its token apply, and a redirect to another host does not
+get the token. The limits are set here because the library reads answers of any size.
 """
 
 import functools
@@ -12,30 +12,30 @@ from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between tries; a longer Retry-After of the hub is obeyed, up to `LONGEST_WAIT`."""
+"""Seconds between tries. A longer Retry-After of the hub is respected, up to `LONGEST_WAIT`."""
 LONGEST_WAIT = 120.0
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which another try may succeed."""
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as lost."""
 MOST_BYTES = 64 << 20
-"""Bytes of one answer in JSON; a page of a thousand files has about 300,000."""
+"""Largest JSON answer in bytes; a page of a thousand files has about 300,000."""
 MOST_PAGES = 2_000
-"""Pages of one list; the hub puts a thousand files on each."""
+"""Most pages of one list; the hub puts a thousand files on each."""
 
 Result = TypeVar("Result")
 
 
 class AnswerError(ValueError):
-    """What a hub answered is not what hubs answer; the text names the address."""
+    """A hub's answer is malformed; the message names the address."""
 
 
 def with_retries(call: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
-    """Call, and try again a few times while the hub is busy, failing or unreachable.
+    """Call a function, and try again a few times while the hub is busy, failing or unreachable.
 
     Args:
-        call: What may fail.
-        progress: Number of bytes received so far; when a failed call has added some, the count of tries starts again at 0.
+        call: The function.
+        progress: Returns the number of bytes received so far. If a failed call has added some, the count of tries restarts at 0.
     """
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
@@ -58,21 +58,21 @@ def with_retries(call: Callable[[], Result], progress: Callable[[], int] = lambd
         tries += 1
 
 
-def ask(url: str, expected: type[Result]) -> Result:
-    """Ask a hub for JSON.
+def get_json(url: str, expected: type[Result]) -> Result:
+    """Request JSON from a hub.
 
     Raises:
-        AnswerError: The answer is no JSON, is of another type than `expected`, or does not end.
+        AnswerError: The answer is not JSON, is not of type `expected`, or is too long.
         HTTPError: The hub cannot be reached, or refuses.
     """
-    return with_retries(lambda: _ask(url, expected))[0]
+    return with_retries(lambda: _get(url, expected))[0]
 
 
-def ask_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
-    """Ask a hub for a list that comes in pages; yield the address and the entries of each.
+def get_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
+    """Request a list that comes in pages; yield the address and the entries of each page.
 
     Raises:
-        AnswerError: A page is no list of JSON, the next page is on another host or has been visited, or the pages do not end.
+        AnswerError: A page is not a JSON list, the next page is on another host or was requested before, or there are too many.
         HTTPError: The hub cannot be reached, or refuses.
     """
     visited: set[str] = set()
@@ -83,12 +83,12 @@ def ask_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
             )
             raise AnswerError(f"{url}: {fault}")
         visited.add(url)
-        entries, following = with_retries(functools.partial(_ask, url, list))
+        entries, following = with_retries(functools.partial(_get, url, list))
         yield url, entries
         if following and not entries:
             raise AnswerError(f"{url}: an empty page with another one after it")
         if following and _origin(following) != _origin(url):
-            # It would be sent the token.
+            # The other host would get the token.
             raise AnswerError(
                 f"{url}: the next page would be on another host, {following[:200]!r}; it is not asked for"
             )
@@ -96,7 +96,7 @@ def ask_pages(url: str) -> Iterator[tuple[str, list[Any]]]:
 
 
 def fetch(url: str, stream: IO[bytes], size: int) -> None:
-    """Append the rest of a download to a file, up to `size` bytes and one more, which shows that there are too many.
+    """Append the rest of a download to a file. At most one byte more than `size` is written, which shows a file that is too long.
 
     Args:
         url: Address of the whole file.
@@ -104,16 +104,20 @@ def fetch(url: str, stream: IO[bytes], size: int) -> None:
         size: Bytes of the whole file.
 
     Raises:
-        HTTPError: The hub cannot be reached, refuses or breaks off.
+        HTTPError: The hub cannot be reached, refuses, or ends the transfer early.
     """
     from huggingface_hub import errors
     from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
-    there = stream.tell()
-    if there >= size:
+    received = stream.tell()
+    if received >= size:
         return
     # A download that is compressed could not be resumed.
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity", **({"Range": f"bytes={there}-"} if there else {})}
+    headers = {
+        **build_hf_headers(),
+        "Accept-Encoding": "identity",
+        **({"Range": f"bytes={received}-"} if received else {}),
+    }
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
         _raise_for_status(response)
         if response.status_code != 206:
@@ -125,7 +129,7 @@ def fetch(url: str, stream: IO[bytes], size: int) -> None:
                 if len(chunk) >= room:
                     return
         except errors.HTTPError:  # type: ignore[attr-defined]
-            # Compressed nevertheless. A range of a compressed file cannot be unpacked, so start from the beginning.
+            # The answer is compressed nevertheless. A range of a compressed file cannot be unpacked, so start over.
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 _empty(stream)
             raise
@@ -136,8 +140,8 @@ def _empty(stream: IO[bytes]) -> None:
     stream.seek(0)
 
 
-def _ask(url: str, expected: type[Result]) -> tuple[Result, str]:
-    """The answer in JSON, and the address of the next page or `""`."""
+def _get(url: str, expected: type[Result]) -> tuple[Result, str]:
+    """The JSON answer, and the address of the next page or `""`."""
     from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
     content = bytearray()
@@ -158,7 +162,7 @@ def _ask(url: str, expected: type[Result]) -> tuple[Result, str]:
 
 
 def _raise_for_status(response: Any) -> None:
-    """Raise the library's error for a refusal, without its body, which the library would read to the end."""
+    """Raise the library's error for a refusal, without the answer's body, which the library would read to its end."""
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
     if response.status_code >= 400:
