@@ -17,7 +17,7 @@ pytestmark = pytest.mark.workflow
         ("arms: {coldstart: {parent: r1}}", r"mistake.yaml: arms.coldstart.parent: .*coldstart -> r1 -> coldstart"),
         (
             "datasets: {tempcompass: {root: x}}",
-            r"mistake.yaml: datasets.tempcompass: unknown key .*allowed: nextqa, coldstart, video_mme, ",
+            r"mistake.yaml: datasets.tempcompass: unknown key .*allowed: coldstart, mlvu, mmvu, mvbench, nextqa, video_mme",
         ),
         (
             "benchmarks: {mlvu: {root: x}}",
