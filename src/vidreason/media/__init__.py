@@ -1,1 +1,1 @@
-"""From video files to frames."""
+"""Videos: what a file holds, its frames, the rules that choose them, resizing and storage."""

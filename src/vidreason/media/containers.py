@@ -1,7 +1,7 @@
-"""Opening files of videos and pictures: which are opened, for how long, and what is said of those that cannot be read.
+"""Opening videos and pictures: allowed formats, a time limit, and errors with a status.
 
-Whatever goes wrong becomes a `VideoError` with a status. A file is only ever read itself: playlists and other formats
-that name further files are not opened, and neither is anything but a regular file.
+Every failure becomes a `VideoError` with a status. Only regular files are opened. Playlists and other formats that name further
+files are refused.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ CONTAINERS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "rm", "mxf", "nut", "dv", "wtv"),
     *("ivf", "obu", "m4v", "h264", "hevc", "yuv4mpegpipe"),
 )
-"""FFmpeg's names of the containers that are opened; each holds its pictures itself."""
+"""FFmpeg's names of the allowed containers. Each holds its pictures itself."""
 PICTURES = ("JPEG", "PNG", "WEBP", "BMP")
-"""Pillow's names of the formats that a picture of a frame folder may have, whatever its name says."""
+"""Pillow's names of the allowed formats of pictures in a frame folder, whatever their file names say."""
 TIME_LIMIT = 1800.0
-"""Seconds that reading or decoding one video may take. The longest published videos last nine hours."""
+"""Seconds allowed for reading or decoding one video. The longest published videos last nine hours."""
 MAX_PIXELS = 178_956_970
-"""Pixels of one frame; beyond, Pillow speaks of a decompression bomb."""
+"""Most pixels of one frame; Pillow reports a decompression bomb beyond that."""
 
 
 class VideoError(Exception):
@@ -41,7 +41,7 @@ class VideoError(Exception):
 
     Attributes:
         status: One of `vidreason.media.video.STATUSES`.
-        detail: The decoder's own words.
+        detail: Message of the decoder, or of this package.
     """
 
     def __init__(self, status: str, detail: str) -> None:
@@ -51,19 +51,19 @@ class VideoError(Exception):
 
 
 class Deadline:
-    """The time at which work on one video ends."""
+    """Time limit for the work on one video."""
 
     def __init__(self, duration: float | None = None) -> None:
-        """Begin to count.
+        """Start the clock.
 
         Args:
-            duration: Seconds of the video, if known: so many more are allowed than `TIME_LIMIT`.
+            duration: Duration of the video in seconds, if known; it is added to `TIME_LIMIT`.
         """
         self._seconds = TIME_LIMIT + (duration or 0.0)
         self._end = time.monotonic() + self._seconds
 
     def check(self) -> None:
-        """Raise `VideoError` when the time is over."""
+        """Raise `VideoError` if the limit is exceeded."""
         if time.monotonic() > self._end:
             raise VideoError(TIMED_OUT, f"not done within {self._seconds:.0f} s")
 
@@ -72,17 +72,17 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a folder.
 
     Raises:
-        VideoError: That cannot be found out.
+        VideoError: The path cannot be looked up.
     """
     with as_video_error("cannot be looked up", path):
         return path.is_dir()
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a regular file.
+    """Size of a regular file in bytes.
 
     Raises:
-        VideoError: It is absent, empty, or something else, such as a pipe, from which a read may never return.
+        VideoError: It is absent, empty, or not a regular file: reading from a pipe may never return.
     """
     with as_video_error("cannot be looked up", path):
         try:
@@ -106,26 +106,26 @@ def open_video(path: Path) -> Iterator[Any]:
     """
     import av
 
-    name = str(path.absolute())  # which cannot be taken for another protocol's address
+    name = str(path.absolute())  # an absolute path is never mistaken for a URL
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     try:
         container = av.open(name, container_options=options, timeout=TIME_LIMIT)
     except av.ArgumentError as error:
         detail = "a picture, sound, playlist or other file that is no container of video, or damaged at its beginning"
-        raise VideoError(NOT_A_VIDEO, f"{detail} ({_words(error, name)})") from error
+        raise VideoError(NOT_A_VIDEO, f"{detail} ({_message(error, name)})") from error
     except EOFError as error:  # av.EOFError is one
-        raise VideoError(TRUNCATED, f"the file ends within its header ({_words(error, name)})") from error
+        raise VideoError(TRUNCATED, f"the file ends within its header ({_message(error, name)})") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(UNREADABLE, f"cannot be opened: {_words(error, name)}") from error
+        raise VideoError(UNREADABLE, f"cannot be opened: {_message(error, name)}") from error
     with container:
         yield container
 
 
 def main_video_stream(container: Any) -> Any:
-    """The video stream that FFmpeg itself would choose; cover pictures are left out.
+    """The video stream that FFmpeg itself would choose, apart from cover pictures.
 
     Raises:
-        VideoError: There is none, or nothing decodes it.
+        VideoError: There is none, or no decoder for it.
     """
     from av.stream import Disposition
 
@@ -145,31 +145,31 @@ def main_video_stream(container: Any) -> Any:
 
 @contextlib.contextmanager
 def as_video_error(doing: str, path: str | Path | None = None) -> Iterator[None]:
-    """Turn the errors of the decoder and of the disk into `VideoError`."""
+    """Turn errors of the decoder and the disk into `VideoError`."""
     import av
 
     try:
         yield
     except (av.FFmpegError, EOFError, OSError, ValueError, MemoryError) as error:
-        raise VideoError(UNREADABLE, f"{doing}: {_words(error, path)}") from error
+        raise VideoError(UNREADABLE, f"{doing}: {_message(error, path)}") from error
 
 
 def refuse_text(head: bytes) -> None:
-    """Raise `VideoError` for a file that begins as a text does: a web page, an error message, a playlist."""
+    """Raise `VideoError` for a file that begins like text: a web page, an error message, a playlist."""
     if looks_like_text(head):
         raise VideoError(NOT_A_VIDEO, f"the file is text and begins {head[:60].decode('utf-8', 'replace')!r}")
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture of a frame folder: uint8 [height, width, 3], RGB.
+    """Read a picture of a frame folder: uint8 [height, width, 3], RGB.
 
     Raises:
-        VideoError: It cannot be read, or has more pixels than any honest picture.
+        VideoError: It cannot be read, or has too many pixels.
     """
     from PIL import Image
 
     with as_video_error(path.name, path):
-        # Broken pictures raise SyntaxError as well (PNG).
+        # A broken PNG raises SyntaxError.
         try:
             with Image.open(path, formats=PICTURES) as picture:
                 return np.asarray(picture.convert("RGB"))
@@ -178,36 +178,36 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def packets_of(container: Any, deadline: Deadline, *streams: Any) -> Iterator[Any]:
-    """The packets of some streams of a container, or of all; each stream's last packet is empty.
+    """The packets of some streams of a container, or of all. Each stream ends with an empty packet.
 
     Raises:
-        VideoError: The time is over.
+        VideoError: The time limit is exceeded.
     """
     try:
         for packet in container.demux(*streams):
             deadline.check()
             yield packet
     except IndexError:
-        # A stream that begins later (MPEG-TS) is unknown to PyAV, which stumbles over it when all packets have been read.
+        # PyAV raises this after the last packet if a stream (of MPEG-TS) began after the file was opened.
         return
 
 
 def decoded(packet: Any) -> tuple[list[Any], str]:
-    """The frames that a packet brings out of the decoder, and the decoder's complaint about it if it has one."""
+    """Frames that the decoder gives for a packet, and its error message, `""` if there is none."""
     import av
 
     try:
         return packet.decode(), ""
     except (av.FFmpegError, ValueError) as error:
-        return [], _words(error)
+        return [], _message(error)
 
 
 def stamp_of(packet: Any) -> Any:
-    """When a packet is shown; where the container does not say (AVI), when it is decoded."""
+    """Presentation time of a packet; its decoding time if the container (AVI) gives no other."""
     return packet.dts if packet.pts is None else packet.pts
 
 
-def _words(error: BaseException, path: str | Path | None = None) -> str:
-    """What the decoder or the system says, without number, function and path; the row names the path already."""
+def _message(error: BaseException, path: str | Path | None = None) -> str:
+    """Message of the decoder or the system, without error number, function and path, which the row names already."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.replace(f" '{path}'", "") if path is not None else text

@@ -1,6 +1,6 @@
-"""Frames of a video at given positions.
+"""Decoding frames of a video at given positions.
 
-`decode_frames` decodes the frames asked for and as few others as it can, with PyAV, and with decord where PyAV fails.
+`decode_frames` decodes those frames and as few others as possible, with PyAV, or with decord where PyAV fails.
 """
 
 import bisect
@@ -29,15 +29,15 @@ from vidreason.media.containers import (
 from vidreason.media.video import Scan, folder_frames, frame_name
 
 SKIPPABLE = ("h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9")
-"""Decoders that skip frames from one packet to the next; that of AV1 decides once for the whole file."""
+"""Decoders that can start and stop skipping frames at any packet; that of AV1 decides once for the whole file."""
 _BEGINNING = -(2**62)
-"""A time stamp before any other."""
+"""A time stamp before all others."""
 _TICK = 1e-5
-"""Smallest difference of time stamps that counts, in seconds."""
+"""Time stamps that differ by less than this many seconds are equal."""
 
 
 class _DisorderError(Exception):
-    """Time stamps do not tell which frame is which."""
+    """The time stamps do not identify the frames."""
 
 
 def _unchanged(picture: np.ndarray) -> np.ndarray:
@@ -53,21 +53,20 @@ def decode_frames(
 ) -> list[np.ndarray]:
     """Decode the frames at the given positions.
 
-    Damage between them does no harm as long as the frames asked for come out of the decoder.
+    Damage between them is tolerated as long as the decoder gives these frames.
 
     Args:
         path: Video file or frame folder.
-        indices: Positions in order of presentation, from 0; any order, repeats allowed.
-        scanned: What `scan` found in the same file.
-        damage: Where to tell of every packet on the way that could not be decoded.
-        shrink: What is kept of a picture. It is called as soon as the picture is decoded: sixteen large ones at a time are
-            gigabytes.
+        indices: Positions in presentation order, from 0; in any order, repeats allowed.
+        scanned: Result of `scan` for the same file.
+        damage: List to which a description of every packet that could not be decoded is appended.
+        shrink: Function applied to each picture as soon as it is decoded, because sixteen large pictures take gigabytes.
 
     Returns:
-        One uint8 [height, width, 3] RGB picture per index, in the order asked for, or what `shrink` made of it.
+        For each index one uint8 [height, width, 3] RGB picture, or the result of `shrink`.
 
     Raises:
-        VideoError: A frame cannot be decoded by any of the decoders.
+        VideoError: No decoder can decode one of the frames.
         IndexError: An index is outside the video.
     """
     path = Path(path)
@@ -76,29 +75,29 @@ def decode_frames(
     if wanted and not 0 <= wanted[0] <= wanted[-1] < count:
         raise IndexError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked for, the video has 0..{count - 1}")
     if is_folder(path):
-        pictures = folder_frames(path)
-        found = {index: shrink(read_picture(pictures[index])) for index in wanted}
+        files = folder_frames(path)
+        frames = {index: shrink(read_picture(files[index])) for index in wanted}
     else:
         try:
-            found = _decode_with_av(path, wanted, scanned, damage, shrink)
+            frames = _decode_with_av(path, wanted, scanned, damage, shrink)
         except VideoError:
-            # Among several streams decord may choose another one.
+            # Of several streams decord may choose another one.
             other = _decode_with_decord(path, wanted, scanned, shrink) if scanned.alone else None
             if other is None:
                 raise
-            found = other
+            frames = other
             if damage is not None:
                 damage.clear()
-    return [found[int(index)] for index in indices]
+    return [frames[int(index)] for index in indices]
 
 
 def _decode_with_decord(
     path: Path, wanted: list[int], scanned: Scan, shrink: Callable[[np.ndarray], np.ndarray] = _unchanged
 ) -> dict[int, np.ndarray] | None:
-    """Decode with decord, in order from the start, since what it seeks may be another frame.
+    """Decode with decord, in order from the start, because its seeking may give another frame.
 
     Returns:
-        None where it is not installed, fails, or counts other frames than the packets show.
+        Position -> picture; None if decord is not installed, fails, or counts another number of frames.
     """
     if importlib.util.find_spec("decord") is None:
         return None
@@ -110,13 +109,13 @@ def _decode_with_decord(
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         if len(reader) != len(scanned.times):
             return None
-        # To the end: what it leaves out without a word would shift all frames that follow.
+        # Decode to the end: a frame that decord silently leaves out would shift all later ones.
         for index in range(len(scanned.times)):
             deadline.check()
             picture = reader.next()
             if index in needed:
                 found[index] = shrink(picture.asnumpy())
-    # decord raises RuntimeError for files it cannot open, DECORDError, an Exception of its own, for the rest.
+    # decord raises RuntimeError for a file that it cannot open, and its own DECORDError otherwise.
     except (RuntimeError, StopIteration, decord.DECORDError):
         return None
     return found
@@ -129,7 +128,7 @@ def _decode_with_av(
     damage: list[str] | None = None,
     shrink: Callable[[np.ndarray], np.ndarray] = _unchanged,
 ) -> dict[int, np.ndarray]:
-    """Decode with PyAV: with shortcuts, and what these do not find in order from the start."""
+    """Decode with PyAV: first with shortcuts, then in order from the start what these did not find."""
     found: dict[int, np.ndarray] = {}
     complaints: dict[str, str] = {}
     trusted = not scanned.in_order
@@ -138,14 +137,14 @@ def _decode_with_av(
         if not trusted or not missing:
             break
         try:
-            found |= _pass_over(path, missing, scanned, shortcuts, complaints, shrink)
+            found |= _decode_by_stamps(path, missing, scanned, shortcuts, complaints, shrink)
         except _DisorderError:
             trusted = False
         except VideoError as error:
             if not shortcuts or error.status == TIMED_OUT:
-                raise  # a container that cannot be sought can still be read in order
+                raise  # a container without seeking can still be read in order
     if not trusted:
-        found = _count_up(path, wanted, scanned, complaints, shrink)
+        found = _decode_counting(path, wanted, scanned, complaints, shrink)
     if damage is not None:
         damage += [f"{frame}: {words}" for frame, words in complaints.items()]
     missing = [index for index in wanted if index not in found]
@@ -157,14 +156,14 @@ def _decode_with_av(
     return found
 
 
-def _count_up(
+def _decode_counting(
     path: Path,
     wanted: list[int],
     scanned: Scan,
     complaints: dict[str, str],
     shrink: Callable[[np.ndarray], np.ndarray],
 ) -> dict[int, np.ndarray]:
-    """One pass over a file from the start that numbers the frames as they come out, whatever their time stamps."""
+    """Decode a file from the start and number its frames in the decoder's order, ignoring time stamps."""
     found: dict[int, np.ndarray] = {}
     number, deadline = 0, Deadline(scanned.clip.duration)
     with open_video(path) as container, as_video_error(f"frames {wanted}"):
@@ -183,7 +182,7 @@ def _count_up(
     return found
 
 
-def _pass_over(
+def _decode_by_stamps(
     path: Path,
     wanted: list[int],
     scanned: Scan,
@@ -191,24 +190,23 @@ def _pass_over(
     complaints: dict[str, str],
     shrink: Callable[[np.ndarray], np.ndarray],
 ) -> dict[int, np.ndarray]:
-    """One pass over a file.
+    """Decode a file and identify its frames by their time stamps.
 
     Args:
         path: The file.
         wanted: Positions, ascending.
-        scanned: What `scan` found in the file.
-        shortcuts: Begin at the last key frame before a frame, and on the way to it decode only what others depend on. What a
-            container finds when it is sought is checked: most go by the time of showing, some (MPEG-TS) by that of decoding,
-            which is earlier. If the first packet is not the key frame's or an earlier one, the other is tried, then the key
-            frames before.
-        complaints: Frame -> what the decoder said of its packet; added to.
-        shrink: What is kept of a picture.
+        scanned: Result of `scan` for the file.
+        shortcuts: Start at the last key frame before a frame, and skip frames that no other frame depends on. The result of
+            seeking is checked: most containers seek by presentation time, some (MPEG-TS) by decoding time, which is earlier. If
+            the first packet comes after the key frame, the other time is tried, then earlier key frames.
+        complaints: Frame -> the decoder's message about its packet; extended.
+        shrink: Function applied to each picture.
 
     Returns:
-        Those that were found.
+        Position -> picture, for the frames that were found.
 
     Raises:
-        _DisorderError: Frames come out in another order than that of their time stamps.
+        _DisorderError: The decoder gives frames in another order than that of their time stamps.
     """
     found: dict[int, np.ndarray] = {}
     times, waiting = scanned.times, list(wanted)
@@ -218,7 +216,7 @@ def _pass_over(
     deadline = Deadline(scanned.clip.duration)
     with open_video(path) as container, as_video_error(f"frames {wanted}"):
         stream = container.streams[scanned.stream]
-        stream.codec_context.thread_count = 1  # videos are decoded side by side
+        stream.codec_context.thread_count = 1  # several videos are decoded at the same time
         skippable = shortcuts and stream.codec_context.name in SKIPPABLE
         base = float(stream.time_base)
 
@@ -226,7 +224,7 @@ def _pass_over(
             stream.codec_context.skip_frame = "DEFAULT"
             skips = False
             for packet in packets:
-                # A frame that no other depends on need not be decoded unless it is wanted or comes after.
+                # Before the next wanted frame, frames that no other depends on need not be decoded.
                 early = skippable and packet.pts is not None and bool(waiting)
                 early = early and (packet.pts - scanned.start) * base < times[waiting[0]] - half_frame
                 if early != skips:
@@ -240,8 +238,8 @@ def _pass_over(
                         damaged.append((stamp - scanned.start) * base)
                 yield from frames
 
-        def sought(number: int) -> Iterator[Any]:
-            """Pictures from a key frame on, or from one before it."""
+        def from_key_frame(number: int) -> Iterator[Any]:
+            """Frames from a key frame on, or from an earlier one."""
             for _, shown, decoded in reversed(scanned.keys[1 : number + 1]):
                 for stamp in (shown, decoded):
                     container.seek(stamp, stream=stream, backward=True)
@@ -253,13 +251,13 @@ def _pass_over(
             return pictures(packets_of(container, deadline, stream))
 
         position, frames = -1.0, pictures(packets_of(container, deadline, stream))
-        last, entry = None, None  # stamp of the frame before, time of the key frame that was sought and has yet to come
+        last, entry = None, None  # stamp of the previous frame; time of the key frame after a seek, until it comes
         while waiting:
             target = float(times[waiting[0]])
             key = bisect.bisect_right(key_times, target + _TICK) - 1
-            # The first frame is decoded in any case: it may hold what decoders adapt to, as the build of x264.
+            # The first frame is always decoded: decoders adapt to data in it, such as the build of x264.
             if key > 0 and 0 <= position < key_times[key] - half_frame:
-                position, frames = key_times[key], sought(key)
+                position, frames = key_times[key], from_key_frame(key)
                 last, entry = None, position
             frame = next(frames, None)
             if frame is None:
@@ -270,14 +268,14 @@ def _pass_over(
             position = max(position, stamp, 0.0)
             if entry is not None and stamp > entry - half_frame:
                 if stamp > entry + half_frame or not frame.key_frame:
-                    break  # not every frame that a container calls a key frame is one
+                    break  # the container marks a frame as a key frame that is none
                 entry = None
             if shortcuts and stamp > target + half_frame:
-                break  # a shortcut has missed it; only in order can a frame that is lacking be told from one that was missed
+                break  # only decoding in order can tell a frame that is missing from one that a shortcut missed
             if stamp >= target - half_frame:
                 picture = shrink(_upright(frame))
-                # Some streams lack a frame that the packets announced: the next one shown stands for it, but not for one
-                # whose packet is damaged.
+                # Some streams lack a frame that the packets announce. The next frame takes its place, unless the packet is
+                # damaged.
                 while waiting and times[waiting[0]] <= stamp + half_frame:
                     index = waiting.pop(0)
                     if times[index] >= stamp - half_frame or not _is_near(times[index], damaged, half_frame):
@@ -286,12 +284,12 @@ def _pass_over(
 
 
 def _is_near(time: float, others: Sequence[float], distance: float) -> bool:
-    """Whether a time is one of several, up to a distance."""
+    """Whether a time is within a distance of any of several others."""
     return any(abs(time - other) <= distance for other in others)
 
 
 def _upright(frame: Any) -> np.ndarray:
-    """The picture of a PyAV frame, turned and mirrored by right angles as its display matrix says."""
+    """Picture of a PyAV frame, rotated and mirrored by right angles as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

@@ -1,4 +1,4 @@
-"""Which frames of a clip are looked at: upstream's rules, by number of frame.
+"""Rules that choose the frames of a clip, as in upstream's code.
 
 Source: tinyllava/eval/eval_{videomme,mvbench,mlvu,mmvu}.py and tinyllava/train/tinyllava_trainer_reason.py of
 ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 
 FOREVER = 100_000.0
-"""Seconds before and after the start that stand for "no bound"."""
+"""Seconds that stand for "no bound", before and after the start."""
 
 
 def uniform_indices(frames: int, count: int) -> Indices:
-    """Evenly spaced frames from the first to the last, rounded down; repeats where the clip is too short.
+    """Evenly spaced frames from the first to the last, rounded down. A clip that is too short repeats frames.
 
     Used in training and, in evaluation, for MMVU and for MVBench's mp4 files.
 
     Args:
         frames: Number of frames of the clip, at least 1.
-        count: How many to take.
+        count: Number of frames to choose.
 
     Returns:
         [count] int64, ascending.
@@ -39,7 +39,7 @@ def uniform_indices(frames: int, count: int) -> Indices:
 
 
 def unique_indices(frames: int, count: int) -> Indices:
-    """`uniform_indices` without repeats: a short clip gives fewer frames than asked for.
+    """`uniform_indices` without repeats: a short clip gives fewer than `count` frames.
 
     Used by upstream for Video-MME and MLVU.
 
@@ -53,18 +53,18 @@ def unique_indices(frames: int, count: int) -> Indices:
 def segment_indices(
     last: int, fps: float, count: int, bound: tuple[float, float] | None = None, first: int = 0
 ) -> Indices:
-    """Centres of equal segments between two bounds: MVBench's rule for avi, webm and frame folders.
+    """Centers of equal segments between two bounds: MVBench's rule for avi, webm and frame folders.
 
     Args:
         last: Number of the last frame. For a folder of pictures counted from 1 this is the number of pictures.
         fps: Frames per second.
-        count: How many to take.
+        count: Number of frames to choose.
         bound: Start and end in seconds; None for the whole clip.
         first: Number of the first frame (1 for a folder of pictures counted from 1).
 
     Returns:
-        [count] int64. With a bound beyond the clip's end they descend or lie outside of the clip, as upstream's do:
-        the reader limits them to the frames there are.
+        [count] int64. If a bound lies beyond the end of the clip, they descend or lie outside the clip, as upstream's do; the
+        reader limits them to existing frames.
 
     Example:
         >>> segment_indices(last=99, fps=10.0, count=4).tolist()
@@ -98,7 +98,7 @@ def seek_stamps(indices: Indices | Sequence[int], time_base: Fraction, frame_rat
 
 
 def frames_to_take(duration: float, count: int, limit: int) -> int:
-    """How many frames upstream takes: `count`, or one per second up to `limit` where `count` is not positive.
+    """Number of frames that upstream chooses: `count`, or one per second up to `limit` if `count` is not positive.
 
     Args:
         duration: Seconds.

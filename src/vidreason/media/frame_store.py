@@ -1,6 +1,6 @@
-"""Reading tables of frames: one parquet file a shard, one row a frame, one row group a clip, beside it the list of clips.
+"""Reading tables of frames: a parquet file per shard, a row per frame, a row group per clip, and beside it the list of clips.
 
-`vidreason.media.frames` writes them. The table itself says how many frames a clip has.
+`vidreason.media.frames` writes them. The table's metadata says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
 """
@@ -33,15 +33,15 @@ SCHEMA = pa.schema(
     ]
 )
 FRAMES = b"frames"
-"""Key of the number of frames a clip has, F, in a table's own metadata."""
+"""Key of the number of frames per clip, F, in a table's metadata."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipFrames:
-    """The frames taken from one clip.
+    """The frames of one clip.
 
     Attributes:
-        clip: What the video is; frames are there only if its status is `ok`.
+        clip: Status of the video; there are frames only if it is `ok`.
         indices: int64 [F], positions in the video, from 0.
         timestamps: float64 [F], seconds from the video's first frame.
         pixels: uint8 [F, S, S, 3], RGB.
@@ -66,26 +66,26 @@ class FrameStore:
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
-        """Read which clips the shards hold; no pixels yet.
+        """Read the lists of clips, without pixels.
 
         Args:
-            paths: Parquet files; beside each lies its `.clips.jsonl`.
+            paths: Parquet files, each with its `.clips.jsonl` beside it.
 
         Raises:
-            ChangedError: A shard or its list is not what its sidecar tells of.
-            ValueError: A shard is no frame table, lacks a clip that its list calls readable or frames of one, or two shards
-                hold the same clip or another number of frames.
+            ChangedError: A shard or its list was changed after it was made.
+            ValueError: A shard is no frame table or lacks a readable clip or frames of one, or two shards hold the same clip or
+                different numbers of frames.
         """
         self.clips: dict[str, ClipStatus] = {}
         self.count: int | None = None
-        """Frames of a clip, F; None as long as no clip has any."""
+        """Frames per clip, F; None as long as no clip has any."""
         self._place: dict[str, tuple[Path, int]] = {}
         self._open: dict[Path, Any] = {}
         for path in map(Path, paths):
             self._add(path)
 
     def _add(self, path: Path) -> None:
-        """Take one shard into the index."""
+        """Add one shard to the index."""
         check_unchanged(path)
         listed = read_jsonl(clips_path_of(path), ClipStatus)
         row_groups: dict[str, int] = {}
@@ -125,7 +125,7 @@ class FrameStore:
                 self._place[clip.key] = (path, row_groups[clip.key])
 
     def _checked_clip(self, path: Path, rows: Mapping[str, Sequence[Any]], declared: int | None) -> str:
-        """Name of the clip of a row group, whose frames must be F, in order."""
+        """Key of a row group's clip, whose F frames have to be complete and in order."""
         names, positions = sorted(set(map(str, rows["clip"]))), list(rows["position"])
         if self.count is None:
             self.count = declared or len(positions)
@@ -142,16 +142,16 @@ class FrameStore:
         """Status of a clip: `ok` or why it has no frames.
 
         Raises:
-            KeyError: The clip was never asked for.
+            KeyError: No shard knows the clip.
         """
         return self._known(clip).status
 
     def frames(self, clip: str) -> ClipFrames:
-        """All that is stored of a clip, checked against the hashes.
+        """Frames of a clip, checked against their digests.
 
         Raises:
-            KeyError: The clip was never asked for, or has no frames.
-            ValueError: The pixels are not those that were stored.
+            KeyError: No shard knows the clip, or it has no frames.
+            ValueError: The pixels were changed.
         """
         known = self._known(clip)
         if clip not in self._place:
@@ -181,7 +181,7 @@ class FrameStore:
 
 
 def _abridged(numbers: Sequence[Any]) -> str:
-    """A few numbers of a row: the first three and the last.
+    """Numbers in short: the first three and the last.
 
     Example:
         >>> _abridged([0, 1, 2, 3]), _abridged(range(16))
@@ -193,7 +193,7 @@ def _abridged(numbers: Sequence[Any]) -> str:
 
 @contextlib.contextmanager
 def _as_damaged(path: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a damaged file into an error that names it."""
+    """Turn pyarrow's errors about a damaged file into one that names it."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:

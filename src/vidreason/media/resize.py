@@ -11,7 +11,7 @@ RESAMPLE = Image.Resampling.BICUBIC
 
 
 def resize_frames(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize frames to a square, bicubic, rounded to whole grey levels.
+    """Resize frames to a square, bicubic, rounded to whole gray levels.
 
     Args:
         frames: [F, H, W, 3] uint8, RGB.

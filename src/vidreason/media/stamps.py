@@ -1,8 +1,8 @@
-"""When each frame of a video is shown: from its packets where the container says so, from the decoder where it does not.
+"""Presentation times of the frames of a video: from the packets where they are reliable, otherwise by decoding.
 
-Containers that have no field for the time of showing (AVI, ASF, MXF, raw streams) let FFmpeg guess it, which goes wrong as
-soon as frames are stored in another order than they are shown in; others hold packets without a stamp, or stamps that come
-twice or run backwards. What such stamps say is not used: all is decoded once, and frames are numbered as they come out.
+In containers without a field for the presentation time (AVI, ASF, MXF, raw streams) FFmpeg guesses it, which fails if frames are
+stored in another order than they are shown in. Other files have packets without a stamp, repeated stamps, or stamps that run
+backwards. Such stamps are not used: the video is decoded once, and its frames are numbered in the decoder's order.
 """
 
 import bisect
@@ -26,36 +26,36 @@ from vidreason.media.containers import (
 )
 
 STAMPED = ("mov", "matroska", "mpegts", "mpeg", "flv", "nut")
-"""Containers with a field for the time of showing, by the first of FFmpeg's names. They may still leave it empty."""
+"""Containers with a field for the presentation time, by the first of FFmpeg's names. The field may still be empty."""
 BEGINNING = 16
-"""Frames at the start that are decoded to hold them against the packets, where these are not in the order of showing."""
+"""Number of first frames that are decoded and compared with the packets, if these are not in presentation order."""
 PROGRESSIVE = 1
-"""FFmpeg's field order of pictures that are not interlaced; 0 is not known."""
+"""FFmpeg's field order of progressive pictures; 0 is unknown."""
 PACKETS_PER_FRAME = (1.5, 2.2)
 """Fewest and most undamaged packets per frame in a stream whose packets hold single fields."""
 FEWEST = 0.45
-"""Frames for each packet of a damaged film that is counted by decoding, at least: some packets hold half a frame."""
+"""Fewest frames per packet of a damaged video that is counted by decoding; some packets hold half a frame."""
 SHOWN = 0x10
-"""Bit in the first byte of a VP8 packet: its frame is shown, not only referred to."""
+"""Bit in the first byte of a VP8 packet: its frame is shown, not only a reference for others."""
 NOT_CODED = 8
-"""MPEG-4 packets of at most so many bytes say that there is no frame; one with a frame is longer."""
+"""MPEG-4 packets of at most this many bytes hold no frame."""
 
 
 @dataclasses.dataclass
 class Packets:
-    """What the packets of a container say, in units of the video stream's clock unless another unit is named.
+    """Summary of a container's packets, in units of the video stream's clock unless another unit is named.
 
     Attributes:
-        stamps: When each frame is shown; ascending once `settle` is done.
-        keys: Stamps of showing and of decoding of the key frames.
-        end: When the last frame ends.
+        stamps: Presentation time of each frame; sorted by `correct_stamps`.
+        keys: Presentation and decoding times of the key frames.
+        end: End of the last frame.
         whole_count: Packets of the video stream, including those hidden by edit lists, which headers count too.
         unstamped: Packets of the video stream without any time stamp.
-        container_end: When the last stream ends, in seconds.
-        backwards: Whether a packet is to be decoded before the one in front of it.
+        container_end: End of the last stream, in seconds.
+        backwards: Whether decoding times ever decrease.
         empty: Whether a packet may hold no frame.
         begins_with_key: Whether decoding can begin with the first packet.
-        in_order: Whether only decoding from the start tells which frame is which.
+        in_order: Whether frames can be identified only by decoding from the start.
     """
 
     stamps: list[int] = dataclasses.field(default_factory=list)
@@ -76,7 +76,7 @@ def read_packets(container: Any, stream: Any) -> Packets:
     ends = {0: 0}  # of every stream, in units of its own clock
     codec, decoding = stream.codec_context.name, None
     with as_video_error("while reading packets"):
-        # Some hundred thousand packets in an hour: plain integers, and one number a stream beside the pictures'.
+        # An hour has some hundred thousand packets, so only plain integers are kept.
         own = stream.index
         for packet in packets_of(container, deadline):
             if not packet.size:
@@ -105,11 +105,11 @@ def read_packets(container: Any, stream: Any) -> Packets:
     return read
 
 
-def settle(path: Path, container: Any, stream: Any, read: Packets) -> None:
-    """Make `read.stamps` those of the frames that decoding gives, ascending.
+def correct_stamps(path: Path, container: Any, stream: Any, read: Packets) -> None:
+    """Replace `read.stamps` by the times of the frames that decoding gives, ascending.
 
     Raises:
-        VideoError: The video has to be decoded to count its frames, and cannot be.
+        VideoError: The video has to be decoded to count its frames, and cannot be decoded.
     """
     codec, index = stream.codec_context, stream.index
     if codec.name == "h264" and codec.field_order != PROGRESSIVE and _pair_fields(path, index, read):
@@ -126,16 +126,15 @@ def settle(path: Path, container: Any, stream: Any, read: Packets) -> None:
     read.stamps.sort()
     if len(read.stamps) > 1:
         gap = max(1, round(float(np.median(np.diff(read.stamps)))))
-        if (
-            4 * (read.end - read.stamps[-1]) < gap
-        ):  # the container does not say how long a frame is shown, or a single tick
+        # The container gives no duration of a frame, or a single tick.
+        if 4 * (read.end - read.stamps[-1]) < gap:
             read.end = read.stamps[-1] + gap
 
 
 def _begins_as_stamped(path: Path, index: int, read: Packets) -> bool:
-    """Whether the first frames that come out of the decoder are those that the packets announce.
+    """Whether the decoder's first frames are those that the packets announce.
 
-    Frames at a cut start that lack their reference frames are never decoded; they are removed.
+    Frames at a cut start whose reference frames are missing are never decoded, so they are removed.
     """
     shown, complaints = [], False
     with contextlib.closing(_decoded_packets(path, index)) as packets:
@@ -147,7 +146,7 @@ def _begins_as_stamped(path: Path, index: int, read: Packets) -> bool:
     if None in shown or shown != sorted(set(shown)):
         return False
     if complaints or not shown:
-        return True  # damage, which is for those to find who want the frames
+        return True  # damage is reported when the frames are decoded
     announced = sorted(read.stamps)
     first = bisect.bisect_left(announced, shown[0])
     if announced[first : first + len(shown)] != shown:
@@ -158,7 +157,7 @@ def _begins_as_stamped(path: Path, index: int, read: Packets) -> bool:
 
 
 def _count_by_decoding(path: Path, stream: Any, read: Packets) -> None:
-    """Replace the stamps of packets by one for every frame that is decoded, in the order in which they come out."""
+    """Decode the video, and replace the packets' stamps by one for each frame, in the decoder's order."""
     stamps, complaints = [], []
     for _, frames, complaint in _decoded_packets(path, stream.index):
         stamps += [frame.pts for frame in frames]
@@ -167,7 +166,7 @@ def _count_by_decoding(path: Path, stream: Any, read: Packets) -> None:
     if not stamps:
         raise VideoError(UNREADABLE, f"none of {packets} packets can be decoded")
     if complaints and count < FEWEST * packets:
-        # What is left would be taken for the whole film, shown in less time.
+        # The rest would count as the whole video, played in less time.
         raise VideoError(UNREADABLE, f"only {count} frames come out of {packets} packets ({complaints[0]})")
     if None in stamps or stamps != sorted(set(stamps)):
         stamps = sorted(set(read.stamps))
@@ -181,8 +180,8 @@ def _count_by_decoding(path: Path, stream: Any, read: Packets) -> None:
 def _frame_gap(stream: Any, read: Packets) -> float:
     """Time from one frame to the next, in units of the stream's clock.
 
-    The header's rate tells it, unless the packets contradict: that of a copied AVI is often the clock's own. Packets that
-    hold single fields are half as far apart as frames are.
+    It follows from the header's frame rate, unless the packets contradict it: in a copied AVI that is often the rate of the clock.
+    Packets that hold single fields are half as far apart as frames.
     """
     known = sorted(set(read.stamps))
     between = float(np.median(np.diff(known))) if len(known) > 1 else 0.0
@@ -194,7 +193,7 @@ def _frame_gap(stream: Any, read: Packets) -> float:
 
 
 def _pair_fields(path: Path, index: int, read: Packets) -> bool:
-    """Replace the stamps of packets by those of the frames that are decoded, if some packets hold a single field.
+    """If some packets hold a single field, replace the packets' stamps by those of the decoded frames.
 
     Returns:
         Whether they were replaced.
@@ -208,22 +207,22 @@ def _pair_fields(path: Path, index: int, read: Packets) -> bool:
         whole += bool(packet.size and not complaint)
         for frame in frames:
             if frame.pts is None or (stamps and frame.pts <= stamps[-1]):
-                return False  # the container does not say when frames are shown
+                return False  # the container has no presentation times
             stamps.append(frame.pts)
             end = max(end, frame.pts + (frame.duration or 0))
     count = len(stamps)
-    # Some damaged pictures never leave the decoder; that alone does not mean that the other packets hold single fields.
+    # The decoder drops some damaged pictures; that alone does not mean that other packets hold single fields.
     if count < 2 or (damaged and not PACKETS_PER_FRAME[0] <= whole / count <= PACKETS_PER_FRAME[1]):
         return False
     gap = float(np.median(np.diff(sorted(stamps))))
     known = np.array(stamps)
     read.stamps = sorted(stamps + [stamp for stamp in damaged if np.abs(known - stamp).min() > 0.75 * gap])
-    read.end = max(end, max(read.stamps) + round(gap))  # the container's duration of a frame may be that of a field
+    read.end = max(end, max(read.stamps) + round(gap))  # the container may give the duration of a field
     return True
 
 
 def _decoded_packets(path: Path, index: int) -> Generator[tuple[Any, list[Any], str], None, None]:
-    """Packets of a stream from the start, with the frames that each brings out and the decoder's complaint."""
+    """Packets of a stream from the start, with the frames that the decoder gives for each, and its error message."""
     deadline = Deadline()
     with open_video(path) as container, as_video_error("while decoding"):
         stream = container.streams[index]

@@ -1,11 +1,10 @@
-"""What a video really holds.
+"""Scanning a video for its true contents.
 
-`scan` reads every packet of a file without decoding any, which gives the true duration, the number of frames and the
-time stamp of each (also where the frame rate varies), and shows a file that stops short of what its header promises.
-`vidreason.media.decode` decodes frames of what was scanned. Nothing here crashes on a bad file: `scan` and `probe` return a
-`ClipStatus` whose status says why.
+`scan` reads every packet of a file without decoding it. That gives the true duration, the number of frames and the time of each,
+also with a variable frame rate, and detects a file that is shorter than its header says. `vidreason.media.decode` decodes frames
+of a scanned file. A bad file raises nothing here: `scan` and `probe` return a `ClipStatus` whose status says why.
 
-A folder of pictures `00001.jpg`, `00002.jpg`, ... is a video too, at `FOLDER_FPS` frames per second.
+A folder of pictures `00001.jpg`, `00002.jpg`, ... counts as a video with `FOLDER_FPS` frames per second.
 """
 
 import dataclasses
@@ -36,7 +35,7 @@ from vidreason.media.containers import (
     refuse_text,
     stamp_of,
 )
-from vidreason.media.stamps import Packets, read_packets, settle
+from vidreason.media.stamps import Packets, correct_stamps, read_packets
 from vidreason.records import OK, ClipStatus
 
 STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
@@ -44,29 +43,29 @@ STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHO
 FOLDER_FPS = 3.0
 """Frame rate of a folder of pictures. Source: MVBench's tvqa folder `frames_fps3_hq`."""
 SLACK_SECONDS = 0.5
-"""A stream may end this much before its container says so: audio is often a little longer than the pictures."""
+"""Seconds by which a stream may be shorter than its container says; audio is often a little longer than the pictures."""
 SLACK_FRACTION = 0.02
-"""A stream may hold this fraction fewer frames than its header says: edit lists hide some at the start."""
+"""Fraction of its frames that a stream may lack; edit lists hide some at the start."""
 FILE_DURATIONS = ("asf", "wtv")
-"""Containers whose streams give the duration of the file as their own: sound may go on after the last picture."""
+"""Containers whose streams give the duration of the file as their own, though sound may be longer than the pictures."""
 MP4_BOXES = (b"moov", b"moof", b"mdat")
 """Boxes of an MP4 that hold its index and its pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What reading a container's packets gave.
+    """Result of reading a container's packets.
 
     Attributes:
         clip: Status, duration, frame rate, number of frames, codec.
         times: float64 [frames], presentation time of every frame in seconds from the first, ascending; empty unless
             the status is `ok`.
         start: Time stamp of the first frame, in units of the stream's clock.
-        keys: Of every key frame, from which decoding can begin, its time in seconds and its stamps of showing and of
-            decoding; ascending.
+        keys: For every key frame, where decoding can begin, its time in seconds and its presentation and decoding stamps;
+            ascending.
         stream: Index of the chosen video stream among all streams of the container.
-        alone: Whether it is the only stream of pictures.
-        in_order: Whether time stamps do not tell which frame is which, only counting from the start does.
+        alone: Whether it is the only video stream.
+        in_order: Whether frames can be identified only by counting from the start, not by time stamps.
     """
 
     clip: ClipStatus
@@ -79,7 +78,7 @@ class Scan:
 
 
 def probe(path: str | Path, key: str | None = None, decode: bool = False) -> ClipStatus:
-    """Say what a video file or frame folder holds.
+    """Status, duration, frame rate and number of frames of a video file or frame folder.
 
     Args:
         path: The file or folder.
@@ -87,7 +86,7 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
         decode: Also decode every frame once, which finds damage that the packets do not show.
 
     Returns:
-        The clip. Its status is one of `STATUSES`; this function does not raise on a bad file.
+        The clip. Its status is one of `STATUSES`; a bad file raises nothing.
     """
     scanned = scan(path, key)
     if not decode or scanned.clip.status != OK:
@@ -96,7 +95,7 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
         decoded, damage = count_decodable(Path(path), scanned)
     except VideoError as error:
         return dataclasses.replace(scanned.clip, status=error.status, detail=error.detail)
-    # A decoder without a complaint leaves out what is not to be shown, such as frames that repeat the one before.
+    # Without an error, a decoder leaves out only frames that are not shown, such as repeats of the previous one.
     if not decoded or (damage and _clearly_fewer(decoded, len(scanned.times))):
         detail = f"only {decoded} of {len(scanned.times)} frames can be decoded" + (f"; {damage}" if damage else "")
         return dataclasses.replace(scanned.clip, status=UNREADABLE, detail=detail)
@@ -106,7 +105,7 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
 def scan(path: str | Path, key: str | None = None) -> Scan:
     """Read the packets of a video, or list a frame folder, without decoding.
 
-    Where packets do not tell which frames there are, they are decoded to be counted: see `vidreason.media.stamps`.
+    Only if the packets' time stamps are unreliable is the video decoded to count its frames (`vidreason.media.stamps`).
 
     Args:
         path: The file or folder.
@@ -120,31 +119,31 @@ def scan(path: str | Path, key: str | None = None) -> Scan:
     try:
         if is_folder(path):
             return _scan_folder(path, key)
-        _refuse_impostors(path)
+        _check_beginning(path)
         return _scan_file(path, key)
     except VideoError as error:
         return Scan(ClipStatus(key, error.status, detail=error.detail), np.zeros(0))
 
 
-def _refuse_impostors(path: Path) -> None:
-    """Raise `VideoError` for a file that is absent, empty, plain text, or an MP4 or AVI cut short."""
+def _check_beginning(path: Path) -> None:
+    """Raise `VideoError` for a file that is absent, empty or plain text, or a truncated MP4 or AVI."""
     size = file_size(path)
     with as_video_error("cannot be read", path), path.open("rb") as stream:
         head = stream.read(512)
         refuse_text(head)
         if head[4:8] == b"ftyp":
-            _refuse_cut_mp4(stream, size)
+            _refuse_truncated_mp4(stream, size)
     if head[:4] == b"RIFF":
         promised = int.from_bytes(head[4:8], "little") + 8
         if promised > size:
             raise VideoError(TRUNCATED, f"the file has {size} of the {promised} bytes its header promises")
 
 
-def _refuse_cut_mp4(stream: Any, size: int) -> None:
-    """Raise `VideoError` if the last top-level box of an MP4 is longer than what is left of the file.
+def _refuse_truncated_mp4(stream: Any, size: int) -> None:
+    """Raise `VideoError` if the last top-level box of an MP4 is longer than the rest of the file.
 
-    The index usually comes last, so such a file cannot be opened at all, and the decoder's words do not tell why. Other
-    bytes may follow a whole MP4.
+    The index usually comes last, so such a file cannot be opened, and the decoder's message does not say why. Other bytes may
+    follow a complete MP4.
     """
     offset, deadline = 0, Deadline()
     complete: set[bytes] = set()
@@ -174,19 +173,19 @@ def _scan_file(path: Path, key: str) -> Scan:
         read = read_packets(container, stream)
         if not read.stamps:
             raise _no_frames(read, stream.frames, container.duration)
-        extent = read.end - min(read.stamps)  # of the packets, of which some may be damaged
-        settle(path, container, stream, read)
+        extent = read.end - min(read.stamps)  # of all packets, damaged ones included
+        correct_stamps(path, container, stream, read)
         start = read.stamps[0]
         duration = float((read.end - start) * stream.time_base)
         fps = _frame_rate(float(stream.average_rate or 0), len(read.stamps), duration)
         clip = ClipStatus(key, OK, duration=duration, fps=fps, frames=len(read.stamps), codec=codec)
         declared = stream.duration and container_name not in FILE_DURATIONS
-        said = float(stream.duration * stream.time_base) if declared else None
-        whole = container.duration / 1_000_000 if container.duration else None
-        # The header of an AVI counts the steps of its clock, also those without a frame.
+        stream_seconds = float(stream.duration * stream.time_base) if declared else None
+        container_seconds = container.duration / 1_000_000 if container.duration else None
+        # The header of an AVI counts ticks of its clock, also those without a frame.
         promised = 0 if container_name == "avi" else stream.frames
-        there = max(duration, float(extent * stream.time_base))
-        problem = _shortfall(read, promised, there, said, whole)
+        seconds = max(duration, float(extent * stream.time_base))
+        problem = _shortfall(read, promised, seconds, stream_seconds, container_seconds)
         base, index, alone = float(stream.time_base), stream.index, len(container.streams.video) == 1
     if problem:
         return Scan(dataclasses.replace(clip, status=TRUNCATED, detail=problem), np.zeros(0))
@@ -198,14 +197,14 @@ def _scan_file(path: Path, key: str) -> Scan:
 
 
 def _frame_rate(declared: float, frames: int, duration: float) -> float | None:
-    """Frames per second: what the header says, unless the frames and the time they take show another rate."""
+    """Frames per second: the header's value, unless number and duration of the frames contradict it."""
     if duration <= 0 or abs(declared * duration - frames) <= max(1.5, SLACK_FRACTION * frames):
         return declared or None
     return frames / duration
 
 
 def _no_frames(read: Packets, promised: int, microseconds: int | None) -> VideoError:
-    """What is wrong with a video stream in which no frame can be found."""
+    """The error for a video stream without any frame."""
     if read.unstamped:
         return VideoError(UNREADABLE, f"no time stamps: {read.unstamped} packets do not say when they are shown")
     if promised:
@@ -216,9 +215,9 @@ def _no_frames(read: Packets, promised: int, microseconds: int | None) -> VideoE
 
 
 def _shortfall(read: Packets, promised: int, duration: float, declared: float | None, whole: float | None) -> str:
-    """Say by how much a stream ends before its header says it does; `""` when it does not."""
-    # A file that was trimmed without coding it again still counts what its edit list hides; its durations do not. Where
-    # the header itself is damaged they disagree.
+    """By how much a stream is shorter than its header says, in words; `""` if it is not."""
+    # In a file that was trimmed without re-encoding, the number of frames includes hidden ones, the durations do not. In a damaged
+    # header the two durations disagree.
     trimmed = (
         declared is not None
         and whole is not None
@@ -227,23 +226,23 @@ def _shortfall(read: Packets, promised: int, duration: float, declared: float | 
     )
     if promised and _clearly_fewer(read.whole_count, promised) and not trimmed:
         return f"{read.whole_count} of {promised} frames"
-    # Without a duration of its own (webm, mkv) the stream is judged by the container, whose longest stream counts.
-    there, said = (duration, declared) if declared else (read.container_end, whole)
-    if said and said - there > max(SLACK_SECONDS, SLACK_FRACTION * said):
-        return f"{there:.2f} of {said:.2f} seconds"
+    # A stream without a duration of its own (webm, mkv) is compared with the container's, that of its longest stream.
+    seconds, expected = (duration, declared) if declared else (read.container_end, whole)
+    if expected and expected - seconds > max(SLACK_SECONDS, SLACK_FRACTION * expected):
+        return f"{seconds:.2f} of {expected:.2f} seconds"
     return ""
 
 
 def _clearly_fewer(frames: int, promised: int) -> bool:
-    """Whether frames are missing beyond what edit lists and rounding explain."""
+    """Whether more frames are missing than edit lists and rounding explain."""
     return promised - frames > max(2, SLACK_FRACTION * promised)
 
 
 def count_decodable(path: Path, scanned: Scan) -> tuple[int, str]:
-    """Decode all of a video once, in order.
+    """Decode a whole video once, in order.
 
     Returns:
-        The number of frames that came out, and of how many packets nothing came, and where; `""` when all is well.
+        The number of decoded frames, and a description of the packets that cannot be decoded, `""` if there are none.
 
     Raises:
         VideoError: It cannot be opened, or takes too long.
@@ -264,7 +263,7 @@ def count_decodable(path: Path, scanned: Scan) -> tuple[int, str]:
 
 
 def frame_name(scanned: Scan, stamp: int | None, base: Any) -> str:
-    """The frame at a time stamp, in words: `frame 25 (1.00 s)`."""
+    """Name of the frame at a time stamp: `frame 25 (1.00 s)`."""
     if stamp is None:
         return "the end"
     second = float((stamp - scanned.start) * base)
@@ -272,13 +271,13 @@ def frame_name(scanned: Scan, stamp: int | None, base: Any) -> str:
 
 
 def folder_frames(path: Path) -> list[Path]:
-    """The pictures of a frame folder, in order; hidden files are none.
+    """The pictures of a frame folder, in order, without hidden files.
 
     Raises:
         VideoError: The folder has no pictures, or their names are not 00001.jpg, 00002.jpg, ... without a gap.
     """
     with as_video_error("cannot be listed", path):
-        # Unlike `glob`, `iterdir` says so where one may not look.
+        # Unlike `glob`, `iterdir` raises an error for a folder without permission.
         pictures = sorted(file for file in path.iterdir() if file.suffix == ".jpg" and not file.name.startswith("."))
     if not pictures:
         raise VideoError(NOT_A_VIDEO, "a folder without .jpg pictures")
@@ -291,13 +290,13 @@ def folder_frames(path: Path) -> list[Path]:
 
 
 def _scan_folder(path: Path, key: str) -> Scan:
-    """Scan a folder of pictures: every one must be there and have bytes."""
+    """Scan a folder of pictures, none of which may be missing or empty."""
     pictures = folder_frames(path)
     for picture in pictures:
         try:
             file_size(picture)
         except VideoError as error:
-            # A picture that is listed and not there is a link to nothing: the folder is short of it.
+            # A picture that is listed but missing is a dangling link.
             status = TRUNCATED if error.status == MISSING else error.status
             raise VideoError(status, f"{picture.name}: {error.detail}") from error
     count = len(pictures)
