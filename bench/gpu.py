@@ -31,7 +31,7 @@ GPU-seconds a rollout, at least 5,700 tokens/s decoded at 64 rows, learning at 3
 LIMIT = 600
 """Seconds that no piece may take."""
 ENDING = 10
-"""Seconds that a piece has to end once it was asked, before it is killed."""
+"""Seconds between asking a piece to end and killing it."""
 KEPT = 12_000
 """Characters kept of what a piece printed, from its end."""
 VERSIONS = ("torch", "transformers", "deepspeed", "accelerate", "flash-attn")

@@ -1,4 +1,4 @@
-"""Measure this project's schedule against the naive one, and write what was found: `python -m bench.run`, or `make bench`.
+"""Measure this project's schedule against the naive one, and write the results: `python -m bench.run`, or `make bench`.
 
 For each size two processes take turns, one for each side (on CUDA one after the other, so that the card's memory is whole for
 each). First they are compared: same completions, same loss, same gradient. A ratio is of medians.
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).with_name("RESULTS.md")
 PARTS = ("step", "evaluation", "frames", "checkpoint")
 MEASURED = {"evaluation": ("evaluation", "evaluation_shared", "selection"), "step": ("step",)}
-"""Part -> what a worker is asked for."""
+"""Part -> requests to a worker."""
 ORDER = ("step", "evaluation")
 """The step comes first, whose memory is shown: a process gives back not all that it took."""
 
@@ -147,34 +147,34 @@ question on both sides, unless questions of a batch are about the same clip, as 
 
 def measure(size: Size, parts: Sequence[str], cuda: bool, repeats: int) -> Row:
     """Everything of one size: `compare`, `peak`, `checkpoint`, and part -> side -> repeats."""
-    found: Row = {}
-    asked = [name for part in ORDER if part in parts for name in MEASURED[part]]
+    results: Row = {}
+    requests = [name for part in ORDER if part in parts for name in MEASURED[part]]
     extra = ("--cuda",) if cuda else ()
     turns = [[side] for side in SIDES] if cuda else [list(SIDES)]
     for sides in turns:
         workers = {side: Side(size.name, side, *extra) for side in sides}
         if "ours" in workers:
-            found["compare"] = _told(size, "compare", workers["ours"].ask("compare"))
-            found["peak"] = _told(size, "peak", workers["ours"].ask("peak"))
-        for part in asked:
+            results["compare"] = _reported(size, "compare", workers["ours"].ask("compare"))
+            results["peak"] = _reported(size, "peak", workers["ours"].ask("peak"))
+        for part in requests:
             for _ in range(repeats):
                 for side, worker in workers.items():
-                    found.setdefault(part, {}).setdefault(side, []).append(
-                        _told(size, f"{part} {side}", worker.ask(part))
+                    results.setdefault(part, {}).setdefault(side, []).append(
+                        _reported(size, f"{part} {side}", worker.ask(part))
                     )
         if "ours" in workers:  # the machine may have been busy the first time
-            again = _told(size, "peak", workers["ours"].ask("peak"))
-            found["peak"] = {key: max(value, again[key]) for key, value in found["peak"].items()}
+            again = _reported(size, "peak", workers["ours"].ask("peak"))
+            results["peak"] = {key: max(value, again[key]) for key, value in results["peak"].items()}
         # A state of the paper's size is 38 GB in float32, and the temporary folder of a GPU machine is seldom made for three.
         if "ours" in workers and "checkpoint" in parts and not (cuda and size.name == "paper"):
-            found["checkpoint"] = _told(size, "checkpoint", workers["ours"].ask("checkpoint"))
+            results["checkpoint"] = _reported(size, "checkpoint", workers["ours"].ask("checkpoint"))
         for worker in workers.values():
             worker.end()
-    return found
+    return results
 
 
-def _told(size: Size, what: str, row: Row) -> Row:
-    """Say what was found as it comes."""
+def _reported(size: Size, what: str, row: Row) -> Row:
+    """Report a result as it comes."""
     shown = {
         key: f"{value:.3g}" if isinstance(value, float) else value for key, value in row.items() if key != "phases"
     }
@@ -182,7 +182,7 @@ def _told(size: Size, what: str, row: Row) -> Row:
     return row
 
 
-def section(size: Size, found: Row) -> str:
+def section(size: Size, results: Row) -> str:
     """The tables of one size."""
     numbers = Model(size.model)
     lines = [
@@ -194,15 +194,15 @@ def section(size: Size, found: Row) -> str:
         f"{size.model.queries} queries; prompts of {size.prompt} positions, {size.rollouts} completions of {size.completion} "
         f"tokens, {size.questions} questions a step{', activations recomputed' if size.recompute else ''}.",
         "",
-        same(found["compare"]),
+        same(results["compare"]),
         "",
     ]
-    if "step" in found:
-        lines += [step_table(size, found), "", step_notes(size, found), ""]
-    if "selection" in found:
-        lines += [throughput_table(found), ""]
-    if "checkpoint" in found:
-        lines += [checkpoint_note(size, found), ""]
+    if "step" in results:
+        lines += [step_table(size, results), "", step_notes(size, results), ""]
+    if "selection" in results:
+        lines += [throughput_table(results), ""]
+    if "checkpoint" in results:
+        lines += [checkpoint_note(size, results), ""]
     return "\n".join(lines)
 
 
@@ -212,22 +212,22 @@ def same(row: Row) -> str:
         f"Both sides compared in float32: {row['completions'] - row['different']} of {row['completions']} sampled completions "
         f"equal, loss {row['loss']:.1e} and gradient {row['gradient']:.1e} apart (relative)."
     )
-    if told := row.get("refused"):
-        text += f" **On the CPU that would be refused:** {told}."
+    if reason := row.get("refused"):
+        text += f" **On the CPU that would be refused:** {reason}."
     return text
 
 
-def step_table(size: Size, found: Row) -> str:
+def step_table(size: Size, results: Row) -> str:
     """Seconds by phase, and the share of the machine's peak that each side reaches."""
-    peak, lines = found["peak"]["flops"], []
+    peak, lines = results["peak"]["flops"], []
     costs = {side: step_costs(size, side) for side in SIDES}
-    names = [name for name in MEASURED_PHASES if name in found["step"]["ours"][0]["phases"]]
+    names = [name for name in MEASURED_PHASES if name in results["step"]["ours"][0]["phases"]]
     for name in names:
         flops = {side: sum(costs[side][part].flops for part in MEASURED_PHASES[name]) for side in SIDES}
-        seconds = {side: median(found, "step", side, name) for side in SIDES}
+        seconds = {side: median(results, "step", side, name) for side in SIDES}
         lines.append(_step_line(name, seconds, flops, peak))
-    whole = {side: median(found, "step", side) for side in SIDES}
-    rest = {side: whole[side] - sum(median(found, "step", side, name) for name in names) for side in SIDES}
+    whole = {side: median(results, "step", side) for side in SIDES}
+    rest = {side: whole[side] - sum(median(results, "step", side, name) for name in names) for side in SIDES}
     lines.append(("rewards and the rest", *(f"{rest[side]:.3f}" for side in SIDES), "", "", ""))
     every = {side: total(costs[side]).flops for side in SIDES}
     lines.append(_step_line("**step**", whole, every, peak))
@@ -240,10 +240,10 @@ def _step_line(name: str, seconds: Row, flops: Row, peak: float) -> tuple[str, .
     return (name, *(f"{seconds[side]:.3f}" for side in SIDES), f"{ratio:.1f}", *shares)
 
 
-def step_notes(size: Size, found: Row) -> str:
+def step_notes(size: Size, results: Row) -> str:
     """Throughput, memory and the numbers that both sides came to."""
-    peak, rows = found["peak"], found["step"]
-    tokens = {side: rows[side][0]["tokens"] / median(found, "step", side) for side in SIDES}
+    peak, rows = results["peak"], results["step"]
+    tokens = {side: rows[side][0]["tokens"] / median(results, "step", side) for side in SIDES}
     held = {side: max(row["memory"] for row in rows[side]) / 2**20 for side in SIDES}
     work = {side: total(step_costs(size, side)).flops / 1e9 for side in SIDES}
     last = {side: "{loss:.6f} and {norm:.4f}".format(**rows[side][-1]) for side in SIDES}
@@ -256,7 +256,7 @@ def step_notes(size: Size, found: Row) -> str:
     ]
     if BF16 * Model(size.model).language_weights() > CACHED:
         moved = {side: sampled_bytes(size, side) for side in SIDES}
-        share = {side: moved[side] / median(found, "step", side, "sample") / peak["bandwidth"] for side in SIDES}
+        share = {side: moved[side] / median(results, "step", side, "sample") / peak["bandwidth"] for side in SIDES}
         notes.append(
             f"Sampling has to move {moved['ours'] / 1e9:,.1f} GB (weights a step, keys and values) against "
             f"{moved['naive'] / 1e9:,.1f} GB: {share['ours']:.0%} and {share['naive']:.0%} of the "
@@ -272,13 +272,13 @@ def sampled_bytes(size: Size, side: str) -> float:
     return width * sum(costs[name].bytes for name in MEASURED_PHASES["sample"])
 
 
-def throughput_table(found: Row) -> str:
+def throughput_table(results: Row) -> str:
     """Questions per second of selection and evaluation."""
     lines = []
     for part, name in list(SUMMARY.items())[1:]:
-        rate = {side: found[part][side][0]["questions"] / median(found, part, side) for side in SIDES}
-        tokens = {side: found[part][side][0]["tokens"] / median(found, part, side) for side in SIDES}
-        together = found[part]["ours"][0]["questions"]
+        rate = {side: results[part][side][0]["questions"] / median(results, part, side) for side in SIDES}
+        tokens = {side: results[part][side][0]["tokens"] / median(results, part, side) for side in SIDES}
+        together = results[part]["ours"][0]["questions"]
         lines.append(
             (
                 f"{name}; {together} questions at a time",
@@ -290,17 +290,17 @@ def throughput_table(found: Row) -> str:
     return table(("", "ours, questions/s", "naive, questions/s", "ratio", "ours, tokens/s", "naive, tokens/s"), lines)
 
 
-def checkpoint_note(size: Size, found: Row) -> str:
+def checkpoint_note(size: Size, results: Row) -> str:
     """What saving a training state costs."""
-    row = found["checkpoint"]
+    row = results["checkpoint"]
     copied, written = statistics.median(row["copied"]), statistics.median(row["written"])
     text = (
         f"Saving a training state of {row['bytes'] / 2**20:.1f} MiB: the training waits {copied * 1e3:.0f} ms for a copy, which "
         f"a thread writes beside it and flushes to the disk in {written * 1e3:.0f} ms"
     )
-    if "step" not in found:
+    if "step" not in results:
         return f"{text}."
-    training = size.save_every * median(found, "step", "ours")
+    training = size.save_every * median(results, "step", "ours")
     return (
         f"{text}; every {size.save_every} steps, {copied / training:.2%} of the time of training, or "
         f"{(copied + written) / training:.2%} if it had to wait for both."
@@ -332,17 +332,17 @@ def frames_section() -> str:
     return head + table(("video", "ours, s", "naive, s", "ratio"), lines)
 
 
-def median(found: Row, part: str, side: str, phase: str | None = None) -> float:
+def median(results: Row, part: str, side: str, phase: str | None = None) -> float:
     """Median seconds of one side, of a phase or of all."""
-    rows = found[part][side]
+    rows = results[part][side]
     return float(statistics.median(row["seconds"] if phase is None else row["phases"].get(phase, 0.0) for row in rows))
 
 
-def shown_ratio(found: Row, part: str) -> str:
+def shown_ratio(results: Row, part: str) -> str:
     """How many times faster our side is, for each question."""
-    if part not in found:
+    if part not in results:
         return ""
-    each = {side: median(found, part, side) / found[part][side][0]["questions"] for side in SIDES}
+    each = {side: median(results, part, side) / results[part][side][0]["questions"] for side in SIDES}
     return f"{each['naive'] / each['ours']:.1f}"
 
 

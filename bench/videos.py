@@ -45,13 +45,13 @@ def make_videos(folder: Path) -> dict[str, Path]:
         Name -> file, for the names of `REPEATS`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: folder / f"{name.replace(', ', ' ').replace(' ', '-')}.mp4" for name in REPEATS}
-    _encode(found["10 min"], SHOTS)
-    _encode(found["10 min, never cut"], (LONG, LONG))
-    source = ["-i", str(found["10 min"]), "-c", "copy"]
-    _ffmpeg(found["30 s"], [*source, "-t", "30"])
-    _ffmpeg(found["1 h"], ["-stream_loop", str(3600 // LONG - 1), *source])
-    return found
+    paths = {name: folder / f"{name.replace(', ', ' ').replace(' ', '-')}.mp4" for name in REPEATS}
+    _encode(paths["10 min"], SHOTS)
+    _encode(paths["10 min, never cut"], (LONG, LONG))
+    source = ["-i", str(paths["10 min"]), "-c", "copy"]
+    _ffmpeg(paths["30 s"], [*source, "-t", "30"])
+    _ffmpeg(paths["1 h"], ["-stream_loop", str(3600 // LONG - 1), *source])
+    return paths
 
 
 def pictures(shots: tuple[float, float]) -> Iterator[np.ndarray]:
@@ -86,25 +86,25 @@ def measure(folder: Path) -> Iterator[dict[str, Any]]:
         Name, seconds of each side, ratio; at the end seconds of many short videos with one and with two threads.
 
     Raises:
-        DifferentError: The two sides found other pictures.
+        DifferentError: The two sides give different pictures.
     """
     kept = Path(tempfile.gettempdir()) / f"vidreason-bench-videos-{os.getuid()}"
     videos = make_videos(kept)
     for name, path in videos.items():
         question = Question(name, "nextqa", "multiple_choice", "?", ClipRef(path.name), ("a", "b"), "A")
         seconds: dict[str, list[float]] = {"ours": [], "naive": []}
-        found: dict[str, np.ndarray] = {}
+        pixels: dict[str, np.ndarray] = {}
         for turn in range(max(REPEATS[name])):
             for side, repeats in zip(seconds, REPEATS[name], strict=True):
                 if turn >= repeats:
                     continue
                 began = time.perf_counter()
                 if side == "ours":
-                    found[side] = take_frames(question, kept, FRAMES, SIDE).pixels
+                    pixels[side] = take_frames(question, kept, FRAMES, SIDE).pixels
                 else:
-                    found[side] = naive.take_frames(question, kept, FRAMES, SIDE)
+                    pixels[side] = naive.take_frames(question, kept, FRAMES, SIDE)
                 seconds[side].append(time.perf_counter() - began)
-        if not np.array_equal(found["ours"], found["naive"]):
+        if not np.array_equal(pixels["ours"], pixels["naive"]):
             raise DifferentError(f"the frames of the video of {name} differ between decoders")
         medians = {side: statistics.median(values) for side, values in seconds.items()}
         yield {"video": name, **medians, "ratio": medians["naive"] / medians["ours"]}
@@ -122,7 +122,7 @@ def many(short: Path, folder: Path) -> dict[str, float]:
             Question(f"q{number}", "nextqa", "multiple_choice", "?", ClipRef(f"{number}.mp4"), ("a", "b"), "A")
         )
     write_jsonl(folder / "many.jsonl", questions)
-    found = {}
+    seconds = {}
     for threads in (1, 2):
         began = time.perf_counter()
         extract_frames(
@@ -133,12 +133,12 @@ def many(short: Path, folder: Path) -> dict[str, float]:
             FrameSpec(FRAMES, SIDE),
             threads,
         )
-        found[f"threads {threads}"] = time.perf_counter() - began
+        seconds[f"threads {threads}"] = time.perf_counter() - began
         began = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda question: naive.take_frames(question, root, FRAMES, SIDE), questions))
-        found[f"naive threads {threads}"] = time.perf_counter() - began
-    return found
+        seconds[f"naive threads {threads}"] = time.perf_counter() - began
+    return seconds
 
 
 def _encode(path: Path, shots: tuple[float, float]) -> None:

@@ -1,6 +1,6 @@
 """What is measured of one size: a step, selection, evaluation, and whether both sides compute the same.
 
-A measured step has learning rate 0: the optimiser does all of its work and every repeat finds the same weights.
+A measured step has learning rate 0: the optimizer does all of its work, and every repetition starts from the same weights.
 """
 
 import dataclasses

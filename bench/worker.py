@@ -84,7 +84,7 @@ class Worker:
         return compare(build(size, self.folder / "compare", size.questions, self.device))
 
     def saved(self) -> dict[str, Any]:
-        """Time the saving of a training state, after one step has filled the optimiser: the copy, and the writing."""
+        """Time the saving of a training state, after one step has filled the optimizer: the copy, and the writing."""
         work, states = self.made(), self.folder / "states"
         optimizer = make_optimizer(work)
         step(work, "ours", optimizer)()

@@ -52,7 +52,7 @@ class Journal:
     def __init__(self, folder: str | Path, identity: str) -> None:
         """Open the journal of an identity; make it if it is not there.
 
-        What had to be dropped, and journals of other identities, are told on stderr.
+        Dropped lines, and journals of other jobs, are reported on stderr.
 
         Args:
             folder: Folder of the shard's journals, made if needed.

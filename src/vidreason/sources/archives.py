@@ -209,8 +209,8 @@ def _safe_name(archive: Path, entry: Entry) -> str:
         f"more than {MAX_NAME} characters": len(raw) > MAX_NAME,
         "an empty name": not raw or not (name or entry.folder),
     }
-    for problem, found in problems.items():
-        if found:
+    for problem, present in problems.items():
+        if present:
             raise ArchiveError(
                 f"{archive}: {raw[:200]!r}: {problem}; allowed are relative paths with '/'. Ask who published it, or "
                 "make the archive anew."

@@ -71,22 +71,22 @@ def fetch_source(source: Source, lock_path: str | Path, folder: str | Path, out:
 
 def _videos_of_questions(source: Source, lock: Lock, folder: Path) -> list[HubFile]:
     """Videos that the questions of the source's data set are about, as far as the repository has them."""
-    asked = {question.clip.path for question in read_questions(str(source.asked_by), folder)}
-    found = [file for file in lock.files if file.path in asked]
-    absent = sorted(asked - {file.path for file in found})
+    named = {question.clip.path for question in read_questions(str(source.asked_by), folder)}
+    files = [file for file in lock.files if file.path in named]
+    absent = sorted(named - {file.path for file in files})
     if absent:
         # Not an error here: a question without a video is a counted row of the benchmark.
         print(
-            f"{source.name}: {len(absent)} of {len(asked)} videos asked about are not in it: {absent[:5]}", flush=True
+            f"{source.name}: {len(absent)} of {len(named)} videos asked about are not in it: {absent[:5]}", flush=True
         )
-    return found
+    return files
 
 
 def _fetch_all(source: Source, lock: Lock, files: Sequence[HubFile], folder: Path, mirror: Path | None) -> None:
     """Fetch missing files, a few at a time."""
     with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
         there = list(pool.map(lambda file: _is_there(file, folder), files))
-    missing = [file for file, found in zip(files, there, strict=True) if not found]
+    missing = [file for file, exists in zip(files, there, strict=True) if not exists]
     if not missing:
         return
     try:

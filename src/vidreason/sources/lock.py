@@ -146,15 +146,15 @@ class Lock:
         Raises:
             SourceError: It was made for another repository, revision or choice of files.
         """
-        for key, locked, asked in (
+        for key, locked, configured in (
             ("repo", self.repo, source.repo),
             ("type", self.type, source.type),
             ("revision", self.requested, source.revision),
             ("files", list(self.patterns), list(source.files)),
         ):
-            if locked != asked:
+            if locked != configured:
                 raise SourceError(
-                    f"{path}: made for {key} {locked!r}, but sources.{source.name}.{key} is {asked!r}. Delete the lock to "
+                    f"{path}: made for {key} {locked!r}, but sources.{source.name}.{key} is {configured!r}. Delete the lock to "
                     f"have it made again, or set the key back"
                 )
 

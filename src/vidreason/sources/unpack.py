@@ -40,13 +40,13 @@ class Contents:
         """Read the list of an archive's members; None if there is none that can be read."""
         path = cls.path(folder, archive)
         try:
-            found = cls(**read_json(path)) if path.is_file() else None
+            contents = cls(**read_json(path)) if path.is_file() else None
         except (ValueError, TypeError):
             return None
-        members = {} if found is None or found.members is None else found.members
+        members = {} if contents is None or contents.members is None else contents.members
         sound = isinstance(members, dict) and all(is_inside(name) for name in members)
         # A damaged or edited list does not count: the archive is unpacked again.
-        return found if sound and (found is None or members or found.members is None) else None
+        return contents if sound and (contents is None or members or contents.members is None) else None
 
     @staticmethod
     def path(folder: Path, archive: str) -> Path:
