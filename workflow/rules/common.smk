@@ -27,7 +27,6 @@ PAPER = ("config/sources.yaml", "config/config.yaml")
 SHIPPED = (PAPER, (*PAPER, "config/demo.yaml"))
 OWN_PYTHON = None if workflow.deployment_settings.deployment_method else sys.executable
 RESOURCES = workflow.resource_settings.overwrite_resources
-SLURM = getattr(workflow.executor_plugin, "name", None) == "slurm"
 os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the jobs: what is large is compared once a run
 
 
@@ -58,8 +57,9 @@ wildcard_constraints:
 
 def start():
     """Check that this run can start here, and say what may surprise."""
+    slurm = getattr(workflow.executor_plugin, "name", None) == "slurm"  # not known before a run starts
     try:
-        for warning in check_start(OWN_PYTHON, workflow.workdir_init, SLURM, RESOURCES.values()):
+        for warning in check_start(OWN_PYTHON, workflow.workdir_init, slurm, RESOURCES.values()):
             logger.warning(warning)
     except StartError as error:
         raise WorkflowError(str(error)) from None
