@@ -177,8 +177,9 @@ def _scored(
     question: Question, prediction: Prediction, subject: Subject, settings: Scoring, truth: Truth | None
 ) -> Scored:
     """Grade one answer by every rule of reading. Where nothing was asked, nothing is parsed, guessed or right."""
-    rule = RULES[settings.parser]
-    rules = [name for name in RULES.values() if name in task_of(question.task).rules]
+    known = task_of(question.task).rules
+    rules = [name for name in RULES.values() if name in known] or [known[0]]
+    rule = RULES[settings.parser] if RULES[settings.parser] in rules else rules[0]
     if prediction.status != OK:
         nothing = Grade(0.0, False, parts={"well_formed": 0.0})
         return Scored(question, prediction, rule, dict.fromkeys(rules, nothing), truth=truth)
@@ -191,13 +192,13 @@ def _scored(
         # One generator per question: the letter depends neither on the shards nor on the other answers.
         letter = random.Random(f"{subject.seed}:{question.id}").choice(question.letters)
         unread = {
-            "tagged": rule == "tagged" and grades["tagged"].parsed is None,
+            "tagged": rule == "tagged" and grades[rule].parsed is None,
             "first_block": upstream_guesses(text, question.letters),
         }
-        for name in [name for name, missing in unread.items() if missing]:
+        for name in [name for name in rules if unread.get(name)]:
             right = letter == question.gold
             grades[name] = replace(grades[name], value=float(right), correct=right)
-        guess = letter if unread[rule] else None
+        guess = letter if unread.get(rule) else None
     return Scored(question, prediction, rule, grades, guess, truth)
 
 

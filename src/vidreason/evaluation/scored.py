@@ -104,7 +104,7 @@ class Scored:
 
     def letter(self, parser: str) -> str | None:
         """What a parser (`strict` or `upstream`) read; None for nothing."""
-        return self.grades[RULES[parser]].parsed
+        return self.grades.get(RULES[parser], self.grade).parsed
 
     @property
     def chance(self) -> float:

@@ -1,5 +1,7 @@
-"""One new file adds a data set."""
+"""One new file adds a data set: the example of docs/extending.md."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import vidreason.data
+from tests.unit.project.test_packaging import ROOT
 from vidreason.artifacts.provenance import code_digest
 from vidreason.data import registry
 from vidreason.data.registry import (
@@ -21,25 +24,14 @@ from vidreason.data.registry import (
 )
 from vidreason.training.registered import modules_with, registered
 
-STREET = """
-from vidreason.data.registry import Dataset, register
-from vidreason.records import ClipRef, Question
-from vidreason.tasks.prompts import with_letters
-
-def read(root):
-    lines = (root / "street.txt").read_text().splitlines()
-    return [Question(text, "street", "multiple_choice", text, ClipRef("v.mp4"), ("yes", "no"), "A") for text in lines]
-
-register(Dataset(
-    name="street", title="Street", description="Street, test", citation="arXiv 0", role="benchmark", template=with_letters,
-    read=lambda source: read(source.root), annotation_files=lambda source: [source.root / "street.txt"],
-))
-"""
+PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+STREET, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
 def street(tmp_path, monkeypatch):
     """A folder with a module of a data set, found as if it were in the package."""
+    registry.discover()  # what is there already must not go with this test's registry
     (tmp_path / "street.py").write_text(STREET)
     monkeypatch.setattr(vidreason.data, "__path__", [*vidreason.data.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "_datasets", dict(registry._datasets))
@@ -52,7 +44,8 @@ def test_one_new_file_adds_a_data_set(street):
     before = code_digest(*modules_with("vidreason.evaluation.score", "mlvu"))
     assert "street" in names("benchmark")
     assert (title_of("street"), module_of("street")) == ("Street", "vidreason.data.street")
-    (street / "street.txt").write_text("Is it red?\nIs it big?\n")
+    record = {"video": "v.mp4", "question": "Is it red?", "options": ["yes", "no"], "answer": "A"}
+    (street / "street.json").write_text(json.dumps([record, record]))
     assert write_questions("street", Source(street), street / "q.jsonl", 2) == 2
     (question, _) = dataset_of("street").read(Source(street))
     assert question_prompt(question) == "Is it red?\nA. yes\nB. no"

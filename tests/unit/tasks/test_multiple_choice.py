@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import vidreason.tasks
 from vidreason.artifacts.provenance import code_digest
-from vidreason.records import NO_OPTION, ClipRef, Question
+from vidreason.records import NO_OPTION, ClipRef, Grade, Question
 from vidreason.tasks import base
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks.base import module_of, task_of
@@ -22,6 +22,9 @@ from vidreason.tasks.prompts import evaluation_query, training_query
 
 TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)
+_, COUNT = re.findall(
+    r"```python\n(.*?)```", (Path(__file__).parents[3] / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL
+)
 TAGS = ("<answer>", "</answer>", "\n", " ", "B", "ab", "<", "answer>")
 
 
@@ -189,21 +192,13 @@ class TestTask:
 def test_one_new_file_adds_a_task(tmp_path, monkeypatch):
     """It is found by import, and grades; nothing else changes, not even a digest of the code."""
     before = code_digest("vidreason.tasks.base", module_of("multiple_choice"))
-    (tmp_path / "shouting.py").write_text(
-        "from vidreason.records import Grade\n"
-        "from vidreason.tasks.base import register\n"
-        "from vidreason.tasks.metrics import MEAN_VALUE\n"
-        "class Shouting:\n"
-        "    name, metrics, rules = 'shouting', (MEAN_VALUE,), ('tagged',)\n"
-        "    def instruction(self, style): return 'Shout.'\n"
-        "    def grade(self, completion, question, rule): return Grade(0.5, False, completion)\n"
-        "    def chance(self, question): return None\n"
-        "register(Shouting())\n"
-    )
+    base.discover()  # what is there already must not go with this test's registry
+    (tmp_path / "count.py").write_text(COUNT)
     monkeypatch.setattr(vidreason.tasks, "__path__", [*vidreason.tasks.__path__, str(tmp_path)])
     monkeypatch.setattr(base, "_tasks", dict(base._tasks))
-    task = task_of("shouting")
-    assert task.grade("OH", TestTask.QUESTION, "tagged").value == 0.5
-    assert module_of("shouting") == "vidreason.tasks.shouting"
+    question = dataclasses.replace(TestTask.QUESTION, task="count", gold="8", options=())
+    assert task_of("count").grade("<answer>6</answer>", question, "tagged").value == 0.75
+    assert base.grade("<answer> 8 </answer>", question, "anywhere") == Grade(1.0, True, "8", {"well_formed": 0.0})
+    assert module_of("count") == "vidreason.tasks.count"
     assert code_digest("vidreason.tasks.base", module_of("multiple_choice")) == before
-    monkeypatch.delitem(sys.modules, "vidreason.tasks.shouting")
+    monkeypatch.delitem(sys.modules, "vidreason.tasks.count")
