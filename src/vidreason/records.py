@@ -20,6 +20,8 @@ OK = "ok"
 """Status of a clip that can be read. Every other status is the reason why it cannot."""
 PROMPT_TOO_LONG = "prompt_too_long"
 """Status of a question that is not answered although its clip can be read: prompt and video exceed the model's context."""
+WELL_FORMED = "well_formed"
+"""Key of `Grade.parts`: 1 for a completion of the form that its task asks for, else 0."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,22 @@ class Grade:
         value: From 0 to 1: 1 or 0 for multiple choice, an overlap or a similarity for other answer types.
         correct: Whether the answer counts as right.
         parsed: The answer that was read in the completion, a letter for instance; None if none was found.
-        parts: Further measurements by name, `well_formed` for instance.
+        parts: Further measurements by name. `vidreason.tasks.base.grade` sees to it that `WELL_FORMED` is among them.
     """
 
     value: float
     correct: bool
     parsed: str | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether the completion has the form that its task asks for."""
+        return self.parts.get(WELL_FORMED, 0.0) > 0
+
+
+UNANSWERED = Grade(0.0, False, parts={WELL_FORMED: 0.0})
+"""Grade of a question that the model was not asked, because its clip has no frames or its prompt is too long."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from vidreason.data.registry import question_prompt
 from vidreason.media import frame_rules as indices
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
-from vidreason.records import ClipRef, Completion, Grade, Question
+from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
 from vidreason.rl import advantages, rewards
 from vidreason.rl.groups import RolloutGroup
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks import prompts as texts
 from vidreason.tasks.equivalence import matches_anywhere
+from vidreason.tasks.markup import think_text
 
 PAPERS = Rewards(
     combine="tinyllava_r1",
@@ -120,7 +121,8 @@ def check_rewards(folder: Folder) -> Iterator[Item]:
         # Completions are compared as they are: upstream's functions do not strip them, its trainer does.
         text = case["completion"]
         correct = matches_anywhere(text, case["solution"])
-        table = reward([RolloutGroup(QUESTION, (Completion(text),), (Grade(float(correct), correct),))])
+        grade = Grade(float(correct), correct, parts={WELL_FORMED: float(think_text(text) is not None)})
+        table = reward([RolloutGroup(QUESTION, (Completion(text),), (grade,))])
         columns = {name: float(column[0]) for name, column in table.columns.items()}
         accuracy.append((case["name"], columns["accuracy"], case["accuracy_reward"]))
         form.append((case["name"], 0.5 * columns["format"] + 0.5 * columns["think_length"], case["format_reward"]))

@@ -25,7 +25,7 @@ rule make_tables:
     params:
         arms=of_run(graph.shown_arms),
         benchmarks=of_run(graph.shown_benchmarks),
-        code=code_digest(*modules_of(TABLES)),
+        code=of_run(registered.results_code, modules=modules_of(TABLES)),
     script:
         "../scripts/make_tables.py"
 
@@ -51,7 +51,7 @@ rule make_figures:
     params:
         arms=of_run(graph.shown_arms),
         benchmarks=of_run(graph.shown_benchmarks),
-        code=code_digest(*modules_of(FIGURES)),
+        code=of_run(registered.results_code, modules=modules_of(FIGURES)),
     script:
         "../scripts/make_figures.py"
 
@@ -80,7 +80,7 @@ rule report:
         arms=of_run(graph.shown_arms),
         benchmarks=of_run(graph.shown_benchmarks),
         seed=setting("seed"),
-        code=code_digest("vidreason.results.report"),
+        code=of_run(registered.results_code, modules=["vidreason.results.report"]),
         templates=content_digest(TEMPLATES)[:16],
     script:
         "../scripts/report.py"

@@ -8,10 +8,12 @@ from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import TABLES, modules_of
 from vidreason.results.runs import read_arms
 from vidreason.results.tables import make_tables
+from vidreason.training.registered import definitions
 from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()))
 make_tables(inputs, dict(out.items()))
+modules = [*modules_of(TABLES), *definitions(*params.benchmarks)]
 for table in out:
-    write_sidecar(table, given.scores, dict(params.items()), modules_of(TABLES))
+    write_sidecar(table, given.scores, dict(params.items()), modules)

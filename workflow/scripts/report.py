@@ -7,6 +7,7 @@ _log.open_log(snakemake.log[0])
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.report import make_report
 from vidreason.results.runs import read_arms
+from vidreason.training.registered import definitions
 from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 
@@ -14,4 +15,6 @@ given, params, out = snakemake.input, snakemake.params, snakemake.output
 inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()))
 traced = [*given.questions, *given.frames, *given.scores, inputs.table("main")]
 make_report(inputs, snakemake.wildcards.run, params.seed, out.page, sidecars=[sidecar_of(path) for path in traced])
-write_sidecar(out.page, given.scores, dict(params.items()), ["vidreason.results.report"])
+write_sidecar(
+    out.page, given.scores, dict(params.items()), ["vidreason.results.report", *definitions(*params.benchmarks)]
+)

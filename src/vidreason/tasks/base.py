@@ -3,31 +3,18 @@
 Every module of this folder is imported before a task is looked up, and a task registers itself when its module is imported:
 a new task is one new file.
 
-Example of such a file:
-
-    class Count:
-        name, metrics, rules = "count", (ACCURACY,), ("tagged",)
-
-        def instruction(self, style: str) -> str:
-            return "Answer with a number."
-
-        def grade(self, completion: str, question: Question, rule: str) -> Grade:
-            read = last_block(completion)
-            return Grade(float(read == question.gold), read == question.gold, read)
-
-        def chance(self, question: Question) -> float | None:
-            return None
-
-    register(Count())
+docs/extending.md has an example of such a file.
 """
 
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
 from typing import Protocol
 
 import vidreason.tasks
-from vidreason.records import Grade, Question
+from vidreason.records import WELL_FORMED, Grade, Question
+from vidreason.tasks.markup import think_text
 from vidreason.tasks.metrics import Metric
 
 
@@ -44,7 +31,7 @@ class Task(Protocol):
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Rules by which answers can be read: `tagged`, `first_block` or `anywhere` (see docs/answers.md)."""
+        """Rules by which answers can be read, `tagged`, `first_block` or `anywhere` (see docs/answers.md); see `rule_for`."""
 
     def instruction(self, style: str) -> str:
         """What a prompt ends with.
@@ -54,7 +41,7 @@ class Task(Protocol):
         """
 
     def grade(self, completion: str, question: Question, rule: str) -> Grade:
-        """How good a completion is as an answer: the one grader of reward, selection, validation and score.
+        """Grade one completion. Callers use the function `grade` of this module, which chooses the rule.
 
         Args:
             completion: Text of the model, special tokens removed.
@@ -62,7 +49,7 @@ class Task(Protocol):
             rule: One of `rules`.
 
         Returns:
-            The grade; its `parts` hold `well_formed`, whether the completion is one think block and one answer block.
+            The grade; with `WELL_FORMED` among its `parts` where that means something else than in `grade`.
         """
 
     def chance(self, question: Question) -> float | None:
@@ -76,11 +63,15 @@ def register(task: Task) -> None:
     """Make a task known by its name.
 
     Raises:
-        ValueError: Another class has this name.
+        ValueError: Another class has registered this name, or the task has no rule or no metric.
     """
-    known = _tasks.get(task.name)
-    if known is not None and type(known).__qualname__ != type(task).__qualname__:
-        raise ValueError(f"task {task.name!r} is defined by {type(known).__module__} and by {type(task).__module__}")
+    known, own = type(_tasks.get(task.name, task)), type(task)
+    if (known.__module__, known.__qualname__) != (own.__module__, own.__qualname__):
+        raise ValueError(f"task {task.name!r} is defined by {known.__module__} and by {own.__module__}")
+    if not task.rules or not task.metrics:
+        raise ValueError(
+            f"task {task.name!r}: rules are {task.rules}, metrics {task.metrics}; at least one each is needed"
+        )
     _tasks[task.name] = task
 
 
@@ -108,13 +99,31 @@ def module_of(name: str) -> str:
     return type(task_of(name)).__module__
 
 
-def grade(completion: str, question: Question, rule: str) -> Grade:
-    """The grade of a completion by the question's own task; see `Task.grade`.
+def rule_for(task: Task, rule: str) -> str:
+    """The rule by which a task reads answers where a run asks for `rule`: that rule, or the task's first if it has none such.
 
-    A task that does not distinguish the rule reads by its first one.
+    One run can so grade multiple choice by a rule of the published code and other answer types by their own.
     """
-    task = task_of(question.task)
-    return task.grade(completion, question, rule if rule in task.rules else task.rules[0])
+    return rule if rule in task.rules else task.rules[0]
+
+
+def grade(completion: str, question: Question, rule: str) -> Grade:
+    """How good a completion is as an answer to a question: the one grader of reward, selection, validation and score.
+
+    Args:
+        completion: Text of the model, special tokens removed.
+        question: Its question, whose task grades.
+        rule: How the run reads answers; see `rule_for`.
+
+    Returns:
+        The grade. Its part `WELL_FORMED` says whether the completion is one think block and one answer block
+        (`vidreason.tasks.markup.think_text`), unless the task says otherwise.
+    """
+    task, text = task_of(question.task), completion.strip()
+    given = task.grade(text, question, rule_for(task, rule))
+    if WELL_FORMED in given.parts:
+        return given
+    return dataclasses.replace(given, parts={**given.parts, WELL_FORMED: float(think_text(text) is not None)})
 
 
 def check_rule(task: Task, rule: str) -> None:

@@ -11,7 +11,7 @@ from random import Random
 from vidreason.records import NO_OPTION, Grade, Question
 from vidreason.tasks import base
 from vidreason.tasks.equivalence import matches_anywhere
-from vidreason.tasks.markup import as_answer, first_line_block, last_block, think_text
+from vidreason.tasks.markup import as_answer, first_line_block, last_block
 from vidreason.tasks.metrics import ACCURACY, Metric
 from vidreason.tasks.prompts import instruction
 
@@ -175,15 +175,14 @@ class MultipleChoice:
     def grade(self, completion: str, question: Question, rule: str) -> Grade:
         """1 if the gold letter is read, else 0; always 0 for a question of which no option is right."""
         base.check_rule(self, rule)
-        text = completion.strip()
         read = None
         if rule == "anywhere":
-            correct = matches_anywhere(text, as_answer(question.gold))
+            correct = matches_anywhere(completion, as_answer(question.gold))
         else:
-            read = strict(text, question.letters) if rule == "tagged" else upstream(text, question.letters)
+            read = strict(completion, question.letters) if rule == "tagged" else upstream(completion, question.letters)
             correct = read == question.gold
         correct = correct and question.gold != NO_OPTION
-        return Grade(float(correct), correct, read, {"well_formed": float(think_text(text) is not None)})
+        return Grade(float(correct), correct, read)
 
     def chance(self, question: Question) -> float:
         """1/options; 0 if no option is right."""

@@ -371,12 +371,13 @@ def summary(groups: Sequence[RolloutGroup], table: RewardTable) -> Metrics:
     the name of its term.
     """
     completions = [completion for group in groups for completion in group.completions]
-    thoughts = [think_text(completion.text) for completion in completions]
+    grades = [grade for group in groups for grade in group.grades]
+    thoughts = [think_text(completion.text) or "" for completion in completions]
     return {
         "reward": float(np.mean(table.total)),
-        "accuracy": float(np.mean([each.value for group in groups for each in group.grades])),
-        "format": float(np.mean([text is not None for text in thoughts])),
-        "think_characters": float(np.mean([len(text or "") for text in thoughts])),
+        "accuracy": float(np.mean([grade.value for grade in grades])),
+        "format": float(np.mean([grade.well_formed for grade in grades])),
+        "think_characters": float(np.mean([len(thought) for thought in thoughts])),
         "tokens": _float32_mean([completion.tokens for completion in completions]),
         "finished": _float32_mean([completion.finished for completion in completions]),
         **{name: float(np.mean(column)) for name, column in table.columns.items() if name not in LOGGED},

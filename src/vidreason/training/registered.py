@@ -4,10 +4,12 @@ Registered modules are found by importing a folder, which `code_digest` does not
 new data set, answer type or reward term then changes no digest of results that do not use it. Loads no heavy library.
 """
 
+from collections.abc import Sequence
+
 from vidreason.artifacts.provenance import code_digest
 from vidreason.config.known import Known
 from vidreason.config.run import Run
-from vidreason.config.settings import Grpo
+from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.data import registry
 from vidreason.rl import terms
 from vidreason.rl.rewards import COMBINATIONS
@@ -23,22 +25,22 @@ def registered() -> Known:
     )
 
 
+def definitions(*datasets: str) -> list[str]:
+    """Modules that define data sets and their answer types."""
+    own = {tasks.module_of(registry.dataset_of(name).task) for name in datasets}
+    return sorted(own | {registry.module_of(name) for name in datasets})
+
+
 def modules_with(module: str, *datasets: str) -> list[str]:
     """A module, and those that define the data sets it works on and their answer types."""
-    own = {tasks.module_of(registry.dataset_of(name).task) for name in datasets}
-    return [module, *sorted(own | {registry.module_of(name) for name in datasets})]
+    return [module, *definitions(*datasets)]
 
 
-def training_modules(dataset: str, terms_used: list[str] | None) -> list[str]:
-    """Modules that decide the weights of an arm.
-
-    Args:
-        dataset: What it is trained on.
-        terms_used: Its reward terms; None for SFT.
-    """
-    if terms_used is None:
-        return modules_with("vidreason.training.sft", dataset)
-    return [*modules_with("vidreason.training.grpo", dataset), *terms.modules_of(terms_used)]
+def training_modules(spec: TrainingSpec) -> list[str]:
+    """Modules whose code decides the weights of an arm; its rule and its sidecars use the same."""
+    if not isinstance(spec.settings, Grpo):
+        return modules_with("vidreason.training.sft", spec.data)
+    return [*modules_with("vidreason.training.grpo", spec.data), *terms.modules_of(spec.settings.rewards.terms)]
 
 
 def code(run: Run, dataset: str, module: str) -> str:
@@ -48,9 +50,15 @@ def code(run: Run, dataset: str, module: str) -> str:
 
 def training_code(run: Run, arm: str) -> str:
     """Digest of the code that decides an arm's weights."""
-    spec = run.spec(arm, 0)
-    used = list(spec.settings.rewards.terms) if isinstance(spec.settings, Grpo) else None
-    return code_digest(*training_modules(spec.data, used))
+    return code_digest(*training_modules(run.spec(arm, 0)))
+
+
+def results_code(run: Run, modules: Sequence[str]) -> str:
+    """Digest of the code that makes results out of scores: some modules, and what defines the run's benchmarks.
+
+    Titles, metrics and chance levels come from the definitions.
+    """
+    return code_digest(*modules, *definitions(*run.evaluation.benchmarks))
 
 
 def reader_protocol(run: Run, dataset: str) -> str | None:

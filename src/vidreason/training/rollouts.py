@@ -8,7 +8,7 @@ from vidreason.config.settings import SelectionGeneration
 from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, answer_shard
 from vidreason.engine.generation import Decoding
 from vidreason.media.views import ORDERED
-from vidreason.records import Completion, Grade, Rollout
+from vidreason.records import UNANSWERED, Completion, Rollout
 from vidreason.rl.protocols import protocol_rules
 from vidreason.tasks.base import grade
 
@@ -45,8 +45,7 @@ def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Pro
     def record(answers: Answers) -> list[Rollout]:
         question, status = answers.question, answers.status
         if not answers.completions:
-            nothing = Grade(0.0, False, parts={"well_formed": 0.0})
-            return [Rollout(question.id, 0, Completion(), nothing, question.sha256, status)]
+            return [Rollout(question.id, 0, Completion(), UNANSWERED, question.sha256, status)]
         return [
             Rollout(question.id, number, completion, grade(completion.text, question, rule), question.sha256, status)
             for number, completion in enumerate(answers.completions)

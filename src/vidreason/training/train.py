@@ -3,7 +3,7 @@
 from vidreason.artifacts.files import read_json
 from vidreason.artifacts.provenance import fingerprint, write_sidecar
 from vidreason.config.optimization import GrpoRuntime, Runtime
-from vidreason.config.settings import Grpo, TrainingSpec
+from vidreason.config.settings import TrainingSpec
 from vidreason.training.files import TrainingFiles
 from vidreason.training.grpo import train_grpo
 from vidreason.training.registered import training_modules
@@ -24,7 +24,7 @@ def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
     """
     if files.spec is None:
         raise ValueError("the file of the spec is needed: it defines the training")
-    written, modules = read_json(files.spec), modules_of(spec)
+    written, modules = read_json(files.spec), training_modules(spec)
     origin = fingerprint(written, files.inputs, modules)
     if isinstance(runtime, GrpoRuntime):
         ranks = train_grpo(spec, runtime, files, origin)
@@ -34,9 +34,3 @@ def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
         for artifact in (files.checkpoint, files.metrics):
             write_sidecar(artifact, [files.spec, *files.inputs], written | {"runtime": runtime.model_dump()}, modules)
         discard_states(files.state)
-
-
-def modules_of(spec: TrainingSpec) -> list[str]:
-    """Modules whose code decides the result of a training; the rules and the sidecars use the same."""
-    used = list(spec.settings.rewards.terms) if isinstance(spec.settings, Grpo) else None
-    return training_modules(spec.data, used)

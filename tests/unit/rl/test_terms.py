@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from vidreason.config.settings import Rewards
-from vidreason.records import ClipRef, Completion, Grade, Question
+from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
 from vidreason.rl import terms
 from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.rewards import RewardFunction
+from vidreason.tasks.markup import think_text
 
 QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b"), "A")
-WELL_FORMED = "<think> it falls </think> <answer> A </answer>"
+REASONED = "<think> it falls </think> <answer> A </answer>"
 NEW_FILE = """
 import numpy as np
 
@@ -29,11 +30,13 @@ def brief(tokens: int = 100):
 def group_of(*texts, values=None, question=QUESTION, **options):
     completions = tuple(Completion(text, len(text.split()), True) for text in texts)
     values = values or [0.0] * len(texts)
-    return RolloutGroup(question, completions, tuple(Grade(value, value > 0) for value in values), **options)
+    formed = [{WELL_FORMED: float(think_text(text) is not None)} for text in texts]
+    grades = tuple(Grade(value, value > 0, parts=parts) for value, parts in zip(values, formed, strict=True))
+    return RolloutGroup(question, completions, grades, **options)
 
 
 def test_the_papers_three():
-    group = group_of(WELL_FORMED, "A", "<think></think><answer>A</answer>", values=[1.0, 0.5, 0.0])
+    group = group_of(REASONED, "A", "<think></think><answer>A</answer>", values=[1.0, 0.5, 0.0])
     assert terms.make("accuracy", {})(group).tolist() == [1.0, 0.5, 0.0]
     assert terms.make("format", {"weight": 0.5})(group).tolist() == [1.0, 0.0, 1.0]
     assert terms.make("think_length", {"full_at": 16})(group).tolist() == [0.5, 0.0, 0.0]
@@ -42,7 +45,7 @@ def test_the_papers_three():
 
 def test_values_are_float64():
     for name in terms.factories():
-        assert terms.make(name, {})(group_of(WELL_FORMED)).dtype == np.float64
+        assert terms.make(name, {})(group_of(REASONED)).dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_a_new_term_beside_the_papers(new_term):
     """It is added to the paper's reward with its weight."""
     settings = {"accuracy": {}, "format": {"weight": 0.5}, "brief": {"weight": 0.25, "tokens": 3}}
     reward = RewardFunction(Rewards(combine="tinyllava_r1", penalize_wrong=True, terms=settings), "paper")
-    assert reward([group_of(WELL_FORMED, "A", values=[1.0, 1.0])]).total.tolist() == [1.5, -1.75]
+    assert reward([group_of(REASONED, "A", values=[1.0, 1.0])]).total.tolist() == [1.5, -1.75]
 
 
 def test_two_terms_of_one_name_are_refused():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import vidreason.tasks
 from vidreason.artifacts.provenance import code_digest
-from vidreason.records import NO_OPTION, ClipRef, Grade, Question
+from vidreason.records import NO_OPTION, WELL_FORMED, ClipRef, Grade, Question
 from vidreason.tasks import base
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks.base import module_of, task_of
@@ -157,7 +157,7 @@ class TestTask:
     )
     def test_rules_of_reading(self, completion, tagged, first_block, anywhere):
         task = task_of("multiple_choice")
-        grades = {rule: task.grade(completion, self.QUESTION, rule) for rule in task.rules}
+        grades = {rule: base.grade(completion, self.QUESTION, rule) for rule in task.rules}
         assert (grades["tagged"].parsed, grades["first_block"].parsed) == (tagged, first_block)
         assert grades["anywhere"].correct is anywhere
         for grade in grades.values():
@@ -198,7 +198,7 @@ def test_one_new_file_adds_a_task(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_tasks", dict(base._tasks))
     question = dataclasses.replace(TestTask.QUESTION, task="count", gold="8", options=())
     assert task_of("count").grade("<answer>6</answer>", question, "tagged").value == 0.75
-    assert base.grade("<answer> 8 </answer>", question, "anywhere") == Grade(1.0, True, "8", {"well_formed": 0.0})
+    assert base.grade("<answer> 8 </answer>", question, "anywhere") == Grade(1.0, True, "8", {WELL_FORMED: 0.0})
     assert module_of("count") == "vidreason.tasks.count"
     assert code_digest("vidreason.tasks.base", module_of("multiple_choice")) == before
     monkeypatch.delitem(sys.modules, "vidreason.tasks.count")

@@ -25,8 +25,8 @@ def accuracy() -> Term:
 
 @register("format")
 def well_formed() -> Term:
-    """1 for a completion that is one think block and one answer block, else 0 (`vidreason.tasks.markup.think_text`)."""
-    return lambda group: np.array([float(text is not None) for text in _thoughts(group)])
+    """1 for a completion of the form that its task asks for, else 0 (`Grade.well_formed`)."""
+    return lambda group: np.array([float(grade.well_formed) for grade in group.grades])
 
 
 @register("think_length")
@@ -38,8 +38,9 @@ def think_length(full_at: Characters = 1200) -> Term:
     """
     if full_at < 1:
         raise ValueError(f"full_at is {full_at}; it must be at least 1 character")
-    return lambda group: np.array([min(len(text or "") / full_at, 1.0) for text in _thoughts(group)])
 
+    def lengths(group: RolloutGroup) -> np.ndarray:
+        thoughts = [think_text(completion.text) or "" for completion in group.completions]
+        return np.array([min(len(thought) / full_at, 1.0) for thought in thoughts])
 
-def _thoughts(group: RolloutGroup) -> list[str | None]:
-    return [think_text(completion.text) for completion in group.completions]
+    return lengths
