@@ -145,15 +145,15 @@ def filter_nextqa(
     )
 
 
-def _check_count(found: int, expected: int | None, source: Path) -> None:
+def _check_count(count: int, expected: int | None, source: Path) -> None:
     """Check that an annotation file has as many questions as the paper trained on.
 
     Raises:
         ValueError: The number differs; the message names the published revision that the file resembles.
     """
-    if expected is None or found == expected:
+    if expected is None or count == expected:
         return
-    if found > expected:
+    if count > expected:
         guess = (
             "It looks like lmms-lab/LLaVA-Video-178K before its commit d8ee1c8, when the file had 3.98 MB and more questions: "
             "pin sources.LLaVA-Video-178K.revision to d8ee1c8 or later"
@@ -164,8 +164,8 @@ def _check_count(found: int, expected: int | None, source: Path) -> None:
             "short, or is it another folder's (30_60_s_nextqa) or the open-ended one?"
         )
     raise ValueError(
-        f"{source}: {found} questions in {source.stat().st_size / 1e6:.2f} MB, expected are {expected}. {guess}. If these are "
-        f"the questions you mean, set datasets.nextqa.questions to {found}, or to null"
+        f"{source}: {count} questions in {source.stat().st_size / 1e6:.2f} MB, expected are {expected}. {guess}. If these are "
+        f"the questions you mean, set datasets.nextqa.questions to {count}, or to null"
     )
 
 

@@ -67,12 +67,12 @@ def answer_letter(text: str, options: Sequence[str]) -> str:
         >>> answer_letter("B. Dog", ["a cat.", "a dog."]), answer_letter("B. A dog", ["a cat.", "a dog."])
         ('@', 'B')
     """
-    found = _ANSWER_LETTER.match(text)
+    match = _ANSWER_LETTER.match(text)
     allowed = LETTERS[: len(options)]
-    letter = found.group(1).upper() if found else ""
+    letter = match.group(1).upper() if match else ""
     if letter not in allowed or not letter:
         raise ValueError(f"the answer {text[:80]!r} names no option; allowed letters: {allowed}")
-    wording = _plain(text[found.end() :]) if found else ""
+    wording = _plain(text[match.end() :]) if match else ""
     own = _plain(options[allowed.index(letter)])
     if not wording or wording == own:
         return letter

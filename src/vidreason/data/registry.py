@@ -200,7 +200,7 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
 
 
 def oddities(questions: Sequence[Question]) -> dict[str, int]:
-    """How many questions have a published defect. Each of them is asked, and counts, like any other.
+    """How many questions have a published defect. Each of them is used, and counts, like any other.
 
     Example:
         >>> from vidreason.records import ClipRef

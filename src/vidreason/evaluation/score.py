@@ -39,7 +39,7 @@ class Subject:
     Attributes:
         benchmark: Name of the benchmark.
         arm: Name of the arm.
-        style: Style that the arm was asked to answer in. In `option` style the whole completion is read as the answer, unless
+        style: Answer style of the arm. In `option` style the whole completion is read as the answer, unless
             it has an answer block of its own; in `reason` style only the answer block is.
         seed: The arm's seed.
     """
@@ -176,7 +176,7 @@ def _read_truth(path: Path | None, benchmark: str, questions: Sequence[Question]
 def _scored(
     question: Question, prediction: Prediction, subject: Subject, settings: Scoring, truth: Truth | None
 ) -> Scored:
-    """Grade one answer by every rule of reading. Where nothing was asked, nothing is parsed, guessed or right."""
+    """Grade one answer by every rule of reading. A question that was not answered has no parsed letter, no guess, and counts as wrong."""
     known = task_of(question.task).rules
     rules = [name for name in RULES.values() if name in known] or [known[0]]
     rule = RULES[settings.parser] if RULES[settings.parser] in rules else rules[0]

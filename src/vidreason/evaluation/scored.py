@@ -41,7 +41,7 @@ class Scored:
         question: The question.
         prediction: The answer.
         rule: The rule of reading that counts, a key of `grades`.
-        grades: Rule of reading -> grade. Where nothing was asked, nothing is parsed or right.
+        grades: Rule of reading -> grade. A question that was not answered counts as wrong by every rule.
         guess: Letter drawn in place of an answer that `rule` cannot read; None unless the run asks for that.
         truth: What the demo's world knows about the question; None for real data.
     """
@@ -87,7 +87,7 @@ class Scored:
 
     @property
     def think_true(self) -> bool | None:
-        """Whether the think text describes the clip as it was; None where the truth is not known or nothing was asked."""
+        """Whether the think text describes the clip as it was; None where the truth is not known or the question was not answered."""
         if self.truth is None or not self.has_frames:
             return None
         return bool(self.think) and caption_is_true(self.think, self.truth.caption)
