@@ -8,20 +8,22 @@ import math
 import os
 import re
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.configs import DEMO, PAPER, ROOT, SHIPPED, demo, known, paper, papers_layers
-from vidreason.config.layers import ConfigError, merge, read_layer
+from tests.support.configs import DEMO, PAPER, ROOT, SHIPPED, demo, demos_layers, known, paper, papers_layers
+from vidreason.config import graph
+from vidreason.config.layers import ConfigError, Layer, merge, read_layer
 from vidreason.config.optimization import GrpoRuntime, Runtime
 from vidreason.config.renamed import new_place
 from vidreason.config.run import Run
 from vidreason.config.runs import load_run, load_runs
 from vidreason.config.schema import run_schema
 from vidreason.config.settings import Grpo, TrainingSpec
+from vidreason.plan import describe
 
 PAPERS = SHIPPED[:1]
 TERMS = ("methods", "grpo", "rewards", "terms")
@@ -622,6 +624,22 @@ def test_a_null_takes_an_inherited_term_out_and_a_new_term_brings_its_own_parame
         rewards_with(weight=0.2)
     with pytest.raises(ConfigError, match=r"arms.r2.rewards.terms.band.tokens: 3.5 is not allowed; allowed: integer"):
         rewards_with(tokens=3.5)
+
+
+@pytest.mark.parametrize("layers", [papers_layers, demos_layers])
+def test_a_new_benchmark_needs_its_entry_and_a_place_in_the_table(layers: Callable[..., list[Layer]]) -> None:
+    more = dataclasses.replace(known(), datasets={**known().datasets, "street": "benchmark"})
+    entry = {"root": "data/Street", "questions": 12, "known_missing": None, "shards": {"frames": 2, "predict": 1}}
+    change = {"datasets": {"street": entry}, "evaluation": {"benchmarks": ["mvbench", "street"]}}
+    run = load_run(layers(("mine.yaml", change)), more)
+    assert graph.frames(run, "street")[1] == f"results/{run.run}/extract_frames/street/shard1.parquet"
+    assert graph.predictions(run, "r1", 0, "street") == [f"results/{run.run}/predict/r1/seed0/street/shard0.jsonl"]
+    assert "predict" in describe(run)
+    with pytest.raises(ConfigError, match=r"mine.yaml: datasets.street: unknown key .*; allowed: coldstart"):
+        load_run(layers(("mine.yaml", change)), known())
+    del change["datasets"]
+    with pytest.raises(ConfigError, match=r"evaluation.benchmarks: \"street\" is not among the data sets; allowed: "):
+        load_run(layers(("mine.yaml", change)), more)
 
 
 @pytest.mark.parametrize(
