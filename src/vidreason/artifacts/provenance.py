@@ -41,12 +41,23 @@ DISTRIBUTIONS = (
 )
 """Packages whose version can change a number. The versions of those that are installed are recorded."""
 
+DECLARATIONS = frozenset(
+    f"{PACKAGE.name}.config.{name}"
+    for name in ("base_model", "datasets", "fields", "optimization", "settings", "world")
+)
+"""Modules that only declare settings: names, types, bounds and descriptions, without code that decides a result.
+
+The values that a job uses are among its parameters or in its spec, so `code_digest` leaves these modules out: a new key, or a
+description in better words, runs nothing again.
+"""
+
 
 @functools.cache
 def code_digest(*modules: str) -> str:
     """Digest of modules of this package and of every module of this package that they import, directly or indirectly.
 
-    Comments, docstrings and formatting do not count, so correcting a comment never retrains anything.
+    Comments, docstrings and formatting do not count, so correcting a comment never retrains anything. Nor do imported
+    `DECLARATIONS`.
 
     Args:
         modules: Dotted names, `vidreason.training.sft` for instance.
@@ -107,7 +118,7 @@ def _code_digest(modules: Sequence[str]) -> str:
                 f"{name}: not a module of {PACKAGE}; expected a dotted name such as vidreason.training.sft"
             )
         digests[name], imported = _module_digest(name)
-        waiting.extend(imported)
+        waiting.extend(imported - DECLARATIONS)
     return sha256_text("\n".join(f"{name} {digests[name]}" for name in sorted(digests)))[:16]
 
 

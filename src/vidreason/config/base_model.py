@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vidreason.config.fields import MOST, Section, Share
-from vidreason.config.optimization import Optimizer, Runtime
 
 Exercise = Literal[
     "picture",
@@ -100,16 +99,3 @@ class Base(Section):
     )
     max_grad_norm: float = Field(gt=0, le=10**12, description="Gradients are scaled down to this norm.")
     save_every: int = Field(ge=0, le=MOST, description="Steps between saved training states; 0 disables.")
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """These settings as those of any optimizer."""
-        shared = {key: getattr(self, key) for key in Optimizer.model_fields if key in Base.model_fields}
-        return Optimizer(**shared, precision="fp32", deepspeed=None)
-
-    @property
-    def runtime(self) -> Runtime:
-        """These settings as those of any training's course."""
-        return Runtime(
-            gradient_checkpointing=False, micro_batch=None, save_every=self.save_every, save_minutes=0, keep_states=2
-        )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from vidreason.config.base_model import Base, Stage
+from vidreason.config.optimization import Optimizer, Runtime
 from vidreason.models.base import VideoLM
 from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.factory import build_model
@@ -62,7 +63,7 @@ def pretrain(
         return float(loss.detach()), row
 
     steps = sum(stage.steps for stage in settings.stages)
-    job = Job("base", steps, settings.optimizer, settings.runtime, metrics, state, origin)
+    job = Job("base", steps, _optimizer(settings), _runtime(settings), metrics, state, origin)
     Trainer(model, job, step_function).fit()
     save_checkpoint(model, out)
 
@@ -106,6 +107,17 @@ def exercise_loss(
         logits = model.head(model.hidden(inputs.embeds, mask=inputs.mask))
         loss = loss + share * sft_loss(logits, inputs.labels)
     return loss, {"tokens": sum(len(example.input_ids) for example in examples) / len(batch)}
+
+
+def _optimizer(settings: Base) -> Optimizer:
+    shared = {key: getattr(settings, key) for key in Optimizer.model_fields if key in Base.model_fields}
+    return Optimizer(**shared, precision="fp32", deepspeed=None)
+
+
+def _runtime(settings: Base) -> Runtime:
+    return Runtime(
+        gradient_checkpointing=False, micro_batch=None, save_every=settings.save_every, save_minutes=0, keep_states=2
+    )
 
 
 def _stage_of(stages: Sequence[Stage], step: int) -> Stage:

@@ -1,5 +1,7 @@
 """Code digests and sidecars."""
 
+import importlib
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,3 +260,19 @@ def test_importing_published_weights_is_no_part_of_training_or_answering() -> No
         before = code_digest(module)
         assert before == code_digest(module, "vidreason.models.tinyllava")
         assert before != code_digest(module, "vidreason.models.tinyllava.published")
+
+
+def test_a_setting_in_better_words_runs_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are compared as parameters and specs; the modules that declare them are part of no digest."""
+    read: set[str] = set()
+    digest_of = provenance._module_digest
+    monkeypatch.setattr(provenance, "_module_digest", lambda name: read.add(name) or digest_of(name))
+    provenance._code_digest(["vidreason.training.grpo", "vidreason.evaluation.predict", "vidreason.world.pretraining"])
+    assert "vidreason.rl.losses" in read
+    assert not provenance.DECLARATIONS & read
+
+
+@pytest.mark.parametrize("name", sorted(provenance.DECLARATIONS))
+def test_declarations_of_settings_hold_no_functions(name: str) -> None:
+    module = importlib.import_module(name)
+    assert [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == name] == []
