@@ -79,7 +79,7 @@ class Model:
     """The numbers of one model that decide what it costs."""
 
     def __init__(self, config: TinyLlavaConfig) -> None:
-        """Read them out of a configuration."""
+        """Take the sizes from a configuration."""
         text: Any = config.text()
         vision: Any = config.vision()
         self.width, self.layers = int(text.hidden_size), int(text.num_hidden_layers)
@@ -100,34 +100,34 @@ class Model:
         self.resampler_inner = config.resampler_heads * config.resampler_head_width
 
     def tower_weights(self) -> int:
-        """Of the vision tower, the pooling head that nothing uses included."""
+        """Weights of the vision tower, with the pooling head that nothing uses."""
         wide, inner = self.vision_width, self.vision_inner
         block = 4 * (wide * wide + wide) + (2 * wide * inner + inner + wide) + 4 * wide
         head = wide + 4 * (wide * wide + wide) + 2 * wide + (2 * wide * inner + inner + wide)
         return self.patch_values * wide + wide + self.patches * wide + self.vision_layers * block + 2 * wide + head
 
     def connector_weights(self) -> int:
-        """Of the resampler."""
+        """Weights of the resampler."""
         wide, inner = self.width, self.resampler_inner
         block = 4 * wide + 4 * wide * inner + 2 * wide + 8 * wide * wide
         read_in = self.vision_width * wide + wide
         return read_in + self.queries // self.groups * wide + self.resampler_layers * block + 2 * wide
 
     def layer_weights(self) -> int:
-        """Of the language model's matrices that every token passes, output embedding apart."""
+        """Weights of the language model's matrices that every token passes, without the output embedding."""
         return self.layers * (2 * self.width * self.attention + 2 * self.width * self.kv + 3 * self.width * self.inner)
 
     def language_weights(self) -> int:
-        """Of the language model, its tied embedding once."""
+        """Weights of the language model, its tied embedding counted once."""
         vectors = self.layers * (self.attention + 2 * self.kv + 2 * self.width) + self.width
         return self.layer_weights() + vectors + self.vocabulary * self.width
 
     def trained_weights(self) -> int:
-        """Connector and language model; the tower is frozen."""
+        """Weights of connector and language model; the tower is frozen."""
         return self.connector_weights() + self.language_weights()
 
     def weights(self) -> int:
-        """All of them."""
+        """Weights of the whole model."""
         return self.tower_weights() + self.trained_weights()
 
     def tower(self, frames: int) -> Cost:
@@ -222,5 +222,5 @@ def step_costs(size: Size, schedule: str, recompute: bool | None = None) -> dict
 
 
 def total(costs: dict[str, Cost]) -> Cost:
-    """All phases together."""
+    """Sum over all phases."""
     return sum(costs.values(), Cost())

@@ -27,11 +27,11 @@ from vidreason.engine.prompts import prompts_of
 from vidreason.models.base import VideoLM
 
 GOAL, GOAL_ROWS = 5_700, 64
-"""Tokens a second at the paper's size on one H100, at so many rows."""
+"""Tokens per second at the paper's size on one H100, and the number of rows that are decoded together for it."""
 KERNELS = ("flash", "fmha", "sdpa", "efficient", "cudnn")
 """Parts of the names of attention kernels."""
 NAMED = 20
-"""Number of kernels that are listed at most."""
+"""Maximum number of kernels that are listed."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,7 +116,7 @@ PARTS: dict[str, Callable[[Workload, str], Callable[[], Measurement]]] = {
 
 
 def clips_needed(part: str, size: Any, side: str) -> int:
-    """Clips that a part of the bench looks at."""
+    """Number of clips that a part of the bench needs."""
     if part == "step":
         return int(size.questions)
     if part == "selection":

@@ -26,12 +26,12 @@ WELL_FORMED = "well_formed"
 
 @dataclass(frozen=True)
 class ClipRef:
-    """The frames that a question looks at: a file, and which part of it by which rule.
+    """The frames that a question is about: a file, which part of it, and the rule that picks frames in it.
 
     Attributes:
         path: Video file (or frame folder) relative to the data set's root.
         kind: `video`.
-        start: Start of the part to look at, in seconds; None for the whole video.
+        start: Start of the part that is used, in seconds; None for the whole video.
         end: End of that part, in seconds.
         frame_rule: Rule that picks frames: `uniform` or `segments` (see `vidreason.media.frame_rules`).
     """
@@ -78,7 +78,7 @@ class Question:
     clip: ClipRef
     options: tuple[str, ...] = ()
     gold: str = ""
-    segments: tuple[tuple[float, ...], ...] = ()
+    segments: tuple[tuple[float, float], ...] = ()
     duration: float | None = None
     category: str = ""
     group: str = ""

@@ -61,7 +61,7 @@ def questions_of(
             places[question.id] = number
             questions.append(question)
     if not questions:
-        raise ValueError(f"{source}: no multiple-choice question in it")
+        raise ValueError(f"{source}: none of its records is a question of the kind that is read")
     return questions
 
 
@@ -79,7 +79,7 @@ def check_question(question: Question, for_training: bool = False) -> None:
         _check_number(question.options)
     if question.options and question.gold != NO_OPTION and question.gold not in tuple(question.letters):
         raise ValueError(f"the answer {question.gold!r} is not one of the letters {question.letters!r}")
-    labels = {"video": question.clip.path, "id": question.id, "task": question.category, "group": question.group}
+    labels = {"video": question.clip.path, "id": question.id, "category": question.category, "group": question.group}
     for key, text in labels.items():  # the video first: an id may be derived from it
         check_label(text, key)
     if not question.id:

@@ -1,4 +1,4 @@
-"""MLVU: questions about long videos, seven multiple-choice tasks (the two generation tasks are not used).
+"""MLVU: questions about long videos in seven multiple-choice categories (the two of free-form answers are not used).
 
 Layout (MLVU/MVLU, the repository's name is a typo of its own): `MLVU/json/<n>_<task>.json`, `MLVU/video/<n>_<task>/`.
 """
@@ -22,7 +22,7 @@ CATEGORIES: Mapping[str, str] = {
     "anomaly_reco": "6_anomaly_reco",
     "topic_reasoning": "7_topic_reasoning",
 }
-"""ClipFolder -> name of its file and of its folder. Records of `needle` call themselves `findNeedle`."""
+"""Category -> name of its file and of its folder. Records of `needle` call themselves `findNeedle`."""
 FOLDER = "MLVU"
 
 
@@ -45,7 +45,9 @@ def read(root: str | Path) -> list[Question]:
         if source.is_file():
             questions += _read_category(source, category, prefix)
     if not questions:
-        raise ValueError(f"{root / prefix}json: none of the tasks' files is there: {', '.join(CATEGORIES.values())}")
+        raise ValueError(
+            f"{root / prefix}json: none of the files of the categories is there: {', '.join(CATEGORIES.values())}"
+        )
     return questions
 
 
@@ -86,7 +88,7 @@ def parse_record(record: Any, category: str, index: int = 0, prefix: str = "") -
         ValueError: Unknown category, or a key is absent.
     """
     if category not in CATEGORIES:
-        raise ValueError(f"unknown task {category!r}; allowed: {', '.join(CATEGORIES)}")
+        raise ValueError(f"unknown category {category!r}; allowed: {', '.join(CATEGORIES)}")
     require_keys(record, ("video", "question", "candidates", "answer"))
     candidates = as_texts(record["candidates"], "candidates")
     return Question(

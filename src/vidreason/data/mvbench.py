@@ -2,7 +2,7 @@
 
 Layout (OpenGVLab/MVBench, branch `main`): `json/<task>.json` and `video/<folder>/...`; folders differ from category
 to category and so does the way upstream reads them. Clips of clevrer and star that were replaced lie under `video/data0613/`;
-those of nturgbd are not distributed (licence) and count as missing.
+those of nturgbd are not distributed (license) and count as missing.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ def read(root: str | Path, protocol: str = "paper") -> list[Question]:
         if source.is_file():
             questions += _read_category(root, source, category, protocol)
     if not questions:
-        raise ValueError(f"{root / 'json'}: none of the tasks' files is there: {', '.join(CATEGORIES)}")
+        raise ValueError(f"{root / 'json'}: none of the files of the categories is there: {', '.join(CATEGORIES)}")
     return questions
 
 
@@ -123,7 +123,7 @@ def parse_record(record: Any, category: str, index: int = 0, protocol: str = "pa
     TinyLLaVA-Video-R1@efe76a1 tinyllava/eval/eval_mvbench.py.
     """
     if category not in CATEGORIES:
-        raise ValueError(f"unknown task {category!r}; allowed: {', '.join(CATEGORIES)}")
+        raise ValueError(f"unknown category {category!r}; allowed: {', '.join(CATEGORIES)}")
     if protocol not in ("paper", "upstream"):
         raise ValueError(f"unknown protocol {protocol!r}; allowed: paper, upstream")
     kind = CATEGORIES[category]

@@ -131,7 +131,8 @@ def dataset_of(name: str) -> Dataset:
 
 def title_of(name: str) -> str:
     """Short name of a data set for tables and figures; any other name as it is."""
-    return discover()[name].title if name in discover() else name
+    dataset = discover().get(name)
+    return name if dataset is None else dataset.title
 
 
 def module_of(name: str) -> str:
@@ -195,7 +196,7 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
     odd = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
     print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
     for path in absent:
-        print(f"{path}: no such file; its questions are not asked", file=sys.stderr)
+        print(f"{path}: no such file; its questions are left out", file=sys.stderr)
     return write_jsonl(out, questions)
 
 

@@ -67,7 +67,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class InferenceConfig:
-    """How questions are put to a model.
+    """How questions are prompted and answered.
 
     Attributes:
         purpose: `predict` or `selection`; part of the seeds.
@@ -138,7 +138,7 @@ def answer_shard(shard: Shard, config: InferenceConfig, record: Recorder) -> lis
 
     Args:
         shard: The questions and the checkpoint.
-        config: How they are put.
+        config: How they are prompted and answered.
         record: Makes the records of one question.
 
     Returns:
@@ -279,7 +279,7 @@ def answer_batch(
         questions: The batch; without any, nothing is computed.
         prompts: Ids of their prompts.
         frames: Frames of the batch's clips in the order of `clips_of`: uint8 [C, F, S, S, 3].
-        config: How the questions are put.
+        config: How they are prompted and answered.
         seed: Seed of the arm.
 
     Returns:

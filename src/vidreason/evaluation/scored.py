@@ -77,8 +77,8 @@ class Scored:
 
     @property
     def well_formed(self) -> bool:
-        """Whether the completion is one think block and one answer block, see `vidreason.tasks.markup.think_text`."""
-        return self.grade.parts["well_formed"] > 0
+        """Whether the completion has the form that its task asks for."""
+        return self.grade.well_formed
 
     @property
     def think(self) -> str:
@@ -101,10 +101,6 @@ class Scored:
     def kind(self) -> str:
         """The world's own name for the kind of question; `""` where there is none."""
         return "" if self.truth is None else self.truth.kind
-
-    def letter(self, parser: str) -> str | None:
-        """What a parser (`strict` or `upstream`) read; None for nothing."""
-        return self.grades.get(RULES[parser], self.grade).parsed
 
     @property
     def chance(self) -> float:

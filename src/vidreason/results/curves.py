@@ -14,6 +14,7 @@ from vidreason.artifacts.typed import in_words, is_a
 from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label
 from vidreason.results.inputs import ResultInputs
 from vidreason.results.runs import arm_and_seed
+from vidreason.rl.terms import RESERVED
 
 PANELS = (
     ("reward", "mean reward", 1.0),
@@ -24,8 +25,6 @@ PANELS = (
     ("grad_norm", "gradient norm", 1.0),
 )
 """Curves of a GRPO run: key in metrics.jsonl, axis label with unit, factor."""
-OTHERS = frozenset({"loss", "lr", "think_characters", "finished", "zero_variance", "without_frames", "too_long"})
-"""Metrics of a GRPO run that have no panel. Any further one is a reward term, which gets a panel of its own."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
 def _further_terms(curves: Sequence[tuple[str, Sequence[Measured]]]) -> list[str]:
     """Names of the reward terms that were logged beside those with a panel of their own."""
     names = {name for _, measured in curves for one in measured if one.kind == "train" for name in one.values}
-    return sorted(names - OTHERS - {key for key, _, _ in PANELS})
+    return sorted(names - set(RESERVED) - {key for key, _, _ in PANELS})
 
 
 def _curve(axes: Axes, rows: Sequence[Measured], key: str, factor: float, number: int, label: str) -> None:

@@ -14,7 +14,7 @@ from vidreason.artifacts.files import read_json, read_jsonl, write_text
 from vidreason.data.registry import title_of
 from vidreason.evaluation.scored import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
-from vidreason.records import LETTERS, Question
+from vidreason.records import LETTERS, OK, Question
 from vidreason.results.cells import percent
 from vidreason.results.data_tables import broken_clips
 from vidreason.results.inputs import ResultInputs
@@ -123,7 +123,7 @@ class Answer:
     arm: str
     shown: str
     truth: str
-    letter: str
+    read: str
     verdict: str
     completion: str
 
@@ -169,26 +169,25 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
             for arm in runs.arms
         }
         names = sorted(next(iter(answers.values())))
-        parser = runs.by_key[runs.arms[0].name, runs.seeds[0], benchmark].score.rules.parser
         for name in sorted(draw.sample(names, min(count, len(names)))):
             question = questions.get((benchmark, name))
             if question is None:
                 raise ValueError(
                     f"report: question {name!r} of {benchmark} was scored but is in none of the question files"
                 )
-            shown = [_answer(arm.label, answers[arm.name][name], parser) for arm in runs.arms]
+            shown = [_answer(arm.label, answers[arm.name][name]) for arm in runs.arms]
             cards.append(_card(question, shown, store))
     return cards
 
 
-def _answer(label: str, row: Scored, parser: str) -> Answer:
+def _answer(label: str, row: Scored) -> Answer:
     """One arm's answer, and how it was read."""
     words = row.think or row.prediction.completion.text
     return Answer(
         arm=label,
         shown=words[:LONGEST] + (" ..." if len(words) > LONGEST else ""),
         truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
-        letter=row.letter(parser) or (f"{row.guess} (drawn at random)" if row.guess else "none"),
+        read=row.grade.parsed or (f"{row.guess} (drawn at random)" if row.guess else "none"),
         verdict="right" if row.correct else "wrong",
         completion=row.prediction.completion.text,
     )
@@ -225,7 +224,7 @@ def _strip(clip: str, store: "FrameStore | None") -> tuple[list[Frame], str]:
     if store is None:
         return [], ""
     status = store.status(clip)
-    if status != "ok":
+    if status != OK:
         return [], status
     pixels = store.pixels(clip)
     last = len(pixels) - 1

@@ -65,7 +65,6 @@ def by_task_table(inputs: ResultInputs) -> list[Row]:
     runs = inputs.runs
     rows = []
     for arm, seed in runs.pairs(controls=True):
-        parser = runs.of(arm.name, seed)[0].score.rules.parser
         groups: dict[tuple[str, str, str], Answers] = {}
         for cluster, row in runs.answers(arm, seed):
             groups.setdefault((cluster[0], row.question.category, flag(row.temporal)), []).append((cluster, row))
@@ -75,7 +74,7 @@ def by_task_table(inputs: ResultInputs) -> list[Row]:
         for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1:])):
             benchmark, category, temporal = key
             names = {"benchmark": benchmark, "task": category, "temporal": temporal}
-            unparsed = sum(row.has_frames and row.letter(parser) is None for _, row in groups[key])
+            unparsed = sum(row.has_frames and row.grade.parsed is None for _, row in groups[key])
             rows.append(_part(arm, seed, groups[key]) | names | {"unparsed": unparsed})
     return rows
 

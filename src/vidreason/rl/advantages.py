@@ -3,12 +3,12 @@
 Letters: N completions, G rollouts of a prompt (adjacent rows).
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 StdKind = Literal["unbiased", "population", "none"]
-STD_KINDS = ("unbiased", "population", "none")
+STD_KINDS: tuple[str, ...] = get_args(StdKind)
 
 
 def group_advantages(

@@ -1,4 +1,4 @@
-"""What a score measures: each metric is the mean of one number of every grade."""
+"""What a score measures: a metric is the mean over questions of one number of their grades."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Metric:
     Attributes:
         name: Key of the score's `metrics`.
         title: Heading of tables.
-        value: Grade -> its contribution to the mean.
+        value: Grade -> the number that is averaged.
         bounds: Least and greatest possible value, to which intervals are clipped.
     """
 

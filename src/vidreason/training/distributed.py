@@ -67,7 +67,7 @@ class Ranks:
         if self.count == 1 or len(items) == 1:
             return list(items)
         rows = self.gather(list(zip(costs, items, strict=True)))
-        # `shard` dealt the batch round-robin: item i of process r is item i R + r of the whole batch.
+        # `shard` splits the batch round-robin: item i of process r is item i R + r of the whole batch.
         order = [rows[number % self.count][number // self.count] for number in range(self.count * len(items))]
         return [order[number][1] for number in balanced([cost for cost, _ in order], self.count)[self.rank]]
 

@@ -126,8 +126,8 @@ class Saver:
                 self._writing.result()
             except (OSError, SafetensorError) as error:
                 raise OSError(
-                    f"{self.folder}: a state could not be written ({error}). Make room there, or mend what is wrong; the same "
-                    "command goes on from the state before it"
+                    f"{self.folder}: a state could not be written ({error}). Free space there, or remove the cause; the same "
+                    "command then resumes from the state before it"
                 ) from error
             self._writing = None
             self.ranks.barrier()
@@ -310,8 +310,8 @@ def exclusive(folder: Path, ranks: Ranks) -> Iterator[None]:
             stack.enter_context(locks.exclusive(folder / OWNER))
         except LockedError as error:
             raise BlockingIOError(
-                f"{folder}: {error.holder or 'another training'} writes there. Wait until it is through, or end it; "
-                "then the same command goes on"
+                f"{folder}: {error.holder or 'another training'} writes there. Wait until it ends, or end it; "
+                "the same command then resumes"
             ) from error
         yield
 

@@ -136,7 +136,7 @@ def test_mvbench_takes_replaced_clips_where_the_first_are_gone(tmp_path):
     [
         ("action_sequence", {"end": 1}, "ends at 1 s, before its start at 1.5 s"),
         ("action_sequence", {"start": "soon"}, "a bound must be a number of seconds, found 'soon'"),
-        ("dancing", {}, "unknown task 'dancing'; allowed: action_sequence"),
+        ("dancing", {}, "unknown category 'dancing'; allowed: action_sequence"),
     ],
 )
 def test_mvbench_refuses(task, changes, words):

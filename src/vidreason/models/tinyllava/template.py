@@ -90,7 +90,7 @@ def labelled_ids(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Mess
 
     Returns:
         Ids [T] and labels [T], int64. All labels are `IGNORE_INDEX` if a text contains the end token or " ASSISTANT: " itself
-        (see `LabelledIds.unmaskable`). Such an example teaches nothing and must be counted.
+        (see `LabelledIds.unmaskable`). Such an example adds nothing to the loss and must be counted.
 
     Source: Template.make_labels in tinyllava/data/template/base.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
     Differs from the source: no pause of five seconds at an example that cannot be masked.
