@@ -1,14 +1,15 @@
 """What is checked when a run starts: that nothing else works in its folder, and that its jobs will find what they need."""
 
-import fcntl
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from vidreason.artifacts.locks import LockedError, exclusive
 from vidreason.config.gpus import visible_gpus
 
 STATE = Path(".snakemake")
@@ -16,7 +17,7 @@ RUN_ID = re.compile(r"(^|_)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 """The end of a job's name: the run ID that the executor gives it, a UUID."""
 
 
-_held: list[TextIO] = []
+_held = contextlib.ExitStack()
 """The open lock of this folder; it lasts as long as the process."""
 
 
@@ -100,20 +101,13 @@ def hold_folder() -> None:
     Raises:
         StartError: Another run works here.
     """
-    lock = (STATE / "in-use").open("a+", encoding="utf-8")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another snakemake"
+        _held.enter_context(exclusive(STATE / "in-use"))
+    except LockedError as error:
+        holder = error.holder or "another snakemake"
         raise StartError(
             f"This folder is in use by {holder}; wait until it is done, or end it, and try again"
         ) from None
-    except OSError:  # a file system without locks
-        return
-    lock.truncate(0)
-    print(f"process {os.getpid()} on {os.uname().nodename}", file=lock, flush=True)
-    _held.append(lock)
 
 
 def refuse_beside_orphans(folder: str, slurm: bool) -> str | None:

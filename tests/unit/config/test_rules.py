@@ -1,5 +1,6 @@
 """Functions of wildcards as Snakemake calls them, and the checks at a run's start."""
 
+import contextlib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_what_is_not_compared_takes_the_resources(functions: RuleFunctions) -> N
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(startup, "_held", [])
+    monkeypatch.setattr(startup, "_held", contextlib.ExitStack())
     monkeypatch.setattr(startup, "visible_gpus", lambda: ["GPU-aa"])
     (tmp_path / ".snakemake").mkdir()
     (warning,) = check_start("/usr/bin/python", str(tmp_path), slurm=False, resources=[{}])
@@ -75,11 +76,9 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch:
     assert (tmp_path / ".snakemake/launched-on").read_text().strip()
     with pytest.raises(StartError, match="This folder is in use by process "):
         startup.hold_folder()
-    for lock in startup._held:
-        lock.close()
+    startup._held.close()
     assert check_start("/usr/bin/python", str(tmp_path), slurm=False, resources=[{"gpu": 1}]) == []
-    for lock in startup._held:
-        lock.close()
+    startup._held.close()
 
 
 def test_a_folder_where_the_machine_is_recorded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
