@@ -22,7 +22,7 @@ def with_strategies(layer: Layer) -> Layer:
 
 
 def _with_strategy(arm: Any) -> Any:
-    if isinstance(arm, Mapping) and isinstance(arm.get("selection"), str):
+    if isinstance(arm, Mapping) and "selection" in arm and not isinstance(arm["selection"], Mapping):
         return {**arm, "selection": {"strategy": arm["selection"]}}
     return arm
 
@@ -39,29 +39,31 @@ def like_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
             yield problem_at(layers, ["arms", name, LIKE], f"{show(source)} is no arm; {unknown(source, others)}")
         elif "label" not in arm:
             yield problem_at(layers, ["arms", name, "label"], f"missing; an arm like {source} needs words of its own")
-        circle = _circle(arms, name, LIKE)
-        if circle and circle[0] == name:
-            text = f"the arms are like each other in a circle: {' -> '.join(circle)}; one of them must stand alone"
-            yield problem_at(layers, ["arms", name, LIKE], text)
+    for circle in _circles(arms, LIKE):
+        text = f"the arms are like each other in a circle: {' -> '.join(circle)}; one of them must stand alone"
+        yield problem_at(layers, ["arms", circle[0], LIKE], text)
 
 
 def parent_circles(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:
     """One line for every circle of parents."""
+    for circle in _circles(arms, "parent"):
+        text = (
+            f"the parents go round in a circle: {' -> '.join(circle)}; one of these arms must start from given weights"
+        )
+        yield problem_at(layers, ["arms", circle[-1], "parent"], text)
+
+
+def _circles(arms: Mapping[str, Any], key: str) -> Iterable[list[str]]:
+    """Every circle that following a key from arm to arm ends in, its first arm repeated at the end."""
     reported: set[str] = set()
     for name in arms:
-        circle = _circle(arms, name, "parent")
-        if circle and not reported.intersection(circle):
+        chain = [name]
+        while isinstance(following := arms.get(chain[-1], {}).get(key), str) and following not in chain:
+            chain.append(following)
+        if following in chain and not reported.intersection(chain):
+            circle = chain[chain.index(following) :]
             reported.update(circle)
-            text = f"the parents go round in a circle: {' -> '.join(circle)}; one of these arms must start from given weights"
-            yield problem_at(layers, ["arms", circle[-1], "parent"], text)
-
-
-def _circle(arms: Mapping[str, Any], name: str, key: str) -> list[str]:
-    """The circle that following a key from an arm ends in, its first arm repeated at the end; empty where it ends elsewhere."""
-    chain = [name]
-    while (following := arms.get(chain[-1], {}).get(key)) in arms and following not in chain:
-        chain.append(following)
-    return [*chain[chain.index(following) :], following] if following in chain else []
+            yield [*circle, following]
 
 
 def without_like(config: Config) -> Config:

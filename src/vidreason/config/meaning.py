@@ -45,7 +45,8 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
         if not problems and method in TRAINED:
             training = training_of(config, name)
             yield from schema_problems(training, schemas[method], layers, ["arms", name])
-            yield from _reward_problems(training, known, ["arms", name], layers)
+            own = ["arms", name] if "rewards" in config["arms"][name] else ["methods", method]
+            yield from _reward_problems(training, known, own, layers)
     yield from parent_circles(config["arms"], layers)
     for name in config["evaluation"]["benchmarks"]:
         if name not in config["datasets"]:
@@ -93,10 +94,14 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
 
 
 def _reward_problems(training: Config, known: Known, path: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every term that a combination of rewards lacks."""
+    """One line where the reward has no term, or lacks some that its combination needs."""
     if "rewards" not in training:
         return
     combine, terms = training["rewards"]["combine"], training["rewards"]["terms"]
+    if not terms:
+        text = f"{{}} is not allowed; allowed: one or more of {listing(known.terms)}"
+        yield problem_at(layers, [*path, "rewards", "terms"], text)
+        return
     lacking = [term for term in known.combinations.get(combine, ()) if term not in terms]
     if lacking:
         text = f"{combine} combines the terms {listing(known.combinations[combine])}; missing: {listing(lacking)}"

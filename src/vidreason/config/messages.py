@@ -97,6 +97,9 @@ def _allowed(error: jsonschema.ValidationError) -> str:
             return unknown(error.instance, map(str, limit))
         case "type":
             types = [limit] if isinstance(limit, str) else limit
+            keys = error.schema.get("properties")
+            if "object" in types and keys:
+                return f"allowed: a section with keys among {listing(keys)}"
             return f"allowed: {' or '.join(types)}{_type_hint(error.instance, types)}"
         case "minimum":
             return f"allowed: {limit} or more"

@@ -34,6 +34,8 @@ RENAMED: tuple[tuple[str, str], ...] = (
     (rf"arms\.({_NAME})\.answer", r"arms.\1.style"),
     (rf"arms\.({_NAME})\.frames", r"arms.\1.view"),
     (r"selection\.generation\.(temperature|top_k|max_new_tokens)", r"selection.generation.sampling.\1"),
+    (r"data", "datasets"),
+    (r"benchmarks", "datasets (and a benchmark's place in the table is that in evaluation.benchmarks)"),
     *((rf"(methods|arms)\.({_NAME})\.{old}", rf"\1.\2.{new}") for old, new in _HYPER.items()),
 )
 """Regular expression of an old key -> its new place."""
@@ -42,9 +44,10 @@ _DEPTH = 3
 
 def renamed_problems(config: Mapping[str, Any], layers: Sequence[Layer]) -> Iterator[str]:
     """One line for every key of an earlier version, with its value and its new place."""
-    for path, value in _nodes(config):
-        new = new_place(".".join(map(str, path)))
-        if new is not None:
+    renamed = {path: (value, new) for path, value in _nodes(config) if (new := new_place(".".join(map(str, path))))}
+    within = {path[:length] for path in renamed for length in range(1, len(path))}
+    for path, (value, new) in renamed.items():
+        if path not in within:  # a section is named where none of its keys is
             shown = json.dumps(value, ensure_ascii=False, default=str)
             yield problem_at(layers, path, f"unknown key (value {shown[:80]}); it is {new} now")
 

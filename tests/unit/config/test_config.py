@@ -125,11 +125,15 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
             "unknown key (value 2); allowed: gradient_checkpointing",
         ),
         ({"arms": {"r1": {"selection": "informed"}}}, "arms.r1.selection.strategy", "informative, random, all"),
+        ({"arms": {"r1": {"selection": 3}}}, "arms.r1.selection.strategy", "informative, random, all"),
+        ({"arms": {"r1": {"selection": None}}}, "arms.r1.selection.strategy", "informative, random, all"),
         ({"arms": {"sft": {"selection": "all"}}}, "arms.sft.selection", "not a key of method sft"),
+        ({"methods": {"grpo": {"views": 8}}}, "methods.grpo.views", "a section with keys among ordered"),
         ({"arms": {"r1": {"selection": {"keep_max": 9}}}}, "arms.r1.selection", "keep_min <= keep_max <= 8"),
         ({"arms": {"r2": {"like": "r11", "label": "x"}}}, "arms.r2.like", "did you mean r1?"),
         ({"arms": {"r2": {"like": "r1"}}}, "arms.r2.label", "an arm like r1 needs words of its own"),
         ({"arms": {"r2": {"like": 3, "label": "x"}}}, "arms.r2.like", "3 is no arm"),
+        ({"arms": {"r2": {"like": ["r1"], "label": "x"}}}, "arms.r2.like", '["r1"] is no arm'),
         (
             {"arms": {"r2": {"like": "r3", "label": "x"}, "r3": {"like": "r2", "label": "y"}}},
             "arms.r2.like",
@@ -149,6 +153,17 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
             {"arms": {"r1": {"rewards": {"terms": {"format": None}}}}},
             "arms.r1.rewards.terms",
             "missing: format",
+        ),
+        (
+            {
+                "methods": {
+                    "grpo": {
+                        "rewards": {"combine": "sum", "terms": dict.fromkeys(["accuracy", "format", "think_length"])}
+                    }
+                }
+            },
+            "methods.grpo.rewards.terms",
+            "{} is not allowed; allowed: one or more of accuracy, format, think_length",
         ),
         ({"methods": {"grpo": {"rewards": {"combine": "product"}}}}, "methods.grpo.rewards.combine", "tinyllava_r1"),
         ({"arms": {"new": {"label": "x", "method": "grpo", "style": "reason"}}}, "arms.new", "needs the key parent"),
@@ -646,6 +661,8 @@ def test_a_new_benchmark_needs_its_entry_and_a_place_in_the_table(layers: Callab
     ("changes", "key", "place"),
     [
         ({"data": {"nextqa": {"root": "x"}}}, "data.nextqa.root", "datasets.nextqa.root"),
+        ({"data": {"nextqa": 3}}, "data", "datasets"),
+        ({"benchmarks": ["mvbench"]}, "benchmarks", "datasets"),
         ({"data": {"nextqa": {"max_seconds": 9}}}, "data.nextqa.max_seconds", "datasets.nextqa.filter.max_seconds"),
         ({"benchmarks": {"mlvu": {"root": "x"}}}, "benchmarks.mlvu", "datasets.mlvu "),
         ({"frames": {"shards": {"mlvu": 2}}}, "frames.shards.mlvu", "datasets.mlvu.shards.frames"),
