@@ -13,22 +13,24 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
 from vidreason.artifacts.typed import in_words, is_a, row_of
+from vidreason.config.fields import Style
 from vidreason.config.settings import Scoring
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.scores import MACRO, Majority, Part, Reading, Score, ScoringRules, rounded
 from vidreason.evaluation.statistics import Estimate, clustered_mean
-from vidreason.records import OK, PROMPT_TOO_LONG, Grade, Prediction, Question
-from vidreason.tasks.base import grade, task_of
+from vidreason.records import NO_OPTION, OK, PROMPT_TOO_LONG, UNANSWERED, Grade, Prediction, Question
+from vidreason.tasks.base import grade, rule_for, task_of
 from vidreason.tasks.markup import as_answer
 from vidreason.tasks.metrics import Metric
 from vidreason.tasks.multiple_choice import upstream_guesses
 
-STYLES = ("option", "reason")
+STYLES: tuple[str, ...] = get_args(Style)
 """Answer styles: the letter alone, or a think block and an answer block."""
 
 
@@ -177,12 +179,11 @@ def _scored(
     question: Question, prediction: Prediction, subject: Subject, settings: Scoring, truth: Truth | None
 ) -> Scored:
     """Grade one answer by every rule of reading. A question that was not answered has no parsed letter, no guess, and counts as wrong."""
-    known = task_of(question.task).rules
-    rules = [name for name in RULES.values() if name in known] or [known[0]]
-    rule = RULES[settings.parser] if RULES[settings.parser] in rules else rules[0]
+    task = task_of(question.task)
+    rule = rule_for(task, RULES[settings.parser])
+    rules = list(dict.fromkeys(rule_for(task, name) for name in RULES.values()))
     if prediction.status != OK:
-        nothing = Grade(0.0, False, parts={"well_formed": 0.0})
-        return Scored(question, prediction, rule, dict.fromkeys(rules, nothing), truth=truth)
+        return Scored(question, prediction, rule, dict.fromkeys(rules, UNANSWERED), truth=truth)
     text = prediction.completion.text
     if subject.style == "option":
         text = as_answer(text)
@@ -211,7 +212,7 @@ def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Sc
         settings: What the answers were scored with.
     """
     dataset = dataset_of(subject.benchmark)
-    metrics = task_of(dataset.task).metrics
+    metrics = task_of(dataset.tasks[0]).metrics
     shown = [row for row in rows if row.has_frames]
     formed = [row for row in rows if row.well_formed]
     known = [row for row in rows if row.think_true is not None]
@@ -230,7 +231,7 @@ def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Sc
         answered=sum(parsed is not None for parsed in read),
         unparsed=read.count(None),
         unfinished=sum(row.unfinished for row in rows),
-        without_gold=sum(row.chance == 0 for row in rows),
+        without_gold=sum(row.question.gold == NO_OPTION for row in rows),
         metrics={
             name: mean_of(rows, metric, macro)
             for metric in metrics
@@ -244,7 +245,7 @@ def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Sc
         think_true=rounded(sum(bool(row.think_true) for row in known) / len(known)) if known else None,
         readings={
             rule: Reading(
-                rounded(sum(row.grades[rule].parsed == row.question.gold for row in rows) / len(rows)),
+                rounded(sum(_is_read_right(row.grades[rule]) for row in rows) / len(rows)),
                 parsed.count(None) - (len(rows) - len(shown)),
             )
             for rule, parsed in letters.items()
@@ -253,6 +254,11 @@ def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Sc
         categories=_parts(rows, lambda row: row.question.category, metrics[0]),
         groups=_parts(rows, lambda row: row.question.group, metrics[0]),
     )
+
+
+def _is_read_right(grade: Grade) -> bool:
+    """Whether an answer was read and is right; a letter that was drawn at random is not read."""
+    return grade.correct and grade.parsed is not None
 
 
 def mean_of(rows: Sequence[Scored], metric: Metric, macro: bool = False) -> Estimate:

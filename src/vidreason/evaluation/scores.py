@@ -41,7 +41,7 @@ class Reading:
     """What one rule of reading makes of the answers.
 
     Attributes:
-        accuracy: Share of questions whose gold letter is read; a random letter does not count.
+        accuracy: Share of questions whose right answer is read; a letter drawn at random does not count.
         unparsed: Answers in which nothing is read.
     """
 

@@ -313,7 +313,7 @@ class Overlap:
     name, metrics, rules = "overlap", (MEAN_VALUE,), ("tagged",)
 
     def grade(self, completion: str, question: Question, rule: str) -> Grade:
-        return Grade(0.5, False, completion, {"well_formed": 0.0})
+        return Grade(0.5, False, completion)
 
     def chance(self, question: Question) -> None:
         return None
@@ -321,15 +321,15 @@ class Overlap:
 
 def test_a_score_need_not_be_an_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(base._tasks, "overlap", Overlap())
-    described = replace(dataset_of("mmvu"), name="seen", task="overlap")
-    monkeypatch.setitem(registry._datasets, "seen", described)
-    questions = [Question(f"q{n}", "seen", "overlap", "When?", ClipRef(f"{n}.mp4"), gold="3 s") for n in range(3)]
+    described = replace(dataset_of("mmvu"), name="overlaps", tasks=("overlap",))
+    monkeypatch.setitem(registry._datasets, "overlaps", described)
+    questions = [Question(f"q{n}", "overlaps", "overlap", "When?", ClipRef(f"{n}.mp4"), gold="3 s") for n in range(3)]
     answers = [Prediction(one.id, "ok", "0" * 64, Completion("3 s", 2, True), one.sha256) for one in questions]
     write_jsonl(tmp_path / "q.jsonl", questions)
     write_jsonl(tmp_path / "p.jsonl", answers)
     files = ScoreFiles(tmp_path / "q.jsonl", [tmp_path / "p.jsonl"], tmp_path / "scored.jsonl", tmp_path / "score.json")
-    score(Subject("seen", "r1", "reason", 0), files, Scoring(**SETTINGS))
+    score(Subject("overlaps", "r1", "reason", 0), files, Scoring(**SETTINGS))
     found = read_score(files.score)
     assert (found.headline, found.estimate.mean, found.metrics["value_macro"].mean) == ("value", 0.5, 0.5)
-    assert (found.chance, found.majority, found.without_gold) == (0.0, None, 3)
+    assert (found.chance, found.majority, found.without_gold) == (0.0, None, 0)
     assert [row.grade.parsed for row in read_scored(files.scored)] == ["3 s"] * 3
