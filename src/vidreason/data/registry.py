@@ -64,7 +64,7 @@ class Dataset:
         template: Question -> its text with options, without a video mark and without an instruction.
         read: Source -> its questions as published, in published order, whatever their videos are like.
         annotation_files: Source -> the files that questions are read from; some may not exist.
-        task: Answer type of its questions.
+        tasks: Answer types of its questions. The metrics of the first are those of a benchmark's score.
         headline: Whether the number that is reported is the mean over questions (`micro`) or the unweighted mean over
             categories (`macro`).
         parts: Field of a question by which the published number of questions is known.
@@ -79,7 +79,7 @@ class Dataset:
     template: Callable[[Question], str]
     read: Callable[[Source], list[Question]]
     annotation_files: Callable[[Source], list[Path]]
-    task: str = "multiple_choice"
+    tasks: tuple[str, ...] = ("multiple_choice",)
     headline: Literal["micro", "macro"] = "micro"
     parts: Literal["category", "group"] = "category"
     protocols: bool = False
@@ -185,7 +185,7 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
         How many there are.
 
     Raises:
-        ValueError: As `read_questions` and `check_counts`.
+        ValueError: As `read_questions`, `check_counts` and `check_tasks`.
     """
     dataset = dataset_of(name)
     questions = dataset.read(source)
@@ -193,6 +193,7 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
     if dataset.role == "benchmark":
         absent = [path for path in dataset.annotation_files(source) if not path.is_file()]
     check_counts(name, questions, expected, absent)
+    check_tasks(name, questions)
     odd = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
     print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
     for path in absent:
@@ -215,6 +216,23 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
         "with an option twice": sum(len(set(question.options)) < len(question.options) for question in questions),
         "whose answer is none of the options": sum(question.gold == NO_OPTION for question in questions),
     }
+
+
+def check_tasks(name: str, questions: Sequence[Question]) -> None:
+    """See that a data set has no question of an answer type that its entry does not name.
+
+    The entry decides which code the results depend on.
+
+    Raises:
+        ValueError: There is one; the message names the question.
+    """
+    allowed = dataset_of(name).tasks
+    for question in questions:
+        if question.task not in allowed:
+            raise ValueError(
+                f"{name}: question {question.id!r} has the task {question.task!r}; allowed by the data set's entry: "
+                f"{', '.join(allowed)}"
+            )
 
 
 def check_counts(

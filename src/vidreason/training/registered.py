@@ -27,7 +27,7 @@ def registered() -> Known:
 
 def definitions(*datasets: str) -> list[str]:
     """Modules that define data sets and their answer types."""
-    own = {tasks.module_of(registry.dataset_of(name).task) for name in datasets}
+    own = {tasks.module_of(task) for name in datasets for task in registry.dataset_of(name).tasks}
     return sorted(own | {registry.module_of(name) for name in datasets})
 
 

@@ -1,5 +1,6 @@
 """One new file adds a data set: the example of docs/extending.md."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from vidreason.data.registry import (
     title_of,
     write_questions,
 )
+from vidreason.records import ClipRef, Question
 from vidreason.training.registered import definitions, modules_with, registered
 
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
@@ -66,6 +68,15 @@ def test_results_depend_on_what_defines_the_benchmarks():
         "vidreason.data.mmvu",
         "vidreason.tasks.multiple_choice",
     ]
+
+
+def test_a_question_of_a_task_that_the_entry_does_not_name_is_refused(street):
+    """The digest of its results would not cover the task."""
+    question = Question("q", "street", "count", "How many?", ClipRef("v.mp4"), gold="3")
+    entry = dataclasses.replace(dataset_of("street"), read=lambda source: [question])
+    registry._datasets["street"] = entry
+    with pytest.raises(ValueError, match=r"street: question 'q' has the task 'count'; allowed by .*: multiple_choice"):
+        write_questions("street", Source(street), street / "q.jsonl")
 
 
 def test_a_name_is_registered_by_one_module():
