@@ -20,4 +20,4 @@ made = get_or_make(
     lambda: extract_frames(list(given.questions), params.root, out.frames, out.clips, spec, snakemake.threads),
 )
 for artifact in out:
-    write_sidecar(artifact, given.questions, dict(params.items()), ["vidreason.media.frames"], made)
+    write_sidecar(artifact, list(given), dict(params.items()), ["vidreason.media.frames"], made)

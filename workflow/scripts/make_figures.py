@@ -16,4 +16,4 @@ inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(gi
 make_figures(inputs, dict(out.items()))
 modules = [*modules_of(FIGURES), *definitions(*params.benchmarks)]
 for figure in out:
-    write_sidecar(figure, given.scores, dict(params.items()), modules)
+    write_sidecar(figure, list(given), dict(params.items()), modules)

@@ -16,4 +16,4 @@ inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(gi
 make_tables(inputs, dict(out.items()))
 modules = [*modules_of(TABLES), *definitions(*params.benchmarks)]
 for table in out:
-    write_sidecar(table, given.scores, dict(params.items()), modules)
+    write_sidecar(table, list(given), dict(params.items()), modules)

@@ -16,5 +16,5 @@ inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(gi
 traced = [*given.questions, *given.frames, *given.scores, inputs.table("main")]
 make_report(inputs, snakemake.wildcards.run, params.seed, out.page, sidecars=[sidecar_of(path) for path in traced])
 write_sidecar(
-    out.page, given.scores, dict(params.items()), ["vidreason.results.report", *definitions(*params.benchmarks)]
+    out.page, list(given), dict(params.items()), ["vidreason.results.report", *definitions(*params.benchmarks)]
 )

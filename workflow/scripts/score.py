@@ -26,6 +26,5 @@ score(
     params.known_missing,
 )
 modules = modules_with("vidreason.evaluation.score", snakemake.wildcards.benchmark)
-inputs = [given.questions, *given.predictions]
 for artifact in out:
-    write_sidecar(artifact, inputs, dict(params.items()), modules)
+    write_sidecar(artifact, list(given), dict(params.items()), modules)

@@ -12,4 +12,4 @@ given, params, out = snakemake.input, snakemake.params, snakemake.output
 files = SelectionFiles(given.rollouts, given.questions, given.clips, **dict(out.items()))
 select_by_variance(files, ArmSelection.model_validate(params.rule), int(snakemake.wildcards.seed), params.rollouts)
 for artifact in out:
-    write_sidecar(artifact, [*given.rollouts, given.questions], dict(params.items()), ["vidreason.training.selection"])
+    write_sidecar(artifact, list(given), dict(params.items()), ["vidreason.training.selection"])

@@ -37,9 +37,23 @@ def test_every_switch_is_a_key_of_the_configuration():
             value_at(run, switch.replace("*", method))  # AttributeError or KeyError where there is none
 
 
-def test_every_variation_on_the_papers_page_is_a_configuration():
-    text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["docs/paper.md", "docs/hardware.md", "config/README.md", "README.md"])
+def test_every_overlay_in_the_documents_is_a_configuration(page: str):
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) >= 3
+    assert blocks
     for block in blocks:
-        load_run(papers_layers(("docs/paper.md", yaml.safe_load(block))), known())
+        load_run(papers_layers((page, yaml.safe_load(block))), known())
+
+
+def test_every_link_between_the_documents_leads_somewhere():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "config/README.md"]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = target.partition("#")
+            file = (page.parent / name).resolve() if name else page
+            assert file.exists(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in anchors, f"{page.name}: {target}"
