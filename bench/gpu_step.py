@@ -112,7 +112,7 @@ def _one_step(work: Workload, optimizer: Optimizer, step: int) -> dict[str, Any]
     began = time.perf_counter()
     with profile() as phases:
         loss, row = work.trainer.step(step, work.batch, optimizer.backward)
-        memory["sampled and learnt"] = most_memory()
+        memory["sampled and learned"] = most_memory()
         with span("update"):
             norm = optimizer.step(1e-6)
     memory["updated"] = most_memory()

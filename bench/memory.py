@@ -20,7 +20,7 @@ HELD = (
     "update",
     "peak",
 )
-"""Share of the rest of a card that fragments leave."""
+"""Parts of a device's memory, in the order of the tables, and the peak, at which not all of them are there."""
 BUCKET = 500_000_000
 """Gradients that DeepSpeed collects before it reduces them, by its default; all of it is laid out for a backward pass."""
 
@@ -30,7 +30,7 @@ class Setting:
     """How weights and optimizer are kept.
 
     Attributes:
-        name: In words.
+        name: Heading of the tables.
         zero: DeepSpeed's stage; 0 for plain AdamW with bf16 autocast over float32 weights.
         ranks: Devices that share a step.
         recompute: Gradient checkpointing.
@@ -176,7 +176,7 @@ def learning_activations(model: Model, tokens: int, recompute: bool, repeated: f
 def layer_activations(model: Model) -> float:
     """Bytes that one layer keeps for one token.
 
-    Two norms: float32 input and normalised bf16, twice. Attention: queries and keys before and after rotation, values, the
+    Two norms: float32 input and normalized bf16, twice. Attention: queries and keys before and after rotation, values, the
     result. Feed-forward: gate, its SiLU, up and product. Residual sums keep nothing.
     """
     norms = 2 * (FP32 + 2 * BF16) * model.width

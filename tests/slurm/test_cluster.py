@@ -55,13 +55,13 @@ def check_close(place: Workplace, wanted: dict[str, torch.Tensor]) -> None:
     """Whether the arm's weights are those of one process, but for sums in another order.
 
     Adam's first steps have the size of the learning rate whatever the gradient's, so a weight whose gradient is nothing but
-    rounding may go the other way. Such weights must be few: the difference is a small part of what was learnt.
+    rounding may go the other way. Such weights must be few: the difference is a small part of what was learned.
     """
     found, parent = weights_of(place.root / R1), weights_of(place.root / PARENT)
     assert found.keys() == wanted.keys() == parent.keys()
-    apart, learnt = (
+    apart, learned = (
         float(sum((wanted[name] - other[name]).double().square().sum() for name in wanted)) ** 0.5
         for other in (found, parent)
     )
-    assert learnt > 0
-    assert apart < 0.05 * learnt
+    assert learned > 0
+    assert apart < 0.05 * learned

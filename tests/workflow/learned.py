@@ -1,8 +1,8 @@
-"""Check that a finished demo has learnt: `python -m tests.workflow.learned results/demo`.
+"""Check that a finished demo has learned: `python -m tests.workflow.learned results/demo`.
 
 R1 must lie at least 10 points above its cold start in the mean over the benchmarks, with intervals that do not overlap,
 follow the format in more than 95% of its answers, and answer both kinds of question above chance: a model that has only
-learnt the format, and says the same letter to everything, gains many points too. With the frames shuffled it must fall to
+learned the format, and says the same letter to everything, gains many points too. With the frames shuffled it must fall to
 chance on questions that need the order of time, and stay above it on the others; with grey frames it must be at chance.
 """
 
@@ -67,5 +67,5 @@ def problems(run: Path) -> list[str]:
 
 if __name__ == "__main__":
     missing = problems(Path(sys.argv[1]))
-    print("\n".join(missing) or "It has learnt.")
+    print("\n".join(missing) or "It has learned.")
     sys.exit(bool(missing))

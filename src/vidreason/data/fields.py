@@ -92,7 +92,7 @@ def check_question(question: Question, for_training: bool = False) -> None:
         for key, text in (("question", question.text), ("thought", question.demonstration), *_named(question.options)):
             if mark := mark_in(text):
                 raise ValueError(
-                    f"the {key} holds {mark!r}, a mark of the chat template, and could not be learnt: {text[:200]!r}. "
+                    f"the {key} holds {mark!r}, a mark of the chat template, and could not be learned: {text[:200]!r}. "
                     f"Take the mark out of the annotation"
                 )
 

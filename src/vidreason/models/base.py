@@ -52,7 +52,7 @@ class Inputs:
     Attributes:
         embeds: float [B, L, D], zero on padding.
         mask: bool [B, L], true on real positions.
-        labels: int64 [B, L], `IGNORE_INDEX` on videos, padding and wherever nothing is learnt.
+        labels: int64 [B, L], `IGNORE_INDEX` on videos, padding and wherever nothing is learned.
     """
 
     embeds: torch.Tensor

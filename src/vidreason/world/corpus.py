@@ -1,4 +1,4 @@
-"""Pre-training data of the demo's base model, which stands for what a published checkpoint has learnt before.
+"""Pre-training data of the demo's base model, which stands for what a published checkpoint has learned before.
 
 Conversations come straight from the generator, without files: captions of clips, short answers to questions about clips,
 explained answers where the request asks for an explanation, words and texts between tags of arbitrary names, and text-only

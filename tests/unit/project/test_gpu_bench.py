@@ -128,7 +128,7 @@ def test_steps_are_measured_and_rows_end_from_the_third_on():
     assert [row["tokens"] for row in rows[:2]] == [12, 12]
     assert rows[2]["tokens"] < 12
     assert set(rows[0]["phases"]) == {"encode", "sample", "score", "backward", "update"}
-    assert list(rows[0]["memory"]) == ["sampled and learnt", "updated"]
+    assert list(rows[0]["memory"]) == ["sampled and learned", "updated"]
     assert "graphs (rows, positions): none" in gpu_step.described(size, 0, rows[0])
 
 
