@@ -31,7 +31,7 @@ FINISHED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)$")
 FAILED = re.compile(r"^Error in rule (\w+):$")
 ERROR = re.compile(r"^(Error in|\w*(Error|Exception)\b|Traceback|Exiting because)")
 GOES_ON = re.compile(r"^(Select jobs|Execute |\[\w{3} \w{3} |Finished jobid|(local)?rule \w+:)")
-"""Lines that end the report of an error: other jobs go on."""
+"""Lines that end the report of an error: other jobs continue."""
 RULER = re.compile(r"^={10,}$")
 """Line before and after the log of a failed job."""
 STOPPED = "Terminating processes on user request"
@@ -112,11 +112,11 @@ class Progress:
     def ending(self, log: Path) -> str:
         """The last message; empty after a run without errors."""
         if self.stopped:
-            return f"Stopped. What is done stays; the same command goes on from here. (All that was said: {log})"
+            return f"Stopped. Finished results stay; run the same command to resume. (Full output: {log})"
         if self.failed:
             return (
-                f"Failed: {', '.join(dict.fromkeys(self.failed))}; the reason stands above, and in {log}. What is done "
-                "stays; the same command goes on from here."
+                f"Failed: {', '.join(dict.fromkeys(self.failed))}; the reason is above and in {log}. Finished results "
+                "stay; run the same command to resume."
             )
         return ""
 

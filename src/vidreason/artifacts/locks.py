@@ -1,7 +1,7 @@
 """Locks on files, so that two processes do not write the same thing.
 
 A lock ends with the process that holds it, however that process ends, so no lock is ever left over. Some network file
-systems have no locks; work goes on there without one.
+systems have no locks; files are not locked there.
 """
 
 import contextlib

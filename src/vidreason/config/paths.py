@@ -16,7 +16,7 @@ RESULTS = Path("results")
 LOCKS = Path("config/locks")
 
 LOCK = "config/locks/{source}.json"
-"""Commit and digests of a source, asked for once."""
+"""Commit and digests of a source, requested from the hub once."""
 FETCHED = "data/{source}/fetched.json"
 """The files of a source are there."""
 UNPACKED = "data/{source}/unpacked.json"

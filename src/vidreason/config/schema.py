@@ -1,6 +1,6 @@
 """The JSON schema of a run, derived from the settings: what checks a configuration, and what an editor can complete from.
 
-`python -m vidreason.config.schema` is not needed to run anything: `make schema` writes the file for editors.
+The workflow derives it whenever it loads a configuration; `make schema` writes the file that editors use.
 """
 
 import functools

@@ -94,7 +94,7 @@ def fetched_by(run: Run, source: str) -> dict[str, Any]:
 
 
 def is_locked(source: str) -> bool:
-    """Whether a source has a lock: a file like any other, which nothing makes again. A source is asked for once."""
+    """Whether a source has a lock. A lock is made once, and no rule makes it again."""
     return Path(paths.LOCK.format(source=source)).exists()
 
 
