@@ -159,7 +159,7 @@ class Grade:
 
 
 UNANSWERED = Grade(0.0, False, parts={WELL_FORMED: 0.0})
-"""Grade of a question that the model was not asked, because its clip has no frames or its prompt is too long."""
+"""Grade of a question that is not answered, because its clip has no frames or its prompt is too long."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from vidreason.engine.generation import Completions
-from vidreason.models.base import Inputs, VideoLM, VideoTokens
+from vidreason.models.base import IGNORE_INDEX, Inputs, VideoLM, VideoTokens
 from vidreason.models.packing import Packing
-from vidreason.rl.losses import IGNORE_INDEX, chunked_log_probs
+from vidreason.rl.losses import chunked_log_probs
 
 
 def completion_log_probs(

@@ -80,7 +80,7 @@ def _selected(inputs: ResultInputs) -> Iterator[Row]:
 
 
 def _answered(inputs: ResultInputs) -> Iterator[Row]:
-    """Questions that an arm was not asked because their prompt is too long for it."""
+    """Questions that an arm did not answer because their prompt is too long for it."""
     for run in inputs.runs.by_key.values():
         if count := run.score.missing.get(PROMPT_TOO_LONG):
             yield _row("answers", run.benchmark, "question", PROMPT_TOO_LONG, count, run.arm.name, run.seed)

@@ -25,7 +25,7 @@ class Arm:
     Attributes:
         name: Key in the config.
         label: Name for tables and figures.
-        style: How it is asked: for an `option` or a `reason`.
+        style: How it answers: with an `option` alone, or with a `reason` before it.
         method: `given`, `sft`, `grpo` or `control`.
         parent: Arm whose weights it starts from (or uses, for a control); `""` without one.
         view: How it is shown the frames: `ordered`, `shuffled` or `gray`.

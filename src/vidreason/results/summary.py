@@ -71,7 +71,7 @@ def _baselines(members: Sequence[Run]) -> dict[str, list[float]]:
 
 
 def _format_share(arm: Arm, members: Sequence[Run]) -> str:
-    """Share of well-formed answers; a dash for arms that are not asked to reason."""
+    """Share of well-formed answers; a dash for arms of the style `option`."""
     shares = [(run.score.format_followed, run.score.with_frames) for run in members]
     total = sum(count for share, count in shares if share is not None)
     if arm.style != "reason" or not total:
@@ -102,7 +102,9 @@ def _notes(runs: Runs) -> list[str]:
         if PROMPT_TOO_LONG in run.score.missing
     ]
     if too_long:
-        notes.append(f"Prompts too long for the model, not asked, count as wrong: {', '.join(too_long)}.")
+        notes.append(
+            f"Questions whose prompt is too long for the model are not answered and count as wrong: {', '.join(too_long)}."
+        )
     for run in members:
         if run.score.is_macro:
             both = "; ".join(

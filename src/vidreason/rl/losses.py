@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from vidreason.config.settings import Objective
 
 IGNORE_INDEX = -100
-"""Label of a position that takes no part in the loss: transformers' own value."""
+"""Label of a position that takes no part in the loss: transformers' own value, as in `vidreason.models.base`."""
 KL_CLAMP = 100.0
 LOGITS_AT_ONCE = 2**26
 """Maximum number of logits in memory at a time: 256 MB in float32, 441 tokens of Qwen2.5's vocabulary."""

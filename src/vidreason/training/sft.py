@@ -10,10 +10,9 @@ from vidreason.engine.features import connect_clips
 from vidreason.engine.log_probs import label_log_probs
 from vidreason.engine.prompts import fits, query_text
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.base import VideoLM, VideoTokens
+from vidreason.models.base import IGNORE_INDEX, VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
 from vidreason.records import Question
-from vidreason.rl.losses import IGNORE_INDEX
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
 from vidreason.training.files import TrainingFiles
 from vidreason.training.optimizer import gathered_weights

@@ -8,11 +8,11 @@ import torch
 
 from vidreason.config.base_model import Base, Stage
 from vidreason.config.optimization import Optimizer, Runtime
-from vidreason.models.base import VideoLM
+from vidreason.models.base import IGNORE_INDEX, VideoLM
 from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.factory import build_model
 from vidreason.models.tinyllava.induction import init_induction_heads
-from vidreason.rl.losses import IGNORE_INDEX, sft_loss
+from vidreason.rl.losses import sft_loss
 from vidreason.training.state import Origin
 from vidreason.training.trainer import Backward, Job, Metrics, Trainer
 from vidreason.world.corpus import WORDS, Exercise, clip_pool, draw_exercise

@@ -151,7 +151,7 @@ def test_a_single_candidate_is_a_question(published):
         assert question_prompt(question).endswith("\nOptions:\nA. The cube collides with the gray cylinder")
 
 
-def test_mlvus_empty_record_is_asked_as_it_is(published):
+def test_mlvus_empty_record_is_kept_as_it_is(published):
     """Its gold letter is D by the published rule, the last candidate that equals the answer."""
     questions = {question.id: question for question in read_questions("mlvu", published / "mlvu")}
     empty = questions[f"topic_reasoning-{EMPTY}"]

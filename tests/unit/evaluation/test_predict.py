@@ -94,7 +94,7 @@ class TestBatches:
             [2, 2],
         ]
 
-    def test_what_is_not_asked_comes_last(self):
+    def test_what_cannot_be_answered_comes_last(self):
         lengths = {**LENGTHS, **dict.fromkeys((question.id for question in about("c")), 0)}
         batches = evaluation_batches(ASKED, lengths, 4, 0, 1)
         assert batches[-1][-2:] == about("c")

@@ -168,7 +168,7 @@ def test_prompts_that_are_too_long_are_counted(tmp_path: Path) -> None:
     tables = make(tmp_path, run)
     notes = tables["markdown"].read_text()
     assert (
-        "- Prompts too long for the model, not asked, count as wrong: Base (seed 0) MLVU 1, R1 <ours> & co (seed 0) MLVU 1."
+        "- Questions whose prompt is too long for the model are not answered and count as wrong: Base (seed 0) MLVU 1, R1 <ours> & co (seed 0) MLVU 1."
         in notes
     )
     assert "- Frames: missing for some questions: MLVU 7/8 have them." in notes

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from vidreason.config.settings import Objective
+from vidreason.models import base
+from vidreason.rl import losses
 from vidreason.rl.losses import completion_mask, grpo_loss, k3_kl, sft_loss, token_log_probs
 
 
@@ -128,3 +130,7 @@ def test_bad_arguments_are_refused(batch):
     logp, _, advantages, mask = batch
     with pytest.raises(ValueError, match="no reference"):
         grpo_loss(logp, None, advantages, mask, objective(0.1))
+
+
+def test_models_and_losses_ignore_the_same_label():
+    assert losses.IGNORE_INDEX == base.IGNORE_INDEX

@@ -91,7 +91,7 @@ def test_keeps_what_varies_and_accounts_for_the_rest(files: dict[str, Any]) -> N
     assert "broken,broken.mp4,truncated,,0," in files["dropped"].read_text()
 
 
-def test_a_question_that_was_not_asked_is_dropped_with_its_reason(files: dict[str, Any]) -> None:
+def test_a_question_that_was_not_answered_is_dropped_with_its_reason(files: dict[str, Any]) -> None:
     names = [*CORRECT, "broken", "long"]
     files["questions"].write_text(as_lines([question(name) for name in names]))
     with files["clips"][0].open("a") as stream:
@@ -116,7 +116,7 @@ def test_a_question_that_was_not_asked_is_dropped_with_its_reason(files: dict[st
     assert files["histogram"].read_text().splitlines()[1] == "0,1,0", "what was not asked is not wrong each time"
 
 
-def test_rollouts_of_a_question_that_was_not_asked_are_refused(files: dict[str, Any]) -> None:
+def test_rollouts_of_a_question_that_was_not_answered_are_refused(files: dict[str, Any]) -> None:
     with files["rollouts"][1].open("a") as stream:
         stream.write(
             as_lines(
