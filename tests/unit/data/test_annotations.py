@@ -465,7 +465,7 @@ def test_a_control_character_in_a_table_is_refused(tmp_path, key):
     table = tmp_path / video_mme.TABLE
     table.parent.mkdir()
     pandas.DataFrame([ROW, {**ROW, "question_id": "001-2", key: "a\rb"}]).to_parquet(table)
-    with pytest.raises(ValueError, match=r"parquet: record 2: the (id|video|task) '.*a\\rb.*' holds U\+000D"):
+    with pytest.raises(ValueError, match=r"parquet: record 2: the (id|video|category) '.*a\\rb.*' holds U\+000D"):
         read_questions("video_mme", tmp_path)
 
 
