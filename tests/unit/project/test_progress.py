@@ -65,7 +65,7 @@ def test_an_error_is_shown_whole_with_the_log_of_the_job(tmp_path):
     assert block[0] in screen  # what the job is
     assert "the weights are gone" in block[1]
     assert block[1] in screen
-    assert re.search(r"^Failed: predict (r1|sft); .*the same command goes on from here", screen, re.MULTILINE)
+    assert re.search(r"^Failed: predict (r1|sft); .*run the same command to resume", screen, re.MULTILINE)
 
 
 def test_after_an_error_the_other_jobs_are_a_line_of_progress_again():
@@ -110,7 +110,7 @@ def test_a_stop_is_no_error():
     assert [
         run.take(line) for line in ("Terminating processes on user request", "RuleException:", "KeyboardInterrupt")
     ] == [False] * 3
-    assert "goes on from here" in run.ending(Path("logs/demo/snakemake.log"))
+    assert "run the same command to resume" in run.ending(Path("logs/demo/snakemake.log"))
 
 
 def test_a_mistake_in_the_workflow_is_shown(tmp_path):
