@@ -339,26 +339,26 @@ def truth_rows(dataset: str, root: Path, items: Sequence[WorldItem]) -> list[dic
         name: place
         for place, name in enumerate({"mvbench": mvbench.CATEGORIES, "mlvu": mlvu.CATEGORIES}.get(dataset, {"": ""}))
     }
-    asked = [
+    written = [
         (item, question) for item in sorted(items, key=lambda item: order[item.category]) for question in item.questions
     ]
-    if len(published) != len(asked):
-        raise ValueError(f"{root}: {len(asked)} questions were written, {len(published)} were read")
+    if len(published) != len(written):
+        raise ValueError(f"{root}: {len(written)} questions were written, {len(published)} were read")
     return [
-        _truth_row(dataset, question, item, known) for question, (item, known) in zip(published, asked, strict=True)
+        _truth_row(dataset, question, item, known) for question, (item, known) in zip(published, written, strict=True)
     ]
 
 
-def _truth_row(dataset: str, published: Question, item: WorldItem, asked: WorldQuestion) -> dict[str, Any]:
+def _truth_row(dataset: str, published: Question, item: WorldItem, written: WorldQuestion) -> dict[str, Any]:
     """What is true of one question."""
-    if (published.text, published.options, published.gold) != (asked.text, asked.options, asked.gold):
-        raise ValueError(f"{dataset}: question {published.id!r} was read as {published}, but written as {asked}")
+    if (published.text, published.options, published.gold) != (written.text, written.options, written.gold):
+        raise ValueError(f"{dataset}: question {published.id!r} was read as {published}, but written as {written}")
     return {
         "dataset": dataset,
         "question": published.id,
         "video": published.clip.path,
-        "task": asked.category,
-        "temporal": asked.temporal,
+        "task": written.category,
+        "temporal": written.temporal,
         "caption": item.scene.caption,
         "facts": [dataclasses.asdict(act) for act in item.scene.acts],
     }
