@@ -29,9 +29,9 @@ from vidreason.engine.features import read_clips
 from vidreason.engine.generation import Completions, Decoding, choose_tokens, rollout_seed, uniforms
 from vidreason.engine.profiling import span
 from vidreason.engine.prompts import prompts_of
-from vidreason.media.frames import frame_indices
+from vidreason.media.extract_frames import frame_indices
+from vidreason.media.probe import scan
 from vidreason.media.resize import resize_frames
-from vidreason.media.video import scan
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import Question

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from transformers import Qwen2Tokenizer
 
-from vidreason.config.layers import read_layer
+from vidreason.config.load_runs import load_run
 from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.run import Run
-from vidreason.config.runs import load_run
 from vidreason.config.settings import Grpo, TrainingSpec
+from vidreason.config.yaml_layers import read_layer
+from vidreason.models.tinyllava.build import model_config
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
-from vidreason.models.tinyllava.factory import model_config
 from vidreason.training.registered import registered
 from vidreason.world.corpus import WORDS
 from vidreason.world.tokenizer import build_tokenizer

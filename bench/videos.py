@@ -17,7 +17,7 @@ from PIL import Image
 from bench import naive
 from bench.work import DifferentError
 from vidreason.artifacts.files import write_jsonl
-from vidreason.media.frames import FrameSpec, extract_frames, take_frames
+from vidreason.media.extract_frames import FrameSpec, extract_frames, take_frames
 from vidreason.records import ClipRef, Question
 from vidreason.world.encode import ffmpeg_binary
 

@@ -20,8 +20,8 @@ from vidreason.artifacts.files import write_jsonl
 from vidreason.config.settings import Grpo
 from vidreason.engine.generation import Decoding, rollout_seed
 from vidreason.engine.prompts import query_text
+from vidreason.media.extract_frames import FrameSpec, extract_frames
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.frames import FrameSpec, extract_frames
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_ids

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_json
-from vidreason.config import graph, paths
+from vidreason.config import job_inputs, paths
 from vidreason.config.datasets import SourceEntry
 from vidreason.config.run import Run
 from vidreason.sources.lock import Lock, Source, SourceError
@@ -78,7 +78,7 @@ class SourcePlan:
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
-    """A step of the graph.
+    """A step of the job_inputs.
 
     Attributes:
         rule: Its rule.
@@ -129,14 +129,14 @@ def _plan_source(name: str, entry: SourceEntry) -> SourcePlan:
 
 
 def plan_steps(run: Run) -> list[StepPlan]:
-    """The steps of a run, in the order of the graph."""
+    """The steps of a run, in the order of the job_inputs."""
     counts = _question_counts(run)
     known = [count for count in counts.values() if count is not None]
     imported = [paths.IMPORTED.format(run=run.run, arm=arm) for arm in run.arms_by("given")]
-    decoded = [path for dataset in run.datasets for path in graph.frames(run, dataset)]
+    decoded = [path for dataset in run.datasets for path in job_inputs.frames(run, dataset)]
     return [
         _step("import_weights", imported, "weights", None),
-        _step("filter_nextqa", graph.decoded_questions(run, "nextqa")[:1], "question", counts["nextqa"]),
+        _step("filter_nextqa", job_inputs.decoded_questions(run, "nextqa")[:1], "question", counts["nextqa"]),
         _step("extract_frames", decoded, "question", sum(known) if len(known) == len(counts) else None),
         _training(run, "sft", counts),
         _sampling(run, counts["nextqa"]),
@@ -160,14 +160,14 @@ def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> Step
     for name in run.arms_by(method):
         spec = run.spec(name, 0)
         passes.append(_times(counts[spec.data], spec.settings.epochs * len(run.seeds)))
-    folders = graph.of_arms(run, {"sft": paths.SFT, "grpo": paths.GRPO}[method], method)
+    folders = job_inputs.of_arms(run, {"sft": paths.SFT, "grpo": paths.GRPO}[method], method)
     return _step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes)))
 
 
 def _sampling(run: Run, questions: float | None) -> StepPlan:
     """The repeated answers for the selection."""
     generation, arms = run.selection.generation, run.arms_by("grpo")
-    folders = [path for arm in arms for seed in run.seeds for path in graph.rollouts(run, arm, seed)]
+    folders = [path for arm in arms for seed in run.seeds for path in job_inputs.rollouts(run, arm, seed)]
     parents = {run.parent(arm) for arm in arms}
     tokens = [_tokens(run.arms[arm].style, generation.sampling.max_new_tokens) for arm in parents]
     batches = None if questions is None else math.ceil(questions / generation.batch_size) * len(run.seeds)
@@ -182,7 +182,7 @@ def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
     for arm, entry in run.arms.items():
         tokens = _tokens(entry.style, generation.max_new_tokens)
         for name in run.evaluation.benchmarks:
-            files += [path for seed in run.seeds for path in graph.predictions(run, arm, seed, name)]
+            files += [path for seed in run.seeds for path in job_inputs.predictions(run, arm, seed, name)]
             questions = counts[name]
             total += (
                 math.inf

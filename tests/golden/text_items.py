@@ -18,9 +18,9 @@ from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
 from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
 from vidreason.rl import advantages, rewards
-from vidreason.rl.groups import RolloutGroup
+from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.tasks import multiple_choice as parse
-from vidreason.tasks import prompts as texts
+from vidreason.tasks import prompt_templates as texts
 from vidreason.tasks.equivalence import matches_anywhere
 from vidreason.tasks.markup import think_text
 

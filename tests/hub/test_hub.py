@@ -36,12 +36,12 @@ from tests.support.filtering import filter_rules
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import coldstart, mmvu, mvbench, nextqa
-from vidreason.data.filter import FilterFiles, filter_nextqa
+from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
 from vidreason.data.registry import Source, names, read_questions
 from vidreason.engine.generation import Decoding, generate
 from vidreason.engine.prompts import prompts_of
-from vidreason.media.frames import take_frames
-from vidreason.media.video import probe
+from vidreason.media.extract_frames import take_frames
+from vidreason.media.probe import probe
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
 from vidreason.models.tinyllava.preprocessing import normalize_frames

@@ -5,7 +5,7 @@ from vidreason.config.settings import EvaluationGeneration, Sampling, SelectionG
 from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
 from vidreason.records import OK
-from vidreason.training.rollouts import sample_rollouts
+from vidreason.training.sample_rollouts import sample_rollouts
 
 CLIPS = {**dict.fromkeys("abcdefg", OK), "gone": "missing", "short": "truncated"}
 ASKED = [

@@ -4,10 +4,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from vidreason.config.known import Known
-from vidreason.config.layers import Layer, read_layer
+from vidreason.config.load_runs import load_run
+from vidreason.config.registered_names import Known
 from vidreason.config.run import Run
-from vidreason.config.runs import load_run
+from vidreason.config.yaml_layers import Layer, read_layer
 from vidreason.training.registered import registered
 
 ROOT = Path(__file__).parents[2]

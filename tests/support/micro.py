@@ -13,9 +13,9 @@ from vidreason.artifacts.files import write_jsonl
 from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
 from vidreason.config.settings import Grpo, Sft, TrainingSpec
 from vidreason.engine.features import clips_of, encode_clips, read_clips
+from vidreason.media.extract_frames import _as_table
 from vidreason.media.frame_store import FRAMES as KEY
 from vidreason.media.frame_store import SCHEMA, ClipFrames, clips_path_of
-from vidreason.media.frames import _as_table
 from vidreason.models.families import save_checkpoint
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig

@@ -11,8 +11,8 @@ from vidreason.artifacts.files import json_line, write_jsonl
 from vidreason.config.settings import Scoring
 from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.records import ClipRef, ClipStatus, Completion, Prediction, Question
-from vidreason.results.inputs import ResultInputs
-from vidreason.results.runs import read_arms
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import read_arms
 
 SETTINGS = {"parser": "strict", "unparsed": "wrong", "max_missing_fraction": 0.0}
 BENCHMARKS = ("video_mme", "mlvu")

@@ -19,7 +19,7 @@ from tests.hub.server import Fault, Hub
 from tests.workflow.conftest import ROOT, Workplace, new_workplace
 from vidreason.artifacts.files import read_jsonl
 from vidreason.data import mlvu, mvbench, video_mme
-from vidreason.evaluation.scored import read_scored
+from vidreason.evaluation.scored_answers import read_scored
 from vidreason.records import Question
 
 pytestmark = pytest.mark.workflow

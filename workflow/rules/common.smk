@@ -11,14 +11,14 @@ from snakemake.logging import logger
 from vidreason.artifacts.files import remove_leftovers
 from vidreason.artifacts.integrity import CALL_VARIABLE, content_digest
 from vidreason.artifacts.provenance import code_digest, file_digest
-from vidreason.config import graph, launcher, paths
-from vidreason.config.rules import RuleFunctions, one_of
+from vidreason.config import job_inputs, launcher, paths
+from vidreason.config.rule_functions import RuleFunctions, one_of
 from vidreason.config.run import Run
-from vidreason.config.runs import load_runs
+from vidreason.config.load_runs import load_runs
 from vidreason.config.startup import StartError, check_start
 from vidreason.config.world import VideoCounts
 from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, modules_of
-from vidreason.sources import ready
+from vidreason.sources import prerequisites
 from vidreason.sources.lock import SourceError
 from vidreason.training import registered
 
@@ -39,7 +39,7 @@ except ValueError as error:
 RUN = list(RUNS.values())[-1]
 WORLDS = [name for name, run in RUNS.items() if run.world]
 WORLD_DATASETS = tuple(VideoCounts.model_fields)
-UNLOCKED = [source for source in RUN.sources if not ready.is_locked(source)]
+UNLOCKED = [source for source in RUN.sources if not prerequisites.is_locked(source)]
 
 functions = RuleFunctions(RUNS, RUN, shlex.quote(OWN_PYTHON or "python"), (ValueError, SourceError), WorkflowError)
 of_run, setting, uncompared = functions.of_run, functions.setting, functions.uncompared

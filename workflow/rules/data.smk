@@ -25,7 +25,7 @@ rule make_world:
 
 rule filter_nextqa:
     input:
-        ready=of_run(ready.questions_ready, dataset="nextqa"),
+        ready=of_run(prerequisites.questions_ready, dataset="nextqa"),
     output:
         train=paths.questions("nextqa"),
         validation=paths.questions("validation"),
@@ -41,20 +41,20 @@ rule filter_nextqa:
     params:
         root=of_run(Run.root, dataset="nextqa"),
         annotations=of_run(Run.annotations, dataset="nextqa"),
-        own_annotations=of_run(ready.own_annotations, dataset="nextqa"),
-        own_videos=of_run(ready.own_videos, dataset="nextqa"),
+        own_annotations=of_run(prerequisites.own_annotations, dataset="nextqa"),
+        own_videos=of_run(prerequisites.own_videos, dataset="nextqa"),
         expected=uncompared(setting("datasets.nextqa.questions")),
         filter=setting("datasets.nextqa.filter"),
         frame_count=setting("frames.count"),
         seed=setting("seed"),
-        code=of_run(registered.code, dataset="nextqa", module="vidreason.data.filter"),
+        code=of_run(registered.code, dataset="nextqa", module="vidreason.data.filter_nextqa"),
     script:
         "../scripts/filter_nextqa.py"
 
 
 rule read_questions:
     input:
-        ready=of_run(ready.questions_ready, "dataset"),
+        ready=of_run(prerequisites.questions_ready, "dataset"),
     output:
         questions=paths.QUESTIONS,
     log:
@@ -68,8 +68,8 @@ rule read_questions:
     params:
         root=of_run(Run.root, "dataset"),
         annotations=of_run(Run.annotations, "dataset"),
-        own_annotations=of_run(ready.own_annotations, "dataset"),
-        own_videos=of_run(ready.own_videos, "dataset"),
+        own_annotations=of_run(prerequisites.own_annotations, "dataset"),
+        own_videos=of_run(prerequisites.own_videos, "dataset"),
         expected=uncompared(setting("datasets.{dataset}.questions")),
         protocol=of_run(registered.reader_protocol, "dataset"),
         code=of_run(registered.code, "dataset", module="vidreason.data.registry"),
@@ -79,8 +79,8 @@ rule read_questions:
 
 rule extract_frames:
     input:
-        ready=of_run(ready.root_ready, "dataset"),
-        questions=of_run(graph.decoded_questions, "dataset"),
+        ready=of_run(prerequisites.root_ready, "dataset"),
+        questions=of_run(job_inputs.decoded_questions, "dataset"),
     output:
         frames=paths.FRAMES,
         clips=paths.CLIPS,
@@ -92,10 +92,10 @@ rule extract_frames:
         "../../envs/video.yaml"
     params:
         root=of_run(Run.root, "dataset"),
-        own_videos=of_run(ready.own_videos, "dataset"),
+        own_videos=of_run(prerequisites.own_videos, "dataset"),
         frame_count=setting("frames.count"),
         frame_size=setting("frames.size"),
         shards=setting("datasets.{dataset}.shards.frames"),
-        code=code_digest("vidreason.media.frames"),
+        code=code_digest("vidreason.media.extract_frames"),
     script:
         "../scripts/extract_frames.py"

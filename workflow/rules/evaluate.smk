@@ -4,7 +4,7 @@
 rule count_missing:
     input:
         questions=paths.questions("{benchmark}"),
-        clips=of_run(graph.clips, "benchmark"),
+        clips=of_run(job_inputs.clips, "benchmark"),
     output:
         table=paths.MISSING,
     log:
@@ -21,9 +21,9 @@ rule count_missing:
 
 rule predict:
     input:
-        weights=of_run(graph.weights, "arm", "seed"),
+        weights=of_run(job_inputs.weights, "arm", "seed"),
         questions=paths.questions("{benchmark}"),
-        frames=of_run(graph.frames, "benchmark"),
+        frames=of_run(job_inputs.frames, "benchmark"),
         missing=ancient(paths.MISSING),
     output:
         predictions=paths.PREDICTIONS,
@@ -42,7 +42,7 @@ rule predict:
         settings=setting("evaluation.generation"),
         style=setting("arms.{arm}.style"),
         view=setting("arms.{arm}.shown_view"),
-        missing=uncompared(of_run(graph.allowed_missing, "benchmark")),
+        missing=uncompared(of_run(job_inputs.allowed_missing, "benchmark")),
         shards=setting("datasets.{benchmark}.shards.predict"),
         state=paths.state("predict"),
         gpus=functions.single_gpu,
@@ -54,8 +54,8 @@ rule predict:
 rule score:
     input:
         questions=paths.questions("{benchmark}"),
-        predictions=of_run(graph.predictions, "arm", "seed", "benchmark"),
-        truth=of_run(graph.truth),
+        predictions=of_run(job_inputs.predictions, "arm", "seed", "benchmark"),
+        truth=of_run(job_inputs.truth),
     output:
         scored=paths.SCORED,
         score=paths.SCORE,
@@ -67,7 +67,7 @@ rule score:
         "../../envs/tables.yaml"
     params:
         settings=setting("evaluation.scoring"),
-        known_missing=of_run(graph.known_missing, "benchmark"),
+        known_missing=of_run(job_inputs.known_missing, "benchmark"),
         style=setting("arms.{arm}.style"),
         code=of_run(registered.code, "benchmark", module="vidreason.evaluation.score"),
     script:

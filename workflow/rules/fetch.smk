@@ -22,7 +22,7 @@ rule lock_source:
         "../../envs/video.yaml"
     params:
         python=functions.interpreter,
-        settings=uncompared(of_run(ready.source_json, "source")),
+        settings=uncompared(of_run(prerequisites.source_json, "source")),
     shell:
         "{params.python} workflow/scripts/lock_source.py {wildcards.source:q} --settings {params.settings:q} "
         "--lock {output.lock:q} > {log:q} 2>&1"
@@ -30,7 +30,7 @@ rule lock_source:
 
 rule fetch_source:
     input:
-        lock=of_run(ready.checked_lock, "source"),
+        lock=of_run(prerequisites.checked_lock, "source"),
     output:
         fetched=paths.FETCHED,
     log:
@@ -41,8 +41,8 @@ rule fetch_source:
         "../../envs/video.yaml"
     params:
         python=functions.interpreter,
-        settings=uncompared(of_run(ready.source_json, "source")),
-        decisive=of_run(ready.fetched_by, "source"),
+        settings=uncompared(of_run(prerequisites.source_json, "source")),
+        decisive=of_run(prerequisites.fetched_by, "source"),
     shell:
         "{params.python} workflow/scripts/fetch_source.py {wildcards.source:q} --settings {params.settings:q} "
         "--lock {input.lock:q} --out {output.fetched:q} > {log:q} 2>&1"
@@ -61,9 +61,9 @@ rule unpack_source:
         "../../envs/video.yaml"
     params:
         python=functions.interpreter,
-        settings=uncompared(of_run(ready.source_json, "source")),
-        decisive=of_run(ready.unpacked_by, "source"),
-        delete_archives=uncompared(of_run(ready.delete_archives)),
+        settings=uncompared(of_run(prerequisites.source_json, "source")),
+        decisive=of_run(prerequisites.unpacked_by, "source"),
+        delete_archives=uncompared(of_run(prerequisites.delete_archives)),
     shell:
         "{params.python} workflow/scripts/unpack_source.py {wildcards.source:q} --settings {params.settings:q} "
         "--fetched {input.fetched:q} --out {output.unpacked:q} --delete-archives {params.delete_archives:q} > {log:q} 2>&1"
@@ -71,7 +71,7 @@ rule unpack_source:
 
 rule import_weights:
     input:
-        ready=of_run(ready.weights_ready, "arm"),
+        ready=of_run(prerequisites.weights_ready, "arm"),
     output:
         checkpoint=directory(paths.IMPORTED),
     log:
@@ -84,9 +84,9 @@ rule import_weights:
         weights=of_run(Run.given, "arm", key="weights"),
         tokenizer=of_run(Run.given, "arm", key="tokenizer"),
         processor=of_run(Run.given, "arm", key="processor"),
-        own=of_run(ready.own_weights, "arm"),
+        own=of_run(prerequisites.own_weights, "arm"),
         frame_size=setting("frames.size"),
-        code=code_digest("vidreason.models.tinyllava.published"),
+        code=code_digest("vidreason.models.tinyllava.import_published"),
     script:
         "../scripts/import_weights.py"
 

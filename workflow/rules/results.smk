@@ -3,14 +3,14 @@
 
 rule make_tables:
     input:
-        scores=of_run(graph.scored, pattern=paths.SCORE),
-        scored=of_run(graph.scored, pattern=paths.SCORED),
-        histograms=of_run(graph.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
-        dropped=of_run(graph.of_arms, pattern=paths.DROPPED, method="grpo"),
+        scores=of_run(job_inputs.scored, pattern=paths.SCORE),
+        scored=of_run(job_inputs.scored, pattern=paths.SCORED),
+        histograms=of_run(job_inputs.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
+        dropped=of_run(job_inputs.of_arms, pattern=paths.DROPPED, method="grpo"),
         filtered=paths.filtered("dropped.csv"),
         durations=paths.filtered("durations.csv"),
-        clips=of_run(graph.all_clips),
-        published=of_run(graph.published),
+        clips=of_run(job_inputs.all_clips),
+        published=of_run(job_inputs.published),
     output:
         **{
             table.name: report(table.path, caption=f"../report/{table.caption}.rst", category="Tables")
@@ -23,8 +23,8 @@ rule make_tables:
     conda:
         "../../envs/tables.yaml"
     params:
-        arms=of_run(graph.shown_arms),
-        benchmarks=of_run(graph.shown_benchmarks),
+        arms=of_run(job_inputs.shown_arms),
+        benchmarks=of_run(job_inputs.shown_benchmarks),
         code=of_run(registered.results_code, modules=modules_of(TABLES)),
     script:
         "../scripts/make_tables.py"
@@ -32,11 +32,11 @@ rule make_tables:
 
 rule make_figures:
     input:
-        scores=of_run(graph.scored, pattern=paths.SCORE),
-        histograms=of_run(graph.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
+        scores=of_run(job_inputs.scored, pattern=paths.SCORE),
+        histograms=of_run(job_inputs.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
         tables=[table.path for table in TABLES],
-        grpo=of_run(graph.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
-        sft=of_run(graph.of_arms, pattern=paths.SFT_CURVES, method="sft"),
+        grpo=of_run(job_inputs.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
+        sft=of_run(job_inputs.of_arms, pattern=paths.SFT_CURVES, method="sft"),
     output:
         **{
             figure.name: report(figure.path, caption=f"../report/{figure.caption}.rst", category="Figures")
@@ -49,8 +49,8 @@ rule make_figures:
     conda:
         "../../envs/tables.yaml"
     params:
-        arms=of_run(graph.shown_arms),
-        benchmarks=of_run(graph.shown_benchmarks),
+        arms=of_run(job_inputs.shown_arms),
+        benchmarks=of_run(job_inputs.shown_benchmarks),
         code=of_run(registered.results_code, modules=modules_of(FIGURES)),
     script:
         "../scripts/make_figures.py"
@@ -58,13 +58,13 @@ rule make_figures:
 
 rule report:
     input:
-        scores=of_run(graph.scored, pattern=paths.SCORE),
-        scored=of_run(graph.scored, pattern=paths.SCORED),
-        questions=of_run(graph.benchmark_questions),
-        clips=of_run(graph.all_clips),
-        frames=of_run(graph.benchmark_frames),
+        scores=of_run(job_inputs.scored, pattern=paths.SCORE),
+        scored=of_run(job_inputs.scored, pattern=paths.SCORED),
+        questions=of_run(job_inputs.benchmark_questions),
+        clips=of_run(job_inputs.all_clips),
+        frames=of_run(job_inputs.benchmark_frames),
         filtered=paths.filtered("dropped.csv"),
-        published=of_run(graph.published),
+        published=of_run(job_inputs.published),
         tables=[table.path for table in TABLES],
         figures=[figure.path for figure in FIGURES],
         captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
@@ -77,8 +77,8 @@ rule report:
     conda:
         "../../envs/video.yaml"
     params:
-        arms=of_run(graph.shown_arms),
-        benchmarks=of_run(graph.shown_benchmarks),
+        arms=of_run(job_inputs.shown_arms),
+        benchmarks=of_run(job_inputs.shown_benchmarks),
         seed=setting("seed"),
         code=of_run(registered.results_code, modules=["vidreason.results.report"]),
         templates=content_digest(TEMPLATES)[:16],

@@ -39,7 +39,7 @@ rule resolve_spec:
     conda:
         "../../envs/tables.yaml"
     params:
-        spec=of_run(graph.training_spec, "arm", "seed"),
+        spec=of_run(job_inputs.training_spec, "arm", "seed"),
     script:
         "../scripts/resolve_spec.py"
 
@@ -47,9 +47,9 @@ rule resolve_spec:
 rule train_sft:
     input:
         spec=paths.SPEC,
-        init=of_run(graph.parent_weights, "arm", "seed"),
-        questions=of_run(graph.training_questions, "arm"),
-        frames=of_run(graph.training_frames, "arm"),
+        init=of_run(job_inputs.parent_weights, "arm", "seed"),
+        questions=of_run(job_inputs.training_questions, "arm"),
+        frames=of_run(job_inputs.training_frames, "arm"),
     output:
         checkpoint=directory(paths.SFT),
         metrics=paths.SFT_CURVES,
@@ -65,7 +65,7 @@ rule train_sft:
         gpu=0,
     params:
         launch=functions.launch,
-        runtime=uncompared(of_run(graph.runtime, "arm")),
+        runtime=uncompared(of_run(job_inputs.runtime, "arm")),
         state=paths.state("train_sft"),
         script=file_digest("workflow/scripts/train.py"),
         code=of_run(registered.training_code, "arm"),
@@ -77,9 +77,9 @@ rule train_sft:
 
 rule sample_rollouts:
     input:
-        weights=of_run(graph.weights, "arm", "seed"),
+        weights=of_run(job_inputs.weights, "arm", "seed"),
         questions=paths.questions("nextqa"),
-        frames=of_run(graph.frames, dataset="nextqa"),
+        frames=of_run(job_inputs.frames, dataset="nextqa"),
     output:
         rollouts=paths.ROLLOUTS,
     log:
@@ -99,16 +99,16 @@ rule sample_rollouts:
         shards=setting("selection.shards"),
         state=paths.state("sample_rollouts"),
         gpus=functions.single_gpu,
-        code=of_run(registered.code, dataset="nextqa", module="vidreason.training.rollouts"),
+        code=of_run(registered.code, dataset="nextqa", module="vidreason.training.sample_rollouts"),
     script:
         "../scripts/sample_rollouts.py"
 
 
 rule select_by_variance:
     input:
-        rollouts=of_run(graph.rollouts, "arm", "seed"),
+        rollouts=of_run(job_inputs.rollouts, "arm", "seed"),
         questions=paths.questions("nextqa"),
-        clips=of_run(graph.clips, dataset="nextqa"),
+        clips=of_run(job_inputs.clips, dataset="nextqa"),
     output:
         selected=paths.SELECTED,
         dropped=paths.DROPPED,
@@ -120,9 +120,9 @@ rule select_by_variance:
     conda:
         "../../envs/tables.yaml"
     params:
-        rule=of_run(graph.selection_rule, "arm"),
+        rule=of_run(job_inputs.selection_rule, "arm"),
         rollouts=setting("selection.generation.rollouts"),
-        code=code_digest("vidreason.training.selection"),
+        code=code_digest("vidreason.training.select_by_variance"),
     script:
         "../scripts/select_by_variance.py"
 
@@ -130,10 +130,10 @@ rule select_by_variance:
 rule train_grpo:
     input:
         spec=paths.SPEC,
-        init=of_run(graph.parent_weights, "arm", "seed"),
+        init=of_run(job_inputs.parent_weights, "arm", "seed"),
         questions=paths.SELECTED,
         validation=paths.questions("validation"),
-        frames=of_run(graph.training_frames, "arm"),
+        frames=of_run(job_inputs.training_frames, "arm"),
     output:
         checkpoint=directory(paths.GRPO),
         metrics=paths.GRPO_CURVES,
@@ -149,7 +149,7 @@ rule train_grpo:
         gpu=0,
     params:
         launch=functions.launch,
-        runtime=uncompared(of_run(graph.runtime, "arm")),
+        runtime=uncompared(of_run(job_inputs.runtime, "arm")),
         state=paths.state("train_grpo"),
         script=file_digest("workflow/scripts/train.py"),
         code=of_run(registered.training_code, "arm"),

@@ -5,7 +5,7 @@ import _log
 _log.open_log(snakemake.log[0])
 
 from vidreason.artifacts.integrity import check_unchanged
-from vidreason.media.frames import FrameSpec, extract_frames, frames_digest
+from vidreason.media.extract_frames import FrameSpec, extract_frames, frames_digest
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.artifacts.cache import get_or_make
 
@@ -20,4 +20,4 @@ made = get_or_make(
     lambda: extract_frames(list(given.questions), params.root, out.frames, out.clips, spec, snakemake.threads),
 )
 for artifact in out:
-    write_sidecar(artifact, list(given), dict(params.items()), ["vidreason.media.frames"], made)
+    write_sidecar(artifact, list(given), dict(params.items()), ["vidreason.media.extract_frames"], made)

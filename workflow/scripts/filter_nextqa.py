@@ -7,7 +7,7 @@ _log.open_log(snakemake.log[0])
 from pathlib import Path
 
 from vidreason.config.datasets import Filter
-from vidreason.data.filter import FilterFiles, filter_nextqa
+from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
 from vidreason.data.registry import Source
 from vidreason.training.registered import modules_with
 from vidreason.artifacts.integrity import check_unchanged
@@ -30,5 +30,5 @@ for artifact in out:
         artifact,
         snakemake.input.ready,
         {key: value for key, value in params.items() if key != "expected"},
-        modules_with("vidreason.data.filter", "nextqa"),
+        modules_with("vidreason.data.filter_nextqa", "nextqa"),
     )

@@ -7,7 +7,7 @@ _log.open_log(snakemake.log[0])
 from pathlib import Path
 
 from vidreason.artifacts.integrity import check_unchanged
-from vidreason.models.tinyllava.published import import_weights
+from vidreason.models.tinyllava.import_published import import_weights
 from vidreason.artifacts.provenance import write_sidecar
 
 params, checkpoint = snakemake.params, snakemake.output.checkpoint
@@ -20,4 +20,4 @@ import_weights(
     tokenizer=Path(params.tokenizer) if params.tokenizer else None,
     processor=Path(params.processor) if params.processor else None,
 )
-write_sidecar(checkpoint, list(snakemake.input), dict(params.items()), ["vidreason.models.tinyllava.published"])
+write_sidecar(checkpoint, list(snakemake.input), dict(params.items()), ["vidreason.models.tinyllava.import_published"])

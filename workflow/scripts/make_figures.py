@@ -5,9 +5,9 @@ import _log
 _log.open_log(snakemake.log[0])
 
 from vidreason.results.figures import make_figures
-from vidreason.results.inputs import ResultInputs
+from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.registry import FIGURES, modules_of
-from vidreason.results.runs import read_arms
+from vidreason.results.scored_runs import read_arms
 from vidreason.training.registered import definitions
 from vidreason.artifacts.provenance import write_sidecar
 

@@ -4,9 +4,9 @@ import _log
 
 _log.open_log(snakemake.log[0])
 
-from vidreason.results.inputs import ResultInputs
+from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.report import make_report
-from vidreason.results.runs import read_arms
+from vidreason.results.scored_runs import read_arms
 from vidreason.training.registered import definitions
 from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar

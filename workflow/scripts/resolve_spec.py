@@ -8,4 +8,4 @@ from vidreason.artifacts.files import write_json
 from vidreason.artifacts.provenance import write_sidecar
 
 write_json(snakemake.output.spec, snakemake.params.spec)
-write_sidecar(snakemake.output.spec, [], {}, ["vidreason.config.runs"])
+write_sidecar(snakemake.output.spec, [], {}, ["vidreason.config.load_runs"])

@@ -14,13 +14,13 @@ from vidreason.artifacts.journal import discard_journals
 from vidreason.config.settings import SelectionGeneration
 from vidreason.engine.batch_inference import Shard
 from vidreason.training.registered import modules_with
-from vidreason.training.rollouts import sample_rollouts
+from vidreason.training.sample_rollouts import sample_rollouts
 from vidreason.media.frame_store import clips_path_of
 from vidreason.models.families import compute_device
 from vidreason.artifacts.provenance import digest, write_sidecar
 from vidreason.artifacts.cache import get_or_make
 
-MODULES = modules_with("vidreason.training.rollouts", "nextqa")
+MODULES = modules_with("vidreason.training.sample_rollouts", "nextqa")
 
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 tables = [Path(table) for table in given.frames]

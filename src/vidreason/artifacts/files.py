@@ -19,8 +19,8 @@ from vidreason.artifacts import strict_json
 from vidreason.artifacts.digests import sha256_bytes, sha256_text
 from vidreason.artifacts.disk import explain_full_disk
 from vidreason.artifacts.integrity import check_unchanged, sidecar_of
-from vidreason.artifacts.paths import is_there
-from vidreason.artifacts.typed import record_of, row_of
+from vidreason.artifacts.path_checks import is_there
+from vidreason.artifacts.typed_records import record_of, row_of
 
 Record = TypeVar("Record")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidreason.artifacts import strict_json
 from vidreason.artifacts.digests import sha256_of, sha256_parts, sha256_text
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 
 SIDECAR = ".provenance.json"
 LARGE = 64 * 2**20

@@ -42,8 +42,7 @@ DISTRIBUTIONS = (
 """Packages whose version can change a number. The versions of those that are installed are recorded."""
 
 DECLARATIONS = frozenset(
-    f"{PACKAGE.name}.config.{name}"
-    for name in ("base_model", "datasets", "fields", "optimization", "settings", "world")
+    f"{PACKAGE.name}.config.{name}" for name in ("base_model", "datasets", "optimization", "settings", "types", "world")
 )
 """Modules that only declare settings: names, types, bounds and descriptions, without code that decides a result.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 
 BUCKET = "0_30_s_nextqa"
 

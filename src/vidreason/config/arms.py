@@ -4,9 +4,9 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vidreason.config.layers import Config, Layer, merge, problem_at
 from vidreason.config.messages import show, unknown
 from vidreason.config.settings import ArmKeys
+from vidreason.config.yaml_layers import Config, Layer, merge, problem_at
 
 TRAINED = ("sft", "grpo")
 LIKE = "like"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vidreason.config.fields import MOST, Section, Share
+from vidreason.config.types import MOST, Section, Share
 
 Exercise = Literal[
     "picture",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vidreason.config.fields import MOST, Count, Section, Shards, Text
+from vidreason.config.types import MOST, Count, Section, Shards, Text
 
 Part = Annotated[int, Field(ge=0, le=MOST, description="Questions of this part.")]
 Pattern = Annotated[Text, Field(description="A pattern; * also matches /.")]

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 
-from vidreason.config.layers import Config, Layer, problem_at
+from vidreason.config.yaml_layers import Config, Layer, problem_at
 
 
 def show(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from vidreason.config.fields import MOST, Precision, Section, Share
+from vidreason.config.types import MOST, Precision, Section, Share
 
 
 class DeepSpeed(Section):

@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 from vidreason.config import paths
 from vidreason.config.annotations import find_annotations
 from vidreason.config.arms import TRAINED, weights_arm
-from vidreason.config.layers import ConfigError, Layer, problem_at
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
 from vidreason.config.settings import Arm, RunSettings, TrainingSpec
+from vidreason.config.yaml_layers import ConfigError, Layer, problem_at
 
 
 class Run(RunSettings):

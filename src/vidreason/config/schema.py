@@ -7,9 +7,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from vidreason.config.fields import Section
-from vidreason.config.known import ROLES, Known
+from vidreason.config.registered_names import ROLES, Known
 from vidreason.config.settings import ArmKeys, GrpoMethod, RunSettings, SftMethod
+from vidreason.config.types import Section
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

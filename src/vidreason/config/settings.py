@@ -1,6 +1,6 @@
 """The settings of a run, section by section, as they stand in the YAML files.
 
-`vidreason.config.runs` puts the sections together and reads them from files; `vidreason.config.schema` derives the JSON schema
+`vidreason.config.load_runs` puts the sections together and reads them from files; `vidreason.config.schema` derives the JSON schema
 from them. Where a value comes from is a comment beside it in config/config.yaml.
 """
 
@@ -11,7 +11,8 @@ from pydantic import Field
 
 from vidreason.config.base_model import Base
 from vidreason.config.datasets import BenchmarkData, Demonstrations, Frames, SourceEntry, TrainingData
-from vidreason.config.fields import (
+from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
+from vidreason.config.types import (
     MOST,
     Count,
     Parameters,
@@ -25,7 +26,6 @@ from vidreason.config.fields import (
     Text,
     View,
 )
-from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
 from vidreason.config.world import World
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vidreason.config.fields import Section, Share
+from vidreason.config.types import Section, Share
 
 Damage = Annotated[Literal["zero_byte", "truncated_webm", "corrupted"], Field(description="Kind of damage.")]
 

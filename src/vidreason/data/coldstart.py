@@ -11,7 +11,7 @@ from vidreason.data.options import answer_letter, split_choices
 from vidreason.data.registry import Dataset, register
 from vidreason.records import NO_OPTION, ClipRef, Question
 from vidreason.tasks.markup import checked_answer
-from vidreason.tasks.prompts import with_options_line
+from vidreason.tasks.prompt_templates import with_options_line
 
 ANNOTATIONS = ("nextqa-coldstart-16.json",)
 """Published name of the annotation file below the root."""

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidreason.artifacts.files import read_json, read_json_lines
-from vidreason.artifacts.paths import is_inside
+from vidreason.artifacts.path_checks import is_inside
 from vidreason.artifacts.strict_json import abridged
 from vidreason.records import LETTERS, NO_OPTION, Question, check_label
-from vidreason.tasks.marks import mark_in
+from vidreason.tasks.chat_tokens import mark_in
 
 LONGEST_TEXT = 100_000
 """Most characters of one text of an annotation file, more than any model's context can hold."""

@@ -11,7 +11,7 @@ from vidreason.data.fields import as_text, as_texts, questions_of, read_records,
 from vidreason.data.options import letter_of
 from vidreason.data.registry import Dataset, register
 from vidreason.records import ClipRef, Question
-from vidreason.tasks.prompts import with_brackets_cut
+from vidreason.tasks.prompt_templates import with_brackets_cut
 
 CATEGORIES: Mapping[str, str] = {
     "plotQA": "1_plotQA",

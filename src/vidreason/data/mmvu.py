@@ -21,7 +21,7 @@ from vidreason.data.fields import (
 )
 from vidreason.data.registry import Dataset, register
 from vidreason.records import LETTERS, ClipRef, Question
-from vidreason.tasks.prompts import with_letters
+from vidreason.tasks.prompt_templates import with_letters
 
 TABLE = "validation.json"
 MULTIPLE_CHOICE = "multiple-choice"

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 from vidreason.data.fields import as_text, as_texts, questions_of, read_records, require_keys, video_path
 from vidreason.data.options import letter_of
 from vidreason.data.registry import Dataset, register
 from vidreason.records import ClipRef, Question
-from vidreason.tasks.prompts import with_options_line_cut
+from vidreason.tasks.prompt_templates import with_options_line_cut
 
 REPLACED = "data0613"
 

@@ -2,7 +2,7 @@
 
 Two published forms are read, and give the same questions: the conversations of lmms-lab/LLaVA-Video-178K (folder
 `0_30_s_nextqa`) and the lines of `nextqa_0-30s.jsonl` in Zhang199/TinyLLaVA-Video-R1-training-data. Questions that cannot
-be used are set aside with a reason; `vidreason.data.filter` drops those whose video cannot be used.
+be used are set aside with a reason; `vidreason.data.filter_nextqa` drops those whose video cannot be used.
 """
 
 import collections
@@ -10,14 +10,14 @@ import dataclasses
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 from vidreason.config.annotations import BUCKET, existing_annotations, find_annotations
 from vidreason.data.fields import as_text, questions_of, read_records, require_keys, video_path
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.data.registry import Dataset, register
 from vidreason.records import NO_OPTION, ClipRef, Question
 from vidreason.tasks.markup import first_answer
-from vidreason.tasks.prompts import with_options_line
+from vidreason.tasks.prompt_templates import with_options_line
 
 ANNOTATIONS = (f"{BUCKET}/{BUCKET}_mc_qa_processed.json", f"{BUCKET}_mc_qa_processed.json", "nextqa_0-30s.jsonl")
 """Published names of the annotation file below the root, in the order in which they are tried."""

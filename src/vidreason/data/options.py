@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from vidreason.data.fields import LONGEST_TEXT
 from vidreason.records import LETTERS, NO_OPTION
-from vidreason.tasks.marks import IMAGE
+from vidreason.tasks.chat_tokens import IMAGE
 from vidreason.tasks.markup import without_instruction
 
 _INSTRUCTION = re.compile(r"^(please|answer|select|respond|output|choose|give|provide)\b", re.IGNORECASE)

@@ -7,7 +7,7 @@ them `.MP4` or `.mkv`.
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 from vidreason.data.fields import (
     as_optional_text,
     as_text,
@@ -20,7 +20,7 @@ from vidreason.data.fields import (
 )
 from vidreason.data.registry import Dataset, register
 from vidreason.records import LETTERS, ClipRef, Question
-from vidreason.tasks.prompts import with_options_line
+from vidreason.tasks.prompt_templates import with_options_line
 
 DURATIONS = ("short", "medium", "long")
 TABLE = "videomme/test-00000-of-00001.parquet"

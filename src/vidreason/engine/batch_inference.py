@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vidreason.artifacts.files import read_jsonl
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.journal import Journal
-from vidreason.artifacts.typed import row_of
+from vidreason.artifacts.typed_records import row_of
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.features import clips_of, encode_clips, read_clips
 from vidreason.engine.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed

@@ -9,7 +9,7 @@ from vidreason.data.registry import question_prompt
 from vidreason.models.base import VideoLM
 from vidreason.records import Question
 from vidreason.tasks.base import task_of
-from vidreason.tasks.prompts import evaluation_query, training_query
+from vidreason.tasks.prompt_templates import evaluation_query, training_query
 
 
 @dataclasses.dataclass(frozen=True)

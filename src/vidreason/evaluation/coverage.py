@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vidreason.artifacts.counts import count_of
+from vidreason.artifacts.count_tables import count_of
 from vidreason.artifacts.csv_files import read_csv, write_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.records import OK, ClipStatus, Question

@@ -1,7 +1,7 @@
 """Scoring the predictions of one arm on one benchmark.
 
-The shards are merged into `*.scored.jsonl`, one `vidreason.evaluation.scored.Scored` per question, sorted by question id, and
-summarized in `*.score.json`, a `vidreason.evaluation.scores.Score`.
+The shards are merged into `*.scored.jsonl`, one `vidreason.evaluation.scored_answers.Scored` per question, sorted by question id, and
+summarized in `*.score.json`, a `vidreason.evaluation.score_record.Score`.
 
 The denominator is the list of questions, never what the model said: an unparsable answer is a wrong answer, a question
 whose video cannot be read, or whose prompt is too long for the model, is a wrong answer that `coverage` counts, and a
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import get_args
 
 from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
-from vidreason.artifacts.typed import in_words, is_a, row_of
-from vidreason.config.fields import Style
+from vidreason.artifacts.typed_records import in_words, is_a, row_of
 from vidreason.config.settings import Scoring
+from vidreason.config.types import Style
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
-from vidreason.evaluation.scored import RULES, Scored, Truth, chance_level, majority_letter
-from vidreason.evaluation.scores import MACRO, Majority, Part, Reading, Score, ScoringRules, rounded
+from vidreason.evaluation.score_record import MACRO, Majority, Part, Reading, Score, ScoringRules, rounded
+from vidreason.evaluation.scored_answers import RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.records import NO_OPTION, OK, PROMPT_TOO_LONG, UNANSWERED, Grade, Prediction, Question
 from vidreason.tasks.base import grade, rule_for, task_of

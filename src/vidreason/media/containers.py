@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vidreason.artifacts.signatures import looks_like_text
+from vidreason.artifacts.file_signatures import looks_like_text
 
 MISSING = "missing"
 EMPTY_FILE = "empty_file"
@@ -40,7 +40,7 @@ class VideoError(Exception):
     """A video that cannot be decoded.
 
     Attributes:
-        status: One of `vidreason.media.video.STATUSES`.
+        status: One of `vidreason.media.probe.STATUSES`.
         detail: Message of the decoder, or of this package.
     """
 

@@ -26,7 +26,7 @@ from vidreason.media.containers import (
     read_picture,
     stamp_of,
 )
-from vidreason.media.video import Scan, folder_frames, frame_name
+from vidreason.media.probe import Scan, folder_frames, frame_name
 
 SKIPPABLE = ("h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9")
 """Decoders that can start and stop skipping frames at any packet; that of AV1 decides once for the whole file."""

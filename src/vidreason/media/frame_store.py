@@ -1,6 +1,6 @@
 """Reading tables of frames: a parquet file per shard, a row per frame, a row group per clip, and beside it the list of clips.
 
-`vidreason.media.frames` writes them. The table's metadata says how many frames a clip has.
+`vidreason.media.extract_frames` writes them. The table's metadata says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
 """

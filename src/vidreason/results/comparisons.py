@@ -2,11 +2,11 @@
 
 from collections.abc import Hashable, Sequence
 
-from vidreason.evaluation.scored import Scored, chance_level
+from vidreason.evaluation.scored_answers import Scored, chance_level
 from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_estimates, paired_difference
-from vidreason.results.cells import ACCURACY, Row, interval_cells, mean_of, percent
-from vidreason.results.inputs import ResultInputs
-from vidreason.results.runs import CONTROL, Run, values_of
+from vidreason.results.number_format import ACCURACY, Row, interval_cells, mean_of, percent
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import CONTROL, Run, values_of
 
 DIFFERENCE = ("difference", "difference_low", "difference_high")
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vidreason.artifacts.files import read_json_lines
-from vidreason.artifacts.typed import in_words, is_a
+from vidreason.artifacts.typed_records import in_words, is_a
 from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label
-from vidreason.results.inputs import ResultInputs
-from vidreason.results.runs import arm_and_seed
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import arm_and_seed
 from vidreason.rl.terms import RESERVED
 
 PANELS = (

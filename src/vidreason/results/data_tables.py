@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidreason.artifacts.counts import count_of, read_histogram
+from vidreason.artifacts.count_tables import count_of, read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus
-from vidreason.results.cells import Row
-from vidreason.results.inputs import ResultInputs
-from vidreason.results.runs import arm_and_seed
+from vidreason.results.number_format import Row
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import arm_and_seed
 from vidreason.rl.selection import variance
 
 NOT_BROKEN = frozenset({"too_long", "duplicate", "no_gold", "over_the_limit"})

@@ -15,14 +15,14 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vidreason.artifacts.counts import read_histogram
+from vidreason.artifacts.count_tables import read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_aside
-from vidreason.evaluation.scores import read_score
+from vidreason.evaluation.score_record import read_score
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
-from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import FIGURES, chosen, maker_of
-from vidreason.results.runs import CONTROL, arm_and_seed, title
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import CONTROL, arm_and_seed, title
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -92,7 +92,12 @@ TABLES = (
         _columns("arm label answer benchmark n coverage accuracy ci_low ci_high unparsed seed"),
     ),
     Table(
-        "markdown", "The results to read", f"{_ROOM}.summary.main_markdown", file="main.md", caption="main", section=""
+        "markdown",
+        "The results to read",
+        f"{_ROOM}.main_markdown.main_markdown",
+        file="main.md",
+        caption="main",
+        section="",
     ),
     Table(
         "controls",

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_text
 from vidreason.data.registry import title_of
-from vidreason.evaluation.scored import Scored
+from vidreason.evaluation.scored_answers import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import LETTERS, OK, Question
-from vidreason.results.cells import percent
 from vidreason.results.data_tables import broken_clips
-from vidreason.results.inputs import ResultInputs
+from vidreason.results.main_markdown import summary
 from vidreason.results.markdown import Grid
+from vidreason.results.number_format import percent
 from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
-from vidreason.results.runs import Runs
-from vidreason.results.summary import summary
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import Runs
 
 if TYPE_CHECKING:
     from vidreason.media.frame_store import FrameStore

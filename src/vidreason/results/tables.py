@@ -8,12 +8,12 @@ from pathlib import Path
 
 from vidreason.artifacts.csv_files import csv_text
 from vidreason.artifacts.files import write_text
-from vidreason.evaluation.scored import chance_level
+from vidreason.evaluation.scored_answers import chance_level
 from vidreason.evaluation.statistics import clustered_mean, mean_of_estimates
-from vidreason.results.cells import ACCURACY, Row, flag, interval_cells, mean_of, percent, share
-from vidreason.results.inputs import ResultInputs
+from vidreason.results.number_format import ACCURACY, Row, flag, interval_cells, mean_of, percent, share
 from vidreason.results.registry import TABLES, Table, chosen, maker_of
-from vidreason.results.runs import Answers, Arm, values_of
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import Answers, Arm, values_of
 
 
 def make_tables(inputs: ResultInputs, out: Mapping[str, str | Path]) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from vidreason.config.settings import Rewards
 from vidreason.rl import terms
-from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.protocols import UNFORMATTED, protocol_rules
+from vidreason.rl.rollout_group import RolloutGroup
 
 
 @dataclasses.dataclass(frozen=True)

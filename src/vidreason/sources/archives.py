@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidreason.artifacts.file_signatures import EMPTY, GZIP, OTHER, PICKLE, TEXTS, ZIP, check_signature
 from vidreason.artifacts.files import write_aside
-from vidreason.artifacts.signatures import EMPTY, GZIP, OTHER, PICKLE, TEXTS, ZIP, check_signature
 from vidreason.sources.archive_formats import (
     CHUNK,
     FETCH_AGAIN,

@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from vidreason.artifacts.digests import git_sha1_of, sha256_of, sha256_text
 from vidreason.artifacts.disk import DiskFullError, explain_full_disk
+from vidreason.artifacts.file_signatures import PAGE, check_signature
 from vidreason.artifacts.locks import LockedError, lock_file
-from vidreason.artifacts.paths import is_inside
-from vidreason.artifacts.signatures import PAGE, check_signature
+from vidreason.artifacts.path_checks import is_inside
 from vidreason.sources import web
 
 PARTIAL = ".partial"

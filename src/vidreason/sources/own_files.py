@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidreason.artifacts.digests import sha256_of, sha256_text
 from vidreason.artifacts.integrity import LARGE
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 from vidreason.data.registry import Source, dataset_of
 from vidreason.models.tinyllava.checkpoint_files import PROCESSOR, TOKENIZER_FILES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_json, write_json
-from vidreason.artifacts.paths import is_inside
+from vidreason.artifacts.path_checks import is_inside
 from vidreason.config.datasets import Archive
 from vidreason.sources.archive_formats import ArchiveError
 from vidreason.sources.archives import looks_like_archive, unpack

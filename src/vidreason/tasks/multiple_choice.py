@@ -13,7 +13,7 @@ from vidreason.tasks import base
 from vidreason.tasks.equivalence import matches_anywhere
 from vidreason.tasks.markup import as_answer, first_line_block, last_block
 from vidreason.tasks.metrics import ACCURACY, Metric
-from vidreason.tasks.prompts import instruction
+from vidreason.tasks.prompt_templates import instruction
 
 _OPEN = r"""(?:[*_"'`“‘«„$(\[{【「『《]|\\[(\[]|\\[a-z]++\s*+\{)"""
 _CLOSE = r"""(?:[*_"'`”’»$)\]}】」』》]|\\[)\]])"""

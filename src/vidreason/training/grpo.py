@@ -28,9 +28,9 @@ from vidreason.models.base import VideoLM
 from vidreason.models.families import save_checkpoint
 from vidreason.records import OK, Completion, Question
 from vidreason.rl.advantages import group_advantages, group_std
-from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.losses import grpo_loss
 from vidreason.rl.rewards import RewardFunction, RewardTable
+from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.tasks.base import grade
 from vidreason.tasks.markup import think_text
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks

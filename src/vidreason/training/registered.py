@@ -7,7 +7,7 @@ new data set, answer type or reward term then changes no digest of results that 
 from collections.abc import Sequence
 
 from vidreason.artifacts.provenance import code_digest
-from vidreason.config.known import Known
+from vidreason.config.registered_names import Known
 from vidreason.config.run import Run
 from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.data import registry

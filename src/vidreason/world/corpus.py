@@ -15,8 +15,8 @@ import numpy as np
 
 from vidreason.media.resize import resize_frames
 from vidreason.records import LETTERS
-from vidreason.tasks.marks import IMAGE
-from vidreason.tasks.prompts import INSTRUCTIONS, OPTION_INSTRUCTION, bracketed, dotted
+from vidreason.tasks.chat_tokens import IMAGE
+from vidreason.tasks.prompt_templates import INSTRUCTIONS, OPTION_INSTRUCTION, bracketed, dotted
 from vidreason.world.questions import (
     CATEGORIES,
     NUMBERS,

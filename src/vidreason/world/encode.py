@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidreason.media.video import FOLDER_FPS
+from vidreason.media.probe import FOLDER_FPS
 from vidreason.world.scenes import STEPS, Scene, render
 
 SIZE = 64

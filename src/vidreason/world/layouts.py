@@ -19,7 +19,7 @@ from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.data.registry import read_questions
 from vidreason.records import LETTERS, Question
 from vidreason.tasks.markup import completion_of
-from vidreason.tasks.prompts import dotted
+from vidreason.tasks.prompt_templates import dotted
 from vidreason.world.encode import KINDS, SIZE, Timing, encode, timing, with_surroundings
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.scenes import Scene, make_scene

@@ -10,8 +10,8 @@ from vidreason.config.base_model import Base, Stage
 from vidreason.config.optimization import Optimizer, Runtime
 from vidreason.models.base import IGNORE_INDEX, VideoLM
 from vidreason.models.families import save_checkpoint
-from vidreason.models.tinyllava.factory import build_model
-from vidreason.models.tinyllava.induction import init_induction_heads
+from vidreason.models.tinyllava.build import build_model
+from vidreason.models.tinyllava.induction_init import init_induction_heads
 from vidreason.rl.losses import sft_loss
 from vidreason.training.state import Origin
 from vidreason.training.trainer import Backward, Job, Metrics, Trainer

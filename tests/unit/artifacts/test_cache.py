@@ -13,7 +13,7 @@ from vidreason.artifacts.cache import VARIABLE, get_or_make
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import write_jsonl
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.media.frames import FrameSpec, frames_digest
+from vidreason.media.extract_frames import FrameSpec, frames_digest
 from vidreason.records import ClipRef, Question
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vidreason.artifacts.csv_files import LONGEST_CELL, csv_text, one_line, read_csv, write_csv
 from vidreason.artifacts.files import write_jsonl
-from vidreason.data.filter import _write_dropped
+from vidreason.data.filter_nextqa import _write_dropped
 from vidreason.evaluation.coverage import count_missing, read_coverage
 from vidreason.records import ClipRef, ClipStatus, Question
 

@@ -34,8 +34,8 @@ from vidreason.artifacts.files import (
 )
 from vidreason.artifacts.integrity import content_digest
 from vidreason.artifacts.journal import Journal
-from vidreason.artifacts.typed import row_of
-from vidreason.evaluation.scored import Scored, Truth
+from vidreason.artifacts.typed_records import row_of
+from vidreason.evaluation.scored_answers import Scored, Truth
 from vidreason.records import ClipRef, ClipStatus, Completion, Grade, Prediction, Question, Rollout
 from vidreason.training.metrics import MetricsLog
 

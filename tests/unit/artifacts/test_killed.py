@@ -16,7 +16,7 @@ VICTIM = textwrap.dedent(
     """
     import functools, os, pathlib, signal, sys
     import vidreason.artifacts.files as files, vidreason.artifacts.journal as journal
-    import vidreason.evaluation.predict, vidreason.training.rollouts
+    import vidreason.evaluation.predict, vidreason.training.sample_rollouts
     from tests.support.answering import answers, rollouts
 
     def die(*_):
@@ -52,7 +52,7 @@ VICTIM = textwrap.dedent(
     # One process that has imported everything; each moment dies in a copy of it.
     ask, module = {
         "predict": (answers, vidreason.evaluation.predict),
-        "rollouts": (rollouts, vidreason.training.rollouts),
+        "rollouts": (rollouts, vidreason.training.sample_rollouts),
     }[sys.argv[1]]
     world = {"weights": pathlib.Path(sys.argv[2]), "questions": pathlib.Path(sys.argv[3]), "frames": [pathlib.Path(sys.argv[4])]}
     for moment in sys.argv[6:]:

@@ -88,7 +88,7 @@ def test_a_digest_imports_nothing(package: Path) -> None:
 
 def test_every_digest_of_the_rules_exists() -> None:
     _forget()
-    assert len(code_digest("vidreason.artifacts.provenance", "vidreason.config.runs")) == 16
+    assert len(code_digest("vidreason.artifacts.provenance", "vidreason.config.load_runs")) == 16
 
 
 def test_sidecar(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_importing_published_weights_is_no_part_of_training_or_answering() -> No
     for module in ("vidreason.training.grpo", "vidreason.evaluation.predict"):
         before = code_digest(module)
         assert before == code_digest(module, "vidreason.models.tinyllava")
-        assert before != code_digest(module, "vidreason.models.tinyllava.published")
+        assert before != code_digest(module, "vidreason.models.tinyllava.import_published")
 
 
 def test_a_setting_in_better_words_runs_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:

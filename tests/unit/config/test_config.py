@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from tests.support.configs import DEMO, PAPER, ROOT, SHIPPED, demo, demos_layers, known, paper, papers_layers
-from vidreason.config import graph
-from vidreason.config.layers import ConfigError, Layer, merge, read_layer
+from vidreason.config import job_inputs
+from vidreason.config.load_runs import load_run, load_runs
 from vidreason.config.optimization import GrpoRuntime, Runtime
-from vidreason.config.renamed import new_place
+from vidreason.config.renamed_keys import new_place
 from vidreason.config.run import Run
-from vidreason.config.runs import load_run, load_runs
 from vidreason.config.schema import run_schema
 from vidreason.config.settings import Grpo, TrainingSpec
+from vidreason.config.yaml_layers import ConfigError, Layer, merge, read_layer
 from vidreason.plan import describe
 
 PAPERS = SHIPPED[:1]
@@ -647,8 +647,8 @@ def test_a_new_benchmark_needs_its_entry_and_a_place_in_the_table(layers: Callab
     entry = {"root": "data/Street", "questions": 12, "known_missing": None, "shards": {"frames": 2, "predict": 1}}
     change = {"datasets": {"street": entry}, "evaluation": {"benchmarks": ["mvbench", "street"]}}
     run = load_run(layers(("mine.yaml", change)), more)
-    assert graph.frames(run, "street")[1] == f"results/{run.run}/extract_frames/street/shard1.parquet"
-    assert graph.predictions(run, "r1", 0, "street") == [f"results/{run.run}/predict/r1/seed0/street/shard0.jsonl"]
+    assert job_inputs.frames(run, "street")[1] == f"results/{run.run}/extract_frames/street/shard1.parquet"
+    assert job_inputs.predictions(run, "r1", 0, "street") == [f"results/{run.run}/predict/r1/seed0/street/shard0.jsonl"]
     assert "predict" in describe(run)
     with pytest.raises(ConfigError, match=r"mine.yaml: datasets.street: unknown key .*; allowed: coldstart"):
         load_run(layers(("mine.yaml", change)), known())

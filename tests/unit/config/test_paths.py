@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.configs import ROOT, demo, paper
-from vidreason.config import graph, paths
-from vidreason.config.layers import ConfigError
+from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
+from vidreason.config.yaml_layers import ConfigError
 
 PATTERNS = {name: value for name, value in vars(paths).items() if name.isupper() and isinstance(value, str)}
 RULES = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
@@ -42,11 +42,11 @@ def test_log_and_costs_of_a_rule_have_its_name(rule: str) -> None:
 def test_every_file_that_a_job_reads_is_one_that_a_job_writes(two_seeds: Run) -> None:
     run = two_seeds
     read = [
-        *graph.frames(run, "nextqa"), *graph.clips(run, "mmvu"), *graph.decoded_questions(run, "nextqa"),
-        graph.weights(run, "r1", 0), graph.weights(run, "base", 0), graph.parent_weights(run, "r2", 3),
-        graph.training_questions(run, "sft"), *graph.training_frames(run, "coldstart"), *graph.rollouts(run, "r2", 3),
-        *graph.predictions(run, "r1", 0, "mvbench"), *graph.scored(run, paths.SCORE),
-        *graph.of_arms(run, paths.SELECTED, "grpo"), *graph.benchmark_questions(run), *graph.all_clips(run),
+        *job_inputs.frames(run, "nextqa"), *job_inputs.clips(run, "mmvu"), *job_inputs.decoded_questions(run, "nextqa"),
+        job_inputs.weights(run, "r1", 0), job_inputs.weights(run, "base", 0), job_inputs.parent_weights(run, "r2", 3),
+        job_inputs.training_questions(run, "sft"), *job_inputs.training_frames(run, "coldstart"), *job_inputs.rollouts(run, "r2", 3),
+        *job_inputs.predictions(run, "r1", 0, "mvbench"), *job_inputs.scored(run, paths.SCORE),
+        *job_inputs.of_arms(run, paths.SELECTED, "grpo"), *job_inputs.benchmark_questions(run), *job_inputs.all_clips(run),
     ]  # fmt: skip
     for path in read:
         assert any(fits(path, pattern) for pattern in PATTERNS.values()), path
@@ -54,35 +54,35 @@ def test_every_file_that_a_job_reads_is_one_that_a_job_writes(two_seeds: Run) ->
 
 
 def test_arms_of_one_parent_share_its_rollouts_and_have_selections_of_their_own(two_seeds: Run) -> None:
-    assert graph.rollouts(two_seeds, "r2", 3) == graph.rollouts(two_seeds, "r1", 3)
-    assert graph.rollouts(two_seeds, "r1", 3)[0] == "results/paper/sample_rollouts/coldstart/seed3/shard0.jsonl"
-    assert graph.of_arms(two_seeds, paths.SELECTED, "grpo") == [
+    assert job_inputs.rollouts(two_seeds, "r2", 3) == job_inputs.rollouts(two_seeds, "r1", 3)
+    assert job_inputs.rollouts(two_seeds, "r1", 3)[0] == "results/paper/sample_rollouts/coldstart/seed3/shard0.jsonl"
+    assert job_inputs.of_arms(two_seeds, paths.SELECTED, "grpo") == [
         f"results/paper/select_by_variance/{arm}/seed{seed}/selected.jsonl" for arm in ("r1", "r2") for seed in (0, 3)
     ]
-    assert graph.selection_rule(two_seeds, "r2")["strategy"] == "random"
+    assert job_inputs.selection_rule(two_seeds, "r2")["strategy"] == "random"
     with pytest.raises(ValueError, match="results/paper: sft is no arm of method grpo"):
-        graph.selection_rule(two_seeds, "sft")
+        job_inputs.selection_rule(two_seeds, "sft")
 
 
 def test_weights_are_those_of_the_arm_that_is_trained_or_given() -> None:
-    assert graph.weights(demo(), "r1_blind", 7) == "results/demo/train_grpo/r1/seed7/checkpoint"
-    assert graph.weights(demo(), "base_thinks", 7) == "results/demo/import_weights/base/checkpoint"
-    assert graph.parent_weights(demo(), "r1", 7) == "results/demo/train_sft/coldstart/seed7/checkpoint"
+    assert job_inputs.weights(demo(), "r1_blind", 7) == "results/demo/train_grpo/r1/seed7/checkpoint"
+    assert job_inputs.weights(demo(), "base_thinks", 7) == "results/demo/import_weights/base/checkpoint"
+    assert job_inputs.parent_weights(demo(), "r1", 7) == "results/demo/train_sft/coldstart/seed7/checkpoint"
     with pytest.raises(ConfigError, match="results/demo: r9 is no arm of this run; allowed: base, "):
-        graph.weights(demo(), "r9", 0)
+        job_inputs.weights(demo(), "r9", 0)
 
 
 def test_a_run_with_a_world_is_not_compared_with_published_numbers() -> None:
-    assert graph.published(demo()) == []
-    assert graph.truth(demo()) == "results/demo/make_world/truth.jsonl"
-    assert graph.published(paper()) == "config/published.tsv"
-    assert graph.truth(paper()) == []
+    assert job_inputs.published(demo()) == []
+    assert job_inputs.truth(demo()) == "results/demo/make_world/truth.jsonl"
+    assert job_inputs.published(paper()) == "config/published.tsv"
+    assert job_inputs.truth(paper()) == []
 
 
 def test_benchmarks_are_scored_in_the_order_of_the_configuration() -> None:
     run = paper(evaluation={"benchmarks": ["mmvu", "mlvu"]})
-    assert graph.shown_benchmarks(run) == ["mmvu", "mlvu"]
-    assert [Path(path).name for path in graph.scored(run, paths.SCORE)[:3]] == [
+    assert job_inputs.shown_benchmarks(run) == ["mmvu", "mlvu"]
+    assert [Path(path).name for path in job_inputs.scored(run, paths.SCORE)[:3]] == [
         "mmvu.score.json", "mlvu.score.json", "mmvu.score.json",
     ]  # fmt: skip
 

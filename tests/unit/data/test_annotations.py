@@ -15,7 +15,7 @@ from tests.support.filtering import filter_rules
 from tests.unit.data.test_nextqa import COLD, CONVERSATION, PROBLEM, changed
 from vidreason.artifacts.files import read_json, read_json_lines, read_jsonl, write_jsonl
 from vidreason.data import coldstart, nextqa, video_mme
-from vidreason.data.filter import FilterFiles, filter_nextqa
+from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
 from vidreason.data.registry import Source, read_questions
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.checkpoint import read_config
@@ -23,7 +23,7 @@ from vidreason.models.tinyllava.checkpoint_files import copy_tokenizer
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
 from vidreason.models.tinyllava.weights import CheckpointError
 from vidreason.records import NO_OPTION, Question
-from vidreason.tasks.marks import mark_in
+from vidreason.tasks.chat_tokens import mark_in
 
 ROOT = Path(__file__).parents[3]
 PLAIN = {"video": "v.mp4", "question": "Which?", "candidates": ["x", "y"], "answer": "x"}

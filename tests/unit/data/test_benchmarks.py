@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vidreason.config.layers import read_layer
+from vidreason.config.yaml_layers import read_layer
 from vidreason.data import mlvu, mmvu, mvbench, video_mme
 from vidreason.data.fields import check_question
 from vidreason.data.registry import dataset_of, names, question_prompt, read_questions

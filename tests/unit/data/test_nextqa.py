@@ -10,8 +10,9 @@ import pytest
 from tests.support.filtering import filter_rules
 from tests.support.worlds import world_settings
 from vidreason.artifacts.files import read_jsonl
-from vidreason.data import coldstart, filter, nextqa
-from vidreason.data.filter import FilterFiles, filter_nextqa
+from vidreason.data import coldstart, nextqa
+from vidreason.data import filter_nextqa as filter
+from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
 from vidreason.data.registry import Source, question_prompt, read_questions
 from vidreason.records import OK, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary, timing

@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
-from vidreason.config.layers import read_layer
 from vidreason.config.settings import ArmSelection, Scoring
+from vidreason.config.yaml_layers import read_layer
 from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.data.registry import Source, oddities, question_prompt, read_questions, write_questions
 from vidreason.evaluation.score import ScoreFiles, Subject, score
-from vidreason.evaluation.scored import read_scored
-from vidreason.evaluation.scores import Score, read_score
+from vidreason.evaluation.score_record import Score, read_score
+from vidreason.evaluation.scored_answers import read_scored
 from vidreason.records import NO_OPTION, OK, ClipRef, Completion, Grade, Prediction, Question, Rollout
 from vidreason.tasks import multiple_choice as parse
-from vidreason.training.selection import SelectionFiles, select_by_variance
+from vidreason.training.select_by_variance import SelectionFiles, select_by_variance
 
 ROOT = Path(__file__).parents[3]
 EXPECTED = {

@@ -24,8 +24,8 @@ from vidreason.config.settings import Scoring
 from vidreason.data import registry
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.score import ScoreFiles, Subject, score
-from vidreason.evaluation.scored import Scored, chance_level, majority_letter, read_scored
-from vidreason.evaluation.scores import Majority, Reading, Score, read_score
+from vidreason.evaluation.score_record import Majority, Reading, Score, read_score
+from vidreason.evaluation.scored_answers import Scored, chance_level, majority_letter, read_scored
 from vidreason.records import PROMPT_TOO_LONG, ClipRef, Completion, Grade, Prediction, Question
 from vidreason.tasks import base
 from vidreason.tasks.metrics import MEAN_VALUE

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support import micro
-from vidreason.config.fields import View
+from vidreason.config.types import View
 from vidreason.engine.prompts import prompts_of, query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.views import GRAY_LEVEL, VIEWS, view_frames
@@ -15,7 +15,7 @@ from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import OK
 from vidreason.tasks.markup import INSTRUCTION
-from vidreason.tasks.prompts import OPTION_INSTRUCTION
+from vidreason.tasks.prompt_templates import OPTION_INSTRUCTION
 
 
 @pytest.fixture(scope="module")

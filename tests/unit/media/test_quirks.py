@@ -15,9 +15,11 @@ from PIL import Image
 
 from tests.support.field_pictures import field_pictures
 from vidreason.artifacts.files import read_jsonl, write_jsonl
-from vidreason.data.filter import probe_videos
-from vidreason.media import containers, decode, frames, video
-from vidreason.media.frames import FrameSpec, check_clip, extract_frames, take_frames
+from vidreason.data.filter_nextqa import probe_videos
+from vidreason.media import containers, decode
+from vidreason.media import extract_frames as frames
+from vidreason.media import probe as video
+from vidreason.media.extract_frames import FrameSpec, check_clip, extract_frames, take_frames
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary
 

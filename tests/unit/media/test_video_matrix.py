@@ -11,7 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from vidreason.media import decode, frames, video
+from vidreason.media import decode
+from vidreason.media import extract_frames as frames
+from vidreason.media import probe as video
 from vidreason.records import OK, ClipRef, Question
 from vidreason.world.encode import ffmpeg_binary
 

@@ -9,7 +9,7 @@ from vidreason.models.base import IGNORE_INDEX
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
-from vidreason.tasks.prompts import evaluation_query, instruction
+from vidreason.tasks.prompt_templates import evaluation_query, instruction
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "checkpoint"
 QUESTION = "What falls?\nOptions:\nA. cup\nB. ball"

@@ -15,7 +15,7 @@ from bench.work import DifferentError, compare, judged, make_optimizer, step
 from bench.workload import build, make_question, prompt_of
 from vidreason.engine.generation import Completions
 from vidreason.engine.log_probs import completion_log_probs
-from vidreason.media.frames import take_frames
+from vidreason.media.extract_frames import take_frames
 from vidreason.models.tinyllava.checkpoint import initialize
 from vidreason.records import ClipRef, Question
 from vidreason.world import encode

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from tests.support.configs import known, paper, papers_layers
-from vidreason.config.graph import value_at
-from vidreason.config.runs import load_run
+from vidreason.config.job_inputs import value_at
+from vidreason.config.load_runs import load_run
 
 ROOT = Path(__file__).parents[3]
 DEVIATIONS = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ from PIL import Image
 from tests.support.scored_run import ARMS, BENCHMARKS, write_run, write_selection
 from vidreason.results.curves import draw_grpo, draw_sft
 from vidreason.results.figures import draw_accuracy, draw_selection, draw_temporal, make_figures
-from vidreason.results.inputs import ResultInputs
 from vidreason.results.registry import FIGURES
-from vidreason.results.runs import read_arms
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import read_arms
 from vidreason.results.tables import make_tables
 
 EMPTY = ResultInputs(read_arms(ARMS), BENCHMARKS)

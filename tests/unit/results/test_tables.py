@@ -24,12 +24,12 @@ from tests.support.scored_run import (
 )
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.records import PROMPT_TOO_LONG, Completion
-from vidreason.results.cells import percent
-from vidreason.results.inputs import ResultInputs
+from vidreason.results.main_markdown import summary
+from vidreason.results.number_format import percent
 from vidreason.results.page import render
 from vidreason.results.registry import TABLES
-from vidreason.results.runs import read_arms
-from vidreason.results.summary import summary
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import read_arms
 from vidreason.results.tables import make_tables
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from vidreason.config.settings import Rewards
 from vidreason.records import ClipRef, Completion, Question
-from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.protocols import PROTOCOL_RULES
 from vidreason.rl.rewards import COMBINATIONS, RewardFunction, Weighing, tinyllava_r1
+from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks.base import grade
 from vidreason.tasks.markup import think_text

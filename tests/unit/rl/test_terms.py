@@ -9,8 +9,8 @@ import pytest
 from vidreason.config.settings import Rewards
 from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
 from vidreason.rl import terms
-from vidreason.rl.groups import RolloutGroup
 from vidreason.rl.rewards import RewardFunction
+from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.tasks.markup import think_text
 
 QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b"), "A")

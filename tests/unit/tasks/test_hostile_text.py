@@ -20,7 +20,7 @@ from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph, to_mar
 from vidreason.results.page import render
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks.base import grade
-from vidreason.tasks.prompts import evaluation_query, instruction
+from vidreason.tasks.prompt_templates import evaluation_query, instruction
 
 QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), tuple("abcdefghij"), "B")
 FRAGMENTS = (

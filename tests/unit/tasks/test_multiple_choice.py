@@ -18,7 +18,7 @@ from vidreason.tasks import base
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks.base import module_of, task_of
 from vidreason.tasks.markup import first_line_block, last_block
-from vidreason.tasks.prompts import evaluation_query, training_query
+from vidreason.tasks.prompt_templates import evaluation_query, training_query
 
 TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)

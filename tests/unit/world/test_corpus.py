@@ -12,7 +12,7 @@ from vidreason.media.resize import resize_frames
 from vidreason.models.tinyllava.template import IMAGE
 from vidreason.records import LETTERS
 from vidreason.tasks.markup import INSTRUCTION
-from vidreason.tasks.prompts import OPTION_INSTRUCTION
+from vidreason.tasks.prompt_templates import OPTION_INSTRUCTION
 from vidreason.world import corpus
 from vidreason.world.corpus import EXPLAIN_REQUEST, KINDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.questions import NUMBERS, WorldQuestion

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from vidreason.models.families import load_checkpoint
-from vidreason.models.tinyllava.published import import_weights
+from vidreason.models.tinyllava.import_published import import_weights
 from vidreason.world.corpus import WORDS
 from vidreason.world.tokenizer import build_tokenizer
 

@@ -11,10 +11,10 @@ from tests.support.worlds import world_settings
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import mvbench
 from vidreason.data.registry import names, read_questions
+from vidreason.media.extract_frames import take_frames
 from vidreason.media.frame_rules import segment_indices, uniform_indices
-from vidreason.media.frames import take_frames
+from vidreason.media.probe import probe
 from vidreason.media.resize import resize_frames
-from vidreason.media.video import probe
 from vidreason.records import OK
 from vidreason.world.encode import KINDS, RATES, STEPS, can_write_all_kinds, encode, ffmpeg_binary, timing
 from vidreason.world.layouts import READER_KINDS, write_nextqa, write_world
@@ -162,7 +162,7 @@ def test_flat_colours_survive(tmp_path, kind):
     path, clip = tmp_path / f"{kind}.{KINDS[kind]['format'].replace('matroska', 'mkv')}", timing(8, kind)
     encode(scene, path, clip, kind)
     from vidreason.media.decode import decode_frames
-    from vidreason.media.video import scan
+    from vidreason.media.probe import scan
 
     scanned = scan(path)
     found = np.array(decode_frames(path, uniform_indices(clip.frames, STEPS).tolist(), scanned), float)

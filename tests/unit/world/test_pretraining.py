@@ -9,9 +9,9 @@ import yaml
 from vidreason.artifacts.files import read_json_lines
 from vidreason.config.base_model import Base, BaseSizes, FirstWeights
 from vidreason.models.families import load_checkpoint
+from vidreason.models.tinyllava.build import model_config
 from vidreason.models.tinyllava.checkpoint import initialize
-from vidreason.models.tinyllava.factory import model_config
-from vidreason.models.tinyllava.induction import init_induction_heads
+from vidreason.models.tinyllava.induction_init import init_induction_heads
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.world.pretraining import pretrain
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.worlds import world_settings
-from vidreason.evaluation.scored import caption_is_true
+from vidreason.evaluation.scored_answers import caption_is_true
 from vidreason.world.scenes import ACT_ENDS, COLOURS, DIRECTIONS, GRID, STEPS, THINGS, make_scene, render, sprite
 from vidreason.world.splits import DATASETS, RANGE, SPLITS, draw_items, scene_seed
 

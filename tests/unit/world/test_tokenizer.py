@@ -10,7 +10,7 @@ from vidreason.models.tinyllava.template import SYSTEM, conversation_text, text_
 from vidreason.models.tinyllava.tokenizer import load_tokenizer, save_tokenizer
 from vidreason.records import LETTERS
 from vidreason.tasks.markup import INSTRUCTION, TAGS
-from vidreason.tasks.prompts import OPTION_INSTRUCTION
+from vidreason.tasks.prompt_templates import OPTION_INSTRUCTION
 from vidreason.world.corpus import WORDS
 from vidreason.world.scenes import COLOURS, DIRECTIONS, THINGS
 from vidreason.world.tokenizer import END, build_tokenizer

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from vidreason.models.base import IGNORE_INDEX, LabelledIds, Message
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
-from vidreason.tasks.marks import ASSISTANT, END, IMAGE, SEPARATOR, USER
+from vidreason.tasks.chat_tokens import ASSISTANT, END, IMAGE, SEPARATOR, USER
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "

@@ -8,8 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from vidreason.artifacts.file_signatures import EMPTY, PAGE, PICKLE, POINTER, ZIP, check_signature
 from vidreason.artifacts.files import read_json, write_json
-from vidreason.artifacts.signatures import EMPTY, PAGE, PICKLE, POINTER, ZIP, check_signature
 from vidreason.models.tinyllava.checkpoint_files import CONFIG, INDEX, WEIGHTS
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 

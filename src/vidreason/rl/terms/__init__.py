@@ -25,8 +25,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from vidreason.config.fields import Parameters
-from vidreason.rl.groups import RolloutGroup
+from vidreason.config.types import Parameters
+from vidreason.rl.rollout_group import RolloutGroup
 
 Term = Callable[[RolloutGroup], np.ndarray]
 """Group of G completions -> float64 [G]. Arrays and not tensors, so that the names and parameters of terms can be checked

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from vidreason.rl.groups import RolloutGroup
+from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.rl.terms import Term, register
 from vidreason.tasks.markup import think_text
 

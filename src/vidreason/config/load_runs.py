@@ -12,13 +12,13 @@ from pathlib import Path
 import pydantic
 
 from vidreason.config.arms import like_problems, resolved, with_strategies, without_like
-from vidreason.config.known import Known
-from vidreason.config.layers import Config, ConfigError, Layer, merge, problem_at, read_command_line, read_layer
-from vidreason.config.meaning import meaning_problems, path_problems
 from vidreason.config.messages import key_problems, schema_problems, show
-from vidreason.config.renamed import renamed_problems
+from vidreason.config.registered_names import Known
+from vidreason.config.renamed_keys import renamed_problems
 from vidreason.config.run import Run
 from vidreason.config.schema import run_schema
+from vidreason.config.semantic_checks import meaning_problems, path_problems
+from vidreason.config.yaml_layers import Config, ConfigError, Layer, merge, problem_at, read_command_line, read_layer
 
 
 def load_run(layers: Sequence[Layer], known: Known) -> Run:

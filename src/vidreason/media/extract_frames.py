@@ -29,8 +29,8 @@ from vidreason.media.containers import TOO_SHORT, VideoError
 from vidreason.media.decode import decode_frames
 from vidreason.media.frame_rules import FOREVER, segment_indices, uniform_indices
 from vidreason.media.frame_store import FRAMES, SCHEMA, ClipFrames
+from vidreason.media.probe import Scan, count_decodable, scan
 from vidreason.media.resize import resize_frames
-from vidreason.media.video import Scan, count_decodable, scan
 from vidreason.records import OK, ClipStatus, Question
 
 COUNTED_SECONDS = 300.0
@@ -286,7 +286,7 @@ def frames_digest(questions: Sequence[str | Path], root: str | Path, spec: Frame
     ]
     files = list(zip(videos, contents, strict=True))
     decisive = {"clips": clips, "videos": files, "count": spec.count, "size": spec.size}
-    return digest(decisive, [], ["vidreason.media.frames"])
+    return digest(decisive, [], ["vidreason.media.extract_frames"])
 
 
 def _content(video: Path) -> str | None:

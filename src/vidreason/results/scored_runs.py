@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vidreason.data.registry import title_of
-from vidreason.evaluation.scored import Scored, read_scored
-from vidreason.evaluation.scores import Score, read_score
+from vidreason.evaluation.score_record import Score, read_score
+from vidreason.evaluation.scored_answers import Scored, read_scored
 from vidreason.evaluation.statistics import Estimate
 from vidreason.tasks.base import task_of
 

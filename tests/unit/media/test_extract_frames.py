@@ -15,11 +15,11 @@ from vidreason.artifacts.integrity import ChangedError
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.media import decode
 from vidreason.media.decode import decode_frames
+from vidreason.media.extract_frames import FrameSpec, check_clip, extract_frames, frame_indices, take_frames
 from vidreason.media.frame_rules import segment_indices, uniform_indices
 from vidreason.media.frame_store import FrameStore, clips_path_of
-from vidreason.media.frames import FrameSpec, check_clip, extract_frames, frame_indices, take_frames
+from vidreason.media.probe import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
 from vidreason.media.resize import resize_frames
-from vidreason.media.video import EMPTY_FILE, MISSING, TOO_SHORT, Scan, scan
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 from vidreason.world.encode import encode, ffmpeg_binary, timing, with_surroundings
 from vidreason.world.scenes import make_scene, render

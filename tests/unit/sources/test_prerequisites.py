@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.configs import demo, paper
-from vidreason.config.layers import ConfigError
-from vidreason.sources import own_files, ready
+from vidreason.config.yaml_layers import ConfigError
+from vidreason.sources import own_files, prerequisites
 from vidreason.sources.lock import SourceError
 
 GOLDEN = Path(__file__).parents[2] / "golden/checkpoint"
@@ -29,28 +29,28 @@ def another_process() -> None:
 
 def test_what_is_fetched_is_ready_when_its_source_is(here: Path) -> None:
     run = paper()
-    assert ready.questions_ready(run, "mvbench") == ["data/MVBench/unpacked.json"]
-    assert ready.root_ready(run, "mmvu") == ["data/MMVU/fetched.json"]
-    assert ready.weights_ready(run, "base") == [
+    assert prerequisites.questions_ready(run, "mvbench") == ["data/MVBench/unpacked.json"]
+    assert prerequisites.root_ready(run, "mmvu") == ["data/MMVU/fetched.json"]
+    assert prerequisites.weights_ready(run, "base") == [
         "data/TinyLLaVA-Video-Qwen2.5-3B-Group-16-512/fetched.json",
         "data/Qwen2.5-3B/fetched.json",
         "data/siglip-so400m-patch14-384/fetched.json",
     ]
-    assert ready.own_weights(run, "base") is None
-    assert ready.own_annotations(run, "nextqa") is None
-    assert ready.own_videos(run, "nextqa") is None
+    assert prerequisites.own_weights(run, "base") is None
+    assert prerequisites.own_annotations(run, "nextqa") is None
+    assert prerequisites.own_videos(run, "nextqa") is None
 
 
 def test_what_the_run_makes_is_ready_when_its_folder_is(here: Path) -> None:
-    assert ready.questions_ready(demo(), "mlvu") == ["results/demo/make_world/mlvu"]
+    assert prerequisites.questions_ready(demo(), "mlvu") == ["results/demo/make_world/mlvu"]
     away = demo(arms={"base": {"weights": "results/{run}/pretrain_base/checkpoint"}})
-    assert ready.weights_ready(away, "base") == ["results/demo/pretrain_base/checkpoint"]
+    assert prerequisites.weights_ready(away, "base") == ["results/demo/pretrain_base/checkpoint"]
 
 
 def test_an_annotation_file_from_another_source_waits_for_it(here: Path) -> None:
     other = "data/TinyLLaVA-Video-R1-training-data/nextqa-coldstart-16.json"
     run = paper(datasets={"coldstart": {"root": "data/LLaVA-Video-178K", "annotations": other}})
-    assert ready.questions_ready(run, "coldstart") == [
+    assert prerequisites.questions_ready(run, "coldstart") == [
         "data/LLaVA-Video-178K/unpacked.json",
         "data/TinyLLaVA-Video-R1-training-data/unpacked.json",
     ]
@@ -61,48 +61,48 @@ def test_files_of_the_users_own_are_inputs_and_their_content_counts(here: Path) 
     file = here / "mine/questions.json"
     file.write_text("[1]")
     run = paper(datasets={"coldstart": {"root": "mine", "annotations": "questions.json"}})
-    assert ready.root_ready(run, "coldstart") == []
-    assert ready.questions_ready(run, "coldstart") == ["mine/questions.json"]
-    before = ready.own_annotations(run, "coldstart"), ready.own_videos(run, "coldstart")
+    assert prerequisites.root_ready(run, "coldstart") == []
+    assert prerequisites.questions_ready(run, "coldstart") == ["mine/questions.json"]
+    before = prerequisites.own_annotations(run, "coldstart"), prerequisites.own_videos(run, "coldstart")
     file.write_text("[2]")
     another_process()
-    assert ready.own_annotations(run, "coldstart") not in (None, before[0])
-    assert ready.own_videos(run, "coldstart") == before[1]
+    assert prerequisites.own_annotations(run, "coldstart") not in (None, before[0])
+    assert prerequisites.own_videos(run, "coldstart") == before[1]
     (here / "mine/a.mp4").write_bytes(b"1")
     another_process()
-    assert ready.own_videos(run, "coldstart") != before[1]
+    assert prerequisites.own_videos(run, "coldstart") != before[1]
 
 
 def test_weights_of_the_users_own(here: Path) -> None:
     shutil.copytree(GOLDEN, here / "weights")
     run = demo(arms={"base": {"weights": "weights", "tokenizer": "weights"}})
-    files = ready.weights_ready(run, "base")
+    files = prerequisites.weights_ready(run, "base")
     assert "weights/model.safetensors" in files
     assert len(set(files)) == len(files), "a file that is given twice is read once"
-    assert ready.own_weights(run, "base")
+    assert prerequisites.own_weights(run, "base")
     with pytest.raises(ConfigError, match="results/demo: nobody is no arm of this run"):
-        ready.weights_ready(run, "nobody")
+        prerequisites.weights_ready(run, "nobody")
 
 
 def test_a_lock_must_be_of_the_source_as_it_is_configured(here: Path) -> None:
     run = paper()
-    assert ready.checked_lock(run, "MVBench") == "config/locks/MVBench.json"
-    assert not ready.is_locked("MVBench")
+    assert prerequisites.checked_lock(run, "MVBench") == "config/locks/MVBench.json"
+    assert not prerequisites.is_locked("MVBench")
     entry = run.sources["MVBench"]
     head = {"repo": entry.repo, "type": entry.type, "requested": entry.revision, "patterns": entry.files}
     files = [{"path": f"{pattern.replace('*', 'x')}", "size": 1, "sha256": 64 * "0"} for pattern in entry.files]
     (here / "config/locks").mkdir(parents=True)
     lock = {**head, "revision": 40 * "c", "origin": "hub", "files": files}
     (here / "config/locks/MVBench.json").write_text(json.dumps(lock))
-    assert ready.is_locked("MVBench")
-    assert ready.checked_lock(run, "MVBench") == "config/locks/MVBench.json"
+    assert prerequisites.is_locked("MVBench")
+    assert prerequisites.checked_lock(run, "MVBench") == "config/locks/MVBench.json"
     with pytest.raises(SourceError, match=r"config/locks/MVBench.json: made for revision .* is 'other'"):
-        ready.checked_lock(paper(sources={"MVBench": {"revision": "other"}}), "MVBench")
+        prerequisites.checked_lock(paper(sources={"MVBench": {"revision": "other"}}), "MVBench")
 
 
 def test_counts_decide_neither_what_is_fetched_nor_what_is_unpacked() -> None:
     run, other = paper(), paper(sources={"MMVU": {"expected_files": 3, "gigabytes": 1.0}})
-    for decisive in (ready.fetched_by, ready.unpacked_by):
+    for decisive in (prerequisites.fetched_by, prerequisites.unpacked_by):
         assert decisive(run, "MMVU") == decisive(other, "MMVU")
-    assert json.loads(ready.source_json(other, "MMVU"))["expected_files"] == 3
-    assert json.loads(ready.delete_archives(paper(delete_archives=True))) is True
+    assert json.loads(prerequisites.source_json(other, "MMVU"))["expected_files"] == 3
+    assert json.loads(prerequisites.delete_archives(paper(delete_archives=True))) is True

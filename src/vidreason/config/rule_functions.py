@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vidreason.config import graph, launcher
+from vidreason.config import job_inputs, launcher
 from vidreason.config.run import Run
 
 Wildcards = Any
@@ -59,7 +59,7 @@ class RuleFunctions:
         """The setting at a dotted key, which may hold wildcards: `datasets.{dataset}.shards.frames`."""
 
         def value(wildcards: Wildcards) -> Any:
-            return self.of_run(graph.value_at, key=key.format(**wildcards))(wildcards)
+            return self.of_run(job_inputs.value_at, key=key.format(**wildcards))(wildcards)
 
         return value
 
@@ -78,7 +78,7 @@ class RuleFunctions:
     def launch(self, wildcards: Wildcards, resources: Any) -> str:
         """The beginning of a training's command line: more GPUs or nodes retrain nothing."""
         given = {"python": self.python, "resources": dict(resources.items())}
-        return str(self.of_run(graph.training_command, "arm", **given)(wildcards))
+        return str(self.of_run(job_inputs.training_command, "arm", **given)(wildcards))
 
     def single_gpu(self, wildcards: Wildcards, resources: Any) -> int:
         """GPUs of a job that is one process."""

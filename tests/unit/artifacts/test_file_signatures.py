@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidreason.artifacts.signatures import check_signature
+from vidreason.artifacts.file_signatures import check_signature
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vidreason.config.layers import Layer, problem_at
+from vidreason.config.yaml_layers import Layer, problem_at
 
 _SECTIONS = {
     "optimizer": "learning_rate schedule warmup weight_decay max_grad_norm precision deepspeed",

@@ -9,8 +9,8 @@ import pytest
 from snakemake.iocontainers import Wildcards
 
 from tests.support.configs import demo, paper
-from vidreason.config import graph, startup
-from vidreason.config.rules import RuleFunctions
+from vidreason.config import job_inputs, startup
+from vidreason.config.rule_functions import RuleFunctions
 from vidreason.config.run import Run
 from vidreason.config.startup import StartError, check_start, interpreter_warning, refuse_beside_orphans
 
@@ -30,7 +30,7 @@ def wildcards(**values: str) -> Any:
 
 
 def test_a_function_gets_the_run_its_wildcards_and_fixed_values(functions: RuleFunctions) -> None:
-    frames = functions.of_run(graph.frames, "dataset")
+    frames = functions.of_run(job_inputs.frames, "dataset")
     assert frames(wildcards(run="demo", dataset="mmvu")) == ["results/demo/extract_frames/mmvu/shard0.parquet"]
     root = functions.of_run(Run.root, dataset="nextqa")
     assert root(wildcards(run="demo")) == "results/demo/make_world/nextqa"
@@ -51,7 +51,7 @@ def test_what_is_wrong_is_said_as_the_workflow_says_it(functions: RuleFunctions)
     with pytest.raises(
         RefusalError, match="results/paper: r1_blind is no arm of this run; allowed: base, sft, coldstart, r1"
     ):
-        functions.of_run(graph.weights, "arm", "seed")(wildcards(run="paper", arm="r1_blind", seed="0"))
+        functions.of_run(job_inputs.weights, "arm", "seed")(wildcards(run="paper", arm="r1_blind", seed="0"))
     with pytest.raises(RefusalError, match="results/demo: r1 would train on 3 GPUs, which its batch_size of 8"):
         functions.launch(wildcards(run="demo", arm="r1", seed="0"), {"gpu": 3})
     with pytest.raises(RefusalError, match="for one process"):
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said_as_the_workflow_says_it(functions: RuleFunctions)
 
 def test_what_is_not_compared_takes_the_resources(functions: RuleFunctions) -> None:
     """Snakemake leaves parameters out of its comparison whose functions take the resources."""
-    value = functions.uncompared(functions.of_run(graph.runtime, "arm"))
+    value = functions.uncompared(functions.of_run(job_inputs.runtime, "arm"))
     for function in (value, functions.launch, functions.single_gpu, functions.interpreter):
         assert "resources" in inspect.signature(function).parameters
     assert '"micro_batch":1' in value(wildcards(run="paper", arm="r1"), None)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidreason.media import decode, video
+from vidreason.media import decode
+from vidreason.media import probe as video
 from vidreason.records import OK
 from vidreason.world.encode import KINDS, STEPS, Timing, encode, ffmpeg_binary, picture_sequence, timing
 from vidreason.world.scenes import make_scene

@@ -192,8 +192,8 @@ def probe_videos(
     """
     measure, unit = (math.floor, "whole s") if duration == WHOLE_SECONDS else (float, "s")
 
-    from vidreason.media.frames import check_clip
-    from vidreason.media.video import scan  # imported here: the graph is built from this folder without video libraries
+    from vidreason.media.extract_frames import check_clip
+    from vidreason.media.probe import scan  # imported here: the graph is built from this folder without video libraries
 
     def check(video: str) -> ClipStatus:
         scanned = scan(Path(root) / video, key=video)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from vidreason.config.datasets import BenchmarkData, DataEntry, Demonstrations, TrainingData
-from vidreason.config.fields import Section
+from vidreason.config.types import Section
 
 Weight = Annotated[float, Field(ge=0, le=100, description="Factor of the term in the combination.")]
 ROLES: Mapping[str, type[DataEntry]] = {

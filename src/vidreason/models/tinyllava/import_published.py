@@ -23,7 +23,7 @@ from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.tokenizer import has_tokenizer, load_tokenizer
 from vidreason.models.tinyllava.weights import CheckpointError, foreign_content, read_headers, unusable, weight_faults
-from vidreason.tasks.marks import END
+from vidreason.tasks.chat_tokens import END
 
 TOWER_PROCESSOR = "SiglipImageProcessor"
 CROPPING = ("do_center_crop", "do_pad")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vidreason.artifacts.files import read_json
-from vidreason.artifacts.typed import record_of
+from vidreason.artifacts.typed_records import record_of
 from vidreason.evaluation.statistics import Estimate
 
 MACRO = "_macro"

@@ -11,7 +11,7 @@ from vidreason.artifacts.files import read_jsonl
 from vidreason.config.settings import ArmSelection
 from vidreason.records import PROMPT_TOO_LONG, ClipRef, ClipStatus, Completion, Grade, Question, Rollout
 from vidreason.rl.selection import variance
-from vidreason.training.selection import SelectionFiles, select_by_variance
+from vidreason.training.select_by_variance import SelectionFiles, select_by_variance
 
 RULE = ("strategy", "keep_min", "keep_max", "limit")
 UNASKED = {"broken": "truncated", "long": PROMPT_TOO_LONG}

@@ -19,7 +19,7 @@ Shards = Annotated[int, Field(ge=1, le=10_000)]
 Text = Annotated[str, Field(min_length=1)]
 Scalar = bool | int | float | str | None
 Parameters = Mapping[str, Scalar | list[Scalar]]
-"""Parameters of a reward term by name. Their types are those of the term (`vidreason.config.known`)."""
+"""Parameters of a reward term by name. Their types are those of the term (`vidreason.config.registered_names`)."""
 
 
 class Section(BaseModel):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
-from vidreason.results.cells import Row, plus_minus
 from vidreason.results.comparisons import gains_table
-from vidreason.results.inputs import ResultInputs
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
-from vidreason.results.runs import Arm, Run, Runs, title
+from vidreason.results.number_format import Row, plus_minus
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import Arm, Run, Runs, title
 
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",

@@ -7,7 +7,7 @@ ZhangXJ199/TinyLLaVA-Video-R1@efe76a1.
 from collections.abc import Mapping, Sequence
 
 from vidreason.records import LETTERS, Question
-from vidreason.tasks.marks import IMAGE
+from vidreason.tasks.chat_tokens import IMAGE
 from vidreason.tasks.markup import INSTRUCTION
 
 OPTION_INSTRUCTION = "Answer with the option's letter from the given choices directly."

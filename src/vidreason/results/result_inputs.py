@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vidreason.results.registry import TABLES
-from vidreason.results.runs import Arm, Runs, load_runs
+from vidreason.results.scored_runs import Arm, Runs, load_runs
 
 Files = Sequence[str | Path]
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vidreason.artifacts.files import write_jsonl
-from vidreason.config.fields import Protocol
 from vidreason.config.settings import SelectionGeneration
+from vidreason.config.types import Protocol
 from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, answer_shard
 from vidreason.engine.generation import Decoding
 from vidreason.media.views import ORDERED

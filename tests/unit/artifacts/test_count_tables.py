@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.artifacts.counts import read_counts, read_histogram
+from vidreason.artifacts.count_tables import read_counts, read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.integrity import ChangedError
 from vidreason.artifacts.provenance import write_sidecar

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.paths import is_there
+from vidreason.artifacts.path_checks import is_there
 from vidreason.config.arms import LIKE, TRAINED, parent_circles, training_of
-from vidreason.config.known import Known
-from vidreason.config.layers import Config, Layer, problem_at
 from vidreason.config.messages import listing, schema_problems, show, unknown
 from vidreason.config.paths import RESULTS, SOURCES, is_made
+from vidreason.config.registered_names import Known
 from vidreason.config.schema import method_schemas
+from vidreason.config.yaml_layers import Config, Layer, problem_at
 from vidreason.records import check_label
 
 NEEDED = {

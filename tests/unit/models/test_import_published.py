@@ -22,7 +22,7 @@ from vidreason.models.tinyllava import checkpoint
 from vidreason.models.tinyllava import weights as weight_files
 from vidreason.models.tinyllava.checkpoint import save_checkpoint
 from vidreason.models.tinyllava.checkpoint_files import INDEX, WEIGHTS
-from vidreason.models.tinyllava.published import import_weights
+from vidreason.models.tinyllava.import_published import import_weights
 from vidreason.models.tinyllava.tokenizer import load_tokenizer
 from vidreason.models.tinyllava.weights import EMBEDDING, FAULTS_LISTED, TIED, CheckpointError
 

@@ -35,7 +35,7 @@ from vidreason.media.containers import (
     refuse_text,
     stamp_of,
 )
-from vidreason.media.stamps import Packets, correct_stamps, read_packets
+from vidreason.media.timestamps import Packets, correct_stamps, read_packets
 from vidreason.records import OK, ClipStatus
 
 STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
@@ -105,7 +105,7 @@ def probe(path: str | Path, key: str | None = None, decode: bool = False) -> Cli
 def scan(path: str | Path, key: str | None = None) -> Scan:
     """Read the packets of a video, or list a frame folder, without decoding.
 
-    Only if the packets' time stamps are unreliable is the video decoded to count its frames (`vidreason.media.stamps`).
+    Only if the packets' time stamps are unreliable is the video decoded to count its frames (`vidreason.media.timestamps`).
 
     Args:
         path: The file or folder.
