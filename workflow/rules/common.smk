@@ -33,10 +33,11 @@ os.environ.setdefault(CALL_VARIABLE, uuid.uuid4().hex)  # handed down to the job
 try:
     launcher.check_resources(RESOURCES)
     RUNS = load_runs(SHIPPED, workflow.config_settings.config_args, workflow.overwrite_configfiles or [], REGISTERED)
+    # The run that is configured by this call. What is fetched is shared by all runs, so this one describes it.
+    RUN = list(RUNS.values())[-1]
+    RUN.check_paths()
 except ValueError as error:
     raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
-# The run that is configured by this call. What is fetched is shared by all runs, so this one describes it.
-RUN = list(RUNS.values())[-1]
 WORLDS = [name for name, run in RUNS.items() if run.world]
 WORLD_DATASETS = tuple(VideoCounts.model_fields)
 UNLOCKED = [source for source in RUN.sources if not prerequisites.is_locked(source)]

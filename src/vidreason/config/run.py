@@ -10,6 +10,7 @@ from vidreason.artifacts.path_checks import is_there
 from vidreason.config import paths
 from vidreason.config.annotations import find_annotations
 from vidreason.config.arms import TRAINED, weights_arm
+from vidreason.config.datasets import BenchmarkData
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
 from vidreason.config.settings import Arm, RunSettings, TrainingSpec
@@ -81,6 +82,25 @@ class Run(RunSettings):
             ConfigError: It must exist and does not.
         """
         return self.path("arms", arm, key) if getattr(self.arm(arm), key) else None
+
+    def check_paths(self) -> None:
+        """Refuse data sets and weights that are not there, unless the run has read them already.
+
+        Results stay usable without the videos and weights that they were made from. Snakemake would ignore the refusal of an
+        input function where a later result of the run exists, and start the jobs behind it.
+
+        Raises:
+            ConfigError: A path must exist and does not.
+        """
+        trained_on = [name for name, entry in self.datasets.items() if not isinstance(entry, BenchmarkData)]
+        for dataset in (*trained_on, *self.evaluation.benchmarks):
+            if not is_there(Path(paths.QUESTIONS.format(run=self.run, dataset=dataset))):
+                self.root(dataset)
+                self.annotations(dataset)
+        for arm in self.arms_by("given"):
+            if not is_there(Path(paths.IMPORTED.format(run=self.run, arm=arm))):
+                for key in ("weights", "tokenizer", "processor"):
+                    self.given(arm, key)
 
     def source_of(self, path: str) -> str | None:
         """Name of the source that a path lies in; None for a path that is not fetched."""

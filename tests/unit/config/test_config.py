@@ -256,6 +256,24 @@ def test_a_missing_path_is_named_unless_the_run_makes_it(tmp_path: Path) -> None
     assert demo().root("nextqa") == "results/demo/make_world/nextqa"
 
 
+def test_a_missing_folder_is_refused_unless_it_has_been_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config/demo_base/checkpoint").mkdir(parents=True)
+    demo().check_paths()  # the run makes all else that it reads
+    run = demo(datasets={"mlvu": {"root": "nowhere"}})
+    with pytest.raises(ConfigError, match=r"datasets.mlvu.root: nowhere does not exist"):
+        run.check_paths()
+    questions = tmp_path / "results/demo/questions/mlvu.jsonl"
+    questions.parent.mkdir(parents=True)
+    questions.touch()
+    run.check_paths()
+    away = demo(arms={"base": {"tokenizer": "nowhere"}})
+    with pytest.raises(ConfigError, match=r"arms.base.tokenizer: nowhere does not exist"):
+        away.check_paths()
+    (tmp_path / "results/demo/import_weights/base/checkpoint").mkdir(parents=True)
+    away.check_paths()
+
+
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("run: caf\u00e9".encode("latin-1"))
     for odd in (tmp_path, tmp_path / "latin.yaml"):
