@@ -37,7 +37,7 @@ class Task(Protocol):
         """What a prompt ends with.
 
         Args:
-            style: `reason` or `option`.
+            style: `reason` (the instruction names the tags, see `vidreason.tasks.markup.reasoned_instruction`) or `option`.
         """
 
     def grade(self, completion: str, question: Question, rule: str) -> Grade:

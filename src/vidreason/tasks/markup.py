@@ -12,14 +12,31 @@ import re
 THINK, END_THINK = "<think>", "</think>"
 ANSWER, END_ANSWER = "<answer>", "</answer>"
 TAGS = (THINK, END_THINK, ANSWER, END_ANSWER)
-INSTRUCTION = (
-    f"Output the thinking process in {THINK} {END_THINK} and final answer (option) in {ANSWER} {END_ANSWER} tags."
-)
-"""How a prompt asks for both blocks. Source: ZhangXJ199/TinyLLaVA-Video-R1@efe76a1, training and evaluation alike."""
 
 _WELL_FORMED = re.compile(f"{THINK}(.*?){END_THINK}\\s*{ANSWER}.*?{END_ANSWER}", re.DOTALL)
 _THINK_BLOCK = re.compile(f"{THINK}(.*?){END_THINK}", re.DOTALL)
 _ANSWER_BLOCK = re.compile(f"{ANSWER}(.*?){END_ANSWER}", re.DOTALL)
+
+
+def reasoned_instruction(answer: str) -> str:
+    """How a prompt asks for both blocks.
+
+    Args:
+        answer: What the answer block is to hold, as "option" or "number".
+
+    Source: ZhangXJ199/TinyLLaVA-Video-R1@efe76a1, training and evaluation alike, where it is always "option".
+
+    Example:
+        >>> reasoned_instruction("number")
+        'Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags.'
+    """
+    return (
+        f"Output the thinking process in {THINK} {END_THINK} and final answer ({answer}) in {ANSWER} {END_ANSWER} tags."
+    )
+
+
+INSTRUCTION = reasoned_instruction("option")
+"""How a prompt with options asks for both blocks."""
 
 
 def completion_of(think: str, answer: str) -> str:

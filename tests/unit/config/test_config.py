@@ -662,7 +662,7 @@ def test_a_null_takes_an_inherited_term_out_and_a_new_term_brings_its_own_parame
 @pytest.mark.parametrize("layers", [papers_layers, demos_layers])
 def test_a_new_benchmark_needs_its_entry_and_a_place_in_the_table(layers: Callable[..., list[Layer]]) -> None:
     more = dataclasses.replace(known(), datasets={**known().datasets, "street": "benchmark"})
-    entry = {"root": "data/Street", "questions": 12, "known_missing": None, "shards": {"frames": 2, "predict": 1}}
+    entry = {"root": "/data/street", "questions": 12, "known_missing": None, "shards": {"frames": 2, "predict": 1}}
     change = {"datasets": {"street": entry}, "evaluation": {"benchmarks": ["mvbench", "street"]}}
     run = load_run(layers(("mine.yaml", change)), more)
     assert job_inputs.frames(run, "street")[1] == f"results/{run.run}/extract_frames/street/shard1.parquet"

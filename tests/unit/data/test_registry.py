@@ -27,7 +27,7 @@ from vidreason.records import ClipRef, Question
 from vidreason.training.registered import definitions, modules_with, registered
 
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-STREET, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+STREET, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture

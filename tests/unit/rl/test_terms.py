@@ -1,11 +1,13 @@
 """Terms of the reward: the paper's three, and that a new one is one new file."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests.unit.project.test_packaging import ROOT
 from vidreason.config.settings import Rewards
 from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
 from vidreason.rl import terms
@@ -15,16 +17,8 @@ from vidreason.tasks.markup import think_text
 
 QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b"), "A")
 REASONED = "<think> it falls </think> <answer> A </answer>"
-NEW_FILE = """
-import numpy as np
-
-from vidreason.rl.terms import register
-
-
-@register("brief")
-def brief(tokens: int = 100):
-    return lambda group: np.array([float(one.tokens < tokens) for one in group.completions])
-"""
+PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+*_, NEW_FILE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def group_of(*texts, values=None, question=QUESTION, **options):

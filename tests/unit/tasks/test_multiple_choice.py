@@ -17,12 +17,12 @@ from vidreason.records import NO_OPTION, WELL_FORMED, ClipRef, Grade, Question
 from vidreason.tasks import base
 from vidreason.tasks import multiple_choice as parse
 from vidreason.tasks.base import module_of, task_of
-from vidreason.tasks.markup import first_line_block, last_block
+from vidreason.tasks.markup import ANSWER, END_ANSWER, as_answer, first_line_block, last_block
 from vidreason.tasks.prompt_templates import evaluation_query, training_query
 
 TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)
-_, COUNT = re.findall(
+_, COUNT, _ = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parents[3] / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL
 )
 TAGS = ("<answer>", "</answer>", "\n", " ", "B", "ab", "<", "answer>")
@@ -199,6 +199,9 @@ def test_one_new_file_adds_a_task(tmp_path, monkeypatch):
     question = dataclasses.replace(TestTask.QUESTION, task="count", gold="8", options=())
     assert task_of("count").grade("<answer>6</answer>", question, "tagged").value == 0.75
     assert base.grade("<answer> 8 </answer>", question, "anywhere") == Grade(1.0, True, "8", {WELL_FORMED: 0.0})
+    assert f"{ANSWER} {END_ANSWER}" in task_of("count").instruction("reason")
+    assert ANSWER not in task_of("count").instruction("option")
+    assert base.grade(as_answer("8"), question, "tagged").correct
     assert module_of("count") == "vidreason.tasks.count"
     assert code_digest("vidreason.tasks.base", module_of("multiple_choice")) == before
     monkeypatch.delitem(sys.modules, "vidreason.tasks.count")

@@ -3,16 +3,8 @@
 A term is made by a factory with the term's parameters from the configuration. Factories register themselves when their
 module is imported, and every module of this folder is imported before a term is looked up: a new term is one new file.
 
-Example of such a file:
-
-    Tokens = Annotated[int, Field(ge=1, description="Tokens from which on an answer is long.")]
-
-    @register("brief")
-    def brief(tokens: Tokens = 100) -> Term:
-        return lambda group: np.array([float(completion.tokens < tokens) for completion in group.completions])
-
-It is then a key of `rewards.terms`: `brief: {weight: 0.2, tokens: 60}`. The annotations of the parameters become the schema of
-the configuration. `weight` belongs to every term and is applied when terms are combined (`vidreason.rl.rewards`).
+docs/extending.md has an example of such a file. The annotations of the parameters become the schema of the configuration.
+`weight` belongs to every term and is applied when terms are combined (`vidreason.rl.rewards`).
 """
 
 import difflib
