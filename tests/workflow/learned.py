@@ -3,7 +3,7 @@
 R1 must lie at least 10 points above its cold start in the mean over the benchmarks, with intervals that do not overlap,
 follow the format in more than 95% of its answers, and answer both kinds of question above chance: a model that has only
 learned the format, and says the same letter to everything, gains many points too. With the frames shuffled it must fall to
-chance on questions that need the order of time, and stay above it on the others; with grey frames it must be at chance.
+chance on questions that need the order of time, and stay above it on the others; with gray frames it must be at chance.
 """
 
 import csv
@@ -16,8 +16,8 @@ ABOVE_CHANCE = {
     ("r1", "other"): True,
     ("r1_shuffled", "temporal"): False,
     ("r1_shuffled", "other"): True,
-    ("r1_blind", "temporal"): False,
-    ("r1_blind", "other"): False,
+    ("r1_gray", "temporal"): False,
+    ("r1_gray", "other"): False,
 }
 """Arm and kind of question -> whether the whole interval has to lie above chance."""
 

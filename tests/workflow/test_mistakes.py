@@ -54,8 +54,8 @@ def test_a_path_that_does_not_exist(fresh: Workplace) -> None:
 def test_an_unknown_arm_in_a_path(fresh: Workplace) -> None:
     printed = fresh.run("--dry-run", "results/tiny/specs/r9/seed0.json", ok=False)
     assert "results/tiny/specs/r9/seed0.json" in printed
-    printed = fresh.run("--dry-run", "results/paper/specs/r1_blind/seed0.json", ok=False)
-    assert "r1_blind is no arm of this run; allowed: base, sft, coldstart, r1" in printed
+    printed = fresh.run("--dry-run", "results/paper/specs/r1_gray/seed0.json", ok=False)
+    assert "r1_gray is no arm of this run; allowed: base, sft, coldstart, r1" in printed
 
 
 @pytest.mark.parametrize(("entry", "shown"), [("seed=010", "010"), ("seed=1_0", "1_0"), ("seeds=[010]", "010")])

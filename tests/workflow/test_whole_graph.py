@@ -10,7 +10,7 @@ from tests.workflow.conftest import Workplace
 
 pytestmark = pytest.mark.workflow
 ARMS = ["base", "sft", "coldstart", "r1"]
-CONTROLS = ["r1_shuffled", "r1_blind"]
+CONTROLS = ["r1_shuffled", "r1_gray"]
 BENCHMARKS = ["video_mme", "mvbench", "mlvu", "mmvu"]
 COLUMNS = "arm,label,answer,benchmark,n,coverage,accuracy,ci_low,ci_high,unparsed,seed"
 

@@ -760,7 +760,7 @@ def test_the_schema_file_is_the_one_that_is_derived() -> None:
 
 
 def test_a_control_uses_its_parents_weights() -> None:
-    assert demo().weights_arm("r1_blind") == "r1"
+    assert demo().weights_arm("r1_gray") == "r1"
     assert demo().weights_arm("coldstart") == "coldstart"
 
 

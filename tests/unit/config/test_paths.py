@@ -65,7 +65,7 @@ def test_arms_of_one_parent_share_its_rollouts_and_have_selections_of_their_own(
 
 
 def test_weights_are_those_of_the_arm_that_is_trained_or_given() -> None:
-    assert job_inputs.weights(demo(), "r1_blind", 7) == "results/demo/train_grpo/r1/seed7/checkpoint"
+    assert job_inputs.weights(demo(), "r1_gray", 7) == "results/demo/train_grpo/r1/seed7/checkpoint"
     assert job_inputs.weights(demo(), "base_thinks", 7) == "results/demo/import_weights/base/checkpoint"
     assert job_inputs.parent_weights(demo(), "r1", 7) == "results/demo/train_sft/coldstart/seed7/checkpoint"
     with pytest.raises(ConfigError, match="results/demo: r9 is no arm of this run; allowed: base, "):

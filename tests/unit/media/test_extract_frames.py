@@ -98,7 +98,7 @@ def test_sixteen_frames_show_the_sixteen_steps(root, tmp_path, number, seed):
     assert pixels.shape == (COUNT, SIZE, SIZE, 3)
     assert pixels.dtype == np.uint8
     distance = np.abs(pixels.astype(float)[:, None] - story(seed)[None]).mean(axis=(2, 3, 4))
-    # Encoding moves a frame by less than 3 grey levels on average; steps that look different are further apart.
+    # Encoding moves a frame by less than 3 gray levels on average; steps that look different are further apart.
     assert np.diagonal(distance).max() < 3.0
 
 

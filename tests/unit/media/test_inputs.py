@@ -98,7 +98,7 @@ class TestViews:
     def test_ordered_is_untouched(self):
         assert np.array_equal(view_frames(self.frames, "ordered", 0, "a"), self.frames)
 
-    def test_blind_shows_nothing(self):
+    def test_gray_shows_nothing(self):
         uniform = view_frames(self.frames, "gray", 0, "a")
         assert (uniform == GRAY_LEVEL).all()
         assert uniform.shape == self.frames.shape

@@ -117,7 +117,7 @@ def test_the_right_frame_comes_out_of_every_container(files, tmp_path, suffix, c
         found = decode._decode_with_av(path, wanted, scanned)
         for index in wanted:
             apart = np.abs(found[index].astype(int) - whole[index]).mean()
-            # FFmpeg's MPEG-2 decoder itself differs by a few grey levels in a block after a key frame that it begins with;
+            # FFmpeg's MPEG-2 decoder itself differs by a few gray levels in a block after a key frame that it begins with;
             # another frame differs by several on average.
             assert apart <= (0.5 if suffix == "mpg" else 0), (index, wanted)
 

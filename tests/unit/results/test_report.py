@@ -45,7 +45,7 @@ class Balanced(HTMLParser):
 
 
 class Store:
-    """Frames of any clip: 16 grey pictures, one clip broken."""
+    """Frames of any clip: 16 gray pictures, one clip broken."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths

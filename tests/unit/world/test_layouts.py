@@ -59,7 +59,7 @@ def test_readers_find_every_question_and_the_truth_knows_it(world, dataset):
 def test_sixteen_frames_of_every_clip_show_its_sixteen_steps(world, dataset):
     """Also in webm, avi, frame folders and between bounds.
 
-    Halved chroma and quantisation move a frame by less than 3 grey levels on average; 4 x 4 cells of flat colour
+    Halved chroma and quantisation move a frame by less than 3 gray levels on average; 4 x 4 cells of flat colour
     differ by far more where a step is missed.
     """
     root, _ = world
@@ -157,7 +157,7 @@ def test_both_rules_see_every_step_once(kind, seconds):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "frames"])
 def test_flat_colours_survive(tmp_path, kind):
-    """The middle of a thing keeps its colour to 10 of 255 grey levels: YUV in 8 bits rounds by 2 to 4, quantisation adds some."""
+    """The middle of a thing keeps its colour to 10 of 255 gray levels: YUV in 8 bits rounds by 2 to 4, quantisation adds some."""
     scene = make_scene(21)
     path, clip = tmp_path / f"{kind}.{KINDS[kind]['format'].replace('matroska', 'mkv')}", timing(8, kind)
     encode(scene, path, clip, kind)

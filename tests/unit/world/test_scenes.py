@@ -128,7 +128,7 @@ class TestCaption:
         caption = self.scene.caption
         words = caption.split()
         for place, word in enumerate(words):
-            wrong = " ".join([*words[:place], "grey" + "," * word.endswith(","), *words[place + 1 :]])
+            wrong = " ".join([*words[:place], "gray" + "," * word.endswith(","), *words[place + 1 :]])
             assert not caption_is_true(wrong, caption)
         assert not caption_is_true(", ".join(reversed(caption.split(", "))), caption)
         assert not caption_is_true(caption.rsplit(",", 1)[0], caption)
