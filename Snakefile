@@ -10,7 +10,7 @@
 #   results/{run}/train_sft/{arm}/seed{seed}/checkpoint/                 weights (train_grpo alike)
 #   results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to the training set
 #   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions that a GRPO arm is trained on
-#   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by task
+#   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by category
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
 #   results/{run}/tables/, figures/, report/                             tables, figures and the page that shows them

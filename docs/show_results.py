@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PICTURE = "docs/demo.png"
 BEGIN, END = "<!-- results: begin (docs/show_results.py) -->", "<!-- results: end -->"
-LEFT_OUT = ("answer", "seed", "format followed", "unparsed")
+LEFT_OUT = ("style", "seed", "format followed", "unparsed")
 """Columns of `tables/main.md` that the README does not show."""
 
 

@@ -44,7 +44,7 @@ def means(run: Path) -> list[list[str]]:
                 [
                     row["seed"],
                     row["label"],
-                    row["answer"],
+                    row["style"],
                     f"{float(row['accuracy']):.1f} ± {half:.1f}",
                     percent(reasons.get("format_followed", "")),
                     percent(reasons.get("think_true", "")),
@@ -117,7 +117,7 @@ def block(runs: list[Path]) -> str:
         [
             BEGIN,
             markdown(
-                ["seed", "arm", "answer", "mean", "format", "think true", "gain over parent", "within well-formed"],
+                ["seed", "arm", "style", "mean", "format", "think true", "gain over parent", "within well-formed"],
                 [line for run in runs for line in means(run)],
             ),
             markdown(

@@ -175,15 +175,15 @@ def test_the_table_has_every_arm_and_benchmark(paper: tuple[HubWorkplace, Told])
 def test_every_task_of_every_benchmark_is_there(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
     by_task = [row for row in rows(place.root / "results/paper/tables/by_task.csv") if row["arm"] == "r1"]
-    tasks = {name: {row["task"] for row in by_task if row["benchmark"] == name} for name in ("mvbench", "mlvu")}
+    tasks = {name: {row["category"] for row in by_task if row["benchmark"] == name} for name in ("mvbench", "mlvu")}
     assert tasks == {"mvbench": set(mvbench.CATEGORIES), "mlvu": set(mlvu.CATEGORIES)}
-    covered = {row["task"]: row["coverage"] for row in by_task if row["benchmark"] == "mvbench"}
+    covered = {row["category"]: row["coverage"] for row in by_task if row["benchmark"] == "mvbench"}
     assert covered.pop("fine_grained_pose") == "0.0000"
     assert set(covered.values()) == {"1.0000"}
     groups = [row for row in rows(place.root / "results/paper/tables/by_group.csv") if row["arm"] == "r1"]
     assert {row["group"] for row in groups if row["benchmark"] == "video_mme"} == set(video_mme.DURATIONS)
     missing = rows(place.root / "results/paper/count_missing/mvbench.csv")
-    assert [row["reasons"] for row in missing if row["task"] == "fine_grained_pose"] == ["missing 2"]
+    assert [row["reasons"] for row in missing if row["category"] == "fine_grained_pose"] == ["missing 2"]
 
 
 def test_published_defects_are_asked_and_counted(paper: tuple[HubWorkplace, Told]) -> None:

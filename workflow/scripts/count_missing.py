@@ -1,4 +1,4 @@
-"""Count the questions of a benchmark that have no frames, by task."""
+"""Count the questions of a benchmark that have no frames, by category."""
 
 import _log
 

@@ -16,7 +16,7 @@ from vidreason.artifacts.csv_files import read_csv, write_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.records import OK, ClipStatus, Question
 
-COLUMNS = ("task", "questions", "with_frames", "without_frames", "reasons")
+COLUMNS = ("category", "questions", "with_frames", "without_frames", "reasons")
 
 
 class MissingVideosError(ValueError):
@@ -82,7 +82,7 @@ def refuse_missing(
     unexpected = sum(excess.values())
     if unexpected <= allowed * total:
         return
-    lines = ["task | questions | without frames | of these known | reasons"]
+    lines = ["category | questions | without frames | of these known | reasons"]
     for one in categories:
         words = ", ".join(f"{reason} {count}" for reason, count in one.reasons.items()) or "-"
         lines.append(
@@ -141,5 +141,5 @@ def read_coverage(path: str | Path) -> list[CategoryCoverage]:
             raise ValueError(
                 f"{where}: of {questions} questions {with_frames} have frames and {missing} have none ({row['reasons']})"
             )
-        categories.append(CategoryCoverage(row["task"], questions, reasons))
+        categories.append(CategoryCoverage(row["category"], questions, reasons))
     return categories

@@ -29,7 +29,7 @@ def controls_table(inputs: ResultInputs) -> list[Row]:
                 continue
             difference = _paired(answers, against, clusters) if against else None
             rows.append(
-                {"arm": arm.name, "label": arm.label, "frames": arm.view, "questions": kind, "n": len(answers)}
+                {"arm": arm.name, "label": arm.label, "view": arm.view, "questions": kind, "n": len(answers)}
                 | interval_cells(clustered_mean(values_of(answers), clusters), ACCURACY)
                 | {"chance": percent(chance_level(answers)), "compared_to": parent.name if parent else ""}
                 | interval_cells(difference, DIFFERENCE)

@@ -173,14 +173,14 @@ def draw_selection(inputs: ResultInputs) -> Figure:
 
 def draw_temporal(inputs: ResultInputs) -> Figure:
     """Accuracy on questions that need the order of the frames and on others, by view; a panel for an arm and its controls."""
-    columns = ("arm", "frames", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed")
+    columns = ("arm", "view", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed")
     table = inputs.table("controls")
     rows = [row for row in read_csv(table, columns) if row["questions"] != "all"] if table else []
     arms = inputs.arms
     owner = {
         row["arm"]: arms[row["arm"]].parent
         for row in rows
-        if arms[row["arm"]].method == CONTROL and row["frames"] != "ordered"
+        if arms[row["arm"]].method == CONTROL and row["view"] != "ordered"
     }
     owner |= {name: name for name in owner.values()}
     panels: dict[tuple[str, str], list[dict[str, str]]] = {}
@@ -205,10 +205,10 @@ def draw_temporal(inputs: ResultInputs) -> Figure:
 def _draw_views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
     """Bars of an arm and its controls: types of questions by views."""
     types = {"temporal": "need the order\nof the frames", "other": "do not"}
-    views = list(dict.fromkeys(row["frames"] for row in rows))
+    views = list(dict.fromkeys(row["view"] for row in rows))
     width = 0.8 / len(views)
     for number, view in enumerate(views):
-        cells = {row["questions"]: row for row in rows if row["frames"] == view}
+        cells = {row["questions"]: row for row in rows if row["view"] == view}
         places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(types) if kind in cells]
         estimates = [_read_estimate(cells[kind]) for kind in types if kind in cells]
         _bars(axes, places, estimates, width, number, f"{view} frames")

@@ -26,7 +26,7 @@ def main_markdown(inputs: ResultInputs) -> str:
 def summary(inputs: ResultInputs) -> list[Block]:
     """The results: accuracy, seeds, gains and published numbers, a table each."""
     runs, gains = inputs.runs, gains_table(inputs)
-    columns = ["arm", "answer", "seed", *map(title, [*runs.benchmarks, "mean"]), "format followed", "unparsed"]
+    columns = ["arm", "style", "seed", *map(title, [*runs.benchmarks, "mean"]), "format followed", "unparsed"]
     blocks: list[Block] = [
         Heading("Accuracy in percent, with 95% intervals clustered by video", level=1),
         Grid(columns, _arm_rows(runs)),
@@ -112,7 +112,7 @@ def _notes(runs: Runs) -> list[str]:
                 for arm, seed in runs.pairs(controls=False)
             )
             notes.append(
-                f"{title(run.benchmark)} is the mean over its tasks, as published; over all its questions: {both}."
+                f"{title(run.benchmark)} is the mean over its categories, as published; over all its questions: {both}."
             )
     settings = members[0].score.rules
     notes.append(f"Parser: {settings.parser} ({PARSERS[settings.parser]}); unparsable answers: {settings.unparsed}.")
@@ -177,5 +177,5 @@ def _published(inputs: ResultInputs) -> list[Block]:
         Paragraph(
             "Published numbers come without intervals. A difference smaller than this run's interval shows nothing."
         ),
-        Grid(["arm", "answer", *map(title, runs.benchmarks), "source"], rows),
+        Grid(["arm", "style", *map(title, runs.benchmarks), "source"], rows),
     ]

@@ -89,7 +89,7 @@ TABLES = (
         "main",
         "Every arm on every benchmark, one row for every number",
         f"{_ROOM}.tables.main_table",
-        _columns("arm label answer benchmark n coverage accuracy ci_low ci_high unparsed seed"),
+        _columns("arm label style benchmark n coverage accuracy ci_low ci_high unparsed seed"),
     ),
     Table(
         "markdown",
@@ -104,7 +104,7 @@ TABLES = (
         "What the order of the frames is worth: all arms and controls",
         f"{_ROOM}.comparisons.controls_table",
         _columns(
-            "arm label frames questions n accuracy ci_low ci_high chance compared_to difference difference_low "
+            "arm label view questions n accuracy ci_low ci_high chance compared_to difference difference_low "
             "difference_high seed"
         ),
     ),
@@ -125,9 +125,9 @@ TABLES = (
     ),
     Table(
         "by_task",
-        "Every arm by task",
+        "Every arm by category of question",
         f"{_ROOM}.tables.by_task_table",
-        _columns("arm label benchmark task temporal n coverage accuracy ci_low ci_high chance unparsed seed"),
+        _columns("arm label benchmark category temporal n coverage accuracy ci_low ci_high chance unparsed seed"),
     ),
     Table(
         "by_group",
@@ -162,13 +162,13 @@ FIGURES = (
 
 
 COLUMNS = {
-    "accuracy": "right answers in percent of all questions; for a benchmark that is published so, the mean over its tasks",
+    "accuracy": "right answers in percent of all questions; for a benchmark that is published so, the mean over its categories",
     "accuracy_think_false": "accuracy where the think text does not describe the clip correctly",
     "accuracy_think_true": "accuracy where the think text describes the clip correctly",
     "accuracy_within_well_formed": "accuracy of the answers that follow the format, with its interval",
-    "answer": "how the arm answers: with an `option` alone, or with a `reason` before it",
     "arm": "key of the arm in the configuration; in `selection.csv` and `data.csv` the arm whose questions are selected",
     "benchmark": "benchmark; `mean` weighs the benchmarks equally, `all` pools their questions",
+    "category": "the benchmark's own type of question",
     "chance": "expected accuracy of guessing, in percent",
     "ci_high": "upper end of the 95% interval, clustered by video",
     "ci_low": "lower end of the 95% interval, clustered by video",
@@ -181,7 +181,6 @@ COLUMNS = {
     "difference_high": "upper end of its 95% interval",
     "difference_low": "lower end of its 95% interval",
     "format_followed": "fraction of the answers in the form of one think block and one answer block",
-    "frames": "how the arm is shown the frames",
     "group": "duration (Video-MME) or subject (MMVU)",
     "kept": "questions that are kept for training",
     "label": "the arm's label",
@@ -192,7 +191,7 @@ COLUMNS = {
     "seed": "seed of the run",
     "separate": "`yes` if the two arms' own intervals do not overlap",
     "stage": "step of the pipeline",
-    "task": "the benchmark's own type of question",
+    "style": "how the arm answers: with an `option` alone, or with a `reason` before it",
     "temporal": "whether the question needs the order of the frames, where this is known",
     "think_chars": "mean length of the think texts in characters",
     "think_true": "fraction of the think texts that describe the clip correctly, where this can be checked",
@@ -201,6 +200,7 @@ COLUMNS = {
     "unit": "what is counted: questions, videos or clips",
     "unparsed": "answers in which no option was found",
     "variance": "p(1 - p), p being the fraction of right rollouts",
+    "view": "how the arm is shown the frames: `ordered`, `shuffled` or `gray`",
     "well_formed_difference": "difference of the accuracies within well-formed answers, where both arms reason",
 }
 """Column -> what it means, for the docs."""

@@ -51,7 +51,7 @@ def main_table(inputs: ResultInputs) -> list[Row]:
         mean = mean_of_estimates(run.estimate for run in members)
         parts.append(("mean", total, covered, mean, sum(run.score.unparsed for run in members)))
         for benchmark, count, coverage, estimate, unparsed in parts:
-            head = {"arm": arm.name, "label": arm.label, "answer": arm.style, "benchmark": benchmark, "n": count}
+            head = {"arm": arm.name, "label": arm.label, "style": arm.style, "benchmark": benchmark, "n": count}
             tail = {"coverage": share(coverage), "unparsed": unparsed, "seed": seed}
             rows.append(head | tail | interval_cells(estimate, ACCURACY))
     return rows
@@ -73,7 +73,7 @@ def by_task_table(inputs: ResultInputs) -> list[Row]:
         order = [*runs.benchmarks, "all"]
         for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1:])):
             benchmark, category, temporal = key
-            names = {"benchmark": benchmark, "task": category, "temporal": temporal}
+            names = {"benchmark": benchmark, "category": category, "temporal": temporal}
             unparsed = sum(row.has_frames and row.grade.parsed is None for _, row in groups[key])
             rows.append(_part(arm, seed, groups[key]) | names | {"unparsed": unparsed})
     return rows

@@ -1,4 +1,4 @@
-"""Questions without frames: counted by task, refused when there are too many."""
+"""Questions without frames: counted by category, refused when there are too many."""
 
 from pathlib import Path
 
@@ -31,9 +31,9 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "out.csv"
 
 
-def test_every_question_is_counted_with_its_task_and_reason(table: Path) -> None:
+def test_every_question_is_counted_with_its_category_and_reason(table: Path) -> None:
     assert table.read_text() == (
-        "task,questions,with_frames,without_frames,reasons\na,4,4,0,\nb,6,0,6,missing 4; truncated 2\n"
+        "category,questions,with_frames,without_frames,reasons\na,4,4,0,\nb,6,0,6,missing 4; truncated 2\n"
     )
     tasks = read_coverage(table)
     assert [(task.category, task.questions, dict(task.reasons)) for task in tasks] == [

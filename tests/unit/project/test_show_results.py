@@ -9,7 +9,7 @@ import show_results
 
 MAIN = """# Accuracy in percent
 
-| arm                  | answer | seed | MMVU       | Mean       | format followed | unparsed |
+| arm                  | style  | seed | MMVU       | Mean       | format followed | unparsed |
 |----------------------|--------|------|------------|------------|-----------------|----------|
 | a\\|b                 | reason | 0    | 42.1 ± 8.5 | 35.8 ± 4.1 | 99.6%           | 0        |
 | chance (1/options)   |        |      | 34.4       | 34.4       |                 |          |

@@ -23,7 +23,7 @@ def run(tmp_path):
     tables.mkdir()
     scores.mkdir(parents=True)
     (tables / "main.csv").write_text(
-        "arm,label,answer,benchmark,accuracy,ci_low,ci_high,seed\n"
+        "arm,label,style,benchmark,accuracy,ci_low,ci_high,seed\n"
         "r1,R1,reason,mmvu,99,98,100,4\nr1,R1,reason,mean,50.04,46,54.2,4\n"
     )
     (tables / "thinking.csv").write_text("arm,benchmark,format_followed,think_true\nr1,mmvu,0,0\nr1,all,0.987,0.25\n")

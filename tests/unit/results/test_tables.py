@@ -72,7 +72,7 @@ def tables(tmp_path: Path) -> dict[str, Path]:
 
 def test_main_has_exactly_the_promised_columns_and_rows(tables: dict[str, Path]) -> None:
     header = tables["main"].read_text().splitlines()[0]
-    assert header == "arm,label,answer,benchmark,n,coverage,accuracy,ci_low,ci_high,unparsed,seed"
+    assert header == "arm,label,style,benchmark,n,coverage,accuracy,ci_low,ci_high,unparsed,seed"
     rows = rows_of(tables["main"])
     expected = [(arm, benchmark) for arm in ("base", "coldstart", "r1") for benchmark in (*BENCHMARKS, "mean")]
     assert [(row["arm"], row["benchmark"]) for row in rows] == expected, "no controls, configured order, mean last"
@@ -83,7 +83,7 @@ def test_main_numbers(tables: dict[str, Path]) -> None:
     assert cells["base", "video_mme"]["accuracy"] == "37.50"
     assert cells["coldstart", "video_mme"]["accuracy"] == "12.50"
     assert cells["r1", "video_mme"]["accuracy"] == "75.00"
-    assert cells["r1", "mlvu"]["accuracy"] == "66.67", "MLVU is the mean over its tasks: (5/6 + 1/2) / 2"
+    assert cells["r1", "mlvu"]["accuracy"] == "66.67", "MLVU is the mean over its categories: (5/6 + 1/2) / 2"
     assert cells["r1", "mean"]["accuracy"] == "70.83"
     assert (cells["r1", "mean"]["n"], cells["r1", "mean"]["coverage"]) == ("16", "1.0000")
     for row in cells.values():
@@ -134,7 +134,7 @@ def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     header = next(line for line in text.splitlines() if line.startswith("| arm"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
         "arm",
-        "answer",
+        "style",
         "seed",
         "Video-MME",
         "MLVU",
@@ -150,7 +150,7 @@ def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     assert "over all its questions: Base (seed 0) 25.0; Cold start (seed 0) 25.0; R1 <ours> & co (seed 0) 75.0" in text
     published = [line.split("|")[1:-1] for line in text.split("## Published")[1].splitlines() if line.startswith("| ")]
     assert [[cell.strip() for cell in line] for line in published] == [
-        ["arm", "answer", "Video-MME", "MLVU", "source"],
+        ["arm", "style", "Video-MME", "MLVU", "source"],
         ["sft", "option", "-", "49.2", "Table 1"],
         ["R1 <ours> & co", "reason", "-", "52.4", "Table 1"],
         ["R1 <ours> & co", "reason", "75.0 ± 75.0", "66.7 ± 25.0", "this run, seed 0"],
@@ -225,14 +225,14 @@ def test_thinking(tables: dict[str, Path]) -> None:
 
 def test_by_task(tables: dict[str, Path]) -> None:
     rows = [row for row in rows_of(tables["by_task"]) if (row["arm"], row["benchmark"]) == ("r1", "mlvu")]
-    assert [(row["task"], row["temporal"], row["n"], row["accuracy"]) for row in rows] == [
+    assert [(row["category"], row["temporal"], row["n"], row["accuracy"]) for row in rows] == [
         ("count", "false", "1", "100.00"),
         ("count", "true", "1", "0.00"),
         ("order", "false", "3", "100.00"),
         ("order", "true", "3", "66.67"),
     ]
     pooled = [row for row in rows_of(tables["by_task"]) if (row["arm"], row["benchmark"]) == ("r1_shuffled", "all")]
-    assert [(row["task"], row["temporal"], row["n"], row["accuracy"]) for row in pooled] == [
+    assert [(row["category"], row["temporal"], row["n"], row["accuracy"]) for row in pooled] == [
         ("colour", "false", "8", "87.50"),
         ("first", "true", "8", "0.00"),
     ], "the world's kinds, over both benchmarks"
