@@ -240,17 +240,18 @@ def _describe_sources(run: Run, sources: Sequence[SourcePlan]) -> list[str]:
     """Lines about the sources: sizes, and conditions that must be accepted first."""
     if not sources:
         return ["Nothing is fetched: the run makes its own videos and weights."]
-    rows = [("source", "download", "on disk", "state", "gated", "licence")]
+    rows = [("source", "download", "on disk", "state", "gated", "license")]
     for source in sources:
         unpacked = 0 if run.delete_archives else source.packed
         disk = None if source.bytes is None or unpacked is None else source.bytes + unpacked
         gated = "yes" if source.gated else ""
         sizes = (_gigabytes(source.bytes), _gigabytes(disk))
         rows.append((source.name, *sizes, source.state, gated, source.licence))
-    left = sum(source.bytes or 0 for source in sources if source.state != FETCHED)
+    waiting = [source.bytes for source in sources if source.state != FETCHED and source.bytes is not None]
+    left = _gigabytes(sum(waiting)) if waiting else "0 GB"
     unknown = [source.name for source in sources if source.bytes is None]
     more = f" and {len(unknown)} sources of unknown size" if unknown else ""
-    lines = [*_table(rows), "", f"Still to download: {_gigabytes(left)}{more}."]
+    lines = [*_table(rows), "", f"Still to download: {left}{more}."]
     if unknown:
         lines.append("Sizes are known once a source is locked, which downloads nothing:")
         lines.append("  snakemake " + " ".join(paths.LOCK.format(source=name) for name in unknown))
@@ -297,7 +298,10 @@ def _describe_basis() -> list[str]:
 
 
 def _gigabytes(size: float | None) -> str:
-    return "unknown" if size is None else f"{size / 1e9:.2f} GB"
+    """A size in words. No source is empty, so a tiny one is not given as 0.00."""
+    if size is None:
+        return "unknown"
+    return "< 0.01 GB" if size < 1e7 else f"{size / 1e9:.2f} GB"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -326,6 +326,6 @@ def test_a_changed_source_does_not_pass_for_the_locked_one(paper: tuple[HubWorkp
 def test_the_plan_knows_what_is_there(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
     printed = place.run("plan", "--quiet", "all", configs=NUMBERS)
-    assert "Still to download: 0.00 GB." in printed
+    assert "Still to download: 0 GB." in printed
     assert "Gated: accept" not in printed
     assert "predict" in printed

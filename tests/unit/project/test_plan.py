@@ -47,6 +47,8 @@ def test_sizes_come_from_the_lock_then_from_the_record_and_are_else_unknown(pape
     text = describe(paper)
     assert "Video-MME.json" in text.split("Sizes are known once")[1]
     assert "config/locks/MVBench.json" not in text
+    assert "< 0.01 GB" in text, "SigLIP's one file"
+    assert "0.00 GB" not in text
 
 
 def test_gated_sources_are_named_until_they_are_there(paper: Run) -> None:
