@@ -110,7 +110,8 @@ def combined_rewards(accuracy: np.ndarray, form: np.ndarray) -> np.ndarray:
     """Rewards of the upstream protocol from accuracies and format rewards FR, as the published data give them."""
     well_formed = (form > 0).astype(np.float64)
     columns = {"accuracy": accuracy, "format": well_formed, "think_length": 2 * form - well_formed}
-    return rewards.tinyllava_r1(columns, rewards.Weighing({"accuracy": 1.0, "format": 0.5, "think_length": 0.5}))
+    weighing = rewards.Weighing({"accuracy": 1.0, "format": 0.5, "think_length": 0.5})
+    return rewards.tinyllava_r1(columns, accuracy > 0, weighing)
 
 
 def check_rewards(folder: Folder) -> Iterator[Item]:

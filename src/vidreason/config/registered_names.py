@@ -31,11 +31,13 @@ class Known:
         datasets: Data set -> its role, a key of `ROLES`.
         terms: Reward term -> its factory, whose keyword arguments are the term's parameters.
         combinations: Combination of reward terms -> the terms that it needs.
+        unweighted: Combination -> the terms whose weight it does not use, so that it has to be 1.
     """
 
     datasets: Mapping[str, str]
     terms: Mapping[str, Callable[..., Any]]
     combinations: Mapping[str, Sequence[str]]
+    unweighted: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

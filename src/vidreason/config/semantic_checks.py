@@ -94,7 +94,7 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
 
 
 def _reward_problems(training: Config, known: Known, path: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:
-    """One line where the reward has no term, or lacks some that its combination needs."""
+    """One line where the reward has no term, lacks some that its combination needs, or weighs one that it cannot."""
     if "rewards" not in training:
         return
     combine, terms = training["rewards"]["combine"], training["rewards"]["terms"]
@@ -106,6 +106,12 @@ def _reward_problems(training: Config, known: Known, path: Sequence[str], layers
     if lacking:
         text = f"{combine} combines the terms {listing(known.combinations[combine])}; missing: {listing(lacking)}"
         yield problem_at(layers, [*path, "rewards", "terms"], text)
+    for term in known.unweighted.get(combine, ()):
+        parameters = terms.get(term)
+        weight = parameters.get("weight", 1) if isinstance(parameters, Mapping) else 1
+        if weight != 1:
+            text = f"{show(weight)} is not allowed: {combine} does not weigh {term}; allowed: 1"
+            yield problem_at(layers, [*path, "rewards", "terms", term, "weight"], text)
 
 
 def _rule_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

@@ -46,31 +46,38 @@ class Weighing:
     correct_unformatted: float = 1.0
 
 
-def weighted_sum(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.ndarray:
-    """Sum of all columns, each times its weight.
+def weighted_sum(columns: Mapping[str, np.ndarray], correct: np.ndarray, weighing: Weighing) -> np.ndarray:
+    """Sum of all columns, each times its weight; whether answers are right is a term's affair.
 
     Example:
         >>> columns = {"accuracy": np.array([1.0, 0.0]), "format": np.array([1.0, 1.0])}
-        >>> weighted_sum(columns, Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
+        >>> weighted_sum(columns, np.array([True, False]), Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
         [1.5, 0.5]
     """
     weighted = [weighing.weights[name] * column for name, column in columns.items()]
     return np.asarray(np.sum(weighted, axis=0), dtype=np.float64)
 
 
-def tinyllava_r1(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.ndarray:
+def tinyllava_r1(columns: Mapping[str, np.ndarray], correct: np.ndarray, weighing: Weighing) -> np.ndarray:
     """The paper's reward R from accuracy, format and think_length; any further term is added with its weight.
 
     FR = w_format format + w_think_length think_length;
     R = accuracy + (2 accuracy - 1) FR, or accuracy + FR without `penalize_wrong`.
-    In a broken format R is `correct_unformatted` for a right answer and -2 for a wrong one.
+    In a broken format R is `correct_unformatted` for a right answer and -2 for a wrong one. An answer that is right in part
+    counts as `Grade.correct` says, so that a broken format pays no more than a good one. The formula has no weight of
+    accuracy.
+
+    Args:
+        columns: Name of a term -> float64 [N].
+        correct: bool [N], whether each answer counts as right.
+        weighing: The weights, and what the protocol adds.
 
     Source: tinyllava/train/tinyllava_trainer_reason.py of ZhangXJ199/TinyLLaVA-Video-R1@efe76a1, which maps a total of
         exactly 0 to -2 and so leaves a correct answer without the format at 1; arXiv 2504.09641 gives it -2.
 
     Example:
         >>> columns = {"accuracy": np.array([1.0, 0.0, 0.0]), "format": np.array([1.0, 1.0, 0.0])}
-        >>> tinyllava_r1(columns, Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
+        >>> tinyllava_r1(columns, columns["accuracy"] > 0, Weighing({"accuracy": 1.0, "format": 0.5})).tolist()
         [1.5, -0.5, -2.0]
     """
     own = ("accuracy", "format", "think_length")
@@ -79,10 +86,10 @@ def tinyllava_r1(columns: Mapping[str, np.ndarray], weighing: Weighing) -> np.nd
     if "think_length" in columns:
         form = form + weighing.weights["think_length"] * columns["think_length"]
     sign = 2 * accuracy - 1 if weighing.penalize_wrong else 1.0
-    unformatted = np.where(accuracy > 0, weighing.correct_unformatted, UNFORMATTED)
+    unformatted = np.where(correct, weighing.correct_unformatted, UNFORMATTED)
     total = np.where(well_formed > 0, accuracy + sign * form, unformatted)
     further = {name: column for name, column in columns.items() if name not in own}
-    return total + weighted_sum(further, weighing) if further else total
+    return total + weighted_sum(further, correct, weighing) if further else total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +97,18 @@ class Combination:
     """A way to make one reward of several terms.
 
     Attributes:
-        combine: (columns, weighing) -> float64 [N].
+        combine: (columns, correct, weighing) -> float64 [N].
         needs: Terms that have to be there.
+        unweighted: Terms whose weight it does not use; it has to be 1.
     """
 
-    combine: Callable[[Mapping[str, np.ndarray], Weighing], np.ndarray]
+    combine: Callable[[Mapping[str, np.ndarray], np.ndarray, Weighing], np.ndarray]
     needs: tuple[str, ...] = ()
+    unweighted: tuple[str, ...] = ()
 
 
 COMBINATIONS: Mapping[str, Combination] = {
-    "tinyllava_r1": Combination(tinyllava_r1, needs=("accuracy", "format")),
+    "tinyllava_r1": Combination(tinyllava_r1, needs=("accuracy", "format"), unweighted=("accuracy",)),
     "sum": Combination(weighted_sum),
 }
 
@@ -119,7 +128,7 @@ class RewardFunction:
             protocol: `upstream` or `paper`.
 
         Raises:
-            ValueError: A name is unknown or a parameter is not allowed.
+            ValueError: A name is unknown, or a parameter or a weight is not allowed.
         """
         rules = protocol_rules(protocol)
         if rewards.combine not in COMBINATIONS:
@@ -133,6 +142,11 @@ class RewardFunction:
         self._combine = combination.combine
         self._terms = {name: terms.make(name, parameters) for name, parameters in rewards.terms.items()}
         weights = {name: terms.weight_of(name, parameters) for name, parameters in rewards.terms.items()}
+        for name in combination.unweighted:
+            if weights.get(name, 1.0) != 1.0:
+                raise ValueError(
+                    f"rewards.terms.{name}.weight is {weights[name]:g}; allowed with combine {rewards.combine}: 1"
+                )
         self._weighing = Weighing(weights, rewards.penalize_wrong, rules.correct_unformatted)
 
     def __call__(self, groups: Sequence[RolloutGroup]) -> RewardTable:
@@ -142,7 +156,8 @@ class RewardFunction:
             ValueError: A term gives another number of values than there are completions.
         """
         columns = {name: np.concatenate([self._column(name, group) for group in groups]) for name in self._terms}
-        return RewardTable(columns, self._combine(columns, self._weighing))
+        correct = np.array([grade.correct for group in groups for grade in group.grades], dtype=bool)
+        return RewardTable(columns, self._combine(columns, correct, self._weighing))
 
     def _column(self, name: str, group: RolloutGroup) -> np.ndarray:
         values = np.asarray(self._terms[name](group), dtype=np.float64)

@@ -22,6 +22,7 @@ def registered() -> Known:
         datasets={name: dataset.role for name, dataset in sorted(registry.discover().items())},
         terms=terms.factories(),
         combinations={name: combination.needs for name, combination in COMBINATIONS.items()},
+        unweighted={name: combination.unweighted for name, combination in COMBINATIONS.items()},
     )
 
 

@@ -165,6 +165,16 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
             "methods.grpo.rewards.terms",
             "{} is not allowed; allowed: one or more of accuracy, format, think_length",
         ),
+        (
+            {"methods": {"grpo": {"rewards": {"terms": {"accuracy": {"weight": 2}}}}}},
+            "methods.grpo.rewards.terms.accuracy.weight",
+            "2 is not allowed: tinyllava_r1 does not weigh accuracy; allowed: 1",
+        ),
+        (
+            {"arms": {"r1": {"rewards": {"terms": {"accuracy": {"weight": 0}}}}}},
+            "arms.r1.rewards.terms.accuracy.weight",
+            "0 is not allowed: tinyllava_r1 does not weigh accuracy; allowed: 1",
+        ),
         ({"methods": {"grpo": {"rewards": {"combine": "product"}}}}, "methods.grpo.rewards.combine", "tinyllava_r1"),
         ({"arms": {"new": {"label": "x", "method": "grpo", "style": "reason"}}}, "arms.new", "needs the key parent"),
         ({"arms": {"new": {"label": "x"}}}, "arms.new.style", "missing"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidreason.config.settings import Rewards
-from vidreason.records import ClipRef, Completion, Question
+from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
 from vidreason.rl.protocols import PROTOCOL_RULES
 from vidreason.rl.rewards import COMBINATIONS, RewardFunction, Weighing, tinyllava_r1
 from vidreason.rl.rollout_group import RolloutGroup
@@ -135,8 +135,16 @@ def test_ablations():
 def test_an_answer_may_be_right_in_part():
     """As upstream's code has it: accuracy + (2 accuracy - 1) FR."""
     columns = {"accuracy": np.array([0.75, 0.25]), "format": np.array([1.0, 1.0])}
-    total = tinyllava_r1(columns, Weighing({"accuracy": 1.0, "format": 0.5}))
+    total = tinyllava_r1(columns, np.array([True, False]), Weighing({"accuracy": 1.0, "format": 0.5}))
     assert total.tolist() == [0.75 + 0.25, 0.25 - 0.25]
+
+
+def test_a_broken_format_pays_no_more_than_a_good_one():
+    """An answer that is right in part is wrong unless its grade says otherwise."""
+    formed, broken = (Grade(0.4, False, parts={WELL_FORMED: form}) for form in (1.0, 0.0))
+    group = RolloutGroup(question_of(), (Completion("a", 1, True),) * 2, (formed, broken))
+    total = reward_of("upstream", {"accuracy": {}, "format": {"weight": 0.5}})([group]).total
+    assert total.tolist() == [0.4 + (2 * 0.4 - 1) * 0.5, -2.0]
 
 
 def test_groups_follow_each_other():
@@ -172,6 +180,10 @@ def test_a_thread_can_verify_too():
         ({"combine": "product"}, "combine is 'product'; allowed: tinyllava_r1, sum"),
         ({"terms": {"accuracy": {}}}, "combine: tinyllava_r1 needs the terms format too"),
         ({"combine": "sum", "terms": {}}, "rewards.terms names no term"),
+        (
+            {"terms": {**PAPERS, "accuracy": {"weight": 2}}},
+            "rewards.terms.accuracy.weight is 2; allowed with combine tinyllava_r1: 1",
+        ),
         ({"protocol": "papre"}, "protocol is 'papre'; allowed: upstream, paper"),
     ],
 )
