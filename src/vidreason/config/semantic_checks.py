@@ -23,7 +23,7 @@ NEEDED = {
     "grpo": ("parent", "data"),
     "control": ("parent", "view"),
 }
-"""Method -> the keys that an arm of this method must have."""
+"""Method -> the keys that an arm of this method must have; null is as if the key were not there."""
 
 OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
 """Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
@@ -48,6 +48,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
             own = ["arms", name] if "rewards" in config["arms"][name] else ["methods", method]
             yield from _reward_problems(training, known, own, layers)
     yield from parent_circles(config["arms"], layers)
+    yield from _label_problems(config["arms"], layers)
     for name in config["evaluation"]["benchmarks"]:
         if name not in config["datasets"]:
             text = f"{show(name)} is not among the data sets; allowed: {listing(config['datasets'])}"
@@ -68,8 +69,9 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
     arm, arms, path = config["arms"][name], config["arms"], ["arms", name]
     method = arm["method"]
     for key in NEEDED[method]:
-        if key not in arm:
-            yield problem_at(layers, path, f"method {method} needs the key {key}")
+        if arm.get(key) is None:
+            place, found = ([*path, key], "null is not allowed; ") if key in arm else (path, "")
+            yield problem_at(layers, place, f"{found}method {method} needs the key {key}")
     settings = config["methods"].get(method, {})
     allowed = [LIKE, "label", "method", "style", *NEEDED[method], *OPTIONAL.get(method, ()), *settings]
     for key in arm:
@@ -82,6 +84,10 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
             raise ValueError("the label is blank; allowed: one line of text")
     except ValueError as error:
         yield problem_at(layers, [*path, "label"], str(error))
+    selection = arm.get("selection", {})
+    if selection.get("strategy") == "all" and selection.get("limit") is not None:
+        text = f"{selection['limit']} is not allowed with the strategy all, which keeps every question; allowed: null"
+        yield problem_at(layers, [*path, "selection", "limit"], text)
     if method == "grpo" and arm.get("data", "nextqa") != "nextqa":
         text = f"{show(arm['data'])}: questions are selected by variance from nextqa alone; allowed: 'nextqa'"
         yield problem_at(layers, [*path, "data"], text)
@@ -91,6 +97,16 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
     if "parent" in arm and arm["parent"] not in arms:
         text = f"{show(arm['parent'])} is no arm; {unknown(arm['parent'], [key for key in arms if key != name])}"
         yield problem_at(layers, [*path, "parent"], text)
+
+
+def _label_problems(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every label that an earlier arm has too: tables and legends would mix the two arms up."""
+    first: dict[str, str] = {}
+    for name, arm in arms.items():
+        other = first.setdefault(" ".join(arm["label"].split()), name)
+        if other != name:
+            text = f"{show(arm['label'])} is the label of the arm {other} too; allowed: a label for {name} alone"
+            yield problem_at(layers, ["arms", name, "label"], text)
 
 
 def _reward_problems(training: Config, known: Known, path: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:

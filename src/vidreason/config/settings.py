@@ -153,7 +153,7 @@ class ArmSelection(SelectionRule):
 
     strategy: Literal["informative", "random", "all"] = Field(
         description="informative: the questions that the rule keeps. random: as many, drawn with the arm's seed. all: every "
-        "question that was answered."
+        "question that was answered. None keeps a question with one option."
     )
 
 

@@ -3,7 +3,7 @@
 With N repeated answers of which k are right, p = k/N and the variance of the correctness is p(1-p). A group that is
 always right or always wrong has no variance: every advantage in it is 0, so GRPO learns nothing from it and pays for
 its rollouts. Nor does a question with one option tell whether the model knows something: it can only be missed by an answer
-that names no letter, so it is dropped whatever its variance.
+that names no letter, so every strategy drops it, whatever its variance.
 
 Source: Temporal-RLT (arXiv 2506.01908), variance-aware selection by repeated inference with the model about to be
     trained, discrete reward.
@@ -42,7 +42,8 @@ def dropped_questions(
     """Which of the answered questions are dropped, and why.
 
     `informative` keeps the questions whose number of right answers lies in the rule's bounds, the greatest variances first where
-    there is a limit. `random` keeps as many, drawn from all answered questions. `all` drops none.
+    there is a limit. `random` keeps as many, drawn from all answered questions with two options or more. `all` keeps all of these,
+    whatever bounds and limit say.
 
     Args:
         correct: Right answers of every answered question, by its id, in the order of the questions.
@@ -68,8 +69,9 @@ def dropped_questions(
             f"selection: keep_min {low} and keep_max {high} must satisfy 0 <= keep_min <= keep_max <= {size} "
             f"(the number of rollouts per question)"
         )
+    lone = {name: ONE_OPTION for name in correct if name in single}
     if rule.strategy == "all":
-        return {}
+        return lone
     reasons: dict[str, str] = {}
     for name, right in correct.items():
         if name in single:
@@ -85,6 +87,7 @@ def dropped_questions(
         kept.sort(key=lambda name: (-variance(correct[name], size), tie[name]))
         reasons |= dict.fromkeys(kept[limit:], OVER_THE_LIMIT)
     if rule.strategy == "random":
-        drawn = set(random.Random(seed).sample(sorted(correct), len(correct) - len(reasons)))
-        return {name: NOT_DRAWN for name in correct if name not in drawn}
+        pool = sorted(name for name in correct if name not in lone)
+        drawn = set(random.Random(seed).sample(pool, len(correct) - len(reasons)))
+        return {name: ONE_OPTION if name in lone else NOT_DRAWN for name in correct if name not in drawn}
     return reasons

@@ -197,6 +197,22 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"arms": {1: {"label": "x"}}}, "arms.1", "the key 1 is not allowed; allowed: a text"),
         ({"datasets": {"nextqa": {"root": ""}}}, "datasets.nextqa.root", "a text that is not empty"),
         ({"run": "paper\n"}, "run", "a text that matches"),
+        ({"arms": {"base": {"weights": None}}}, "arms.base.weights", "null is not allowed; method given needs the key"),
+        (
+            {"arms": {"new": {"like": "base", "label": "x", "weights": None}}},
+            "arms.new.weights",
+            "null is not allowed; method given needs the key weights",
+        ),
+        (
+            {"arms": {"r1": {"selection": {"strategy": "all", "limit": 2}}}},
+            "arms.r1.selection.limit",
+            "2 is not allowed with the strategy all, which keeps every question; allowed: null",
+        ),
+        (
+            {"arms": {"r2": {"like": "r1", "label": "TinyLLaVA-Video-R1 "}}},
+            "arms.r2.label",
+            "is the label of the arm r1 too; allowed: a label for r2 alone",
+        ),
         ({"arms": {"r1": {"label": ""}}}, "arms.r1.label", "a text that is not empty"),
         ({"arms": {"r1": {"label": " "}}}, "arms.r1.label", "the label is blank"),
         (

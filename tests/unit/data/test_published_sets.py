@@ -223,8 +223,9 @@ def test_a_single_candidate_in_every_later_stage(published, tmp_path):
     assert parse.upstream("<answer>the cube</answer>", "A", Random(0)) == "A"
 
 
+@pytest.mark.parametrize("strategy", ["informative", "random", "all"])
 @pytest.mark.parametrize("right", [0, 1, 2])
-def test_selection_drops_a_question_with_one_option(tmp_path, right):
+def test_selection_drops_a_question_with_one_option(tmp_path, right, strategy):
     asked = [
         Question("lone", "nextqa", "multiple_choice", "Why?", ClipRef("v.mp4"), ("rain",), "A"),
         Question("pair", "nextqa", "multiple_choice", "Why?", ClipRef("v.mp4"), ("rain", "sun"), "A"),
@@ -247,7 +248,7 @@ def test_selection_drops_a_question_with_one_option(tmp_path, right):
     )
     read = ([tmp_path / "r.jsonl"], tmp_path / "q.jsonl", ())
     files = SelectionFiles(*read, *(tmp_path / name for name in ("s.jsonl", "d.csv", "h.csv")))
-    select_by_variance(files, ArmSelection(strategy="informative", keep_min=0, keep_max=2, limit=None), seed=0)
+    select_by_variance(files, ArmSelection(strategy=strategy, keep_min=0, keep_max=2, limit=None), seed=0)
     assert [question.id for question in read_jsonl(tmp_path / "s.jsonl", Question)] == ["pair"]
     assert f"lone,v.mp4,one_option,{right},2" in (tmp_path / "d.csv").read_text()
 
