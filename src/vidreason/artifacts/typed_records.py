@@ -134,8 +134,16 @@ def is_a(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, int | float) and _is_finite(value)
     return isinstance(value, kind)
+
+
+def _is_finite(number: float) -> bool:
+    """Whether a number is a finite double; a whole number of JSON may have more digits than a double can hold."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def in_words(kind: Any) -> str:

@@ -290,6 +290,11 @@ class TestTypes:
             ),
             (
                 ClipStatus,
+                changed(CLIP, "fps", 10**400),
+                "fps is 10+; ClipStatus needs a number or null",
+            ),
+            (
+                ClipStatus,
                 changed(CLIP, "frames", 2.5),
                 "frames is 2.5; ClipStatus needs a whole number or null",
             ),
