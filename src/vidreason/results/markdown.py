@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vidreason.artifacts.csv_files import one_line
 
-_MARKUP = re.compile(r"[\\|`$\[~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"[\\|`$\[~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,13 @@ def _lines(block: Block) -> list[str]:
 
 
 def plain(text: str) -> str:
-    r"""A text on one line, escaped so that no cell, formula, link, code or emphasis begins or ends in it.
+    r"""A text on one line, escaped so that no cell, formula, link, code, emphasis or HTML begins or ends in it.
 
     Example:
         >>> plain("a|b\\c $x$ *y* my_name 1.0 ± 2.0 *")
         'a\\|b\\\\c \\$x\\$ \\*y\\* my_name 1.0 ± 2.0 *'
+        >>> plain("<b>x</b> &lt; p < 0.05 & so on")
+        '\\<b>x\\</b> \\&lt; p < 0.05 & so on'
     """
     return _MARKUP.sub(r"\\\g<0>", one_line(text).strip())
 

@@ -110,7 +110,7 @@ def test_the_mean_of_one_benchmark_has_its_interval(tmp_path: Path, benchmark: s
 
 def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
     """A label is neither a formula of a spreadsheet nor markup, and reads the same on the page."""
-    labels = {"base": "=1+1", "coldstart": "a|b\\", "r1": "*R1* $x$ [y](z) `w`", "r1_shuffled": "@SUM(A1)"}
+    labels = {"base": "=1+1", "coldstart": "a|b\\", "r1": "*R1* $x$ [y](z) `w` <i>&amp;", "r1_shuffled": "@SUM(A1)"}
     run = write_run(tmp_path)
     run = replace(run, arms=read_arms({name: arm | {"label": labels[name]} for name, arm in ARMS.items()}))
     tables = make(tmp_path, run)
@@ -121,9 +121,11 @@ def test_labels_are_text_wherever_they_stand(tmp_path: Path) -> None:
     widths = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in text.splitlines() if line.startswith("|")}
     assert widths == {9, 7}
     assert r"| a\|b\\ " in text
-    assert r"| \*R1\* \$x\$ \[y](z) \`w\` " in text
+    assert r"| \*R1\* \$x\$ \[y](z) \`w\` \<i>\&amp; " in text
     assert r"Base (seed" not in text
-    page = html.unescape(render("document.html.j2", blocks=summary(run)))
+    raw = render("document.html.j2", blocks=summary(run))
+    assert "<i>" not in raw
+    page = html.unescape(raw)
     assert all(f"<td>{label}</td>" in page for name, label in labels.items() if name != "r1_shuffled")
     assert f"; {labels['r1']} (seed 0) 75.0" in page
     assert f"{labels['r1']} minus {labels['coldstart']}</td>" in page
@@ -147,15 +149,17 @@ def test_markdown_is_wide_and_honest(tables: dict[str, Path]) -> None:
     assert "100.0%" in r1
     chance = next(line for line in text.splitlines() if line.startswith("| chance"))
     assert chance.count("25.0") == 3
-    assert "over all its questions: Base (seed 0) 25.0; Cold start (seed 0) 25.0; R1 <ours> & co (seed 0) 75.0" in text
+    assert (
+        r"over all its questions: Base (seed 0) 25.0; Cold start (seed 0) 25.0; R1 \<ours> & co (seed 0) 75.0" in text
+    )
     published = [line.split("|")[1:-1] for line in text.split("## Published")[1].splitlines() if line.startswith("| ")]
     assert [[cell.strip() for cell in line] for line in published] == [
         ["arm", "style", "Video-MME", "MLVU", "source"],
         ["sft", "option", "-", "49.2", "Table 1"],
-        ["R1 <ours> & co", "reason", "-", "52.4", "Table 1"],
-        ["R1 <ours> & co", "reason", "75.0 ± 75.0", "66.7 ± 25.0", "this run, seed 0"],
+        [r"R1 \<ours> & co", "reason", "-", "52.4", "Table 1"],
+        [r"R1 \<ours> & co", "reason", "75.0 ± 75.0", "66.7 ± 25.0", "this run, seed 0"],
     ]
-    assert "R1 <ours> & co minus Cold start" in text
+    assert r"R1 \<ours> & co minus Cold start" in text
 
 
 def test_prompts_that_are_too_long_are_counted(tmp_path: Path) -> None:
@@ -168,7 +172,7 @@ def test_prompts_that_are_too_long_are_counted(tmp_path: Path) -> None:
     tables = make(tmp_path, run)
     notes = tables["markdown"].read_text()
     assert (
-        "- Questions whose prompt is too long for the model are not answered and count as wrong: Base (seed 0) MLVU 1, R1 <ours> & co (seed 0) MLVU 1."
+        r"- Questions whose prompt is too long for the model are not answered and count as wrong: Base (seed 0) MLVU 1, R1 \<ours> & co (seed 0) MLVU 1."
         in notes
     )
     assert "- Frames: missing for some questions: MLVU 7/8 have them." in notes
