@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.evaluation.score_record import read_score
+from vidreason.evaluation.statistics import mean_of_estimates
+from vidreason.results.number_format import plus_minus
 
 PAGE = Path(__file__).with_name("demo.md")
 BEGIN, END = "<!-- seeds: begin (docs/show_seeds.py) -->", "<!-- seeds: end -->"
@@ -38,14 +41,14 @@ def means(run: Path) -> list[list[str]]:
     body = []
     for row in rows(run, "main"):
         if row["benchmark"] == "mean":
-            half = (float(row["ci_high"]) - float(row["ci_low"])) / 2
+            scores = map(read_score, sorted((run / "score" / row["arm"] / f"seed{row['seed']}").glob("*.score.json")))
             reasons, gain = thinking.get(row["arm"], {}), gains.get(row["arm"], {})
             body.append(
                 [
                     row["seed"],
                     row["label"],
                     row["style"],
-                    f"{float(row['accuracy']):.1f} ± {half:.1f}",
+                    plus_minus(mean_of_estimates(score.estimate for score in scores)),
                     percent(reasons.get("format_followed", "")),
                     percent(reasons.get("think_true", "")),
                     f"{float(gain['difference']):+.1f}" if gain else "-",

@@ -1,10 +1,12 @@
 """The tables that docs/show_seeds.py writes, from numbers made up here."""
 
 import json
+import shutil
 import sys
 
 import pytest
 
+from tests.support.scored_run import predictions_of, score_one
 from tests.unit.project.test_packaging import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
@@ -24,7 +26,7 @@ def run(tmp_path):
     scores.mkdir(parents=True)
     (tables / "main.csv").write_text(
         "arm,label,style,benchmark,accuracy,ci_low,ci_high,seed\n"
-        "r1,R1,reason,mmvu,99,98,100,4\nr1,R1,reason,mean,50.04,46,54.2,4\n"
+        "r1,R1,reason,mmvu,99,98,100,4\nr1,R1,reason,mean,50.05,46,54.2,4\n"
     )
     (tables / "thinking.csv").write_text("arm,benchmark,format_followed,think_true\nr1,mmvu,0,0\nr1,all,0.987,0.25\n")
     (tables / "gains.csv").write_text("arm,benchmark,difference,well_formed_difference\nr1,mean,6.86,-1.2\n")
@@ -33,12 +35,19 @@ def run(tmp_path):
         "r1,R1,temporal,3,66.7,20,90,43.6,4\nr1,R1,all,3,66.7,20,90,43.6,4\n"
     )
     answers = [("first", True, 3), ("first", False, 3), ("first", True, 3), ("count", True, 4)]
+    score, _ = score_one(tmp_path / "made", "r1", "mlvu", predictions_of("r1", "mlvu"))
+    values = json.loads(score.read_text())
+    values["metrics"][values["headline"]] |= {"mean": 0.50051, "low": 0.46, "high": 0.542}
+    (scores / "mmvu.score.json").write_text(json.dumps(values))
+    shutil.rmtree(tmp_path / "made")
     (scores / "mmvu.scored.jsonl").write_text("".join(json.dumps(scored(k, c, o)) + "\n" for k, c, o in answers))
     return tmp_path
 
 
-def test_means_come_from_the_row_of_all_benchmarks(run):
-    assert show_seeds.means(run) == [["4", "R1", "reason", "50.0 ± 4.1", "99%", "25%", "+6.9", "-1.2"]]
+def test_means_are_rounded_once_from_the_scores(run):
+    """Of the table's 50.05, rounded again, 50.0 would be left."""
+    assert f"{50.05:.1f}" == "50.0"
+    assert show_seeds.means(run) == [["4", "R1", "reason", "50.1 ± 4.1", "99%", "25%", "+6.9", "-1.2"]]
 
 
 def test_controls_are_given_by_kind_of_question(run):
