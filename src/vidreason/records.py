@@ -4,6 +4,7 @@ A line of a file begins with the name and version of its format, for instance `"
 `vidreason.artifacts.files.read_jsonl` and `write_jsonl`.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -216,3 +217,25 @@ def check_label(text: str, key: str) -> None:
         if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:
             name = unicodedata.name(letter, "a control character")
             raise ValueError(f"the {key} {text[:200]!a} holds U+{ord(letter):04X} ({name}); allowed: one line of text")
+
+
+RESERVED_NAMES = ("all", "mean", "validation")
+"""Names that tables and folders use for something else than a data set, an answer type or a reward term."""
+
+
+def check_name(kind: str, name: object) -> None:
+    """Refuse a name that cannot be a key of the configuration, a column and part of a file's name.
+
+    Args:
+        kind: What has the name, for the message: `data set`, `task` or `reward term`.
+        name: The name.
+
+    Raises:
+        ValueError: It is no lower-case word of letters, digits and underscores, or is used for something else.
+    """
+    if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise ValueError(
+            f"{kind} {name!r}: the name is not allowed; allowed: a lower-case letter, then lower-case letters, digits and _"
+        )
+    if name in RESERVED_NAMES:
+        raise ValueError(f"{kind} {name!r}: the name is reserved; allowed: any but {', '.join(RESERVED_NAMES)}")

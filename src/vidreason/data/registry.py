@@ -26,13 +26,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import vidreason.data
 from vidreason.artifacts.files import write_jsonl
-from vidreason.records import NO_OPTION, Question
+from vidreason.records import NO_OPTION, Question, check_name
+from vidreason.tasks import base as answer_types
 
 Role = Literal["training", "demonstrations", "benchmark"]
+Headline = Literal["micro", "macro"]
+Part = Literal["category", "group"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class Dataset:
     read: Callable[[Source], list[Question]]
     annotation_files: Callable[[Source], list[Path]]
     tasks: tuple[str, ...] = ("multiple_choice",)
-    headline: Literal["micro", "macro"] = "micro"
-    parts: Literal["category", "group"] = "category"
+    headline: Headline = "micro"
+    parts: Part = "category"
     protocols: bool = False
 
     @property
@@ -97,18 +100,43 @@ def register(dataset: Dataset) -> None:
     """Make a data set known by its name.
 
     Raises:
-        ValueError: Another module has registered this name.
+        ValueError: The name is not allowed (`check_name`) or another data set has it, or a field has a value that is not
+            allowed.
     """
-    known = _datasets.setdefault(dataset.name, dataset)
-    if known.module != dataset.module:
-        raise ValueError(f"data set {dataset.name!r} is defined by {known.module} and by {dataset.module}")
+    check_name("data set", dataset.name)
+    known = _datasets.get(dataset.name, dataset)
+    if known is not dataset:
+        raise ValueError(
+            f"data set {dataset.name!r} is defined by {known.module} and by {dataset.module}; allowed: once"
+        )
+    fields: dict[str, Any] = {"role": Role, "headline": Headline, "parts": Part}
+    for field, kind in fields.items():
+        if (value := getattr(dataset, field)) not in get_args(kind):
+            raise ValueError(
+                f"data set {dataset.name!r} of {dataset.module}: {field} is {value!r}; allowed: {', '.join(get_args(kind))}"
+            )
+    if not dataset.tasks or isinstance(dataset.tasks, str):
+        raise ValueError(
+            f"data set {dataset.name!r} of {dataset.module}: tasks is {dataset.tasks!r}; allowed: a tuple of one or more"
+        )
     _datasets[dataset.name] = dataset
 
 
 def discover() -> Mapping[str, Dataset]:
-    """Import every module of the folder; all data sets by name."""
+    """Import every module of the folder; all data sets by name.
+
+    Raises:
+        ValueError: A data set names an answer type that is not registered.
+    """
     for module in pkgutil.iter_modules(vidreason.data.__path__):
         importlib.import_module(f"vidreason.data.{module.name}")
+    tasks = answer_types.discover()
+    for dataset in _datasets.values():
+        if unknown := [task for task in dataset.tasks if task not in tasks]:
+            raise ValueError(
+                f"data set {dataset.name!r} of {dataset.module}: tasks names {', '.join(map(repr, unknown))}; "
+                f"allowed: {', '.join(sorted(tasks))}"
+            )
     return _datasets
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import vidreason.tasks
-from vidreason.records import WELL_FORMED, Grade, Question
+from vidreason.records import WELL_FORMED, Grade, Question, check_name
 from vidreason.tasks.markup import think_text
 from vidreason.tasks.metrics import Metric
 
@@ -63,11 +63,14 @@ def register(task: Task) -> None:
     """Make a task known by its name.
 
     Raises:
-        ValueError: Another class has registered this name, or the task has no rule or no metric.
+        ValueError: The name is not allowed (`check_name`) or another task has it, or the task has no rule or no metric.
     """
-    known, own = type(_tasks.get(task.name, task)), type(task)
-    if (known.__module__, known.__qualname__) != (own.__module__, own.__qualname__):
-        raise ValueError(f"task {task.name!r} is defined by {known.__module__} and by {own.__module__}")
+    check_name("task", task.name)
+    known = _tasks.get(task.name, task)
+    if known is not task:
+        raise ValueError(
+            f"task {task.name!r} is defined by {type(known).__module__} and by {type(task).__module__}; allowed: once"
+        )
     if not task.rules or not task.metrics:
         raise ValueError(
             f"task {task.name!r}: rules are {task.rules}, metrics {task.metrics}; at least one each is needed"

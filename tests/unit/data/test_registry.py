@@ -87,6 +87,34 @@ def test_a_name_is_registered_by_one_module():
     assert dataset_of("mlvu") is mlvu
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "data set 'mlvu' is defined by vidreason.data.mlvu and by vidreason.data.mlvu; allowed: once"),
+        ({"name": "../x"}, "data set '../x': the name is not allowed; allowed: a lower-case letter"),
+        ({"name": "Street"}, "data set 'Street': the name is not allowed"),
+        ({"name": "mean"}, "data set 'mean': the name is reserved; allowed: any but all, mean, validation"),
+        ({"name": "new", "role": "test"}, "role is 'test'; allowed: training, demonstrations, benchmark"),
+        ({"name": "new", "headline": "mean"}, "headline is 'mean'; allowed: micro, macro"),
+        ({"name": "new", "parts": "task"}, "parts is 'task'; allowed: category, group"),
+        ({"name": "new", "tasks": ()}, "data set 'new' of vidreason.data.mlvu: tasks is (); allowed: a tuple"),
+    ],
+)
+def test_an_entry_that_cannot_work_is_refused(changes, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        registry.register(dataclasses.replace(dataset_of("mlvu"), **changes))
+    assert "new" not in names()
+
+
+def test_the_answer_types_of_an_entry_are_registered(monkeypatch):
+    monkeypatch.setattr(registry, "_datasets", dict(registry.discover()))
+    registry.register(dataclasses.replace(dataset_of("mlvu"), name="new", tasks=("multiple_choice", "cuont")))
+    with pytest.raises(
+        ValueError, match=r"'new' of vidreason.data.mlvu: tasks names 'cuont'; allowed: multiple_choice"
+    ):
+        names()
+
+
 def test_the_graph_is_built_without_heavy_libraries():
     code = (
         "import sys; from vidreason.training.registered import registered; registered(); "

@@ -111,6 +111,49 @@ def test_a_parameter_is_not_called_weight():
         terms.register("heavy")(lambda weight=1: None)
 
 
+@pytest.mark.parametrize("name", ["", "a b", "Brief", "1st", "all", "mean", "validation", None])
+def test_a_term_has_a_name_that_the_configuration_can_use(name):
+    with pytest.raises(ValueError, match=re.escape(f"reward term {name!r}: the name is ")):
+        terms.register(name)(lambda: None)
+
+
+def test_two_terms_of_one_module_need_two_names(monkeypatch):
+    monkeypatch.setattr(terms, "_factories", dict(terms.factories()))
+
+    def factories():
+        def brief() -> None: ...
+
+        return brief
+
+    first = terms.register("brief")(factories())
+    assert terms.register("brief")(first) is first
+    with pytest.raises(ValueError, match=r"reward term 'brief' is defined by .*; allowed: once"):
+        terms.register("brief")(factories())
+
+
+def _untyped(tokens): ...
+
+
+def _many(*tokens: int): ...
+
+
+def _any(**tokens: int): ...
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (_untyped, "the parameter 'tokens' has no annotation"),
+        (_many, "the parameter '*tokens: int' is variadic positional"),
+        (_any, "the parameter '**tokens: int' is variadic keyword"),
+    ],
+)
+def test_a_parameter_of_a_term_has_a_name_and_an_annotation(factory, words):
+    with pytest.raises(ValueError, match=re.escape(f"reward term 'new' of {__name__}: {words}; allowed: parameters")):
+        terms.register("new")(factory)
+    assert "new" not in terms.factories()
+
+
 def test_a_term_of_a_wrong_shape_is_refused(monkeypatch):
     monkeypatch.setattr(terms, "_factories", {**terms.factories(), "one": lambda: lambda group: np.array([1.0])})
     reward = RewardFunction(Rewards(combine="sum", penalize_wrong=True, terms={"one": {}}), "paper")

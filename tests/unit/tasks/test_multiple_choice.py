@@ -205,3 +205,18 @@ def test_one_new_file_adds_a_task(tmp_path, monkeypatch):
     assert module_of("count") == "vidreason.tasks.count"
     assert code_digest("vidreason.tasks.base", module_of("multiple_choice")) == before
     monkeypatch.delitem(sys.modules, "vidreason.tasks.count")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("multiple_choice", "task 'multiple_choice' is defined by .*; allowed: once"),
+        ("all", "task 'all': the name is reserved"),
+        ("a b", "task 'a b': the name is not allowed"),
+    ],
+)
+def test_a_task_has_a_name_of_its_own(name, words):
+    task = type(task_of("multiple_choice"))()
+    task.name = name
+    with pytest.raises(ValueError, match=words):
+        base.register(task)

@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from vidreason.config.types import Parameters
+from vidreason.records import check_name
 from vidreason.rl.rollout_group import RolloutGroup
 
 Term = Callable[[RolloutGroup], np.ndarray]
@@ -43,21 +44,41 @@ def register(name: str) -> Callable[[AnyFactory], AnyFactory]:
         name: Key of the configuration's `rewards.terms`, and column of the reward table.
 
     Raises:
-        ValueError: Another factory or a column of the metrics has this name, or a parameter is called `weight`.
+        ValueError: The name is not allowed (`check_name`), or another factory or a column of the metrics has it; or a
+            parameter is called `weight`, has no annotation or no name that the configuration could use.
     """
 
     def add(factory: AnyFactory) -> AnyFactory:
-        known = _factories.get(name)
-        if known is not None and (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
-            raise ValueError(f"reward term {name!r} is defined by {known.__module__} and by {factory.__module__}")
+        check_name("reward term", name)
+        known = _factories.get(name, factory)
+        if known is not factory:
+            raise ValueError(
+                f"reward term {name!r} is defined by {known.__module__} and by {factory.__module__}; allowed: once"
+            )
         if name in RESERVED:
             raise ValueError(f"reward term {name!r}: the metrics have a column of this name; choose another")
         if WEIGHT in inspect.signature(factory).parameters:
             raise ValueError(f"reward term {name!r}: every term has a weight; the parameter needs another name")
+        for parameter in inspect.signature(factory).parameters.values():
+            _check_parameter(name, factory, parameter)
         _factories[name] = factory
         return factory
 
     return add
+
+
+def _check_parameter(name: str, factory: Factory, parameter: inspect.Parameter) -> None:
+    """Refuse a parameter that cannot become a field of the configuration's schema."""
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        defect = f"is {parameter.kind.description}"
+    elif parameter.annotation is parameter.empty:
+        defect = "has no annotation"
+    else:
+        return
+    raise ValueError(
+        f"reward term {name!r} of {factory.__module__}: the parameter {str(parameter)!r} {defect}; allowed: parameters that "
+        f"can be given by name, each with an annotation"
+    )
 
 
 def discover() -> None:
