@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vidreason.config.messages import show, unknown
+from vidreason.config.registered_names import Known
 from vidreason.config.settings import ArmKeys
 from vidreason.config.yaml_layers import Config, Layer, merge, problem_at
 
@@ -99,19 +100,30 @@ def without_dropped_terms(training: Config) -> Config:
     return {**training, "rewards": {**training["rewards"], "terms": terms}}
 
 
-def resolved(config: Config) -> Config:
+def _with_defaults(training: Config, known: Known) -> Config:
+    """Settings of a method with all parameters of its reward terms, so that a default that is written out changes nothing."""
+    if "rewards" not in training:
+        return training
+    terms = {
+        name: known.parameters_of(name).model_validate(parameters, strict=False).model_dump(mode="json")
+        for name, parameters in training["rewards"]["terms"].items()
+    }
+    return {**training, "rewards": {**training["rewards"], "terms": terms}}
+
+
+def resolved(config: Config, known: Known) -> Config:
     """The checked configuration with every arm's training and selection written out, as `RunSettings` takes it."""
     arms = {}
     for name, arm in config["arms"].items():
         entry = {key: value for key, value in arm.items() if key in ArmKeys.model_fields}
         if arm["method"] in TRAINED:
-            entry["training"] = training_of(config, name)
+            entry["training"] = _with_defaults(training_of(config, name), known)
         if arm["method"] == "grpo":
             entry["selection"] = merge(
                 {"strategy": "informative", **config["selection"]["rule"]}, arm.get("selection", {})
             )
         arms[name] = entry
-    methods = {name: without_dropped_terms(method) for name, method in config["methods"].items()}
+    methods = {name: _with_defaults(without_dropped_terms(method), known) for name, method in config["methods"].items()}
     return {**config, "arms": arms, "methods": methods}
 
 

@@ -40,7 +40,7 @@ def load_run(layers: Sequence[Layer], known: Known) -> Run:
     _refuse(meaning_problems(config, known, layers))
     _refuse(path_problems(config, layers))
     try:
-        return Run.of(resolved(config), layers)
+        return Run.of(resolved(config, known), layers)
     except pydantic.ValidationError as error:
         lines = [
             problem_at(layers, detail["loc"], f"{show(detail['input'])} is not allowed; {detail['msg']}")

@@ -572,6 +572,14 @@ def test_a_spec_holds_what_decides_the_weights_and_nothing_else() -> None:
         paper().spec("r9", 0)
 
 
+def test_a_default_that_is_written_out_changes_no_spec() -> None:
+    spec = paper().spec("r1", 0)
+    for weight in (1, 1.0):
+        terms = {"rewards": {"terms": {"accuracy": {"weight": weight}}}}
+        for changes in ({"methods": {"grpo": terms}}, {"arms": {"r1": terms}}):
+            assert paper(**changes).spec("r1", 0).model_dump_json() == spec.model_dump_json()
+
+
 def test_what_upstream_has_in_its_code_alone() -> None:
     """TinyLLaVA-Video-R1@efe76a1; the article does not say it."""
     grpo = grpo_of(paper())
@@ -678,7 +686,7 @@ def test_a_null_takes_an_inherited_term_out_and_a_new_term_brings_its_own_parame
         return grpo_of(load_run(papers_layers(layer), more), "r2").rewards.terms
 
     own = {"weight": 0.2, "tokens": 320}
-    assert rewards_with(**own) == {"accuracy": {}, "format": {"weight": 0.5}, "band": own}
+    assert rewards_with(**own) == {"accuracy": {"weight": 1.0}, "format": {"weight": 0.5}, "band": own}
     with pytest.raises(ConfigError, match=r"mine.yaml: arms.r2.rewards.terms.band.tokens: missing; Parameter tokens"):
         rewards_with(weight=0.2)
     with pytest.raises(ConfigError, match=r"arms.r2.rewards.terms.band.tokens: 3.5 is not allowed; allowed: integer"):
