@@ -1,12 +1,14 @@
 """The score of one arm on one benchmark: what `score.json` holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from vidreason.artifacts.files import read_json
 from vidreason.artifacts.typed_records import record_of
+from vidreason.config.settings import Scoring
+from vidreason.config.types import Style
 from vidreason.evaluation.statistics import Estimate
 
 MACRO = "_macro"
@@ -157,18 +159,66 @@ def read_score(path: str | Path) -> Score:
 
     Raises:
         ChangedError: The file is not what its sidecar describes.
-        ValueError: A key is missing or of another type, or a share is not between 0 and 1.
+        ValueError: A key is missing or of another type, or holds what no scoring writes.
     """
     row = read_json(path)
     if not isinstance(row, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(row).__name__}; score again")
     score = record_of(Score, row, str(path))
-    if score.headline not in score.metrics:
-        raise ValueError(f"{path}: headline is {score.headline!r}; allowed: {', '.join(score.metrics)}. Score again")
-    shares = {"chance": score.chance} | {f"metrics.{name}.mean": value.mean for name, value in score.metrics.items()}
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{path}: {name} is {share}; needed is a share between 0 and 1. Score again")
-    if not 0 <= score.with_frames <= score.n:
-        raise ValueError(f"{path}: {score.with_frames} of {score.n} questions have frames. Score again")
+    for problem in _problems(score):
+        raise ValueError(f"{path}: {problem}. Score again")
     return score
+
+
+def _problems(score: Score) -> Iterator[str]:
+    """What no scoring writes, as key, value and what is needed."""
+    words = {
+        "style": (score.style, get_args(Style)),
+        "rules.parser": (score.rules.parser, get_args(Scoring.model_fields["parser"].annotation)),
+        "rules.unparsed": (score.rules.unparsed, get_args(Scoring.model_fields["unparsed"].annotation)),
+        "headline": (score.headline, tuple(score.metrics)),
+    }
+    for name, (word, allowed) in words.items():
+        if word not in allowed:
+            yield f"{name} is {word!r}; allowed: {', '.join(allowed)}"
+    plain = score.headline.removesuffix(MACRO)
+    if plain not in score.metrics:
+        yield f"metrics.{plain} is missing; the headline {score.headline} needs it; there are {', '.join(score.metrics)}"
+    if not score.n:
+        yield "n is 0; needed is one question or more"
+    if score.with_frames > score.n:
+        yield f"{score.with_frames} of {score.n} questions have frames"
+    for name in ("answered", "unparsed", "unfinished", "without_gold", "disagree"):
+        if getattr(score, name) > score.n:
+            yield f"{name} is {getattr(score, name)}; needed is at most n, {score.n}"
+    shares: dict[str, float | None] = {
+        "chance": score.chance,
+        "rules.max_missing_fraction": score.rules.max_missing_fraction,
+        "format_followed": score.format_followed,
+        "think_true": score.think_true,
+        "majority.accuracy": score.majority and score.majority.accuracy,
+        **{f"readings.{name}.accuracy": reading.accuracy for name, reading in score.readings.items()},
+    }
+    estimates = {f"metrics.{name}": estimate for name, estimate in score.metrics.items()}
+    if score.within_well_formed:
+        estimates["within_well_formed"] = score.within_well_formed
+    for kind, parts in (("categories", score.categories), ("groups", score.groups)):
+        for place, part in enumerate(parts):
+            shares[f"{kind}.{place}.chance"] = part.chance
+            estimates[f"{kind}.{place}.estimate"] = part.estimate
+            if part.with_frames > part.n or part.unparsed > part.with_frames:
+                yield f"{kind}.{place} has {part.n} questions, {part.with_frames} with frames, {part.unparsed} unparsed"
+    for name, estimate in estimates.items():
+        shares |= {f"{name}.{end}": getattr(estimate, end) for end in ("mean", "low", "high")}
+    for name, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            yield f"{name} is {share}; needed is a share between 0 and 1"
+    for name, estimate in estimates.items():
+        if not estimate.low <= estimate.mean <= estimate.high:
+            yield f"{name} is {estimate.mean} from {estimate.low} to {estimate.high}; needed is low <= mean <= high"
+        if estimate.se < 0:
+            yield f"{name}.se is {estimate.se}; needed is 0 or more"
+        if not 1 <= estimate.clusters <= estimate.n:
+            yield f"{name}.clusters is {estimate.clusters}; needed is 1 to n, {estimate.n}"
+        if estimate.trials is not None and estimate.trials <= 0:
+            yield f"{name}.trials is {estimate.trials}; needed is more than 0"

@@ -355,6 +355,22 @@ def test_percent_never_shows_minus_zero() -> None:
         ("with_frames", 9, "9 of 8 questions have frames"),
         ("chance", ..., "chance missing; Score needs it"),
         ("headline", "value", "headline is 'value'; allowed: accuracy, accuracy_macro"),
+        ("headline", "accuracy_macr", "headline is 'accuracy_macr'; allowed"),
+        ("metrics.accuracy", ..., "headline is 'accuracy'; allowed: accuracy_macro"),
+        ("n", 0, "n is 0; needed is one question or more"),
+        ("rules.parser", "loose", "rules.parser is 'loose'; allowed: strict, upstream"),
+        ("rules.unparsed", "right", "rules.unparsed is 'right'; allowed: wrong, random"),
+        ("style", "essay", "style is 'essay'; allowed: option, reason"),
+        ("metrics.accuracy.low", 0.99, "metrics.accuracy is .*; needed is low <= mean <= high"),
+        ("metrics.accuracy.high", 7.0, "metrics.accuracy.high is 7.0; needed is a share between 0 and 1"),
+        ("metrics.accuracy.clusters", 0, "metrics.accuracy.clusters is 0; needed is 1 to n, 8"),
+        ("metrics.accuracy.n", 0, "metrics.accuracy.clusters is 4; needed is 1 to n, 0"),
+        ("metrics.accuracy.trials", 0.0, "metrics.accuracy.trials is 0.0; needed is more than 0"),
+        ("metrics.accuracy.se", -0.1, "metrics.accuracy.se is -0.1; needed is 0 or more"),
+        ("majority.accuracy", 9.0, "majority.accuracy is 9.0; needed is a share"),
+        ("format_followed", 5.0, "format_followed is 5.0; needed is a share"),
+        ("readings.tagged.accuracy", 1.5, "readings.tagged.accuracy is 1.5; needed is a share"),
+        ("answered", 500, "answered is 500; needed is at most n, 8"),
         ("format", "score/1", "the format is 'score/1', and this version of vidreason reads 'score/2'"),
     ],
 )
@@ -369,6 +385,18 @@ def test_a_score_that_no_scoring_writes_is_named(tmp_path: Path, key: str, value
         del place[last]
     path.write_text(json.dumps(score))
     with pytest.raises(ValueError, match=rf"{path.name}: {words}"):
+        _ = run.runs
+
+
+def test_a_score_with_the_mean_over_categories_alone_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    path = Path(run.scores[0])
+    score = json.loads(path.read_text())
+    del score["metrics"]["accuracy"]
+    path.write_text(json.dumps(score | {"headline": "accuracy_macro"}))
+    with pytest.raises(
+        ValueError, match=rf"{path.name}: metrics.accuracy is missing; the headline accuracy_macro needs"
+    ):
         _ = run.runs
 
 
