@@ -196,7 +196,7 @@ def _problems(score: Score) -> Iterator[str]:
         "rules.max_missing_fraction": score.rules.max_missing_fraction,
         "format_followed": score.format_followed,
         "think_true": score.think_true,
-        "majority.accuracy": score.majority and score.majority.accuracy,
+        "majority.accuracy": score.majority.accuracy if score.majority else None,
         **{f"readings.{name}.accuracy": reading.accuracy for name, reading in score.readings.items()},
     }
     estimates = {f"metrics.{name}": estimate for name, estimate in score.metrics.items()}
