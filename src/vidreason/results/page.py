@@ -6,15 +6,18 @@ Templates escape every value. What is markup is written in the templates alone; 
 import base64
 import functools
 import re
+import unicodedata
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
 from vidreason.results.registry import TEMPLATES
 
+_KEPT = "\n\r\t\u200c\u200d"
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*%?( ± [\d.]+)?( \*)?|-")
 
 
@@ -28,6 +31,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     environment.tests |= {
         "number_cell": lambda value: bool(_NUMBER.fullmatch(str(value))),
@@ -37,6 +41,22 @@ def _environment() -> Environment:
         "paragraph": lambda block: isinstance(block, Paragraph),
     }
     return environment
+
+
+def visible(text: str) -> str:
+    r"""A text in which every control character is U+FFFD: none ends the page early or turns the order of its letters.
+
+    Line ends and tabs stay, and so do the joiners that letters of some scripts and emojis are spelled with.
+
+    Example:
+        >>> visible("a\x00b\u202ec\n")
+        'a\ufffdb\ufffdc\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        "\ufffd" if unicodedata.category(sign) in ("Cc", "Cf", "Cs") and sign not in _KEPT else sign for sign in text
+    )
 
 
 def render(template: str, **values: object) -> str:

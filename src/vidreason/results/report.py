@@ -32,7 +32,9 @@ STRIP = 6
 SIDE = 96
 """Greatest height and width of a shown frame in pixels."""
 LONGEST = 1200
-"""Characters shown of a think text."""
+"""Characters shown of a think text, a question or any other text of a card."""
+LONGEST_RAW = 8000
+"""Characters shown of a whole completion."""
 SECTIONS = ("results", "figures", "details", "examples", "data", "provenance")
 
 
@@ -142,7 +144,7 @@ class Card:
     """One question with its clip and all answers; `missing` says why there are no frames."""
 
     where: str
-    question: Question
+    name: str
     clip: str
     text: str
     gold: str
@@ -180,16 +182,22 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
     return cards
 
 
+def _cut(text: str, longest: int = LONGEST) -> str:
+    """The beginning of a text, with the number of characters that are left out."""
+    left_out = len(text) - longest
+    return f"{text[:longest]} ... ({left_out} more characters)" if left_out > 0 else text
+
+
 def _answer(label: str, row: Scored) -> Answer:
     """One arm's answer, and how it was read."""
     words = row.think or row.prediction.completion.text
     return Answer(
         arm=label,
-        shown=words[:LONGEST] + (" ..." if len(words) > LONGEST else ""),
+        shown=_cut(words),
         truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
-        read=row.grade.parsed or (f"{row.guess} (drawn at random)" if row.guess else "none"),
+        read=_cut(row.grade.parsed or (f"{row.guess} (drawn at random)" if row.guess else "none")),
         verdict="right" if row.correct else "wrong",
-        completion=row.prediction.completion.text,
+        completion=_cut(row.prediction.completion.text, LONGEST_RAW),
     )
 
 
@@ -197,12 +205,12 @@ def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | No
     """One question, its frames, and the arms' answers."""
     frames, missing = _strip(question.clip.key, store)
     return Card(
-        where=" / ".join(filter(None, (title_of(question.dataset), question.category, question.group))),
-        question=question,
-        clip=question.clip.key,
-        text=question.text,
-        gold=question.gold,
-        options=list(zip(LETTERS, question.options, strict=False)),
+        where=_cut(" / ".join(filter(None, (title_of(question.dataset), question.category, question.group)))),
+        name=_cut(question.id),
+        clip=_cut(question.clip.key),
+        text=_cut(question.text),
+        gold=_cut(question.gold),
+        options=list(zip(LETTERS, map(_cut, question.options), strict=False)),
         answers=answers,
         frames=frames,
         missing=missing,

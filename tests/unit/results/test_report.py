@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
-from vidreason.artifacts.files import write_json
-from vidreason.records import Completion
+from vidreason.artifacts.files import read_jsonl, write_json, write_jsonl
+from vidreason.records import Completion, Question
 from vidreason.results.figures import make_figures
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
 from vidreason.results.page import plain_caption, render
@@ -193,6 +193,36 @@ def test_frames_are_shown_and_their_absence_explained(
     assert 'alt="frame 1 of 16"' in strips[0]
     assert 'alt="frame 16 of 16"' in strips[0]
     assert text.count("No frames: truncated") == 4
+
+
+def test_a_long_text_is_cut_and_no_control_character_is_on_the_page(page: dict[str, Any]) -> None:
+    """Neither a runaway completion nor a hostile question makes the page large or unreadable."""
+    root = Path(page["out"]).parents[1]
+    huge, odd = "a" * 1_000_000, "\x00\x1b[31m\u202egpj.\r\n\tx\u200d"
+    for path in page["inputs"].questions:
+        asked = read_jsonl(path, Question)
+        write_jsonl(path, [replace(one, text=odd + huge, options=(huge, *one.options[1:])) for one in asked])
+    done = []
+    for arm in ("base", "r1"):
+        for benchmark in page["inputs"].benchmarks:
+            answers = predictions_of(arm, benchmark)
+            done.append(
+                score_one(
+                    root / "long",
+                    arm,
+                    benchmark,
+                    [replace(one, completion=Completion(odd + huge, 1, True)) for one in answers],
+                )
+            )
+    text = written(page, scores=[one for one, _ in done], scored=[two for _, two in done])
+    assert len(text) < 500_000
+    shown = "\ufffd\ufffd[31m\ufffdgpj.\r\n\tx\u200d"
+    assert f"<pre>{shown.replace(chr(13), '')}aaa" in text.replace("\r", "")
+    assert f"<strong>{shown.replace(chr(13), '')}aaa" in text.replace("\r", "")
+    assert f"aaa ... ({len(odd + huge) - 1200} more characters)</strong>" in text
+    assert f"aaa ... ({len(odd + huge) - 8000} more characters)</pre>" in text
+    assert "A. aaa" in text
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
 
 def test_examples_depend_on_the_seed_only(page: dict[str, Any]) -> None:
