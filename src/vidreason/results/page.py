@@ -10,7 +10,6 @@ import unicodedata
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.integrity import check_unchanged
@@ -31,7 +30,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.tests |= {
         "number_cell": lambda value: bool(_NUMBER.fullmatch(str(value))),
