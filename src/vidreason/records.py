@@ -17,6 +17,9 @@ LETTERS = "ABCDEFGHIJ"
 NO_OPTION = "@"
 """Gold letter of a question whose published answer is none of its options (upstream's own mark)."""
 
+FRAME_RULES = ("uniform", "segments")
+"""Rules that pick frames in a clip, the values of `ClipRef.frame_rule`."""
+
 OK = "ok"
 """Status of a clip that can be read. Every other status is the reason why it cannot."""
 PROMPT_TOO_LONG = "prompt_too_long"
@@ -42,6 +45,16 @@ class ClipRef:
     start: float | None = None
     end: float | None = None
     frame_rule: str = "uniform"
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are no part of a video."""
+        if self.start is None and self.end is None:
+            return
+        if self.start is None or self.end is None or self.end < self.start:
+            raise ValueError(
+                f"the clip of {self.path[:200]!r}: start is {self.start}, end is {self.end}; allowed: both or neither, "
+                f"start <= end"
+            )
 
     @property
     def key(self) -> str:

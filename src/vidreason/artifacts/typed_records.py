@@ -73,7 +73,10 @@ def _built(record_type: Any, row: Mapping[str, Any], where: str, owner: str, pre
     if absent:
         raise ValueError(f"{where}: {', '.join(f'{prefix}{name}' for name in absent)} missing; {owner} needs it")
     fields = {name: _value_of(kinds[name], value, where, owner, f"{prefix}{name}") for name, value in row.items()}
-    return record_type(**fields)
+    try:
+        return record_type(**fields)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _value_of(kind: Any, value: Any, where: str, owner: str, name: str) -> Any:
@@ -128,7 +131,12 @@ def is_a(value: Any, kind: Any) -> bool:
     if isinstance(kind, types.UnionType):
         return any(is_a(value, one) for one in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
-        return isinstance(value, list | tuple) and all(is_a(item, typing.get_args(kind)[0]) for item in value)
+        if not isinstance(value, list | tuple):
+            return False
+        items = typing.get_args(kind)
+        if items[-1] is Ellipsis:
+            return all(is_a(item, items[0]) for item in value)
+        return len(value) == len(items) and all(map(is_a, value, items))
     if typing.get_origin(kind) is Mapping or dataclasses.is_dataclass(kind):
         return False  # an object is built field by field
     if isinstance(value, bool) or kind is bool:
@@ -152,11 +160,16 @@ def in_words(kind: Any) -> str:
     Example:
         >>> in_words(float | None), in_words(tuple[str, ...])
         ('a number or null', 'a list, each item a text')
+        >>> in_words(tuple[float, float])
+        'a list of 2 items (a number, a number)'
     """
     if isinstance(kind, types.UnionType):
         return " or ".join(in_words(one) for one in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
-        return f"a list, each item {in_words(typing.get_args(kind)[0])}"
+        items = typing.get_args(kind)
+        if items[-1] is Ellipsis:
+            return f"a list, each item {in_words(items[0])}"
+        return f"a list of {len(items)} items ({', '.join(map(in_words, items))})"
     if typing.get_origin(kind) is Mapping or dataclasses.is_dataclass(kind):
         return "an object"
     return WORDS.get(kind, getattr(kind, "__name__", str(kind)))

@@ -3,6 +3,7 @@
 A parser of one record raises errors without a place: `questions_of` adds the file and the number of the record.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.artifacts.path_checks import is_inside
 from vidreason.artifacts.strict_json import abridged
-from vidreason.records import LETTERS, NO_OPTION, Question, check_label
+from vidreason.records import FRAME_RULES, LETTERS, NO_OPTION, Question, check_label
 from vidreason.tasks.chat_tokens import mark_in
 
 LONGEST_TEXT = 100_000
@@ -86,6 +87,11 @@ def check_question(question: Question, for_training: bool = False) -> None:
         raise ValueError("the id is empty")
     if not is_inside(question.clip.path):
         raise ValueError(f"the video {question.clip.path[:200]!r} is no path inside the data set")
+    for key, bound in (("start", question.clip.start), ("end", question.clip.end)):
+        if bound is not None and not 0 <= bound < math.inf:
+            raise ValueError(f"the {key} of the clip is {bound}; allowed: a number of seconds, 0 or more")
+    if question.clip.frame_rule not in FRAME_RULES:
+        raise ValueError(f"the frame rule is {question.clip.frame_rule!r}; allowed: {', '.join(FRAME_RULES)}")
     if for_training:
         if not question.text.strip():
             raise ValueError("the question is empty")
@@ -95,6 +101,39 @@ def check_question(question: Question, for_training: bool = False) -> None:
                     f"the {key} holds {mark!r}, a mark of the chat template, and could not be learned: {text[:200]!r}. "
                     f"Take the mark out of the annotation"
                 )
+
+
+def check_questions(name: str, questions: Sequence[Question], tasks: Sequence[str], for_training: bool = False) -> None:
+    """Refuse the questions of a data set if any could not be handled later, whatever reader made them.
+
+    Args:
+        name: Name of the data set.
+        questions: All of them.
+        tasks: Answer types that its entry names. They decide which code the results depend on.
+        for_training: See `questions_of`.
+
+    Raises:
+        ValueError: One is of another data set or answer type, fails `check_question`, or has an id that came before. The
+            message names the question.
+    """
+    places: dict[str, int] = {}
+    for number, question in enumerate(questions, start=1):
+        where = f"{name}: question {str(question.id)[:200]!r}"
+        if question.dataset != name:
+            raise ValueError(f"{where} has the data set {question.dataset!r}; allowed: {name!r}")
+        if question.task not in tasks:
+            raise ValueError(
+                f"{where} has the task {question.task!r}; allowed by the data set's entry: {', '.join(tasks)}"
+            )
+        try:
+            check_question(question, for_training)
+        except ValueError as error:
+            raise ValueError(f"{where}: {abridged(str(error))}") from error
+        if question.id in places:
+            raise ValueError(
+                f"{where} is number {places[question.id]} and number {number}; allowed: an id of its own for each question"
+            )
+        places[question.id] = number
 
 
 def _named(options: Sequence[str]) -> list[tuple[str, str]]:

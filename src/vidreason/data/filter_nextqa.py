@@ -18,8 +18,9 @@ from vidreason.artifacts.files import write_jsonl
 from vidreason.config.annotations import BUCKET, find_annotations
 from vidreason.config.datasets import Filter
 from vidreason.data import nextqa
+from vidreason.data.fields import check_questions
 from vidreason.data.nextqa import DUPLICATE, NO_GOLD
-from vidreason.data.registry import Source
+from vidreason.data.registry import Source, dataset_of
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 
 WHOLE_SECONDS, EXACT = "whole_seconds", "exact"
@@ -102,6 +103,7 @@ def filter_nextqa(
     """
     questions, set_aside = nextqa.read(source.root, source.annotations)
     file = find_annotations(source.root, source.annotations, nextqa.ANNOTATIONS)
+    check_questions("nextqa", questions, dataset_of("nextqa").tasks, for_training=True)
     _check_count(len(questions) + len(set_aside), expected, file)
     clips = probe_videos(
         source.root,

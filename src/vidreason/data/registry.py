@@ -30,6 +30,7 @@ from typing import Any, Literal, get_args
 
 import vidreason.data
 from vidreason.artifacts.files import write_jsonl
+from vidreason.data.fields import check_questions
 from vidreason.records import NO_OPTION, Question, check_name
 from vidreason.tasks import base as answer_types
 
@@ -199,7 +200,7 @@ def read_questions(
 
 
 def write_questions(name: str, source: Source, out: str | Path, expected: int | Mapping[str, int] | None = None) -> int:
-    """Read the questions of a data set, see that there are as many as expected, and write them as JSON lines.
+    """Read the questions of a data set, check them and their number, and write them as JSON lines.
 
     Which annotation files are absent, and how many questions are odd (`oddities`), goes to the log.
 
@@ -213,7 +214,7 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
         How many there are.
 
     Raises:
-        ValueError: As `read_questions`, `check_counts` and `check_tasks`.
+        ValueError: As `read_questions`, `check_counts` and `check_questions`.
     """
     dataset = dataset_of(name)
     questions = dataset.read(source)
@@ -221,7 +222,7 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
     if dataset.role == "benchmark":
         absent = [path for path in dataset.annotation_files(source) if not path.is_file()]
     check_counts(name, questions, expected, absent)
-    check_tasks(name, questions)
+    check_questions(name, questions, dataset.tasks, for_training=dataset.role != "benchmark")
     odd = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
     print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
     for path in absent:
@@ -244,23 +245,6 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
         "with an option twice": sum(len(set(question.options)) < len(question.options) for question in questions),
         "whose answer is none of the options": sum(question.gold == NO_OPTION for question in questions),
     }
-
-
-def check_tasks(name: str, questions: Sequence[Question]) -> None:
-    """See that a data set has no question of an answer type that its entry does not name.
-
-    The entry decides which code the results depend on.
-
-    Raises:
-        ValueError: There is one; the message names the question.
-    """
-    allowed = dataset_of(name).tasks
-    for question in questions:
-        if question.task not in allowed:
-            raise ValueError(
-                f"{name}: question {question.id!r} has the task {question.task!r}; allowed by the data set's entry: "
-                f"{', '.join(allowed)}"
-            )
 
 
 def check_counts(

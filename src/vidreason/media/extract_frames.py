@@ -31,7 +31,7 @@ from vidreason.media.frame_rules import FOREVER, segment_indices, uniform_indice
 from vidreason.media.frame_store import FRAMES, SCHEMA, ClipFrames
 from vidreason.media.probe import Scan, count_decodable, scan
 from vidreason.media.resize import resize_frames
-from vidreason.records import OK, ClipStatus, Question
+from vidreason.records import FRAME_RULES, OK, ClipStatus, Question
 
 COUNTED_SECONDS = 300.0
 """A damaged video of at most this length is decoded in full to count its damaged packets."""
@@ -219,7 +219,9 @@ def frame_indices(question: Question, scanned: Scan, count: int) -> np.ndarray:
         last = max(first, int(np.searchsorted(times, bound[1], side="right")) - 1)
         return uniform_indices(last - first + 1, count) + first
     if question.clip.frame_rule != "segments":
-        raise ValueError(f"question {question.id!r}: indexing {question.clip.frame_rule!r}; allowed: uniform, segments")
+        raise ValueError(
+            f"question {question.id!r}: frame_rule {question.clip.frame_rule!r}; allowed: {', '.join(FRAME_RULES)}"
+        )
     # Pictures in folders are counted from 1 and the last one counts; frames of files from 0, as MVBench's readers do.
     one_based = int(clip.codec == "frames")
     fps = clip.fps or 1.0

@@ -302,6 +302,9 @@ class TestTypes:
             (Question, changed(ASK, "options", "ja"), "options is 'ja'"),
             (Question, changed(ASK, "options", None), "options is null"),
             (Question, changed(ASK, "clip.start", "0"), "clip.start is '0'"),
+            (Question, changed(ASK, "clip.start", 1.5), "start is 1.5, end is None; allowed: both or neither"),
+            (Question, changed(ASK, "segments", [[1, 2], [3]]), "needs a list, each item a list of 2 items"),
+            (Question, changed(ASK, "segments", [[1, 2, 3]]), r"list of 2 items \(a number, a number\) there"),
         ],
     )
     def test_numbers_and_lists(self, tmp_path, record_type, record, words):

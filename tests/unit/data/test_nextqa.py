@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import json
 import subprocess
 
@@ -294,6 +295,16 @@ def test_a_count_other_than_the_papers_names_the_revision_it_looks_like(tmp_path
     assert f"2 questions in 0.00 MB, expected are {expected}" in str(caught.value)
     assert "set datasets.nextqa.questions to 2, or to null" in str(caught.value)
     assert not (tmp_path / "train").exists()
+
+
+def test_what_is_trained_on_is_checked_whatever_the_reader_does(tmp_path, monkeypatch):
+    (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps([CONVERSATION]))
+    questions, _ = nextqa.read(tmp_path)
+    bad = [dataclasses.replace(question, gold="J") for question in questions]
+    monkeypatch.setattr(nextqa, "read", lambda root, annotations: (bad, []))
+    files = FilterFiles(*(tmp_path / name for name in ("train", "validation", "dropped", "clips")))
+    with pytest.raises(ValueError, match=r"nextqa: question '.*': the answer 'J' is not one of the letters"):
+        filter_nextqa(Source(tmp_path), filter_rules(), files, seed=0)
 
 
 def test_the_split_does_not_depend_on_which_form_is_read(tmp_path):

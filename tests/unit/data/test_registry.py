@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import subprocess
 import sys
@@ -77,6 +78,45 @@ def test_a_question_of_a_task_that_the_entry_does_not_name_is_refused(street):
     registry._datasets["street"] = entry
     with pytest.raises(ValueError, match=r"street: question 'q' has the task 'count'; allowed by .*: multiple_choice"):
         write_questions("street", Source(street), street / "q.jsonl")
+
+
+SOUND = Question("q", "street", "multiple_choice", "Which?", ClipRef("v.mp4"), ("x", "y"), "A")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gold": "C"}, "the answer 'C' is not one of the letters 'AB'"),
+        ({"gold": ""}, "the answer '' is not one of the letters 'AB'"),
+        ({"options": ()}, "0 options; allowed: 1 to 10"),
+        ({"options": tuple("abcdefghijk")}, "11 options; allowed: 1 to 10"),
+        ({"dataset": "mlvu"}, "has the data set 'mlvu'; allowed: 'street'"),
+        ({"clip": ClipRef("v.mp4", frame_rule="middle")}, "the frame rule is 'middle'; allowed: uniform, segments"),
+        (
+            {"clip": ClipRef("v.mp4", start=-1.0, end=1.0)},
+            "the start of the clip is -1.0; allowed: a number of seconds",
+        ),
+        (
+            {"clip": ClipRef("v.mp4", start=0.0, end=math.nan)},
+            "the end of the clip is nan; allowed: a number of seconds",
+        ),
+        ({"clip": ClipRef("../v.mp4")}, "the video '../v.mp4' is no path inside the data set"),
+        ({"category": "a\nb"}, "holds U+000A"),
+        ({"text": "Why?"}, "is number 1 and number 2; allowed: an id of its own for each question"),
+    ],
+)
+def test_a_question_is_checked_whatever_reader_made_it(street, changes, words):
+    questions = [SOUND, dataclasses.replace(SOUND, **{"id": "r", **changes} if "text" not in changes else changes)]
+    registry._datasets["street"] = dataclasses.replace(dataset_of("street"), read=lambda source: questions)
+    with pytest.raises(ValueError, match=f"^street: question '[qr]'.* ?{re.escape(words)}"):
+        write_questions("street", Source(street), street / "q.jsonl")
+    assert not (street / "q.jsonl").exists()
+
+
+@pytest.mark.parametrize("bounds", [{"start": 1.0}, {"end": 1.0}, {"start": 2.0, "end": 1.0}])
+def test_the_bounds_of_a_clip_are_both_there_and_in_order(bounds):
+    with pytest.raises(ValueError, match=r"the clip of 'v.mp4': start is .*; allowed: both or neither, start <= end"):
+        ClipRef("v.mp4", **bounds)
 
 
 def test_a_name_is_registered_by_one_module():
