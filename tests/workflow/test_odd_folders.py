@@ -56,7 +56,7 @@ def test_the_interpreter_is_one_word_however_a_training_is_started(
     command += ["--set-resources", *resources, "--configfile", *configs]
     done = subprocess.run(command, cwd=fresh.root, env=fresh.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = re.search(r"Shell command: (exec .*train_grpo\.py .*)$", done.stdout + done.stderr, re.MULTILINE)
+    found = re.search(r"Shell command: (exec .*train\.py .*)$", done.stdout + done.stderr, re.MULTILINE)
     assert found, done.stdout + done.stderr
     words = shlex.split(found[1])
     assert str(interpreter) in words

@@ -251,7 +251,10 @@ def test_edited_code_fetches_nothing_again(paper: tuple[HubWorkplace, Told]) -> 
     """Nor do entries that only describe or check; and the words of an error about missing videos answer nothing again."""
     place, _ = paper
     edited = [f"workflow/scripts/{name}_source.py" for name in ("lock", "fetch", "unpack")]
-    edited += [f"src/vidreason/{name}.py" for name in ("hub", "archives", "sources", "plan")]
+    edited += [
+        f"src/vidreason/{name}.py"
+        for name in ("sources/hub", "sources/archives", "sources/lock", "sources/fetch", "plan")
+    ]
     kept = {path: (place.root / path).read_text() for path in edited}
     for path, text in kept.items():
         (place.root / path).write_text(f"{text}\nEDITED = True\n")

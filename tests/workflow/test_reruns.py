@@ -56,7 +56,7 @@ def test_one_line_adds_an_ablation_and_runs_its_own_jobs_alone(finished: Workpla
     ("module", "first", "spared"),
     [
         (
-            "training/selection.py",
+            "training/select_by_variance.py",
             "select_by_variance",
             {"make_world", "extract_frames", "train_sft", "sample_rollouts"},
         ),
