@@ -138,7 +138,7 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
 
     Args:
         question: Names the video, the bounds and the rule.
-        root: Folder that `question.video` is relative to.
+        root: Folder that `question.clip.path` is relative to.
         count: Frames to take, F. A shorter video repeats frames, as the rules do.
         size: Height and width to resize to, S, in pixels.
 

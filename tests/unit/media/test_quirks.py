@@ -325,10 +325,10 @@ class TestWhatIsSaid:
         path = folder / f"{codec}.{'h264' if codec == 'libx264' else 'hevc'}"
         check_row(ffmpeg(*PICTURES, "-frames:v", 5, "-c:v", codec, path), video.UNREADABLE, "no time stamps")
 
-    @pytest.mark.parametrize("indexing", ["uniform", "segments"])
-    def test_a_part_may_begin_while_the_last_frame_is_shown(self, folder, indexing):
+    @pytest.mark.parametrize("frame_rule", ["uniform", "segments"])
+    def test_a_part_may_begin_while_the_last_frame_is_shown(self, folder, frame_rule):
         ask = dataclasses.replace(
-            ASK, clip=dataclasses.replace(ASK.clip, path="film.mp4", start=1.97, end=9.0, frame_rule=indexing)
+            ASK, clip=dataclasses.replace(ASK.clip, path="film.mp4", start=1.97, end=9.0, frame_rule=frame_rule)
         )
         taken = take_frames(ask, folder, 4, 8)  # the last frame is shown from 1.96 to 2.00 s
         assert (taken.clip.status, taken.indices.tolist()) == (OK, [FRAMES - 1] * 4)
@@ -431,7 +431,7 @@ class TestARowNotACrash:
         (path / "._00001.jpg").write_bytes(b"\0\x05\x16\x07 what macOS leaves")
         check_readable(path, 5)
 
-    @pytest.mark.parametrize("indexing", ["uniform", "segments"])
+    @pytest.mark.parametrize("frame_rule", ["uniform", "segments"])
     @pytest.mark.parametrize(
         ("start", "end", "status"),
         [
@@ -445,9 +445,9 @@ class TestARowNotACrash:
             (0.0, float("nan"), video.TOO_SHORT),
         ],
     )
-    def test_bounds_without_measure(self, folder, indexing, start, end, status):
+    def test_bounds_without_measure(self, folder, frame_rule, start, end, status):
         ask = dataclasses.replace(
-            ASK, clip=dataclasses.replace(ASK.clip, path="film.mp4", start=start, end=end, frame_rule=indexing)
+            ASK, clip=dataclasses.replace(ASK.clip, path="film.mp4", start=start, end=end, frame_rule=frame_rule)
         )
         assert take_frames(ask, folder, 4, 8).clip.status == status
 
