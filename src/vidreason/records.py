@@ -19,6 +19,9 @@ NO_OPTION = "@"
 
 FRAME_RULES = ("uniform", "segments")
 """Rules that pick frames in a clip, the values of `ClipRef.frame_rule`."""
+VIDEO, IMAGE = "video", "image"
+CLIP_KINDS = (VIDEO, IMAGE)
+"""What a clip's file can be, the values of `ClipRef.kind`."""
 
 OK = "ok"
 """Status of a clip that can be read. Every other status is the reason why it cannot."""
@@ -33,23 +36,31 @@ class ClipRef:
     """The frames that a question is about: a file, which part of it, and the rule that picks frames in it.
 
     Attributes:
-        path: Video file (or frame folder) relative to the data set's root.
-        kind: `video`.
-        start: Start of the part that is used, in seconds; None for the whole video.
+        path: Video file, frame folder or picture relative to the data set's root.
+        kind: `video`, or `image` for a single picture (see `vidreason.media.pictures`).
+        start: Start of the part that is used, in seconds; None for the whole video, and for a picture.
         end: End of that part, in seconds.
         frame_rule: Rule that picks frames: `uniform` or `segments` (see `vidreason.media.frame_rules`).
     """
 
     path: str
-    kind: str = "video"
+    kind: str = VIDEO
     start: float | None = None
     end: float | None = None
     frame_rule: str = "uniform"
 
     def __post_init__(self) -> None:
-        """Refuse bounds that are no part of a video."""
+        """Refuse an unknown kind, and bounds that are no part of a video."""
+        if self.kind not in CLIP_KINDS:
+            raise ValueError(
+                f"the clip of {self.path[:200]!r}: kind is {self.kind!r}; allowed: {', '.join(CLIP_KINDS)}"
+            )
         if self.start is None and self.end is None:
             return
+        if self.kind == IMAGE:
+            raise ValueError(
+                f"the clip of {self.path[:200]!r}: start is {self.start}, end is {self.end}; allowed for an image: neither"
+            )
         if self.start is None or self.end is None or self.end < self.start:
             raise ValueError(
                 f"the clip of {self.path[:200]!r}: start is {self.start}, end is {self.end}; allowed: both or neither, "
