@@ -491,12 +491,12 @@ def test_archives_hold_as_many_files_as_was_counted(replicas, counts):
 
 def test_nextqa_is_the_same_in_its_two_forms(unpacked, counts):
     told = counts["nextqa"]
-    one, set_aside = nextqa.read(unpacked / "nextqa")
-    other, again = nextqa.read(unpacked / "coldstart", TABLE)
+    source, again = Source(unpacked / "nextqa"), Source(unpacked / "coldstart", TABLE)
+    one, other = nextqa.read(source), nextqa.read(again)
     assert one == other
-    assert set_aside == again
-    assert [reason for _, reason in set_aside] == [nextqa.DUPLICATE, nextqa.NO_GOLD]
-    assert (len(one), len(set_aside)) == (told["questions"], told["repeated"] + told["without_gold"]) == (16, 2)
+    assert [(row.id, row.reason) for row in source.dropped] == [(row.id, row.reason) for row in again.dropped]
+    assert [row.reason for row in source.dropped] == [nextqa.DUPLICATE, nextqa.NO_GOLD]
+    assert (len(one), len(source.dropped)) == (told["questions"], told["repeated"] + told["without_gold"]) == (16, 2)
     clips = {video: probe(unpacked / "nextqa" / video) for video in {question.clip.path for question in one}}
     assert len(clips) == told["videos"]
     assert collections.Counter(clip.status for clip in clips.values()) == {OK: 11, "empty_file": told["empty_files"]}
@@ -519,17 +519,21 @@ def test_nextqa_is_filtered_as_was_counted(unpacked, counts, tmp_path, form):
 
 def test_traps_of_nextqa(unpacked, replicas, counts):
     with pytest.raises(ValueError, match=r"no line begins with 'A\. '"):
-        nextqa.read(unpacked / "nextqa", "0_30_s_nextqa_oe_qa_processed.json")
+        nextqa.read(Source(unpacked / "nextqa", "0_30_s_nextqa_oe_qa_processed.json"))
     older = replicas / "commits" / made.commit_of(made.LLAVA, made.OLDER)
-    questions, set_aside = nextqa.read(older)
-    assert len(questions) + len(set_aside) == counts["nextqa"]["older_records"] > counts["nextqa"]["records"]
+    source = Source(older)
+    assert (
+        len(nextqa.read(source)) + len(source.dropped)
+        == counts["nextqa"]["older_records"]
+        > counts["nextqa"]["records"]
+    )
 
 
 def test_the_cold_start_is_read(unpacked, counts):
     questions = coldstart.read(unpacked / "coldstart")
     assert len(questions) == counts["coldstart"]["questions"] == 16
     assert {probe(unpacked / "coldstart" / question.clip.path).status for question in questions} == {OK}
-    training = {question.clip.path for question in nextqa.read(unpacked / "coldstart", TABLE)[0]}
+    training = {question.clip.path for question in nextqa.read(Source(unpacked / "coldstart", TABLE))}
     assert not training & {question.clip.path for question in questions}
 
 

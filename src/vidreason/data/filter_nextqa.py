@@ -19,8 +19,7 @@ from vidreason.config.annotations import BUCKET, find_annotations
 from vidreason.config.datasets import Filter
 from vidreason.data import nextqa
 from vidreason.data.fields import check_questions
-from vidreason.data.nextqa import DUPLICATE, NO_GOLD
-from vidreason.data.registry import Source, dataset_of
+from vidreason.data.registry import Dropped, Source, dataset_of, write_dropped
 from vidreason.records import OK, ClipRef, ClipStatus, Question
 
 WHOLE_SECONDS, EXACT = "whole_seconds", "exact"
@@ -31,12 +30,6 @@ NEAR_SECONDS = (0.0, 0.5, 1.0)
 """Bounds beyond `max_seconds` between which the table of durations counts videos."""
 TOO_LONG = "too_long"
 OVER_THE_LIMIT = "over_the_limit"
-DETAILS = {
-    DUPLICATE: "repeats an earlier question",
-    NO_GOLD: "the words of the answer are none of the options",
-    OVER_THE_LIMIT: "more questions were not asked for",
-}
-"""Explanation of the reasons that do not come from the video."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +94,10 @@ def filter_nextqa(
     Raises:
         ValueError: A record is malformed, there are more or fewer questions than expected, or nothing is left to train on.
     """
-    questions, set_aside = nextqa.read(source.root, source.annotations)
+    questions = nextqa.read(source)
     file = find_annotations(source.root, source.annotations, nextqa.ANNOTATIONS)
     check_questions("nextqa", questions, dataset_of("nextqa").tasks, for_training=True)
-    _check_count(len(questions) + len(set_aside), expected, file)
+    _check_count(len(questions) + len(source.dropped), expected, file)
     clips = probe_videos(
         source.root,
         [question.clip.path for question in questions],
@@ -123,27 +116,33 @@ def filter_nextqa(
     train = _first_videos(trainable, ranked, rules.questions_limit)
     validation = [question for question in kept if question.clip.path in held_out]
     dropped = [
-        (question, clips[question.clip.path].status) for question in questions if clips[question.clip.path].status != OK
+        _dropped(question, clips, clips[question.clip.path].status, clips[question.clip.path].detail)
+        for question in questions
+        if clips[question.clip.path].status != OK
     ]
-    dropped += set_aside
+    dropped += source.dropped
     chosen = {question.id for question in train}
-    dropped += [(question, OVER_THE_LIMIT) for question in trainable if question.id not in chosen]
+    dropped += [
+        _dropped(question, clips, OVER_THE_LIMIT, "more questions were not asked for")
+        for question in trainable
+        if question.id not in chosen
+    ]
     if not train:
-        reasons = dict(collections.Counter(reason for _, reason in dropped))
+        reasons = dict(collections.Counter(row.reason for row in dropped))
         raise ValueError(
             f"{source.root}: none of the {len(questions)} questions is left to train on; dropped: {reasons}"
         )
     write_jsonl(files.train, train)
     write_jsonl(files.validation, validation)
     write_jsonl(files.clips, clips.values())
-    _write_dropped(files.dropped, dropped, clips)
+    write_dropped(files.dropped, dropped)
     if files.durations is not None:
         _write_durations(files.durations, questions, clips, rules.max_seconds)
     return FilterCounts(
-        len(questions) + len(set_aside),
+        len(questions) + len(source.dropped),
         len(train),
         len(validation),
-        dict(collections.Counter(reason for _, reason in dropped)),
+        dict(collections.Counter(row.reason for row in dropped)),
     )
 
 
@@ -229,16 +228,9 @@ def _first_videos(questions: list[Question], ranked: list[str], limit: int | Non
     return [question for question in questions if question.id in chosen]
 
 
-def _write_dropped(path: str | Path, dropped: list[tuple[Question, str]], clips: dict[str, ClipStatus]) -> None:
-    """Write the table of dropped questions."""
-    rows = []
-    for question, reason in dropped:
-        clip = clips.get(question.clip.path)
-        duration = "" if clip is None or clip.duration is None else f"{clip.duration:.3f}"
-        rows.append(
-            [question.id, question.clip.path, reason, duration, DETAILS.get(reason, clip.detail if clip else "")]
-        )
-    write_csv(path, ["question", "video", "reason", "duration", "detail"], rows)
+def _dropped(question: Question, clips: dict[str, ClipStatus], reason: str, detail: str) -> Dropped:
+    """The row of a question that is dropped after its video was opened."""
+    return Dropped(question.id, question.clip.path, reason, detail, clips[question.clip.path].duration)
 
 
 def _write_durations(

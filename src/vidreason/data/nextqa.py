@@ -14,7 +14,7 @@ from vidreason.artifacts.path_checks import is_there
 from vidreason.config.annotations import BUCKET, existing_annotations, find_annotations
 from vidreason.data.fields import as_text, questions_of, read_records, require_keys, video_path
 from vidreason.data.options import answer_letter, split_choices
-from vidreason.data.registry import Dataset, register
+from vidreason.data.registry import Dataset, Source, register
 from vidreason.records import NO_OPTION, ClipRef, Question
 from vidreason.tasks.markup import first_answer
 from vidreason.tasks.prompt_templates import with_options_line
@@ -25,22 +25,21 @@ DUPLICATE = "duplicate"
 NO_GOLD = "no_gold"
 
 
-def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[Question], list[tuple[Question, str]]]:
+def read(source: Source) -> list[Question]:
     """Read all questions, whether or not their videos can be read.
 
     Args:
-        root: Folder of the data set.
-        annotations: The questions, absolute or relative to `root`; None looks for the published names.
+        source: The data set; its `annotations` None looks for the published names.
 
     Returns:
-        The usable questions in file order, and the unusable ones with the reason: repeats of an earlier question, and
-        questions whose answer text is none of the options.
+        The usable questions in file order. Repeats of an earlier question, and questions whose answer text is none of the
+        options, are set aside.
 
     Raises:
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
-    root = Path(root)
-    source = find_annotations(root, annotations, ANNOTATIONS)
+    root = source.root
+    file = find_annotations(root, source.annotations, ANNOTATIONS)
     numbers: collections.Counter[str] = collections.Counter()
     problem_ids: dict[object, int] = {}
 
@@ -56,18 +55,18 @@ def read(root: str | Path, annotations: str | Path | None = None) -> tuple[list[
         )
 
     questions: list[Question] = []
-    set_aside: list[tuple[Question, str]] = []
     known: set[object] = set()
-    for question in questions_of(source, read_records(source), parse, for_training=True):
+    for number, question in enumerate(questions_of(file, read_records(file), parse, for_training=True), start=1):
         content = (question.clip.path, question.text, question.options, question.gold)
+        where = f"{file}: record {number}"
         if question.gold == NO_OPTION:
-            set_aside.append((question, NO_GOLD))
+            source.set_aside(question, NO_GOLD, "the words of the answer are none of the options", where)
         elif content in known:
-            set_aside.append((question, DUPLICATE))
+            source.set_aside(question, DUPLICATE, "repeats an earlier question", where)
         else:
             questions.append(question)
         known.add(content)
-    return questions, set_aside
+    return questions
 
 
 def _check_problem_id(identity: Any, number: int, known: dict[object, int]) -> None:
@@ -142,7 +141,7 @@ register(
         citation="Xiao et al., NExT-QA, CVPR 2021; Zhang et al., LLaVA-Video-178K, arXiv 2410.02713",
         role="training",
         template=with_options_line,
-        read=lambda source: read(source.root, source.annotations)[0],
+        read=read,
         annotation_files=lambda source: existing_annotations(source.root, source.annotations, ANNOTATIONS),
     )
 )

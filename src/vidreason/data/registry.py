@@ -24,11 +24,12 @@ import pkgutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import vidreason.data
+from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import write_jsonl
 from vidreason.data.fields import check_questions
 from vidreason.records import NO_OPTION, Question, check_name
@@ -40,19 +41,62 @@ Part = Literal["category", "group"]
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """A question that was read and is not used; a row of `dropped.csv`.
+
+    Attributes:
+        id: `Question.id`; `""` where the record gives none.
+        video: Its video or image; `""` where the record gives none.
+        reason: One word for tables, for instance `duplicate`.
+        detail: What is wrong, and in which record of which file.
+        duration: Length of the clip in seconds; None where it is unknown.
+        category: `Question.category`.
+        group: `Question.group`.
+    """
+
+    id: str
+    video: str
+    reason: str
+    detail: str = ""
+    duration: float | None = None
+    category: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
 class Source:
-    """Where and how a data set is read.
+    """Where and how a data set is read, and what the reader could not use.
 
     Attributes:
         root: Its folder.
         annotations: Its annotation file, absolute or relative to `root`, for data that is trained on; None looks for the
             published names.
         protocol: `paper` or `upstream`.
+        dropped: Questions that the reader set aside, in the order of their files.
+        repairs: What the reader changed in questions that it keeps -> in how many.
     """
 
     root: Path
     annotations: str | Path | None = None
     protocol: str = "paper"
+    dropped: list[Dropped] = field(default_factory=list, compare=False)
+    repairs: Counter[str] = field(default_factory=Counter, compare=False)
+
+    def set_aside(self, item: Question | str, reason: str, detail: str = "", where: str = "") -> None:
+        """Count a record that was read but cannot be used.
+
+        Args:
+            item: Its question; or its video, where no question could be made of it.
+            reason: See `Dropped`.
+            detail: What is wrong.
+            where: File and number of the record.
+        """
+        detail = f"{detail} ({where})" if detail and where else detail or where
+        if isinstance(item, Question):
+            of_question = (item.duration, item.category, item.group)
+            self.dropped.append(Dropped(item.id, item.clip.path, reason, detail, *of_question))
+        else:
+            self.dropped.append(Dropped("", item, reason, detail))
 
 
 @dataclass(frozen=True)
@@ -66,7 +110,8 @@ class Dataset:
         citation: Whom to cite.
         role: What it is for.
         template: Question -> its text with options, without a video mark and without an instruction.
-        read: Source -> its questions as published, in published order, whatever their videos are like.
+        read: Source -> its questions as published, in published order, whatever their videos are like. Records that cannot
+            be used are counted with `Source.set_aside`.
         annotation_files: Source -> the files that questions are read from; some may not exist.
         tasks: Answer types of its questions. The metrics of the first are those of a benchmark's score.
         headline: Whether the number that is reported is the mean over questions (`micro`) or the unweighted mean over
@@ -111,10 +156,10 @@ def register(dataset: Dataset) -> None:
             f"data set {dataset.name!r} is defined by {known.module} and by {dataset.module}; allowed: once"
         )
     fields: dict[str, Any] = {"role": Role, "headline": Headline, "parts": Part}
-    for field, kind in fields.items():
-        if (value := getattr(dataset, field)) not in get_args(kind):
+    for key, kind in fields.items():
+        if (value := getattr(dataset, key)) not in get_args(kind):
             raise ValueError(
-                f"data set {dataset.name!r} of {dataset.module}: {field} is {value!r}; allowed: {', '.join(get_args(kind))}"
+                f"data set {dataset.name!r} of {dataset.module}: {key} is {value!r}; allowed: {', '.join(get_args(kind))}"
             )
     if not dataset.tasks or isinstance(dataset.tasks, str):
         raise ValueError(
@@ -199,16 +244,23 @@ def read_questions(
     return dataset_of(name).read(Source(Path(root), annotations, protocol))
 
 
-def write_questions(name: str, source: Source, out: str | Path, expected: int | Mapping[str, int] | None = None) -> int:
+def write_questions(
+    name: str,
+    source: Source,
+    out: str | Path,
+    expected: int | Mapping[str, int] | None = None,
+    dropped: str | Path | None = None,
+) -> int:
     """Read the questions of a data set, check them and their number, and write them as JSON lines.
 
-    Which annotation files are absent, and how many questions are odd (`oddities`), goes to the log.
+    Which annotation files are absent, how many questions are odd (`oddities`) and how many were set aside goes to the log.
 
     Args:
         name: Name of the data set.
         source: Where and how it is read.
         out: JSON lines of `Question`.
         expected: See `check_counts`.
+        dropped: CSV of the questions set aside (`write_dropped`); None writes none.
 
     Returns:
         How many there are.
@@ -221,13 +273,27 @@ def write_questions(name: str, source: Source, out: str | Path, expected: int | 
     absent = []
     if dataset.role == "benchmark":
         absent = [path for path in dataset.annotation_files(source) if not path.is_file()]
-    check_counts(name, questions, expected, absent)
+    check_counts(name, [*questions, *source.dropped], expected, absent)
     check_questions(name, questions, dataset.tasks, for_training=dataset.role != "benchmark")
-    odd = ", ".join(f"{count} {what}" for what, count in oddities(questions).items() if count)
+    odd = ", ".join(f"{count} {what}" for what, count in {**oddities(questions), **source.repairs}.items() if count)
     print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
+    for reason, count in Counter(row.reason for row in source.dropped).items():
+        first = next(row for row in source.dropped if row.reason == reason)
+        print(f"{name}: {count} set aside: {reason}, the first: {first.detail}", file=sys.stderr)
+    if dropped is not None:
+        write_dropped(dropped, source.dropped)
     for path in absent:
         print(f"{path}: no such file; its questions are left out", file=sys.stderr)
     return write_jsonl(out, questions)
+
+
+def write_dropped(path: str | Path, dropped: Sequence[Dropped]) -> None:
+    """Write the table of questions that are not used."""
+    rows = [
+        [row.id, row.video, row.reason, "" if row.duration is None else f"{row.duration:.3f}", row.detail]
+        for row in dropped
+    ]
+    write_csv(path, ["question", "video", "reason", "duration", "detail"], rows)
 
 
 def oddities(questions: Sequence[Question]) -> dict[str, int]:
@@ -249,7 +315,7 @@ def oddities(questions: Sequence[Question]) -> dict[str, int]:
 
 def check_counts(
     name: str,
-    questions: Sequence[Question],
+    questions: Sequence[Question | Dropped],
     expected: int | Mapping[str, int] | None,
     absent: Sequence[Path] = (),
 ) -> None:
@@ -257,7 +323,7 @@ def check_counts(
 
     Args:
         name: Name of the data set.
-        questions: All of them.
+        questions: All that were read, those that were set aside too.
         expected: How many there must be: in all, or by part (see `Dataset.parts`); None for any number.
         absent: Annotation files that are not there, for the message.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vidreason.artifacts.csv_files import LONGEST_CELL, csv_text, one_line, read_csv, write_csv
 from vidreason.artifacts.files import write_jsonl
-from vidreason.data.filter_nextqa import _write_dropped
+from vidreason.data.registry import Dropped, write_dropped
 from vidreason.evaluation.coverage import count_missing, read_coverage
 from vidreason.records import ClipRef, ClipStatus, Question
 
@@ -86,9 +86,8 @@ def test_coverage_is_counted_by_any_name_of_a_task(tmp_path):
 
 
 def test_the_words_of_a_decoder_are_one_cell(tmp_path):
-    question = Question("-1", "nextqa", "multiple_choice", "?", ClipRef("=a.mp4"), ("a", "b"), "A")
-    clip = ClipStatus("=a.mp4", "unreadable", detail="line one\r\n=line two,\n\tthree")
-    _write_dropped(tmp_path / "dropped.csv", [(question, "unreadable")], {"=a.mp4": clip})
+    row = Dropped("-1", "=a.mp4", "unreadable", "line one\r\n=line two,\n\tthree")
+    write_dropped(tmp_path / "dropped.csv", [row])
     assert (tmp_path / "dropped.csv").read_text() == (
         'question,video,reason,duration,detail\n-1,\'=a.mp4,unreadable,,"line one\\r\\n=line two,\\n\\tthree"\n'
     )

@@ -76,9 +76,9 @@ def test_json_lines_with_a_byte_order_mark_at_the_start_and_where_two_files_meet
     lines = [json.dumps({**PROBLEM, "problem_id": number, "video_filename": f"a/{number}.mp4"}) for number in (1, 2)]
     content = codecs.BOM_UTF8 + "\r\n".join(lines).encode() + b"\r\n\r\n"
     (tmp_path / "b.jsonl").write_bytes(content)
-    assert [question.id for question in nextqa.read(tmp_path, "b.jsonl")[0]] == ["a-1-0", "a-2-0"]
+    assert [question.id for question in nextqa.read(Source(tmp_path, "b.jsonl"))] == ["a-1-0", "a-2-0"]
     (tmp_path / "b.jsonl").write_bytes(codecs.BOM_UTF8 + b"\n" + codecs.BOM_UTF8 + lines[0].encode())
-    assert len(nextqa.read(tmp_path, "b.jsonl")[0]) == 1
+    assert len(nextqa.read(Source(tmp_path, "b.jsonl"))) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -86,15 +86,15 @@ def test_json_lines_of_other_encodings(tmp_path, encoding):
     lines = [json.dumps({**PROBLEM, "problem_id": number, "video_filename": f"a/{number}.mp4"}) for number in (1, 2)]
     content = "\r\n".join(lines).encode(encoding)
     (tmp_path / "b.jsonl").write_bytes(content)
-    assert [question.id for question in nextqa.read(tmp_path, "b.jsonl")[0]] == ["a-1-0", "a-2-0"]
+    assert [question.id for question in nextqa.read(Source(tmp_path, "b.jsonl"))] == ["a-1-0", "a-2-0"]
     (tmp_path / "b.jsonl").write_bytes(content[:-1])
     with pytest.raises(ValueError, match=r"b\.jsonl:2: not JSON"):
-        nextqa.read(tmp_path, "b.jsonl")
+        nextqa.read(Source(tmp_path, "b.jsonl"))
     half = content.replace("Options".encode(encoding)[-2:], b"\x00\xd8" if encoding != "utf-16-be" else b"\xd8\x00", 1)
     if encoding != "utf-32":
         (tmp_path / "b.jsonl").write_bytes(half)
         with pytest.raises(ValueError, match=r"b\.jsonl:1: not JSON"):
-            nextqa.read(tmp_path, "b.jsonl")
+            nextqa.read(Source(tmp_path, "b.jsonl"))
 
 
 def test_a_checkpoints_config_with_a_byte_order_mark_is_read_and_a_key_given_twice_is_refused(tmp_path):
@@ -315,7 +315,8 @@ def test_whatever_stands_in_a_record_it_is_read_or_refused_by_name(tmp_path, dat
     assert read_jsonl(tmp_path / "written.jsonl", Question) == questions
     assert all("\n" not in f"{one.id}{one.clip.path}{one.category}{one.group}" for one in questions)
     if dataset == "nextqa" and not questions and not refused:  # an answer whose words are none of the options
-        assert [reason for _, reason in nextqa.read(tmp_path, path.name)[1]] == [nextqa.NO_GOLD]
+        nextqa.read(source := Source(tmp_path, path.name))
+        assert [row.reason for row in source.dropped] == [nextqa.NO_GOLD]
     elif not questions:
         # An open-ended question of MMVU alone, or an answer that is not given, are no fault of the record.
         assert any(f"{path.name}: {words}" in refused for words in ("record 1: ", "no multiple-choice", "every answer"))
@@ -345,9 +346,10 @@ def test_an_answer_whose_words_are_no_option_is_dropped_and_counted(tmp_path, fo
         path = tmp_path / "b.jsonl"
         other = {**PROBLEM, "problem_id": 2, "solution": f"<answer>{answer}</answer>", "video_filename": "a/b.mp4"}
         path.write_text("\n".join(map(json.dumps, (PROBLEM, other))))
-    questions, set_aside = nextqa.read(tmp_path, path.name)
-    assert len(questions) == 1 + usable
-    assert [(question.id, reason) for question, reason in set_aside] == [("a-b-0", nextqa.NO_GOLD)] * (not usable)
+    source = Source(tmp_path, path.name)
+    assert len(nextqa.read(source)) == 1 + usable
+    assert [(row.id, row.reason) for row in source.dropped] == [("a-b-0", nextqa.NO_GOLD)] * (not usable)
+    assert all(row.detail.endswith(f"({path}: record 2)") for row in source.dropped)
 
 
 def test_a_dropped_answer_is_a_row_of_the_table(tmp_path):
@@ -374,7 +376,7 @@ def test_ids_of_videos_with_one_name_are_numbered_together(tmp_path):
         for number, video in enumerate(videos)
     ]
     put(tmp_path, "nextqa", records)
-    found = nextqa.read(tmp_path)[0]
+    found = nextqa.read(Source(tmp_path))
     assert [question.id for question in found] == [
         "1-a-0", "1-a-1", "1-a-2", "-a-0", "-a-1", "1-a-3", "1-a-0-0", "2-b-0",
     ]  # fmt: skip

@@ -80,7 +80,32 @@ def test_a_question_of_a_task_that_the_entry_does_not_name_is_refused(street):
         write_questions("street", Source(street), street / "q.jsonl")
 
 
+def test_questions_set_aside_are_counted_logged_and_written(street, capsys):
+    def read(source):
+        source.set_aside(UNUSED, "duplicate", "repeats an earlier question", "street.json: record 2")
+        source.set_aside("w.mp4", "no_gold", where="street.json: record 3")
+        source.repairs["with an end beyond the video"] += 1
+        return [SOUND]
+
+    registry._datasets["street"] = dataclasses.replace(dataset_of("street"), read=read)
+    assert write_questions("street", Source(street), street / "q.jsonl", 3, street / "dropped.csv") == 1
+    assert (street / "dropped.csv").read_text() == (
+        "question,video,reason,duration,detail\n"
+        "r,v.mp4,duplicate,9.500,repeats an earlier question (street.json: record 2)\n"
+        ",w.mp4,no_gold,,street.json: record 3\n"
+    )
+    log = capsys.readouterr().err
+    assert "street: 1 questions; 1 with an end beyond the video\n" in log
+    assert "street: 1 set aside: duplicate, the first: repeats an earlier question (street.json: record 2)\n" in log
+    assert "street: 1 set aside: no_gold" in log
+    with pytest.raises(ValueError, match="all: 3 found, 1 expected"):
+        write_questions("street", Source(street), street / "q.jsonl", 1)
+    with pytest.raises(ValueError, match="2 found, 1 expected"):  # by category, as far as the records give one
+        write_questions("street", Source(street), street / "q.jsonl", {"why": 1, "": 1})
+
+
 SOUND = Question("q", "street", "multiple_choice", "Which?", ClipRef("v.mp4"), ("x", "y"), "A")
+UNUSED = dataclasses.replace(SOUND, id="r", category="why", duration=9.5)
 
 
 @pytest.mark.parametrize(
