@@ -12,7 +12,9 @@ from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.artifacts.path_checks import is_inside
 from vidreason.artifacts.strict_json import abridged
 from vidreason.records import FRAME_RULES, LETTERS, NO_OPTION, Question, check_label
+from vidreason.tasks.base import task_of
 from vidreason.tasks.chat_tokens import mark_in
+from vidreason.tasks.multiple_choice import check_number
 
 LONGEST_TEXT = 100_000
 """Most characters of one text of an annotation file, more than any model's context can hold."""
@@ -67,19 +69,17 @@ def questions_of(
 
 
 def check_question(question: Question, for_training: bool = False) -> None:
-    """Refuse a question that no later stage could handle.
+    """Refuse a question that no later stage could handle, or that its answer type cannot use (`Task.check`).
 
     Args:
-        question: A multiple-choice question may have a single option; its gold letter is A and its chance level 1.
+        question: The question.
         for_training: See `questions_of`.
 
     Raises:
         ValueError: Says what is wrong, without the place.
     """
-    if question.task == "multiple_choice":
-        _check_number(question.options)
-    if question.options and question.gold != NO_OPTION and question.gold not in tuple(question.letters):
-        raise ValueError(f"the answer {question.gold!r} is not one of the letters {question.letters!r}")
+    task = task_of(question.task)
+    task.check(question)
     labels = {"video": question.clip.path, "id": question.id, "category": question.category, "group": question.group}
     for key, text in labels.items():  # the video first: an id may be derived from it
         check_label(text, key)
@@ -95,7 +95,8 @@ def check_question(question: Question, for_training: bool = False) -> None:
     if for_training:
         if not question.text.strip():
             raise ValueError("the question is empty")
-        for key, text in (("question", question.text), ("thought", question.demonstration), *_named(question.options)):
+        learned = (("thought", question.demonstration), ("answer", task.answer(question)))
+        for key, text in (("question", question.text), *learned, *_named(question.options)):
             if mark := mark_in(text):
                 raise ValueError(
                     f"the {key} holds {mark!r}, a mark of the chat template, and could not be learned: {text[:200]!r}. "
@@ -186,13 +187,8 @@ def as_texts(values: Any, key: str) -> tuple[str, ...]:
         values = values.tolist()
     if not isinstance(values, list):
         raise ValueError(f"{key} is {str(values)[:80]!a} ({type(values).__name__}); expected a list of texts")
-    _check_number(values)
+    check_number(values)
     return tuple(as_text(value, f"{key}[{number}]") for number, value in enumerate(values))
-
-
-def _check_number(options: Sequence[Any]) -> None:
-    if not 1 <= len(options) <= len(LETTERS):
-        raise ValueError(f"{len(options)} options; allowed: 1 to {len(LETTERS)}")
 
 
 def as_optional_text(value: Any, key: str) -> str:

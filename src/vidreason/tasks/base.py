@@ -31,7 +31,11 @@ class Task(Protocol):
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Rules by which answers can be read, `tagged`, `first_block` or `anywhere` (see docs/answers.md); see `rule_for`."""
+        """Rules by which answers can be read, for instance `tagged` (see docs/answers.md); the first is the default, see `rule_for`."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether the prompt states when the frames were taken."""
 
     def instruction(self, style: str) -> str:
         """What a prompt ends with.
@@ -51,6 +55,16 @@ class Task(Protocol):
         Returns:
             The grade; with `WELL_FORMED` among its `parts` where that means something else than in `grade`.
         """
+
+    def check(self, question: Question) -> None:
+        """Refuse a question that cannot be asked or graded, for instance one without options or with an empty gold answer.
+
+        Raises:
+            ValueError: Says what is wrong and what is allowed; the caller adds the file and the record.
+        """
+
+    def answer(self, question: Question) -> str:
+        """The gold answer as a model should write it, for instance `B` or `3.5`: what SFT without demonstrations learns."""
 
     def chance(self, question: Question) -> float | None:
         """Expected value of a blind guess; None where there is no sensible guess."""

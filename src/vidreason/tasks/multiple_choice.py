@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from random import Random
 
-from vidreason.records import NO_OPTION, Grade, Question
+from vidreason.records import LETTERS, NO_OPTION, Grade, Question
 from vidreason.tasks import base
 from vidreason.tasks.equivalence import matches_anywhere
 from vidreason.tasks.markup import as_answer, first_line_block, last_block
@@ -157,6 +157,29 @@ def _upstream_letter(completion: str, choices: Sequence[str]) -> str | None:
     return next(bracketed, None)
 
 
+def check_options(question: Question) -> None:
+    """Refuse a question without options, or whose gold letter is none of them.
+
+    A single option is allowed: its gold letter is A and its chance level 1. So is `NO_OPTION`, which no answer can get right.
+
+    Raises:
+        ValueError: Says what is wrong.
+    """
+    check_number(question.options)
+    if question.gold != NO_OPTION and question.gold not in tuple(question.letters):
+        raise ValueError(f"the answer {question.gold[:200]!r} is not one of the letters {question.letters!r}")
+
+
+def check_number(options: Sequence[object]) -> None:
+    """Refuse a list of options that is empty, or longer than there are letters.
+
+    Raises:
+        ValueError: Says how many there are.
+    """
+    if not 1 <= len(options) <= len(LETTERS):
+        raise ValueError(f"{len(options)} options; allowed: 1 to {len(LETTERS)}")
+
+
 class MultipleChoice:
     """One of the options is right; the answer is its letter.
 
@@ -167,6 +190,7 @@ class MultipleChoice:
     name = "multiple_choice"
     metrics: tuple[Metric, ...] = (ACCURACY,)
     rules: tuple[str, ...] = ("tagged", "first_block", "anywhere")
+    timed = False
 
     def instruction(self, style: str) -> str:
         """What a prompt of a style ends with."""
@@ -183,6 +207,14 @@ class MultipleChoice:
             correct = read == question.gold
         correct = correct and question.gold != NO_OPTION
         return Grade(float(correct), correct, read)
+
+    def check(self, question: Question) -> None:
+        """Refuse a question without options, or whose gold letter is none of them."""
+        check_options(question)
+
+    def answer(self, question: Question) -> str:
+        """The gold letter."""
+        return question.gold
 
     def chance(self, question: Question) -> float:
         """1/options; 0 if no option is right."""

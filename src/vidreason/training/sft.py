@@ -13,6 +13,7 @@ from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import IGNORE_INDEX, VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
 from vidreason.records import Question
+from vidreason.tasks.base import task_of
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
 from vidreason.training.files import TrainingFiles
 from vidreason.training.optimizer import gathered_weights
@@ -54,7 +55,7 @@ def train_sft(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles, origin
 class SftTrainer:
     """Supervised fine-tuning of connector and language model; the vision tower stays frozen.
 
-    A question with a demonstration (cold start) is trained on that text, any other on its option letter. Of R processes each
+    A question with a demonstration (cold start) is trained on that text, any other on its gold answer alone. Of R processes each
     takes every R-th question of a step. A process's loss is weighted by its number of labelled tokens, so that the mean over
     processes is the mean over the tokens of the whole step.
     """
@@ -160,8 +161,8 @@ def labelled_tokens(model: VideoLM, question: Question, style: str) -> int:
 
 
 def conversation(question: Question, style: str) -> list[dict[str, str]]:
-    """The training conversation of one question: its prompt, and its demonstration or option letter."""
+    """The training conversation of one question: its prompt, and its demonstration or gold answer (`Task.answer`)."""
     return [
         {"from": "human", "value": query_text(question, style, training=True)},
-        {"from": "gpt", "value": question.demonstration or question.gold},
+        {"from": "gpt", "value": question.demonstration or task_of(question.task).answer(question)},
     ]

@@ -115,6 +115,7 @@ UNUSED = dataclasses.replace(SOUND, id="r", category="why", duration=9.5)
         ({"gold": ""}, "the answer '' is not one of the letters 'AB'"),
         ({"options": ()}, "0 options; allowed: 1 to 10"),
         ({"options": tuple("abcdefghijk")}, "11 options; allowed: 1 to 10"),
+        ({"gold": "AB"}, "the answer 'AB' is not one of the letters 'AB'"),
         ({"dataset": "mlvu"}, "has the data set 'mlvu'; allowed: 'street'"),
         ({"clip": ClipRef("v.mp4", frame_rule="middle")}, "the frame rule is 'middle'; allowed: uniform, segments"),
         (

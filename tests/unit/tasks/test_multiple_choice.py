@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import vidreason.tasks
 from vidreason.artifacts.provenance import code_digest
+from vidreason.data.fields import check_question
 from vidreason.records import NO_OPTION, WELL_FORMED, ClipRef, Grade, Question
 from vidreason.tasks import base
 from vidreason.tasks import multiple_choice as parse
@@ -172,6 +173,9 @@ class TestTask:
         assert not any(task.grade(f"<answer>{text}</answer>", lost, rule).correct for text in ("A", "@", ""))
         assert (task.chance(lost), task.chance(self.QUESTION)) == (0.0, 0.25)
 
+    def test_what_is_learned_without_a_demonstration_is_the_letter(self):
+        assert task_of("multiple_choice").answer(self.QUESTION) == "B"
+
     def test_an_unknown_rule_or_task_is_named_with_what_is_allowed(self):
         with pytest.raises(ValueError, match=r"rule of reading 'lenient'; allowed: tagged, first_block, anywhere"):
             task_of("multiple_choice").grade("B", self.QUESTION, "lenient")
@@ -202,6 +206,10 @@ def test_one_new_file_adds_a_task(tmp_path, monkeypatch):
     assert f"{ANSWER} {END_ANSWER}" in task_of("count").instruction("reason")
     assert ANSWER not in task_of("count").instruction("option")
     assert base.grade(as_answer("8"), question, "tagged").correct
+    task_of("count").check(question)
+    assert (task_of("count").answer(question), task_of("count").timed) == ("8", False)
+    with pytest.raises(ValueError, match="the answer is 'many'; allowed: a whole number"):
+        check_question(dataclasses.replace(question, gold="many"))
     assert module_of("count") == "vidreason.tasks.count"
     assert code_digest("vidreason.tasks.base", module_of("multiple_choice")) == before
     monkeypatch.delitem(sys.modules, "vidreason.tasks.count")
