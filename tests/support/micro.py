@@ -118,7 +118,10 @@ RUNTIME = {
     "gradient_checkpointing": False, "micro_batch": None, "save_every": 0, "save_minutes": 0.0, "keep_states": 2
 }  # fmt: skip
 GRPO = {
-    "views": {"ordered": 4},
+    "updates": 1,
+    "resample": 0,
+    "rollout_limit": None,
+    "views": {"ordered": 4, "shuffled": 0},
     "sampling": {"temperature": 1.0, "top_k": 50, "max_new_tokens": 6},
     "rewards": {
         "combine": "tinyllava_r1", "penalize_wrong": True,
@@ -130,6 +133,7 @@ GRPO = {
 }  # fmt: skip
 PLACES = {
     "rollouts": ("views", "ordered"),
+    "shuffled": ("views", "shuffled"),
     "max_new_tokens": ("sampling", "max_new_tokens"),
     "rewards": ("rewards",),
     "advantage_std": ("advantage", "std"),

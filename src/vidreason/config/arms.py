@@ -93,11 +93,15 @@ def training_of(config: Config, name: str) -> Config:
 
 
 def without_dropped_terms(training: Config) -> Config:
-    """Settings of a method without the reward terms that are set to null."""
+    """Settings of a method without the reward terms and functions that are set to null."""
     if "rewards" not in training:
         return training
-    terms = {name: value for name, value in training["rewards"]["terms"].items() if value is not None}
-    return {**training, "rewards": {**training["rewards"], "terms": terms}}
+    rewards = training["rewards"]
+    kept = {
+        key: {name: value for name, value in rewards[key].items() if value is not None}
+        for key in ("terms", "functions")
+    }
+    return {**training, "rewards": {**rewards, **kept}}
 
 
 def _with_defaults(training: Config, known: Known) -> Config:

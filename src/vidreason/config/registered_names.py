@@ -32,12 +32,14 @@ class Known:
         terms: Reward term -> its factory, whose keyword arguments are the term's parameters.
         combinations: Combination of reward terms -> the terms that it needs.
         unweighted: Combination -> the terms whose weight it does not use, so that it has to be 1.
+        columns: Columns of a training's metrics that are no reward terms, so that none may be named like one.
     """
 
     datasets: Mapping[str, str]
     terms: Mapping[str, Callable[..., Any]]
     combinations: Mapping[str, Sequence[str]]
     unweighted: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    columns: Sequence[str] = ()
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

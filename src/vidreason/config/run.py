@@ -13,7 +13,8 @@ from vidreason.config.arms import TRAINED, weights_arm
 from vidreason.config.datasets import BenchmarkData
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
-from vidreason.config.settings import Arm, RunSettings, TrainingSpec
+from vidreason.config.reward_files import with_digests
+from vidreason.config.settings import Arm, Grpo, RunSettings, TrainingSpec
 from vidreason.config.yaml_layers import ConfigError, Layer, problem_at
 
 
@@ -161,6 +162,7 @@ class Run(RunSettings):
         if own.training is None:
             text = f"arms.{arm}: method {own.method} is not trained; allowed: {listing(self.arms_by(*TRAINED))}"
             raise ConfigError(text)
+        training = with_digests(own.training) if isinstance(own.training, Grpo) else own.training
         return TrainingSpec.of(
             {
                 "arm": arm,
@@ -170,7 +172,7 @@ class Run(RunSettings):
                 "data": own.data,
                 "parent": self.parent(arm),
                 "protocol": self.protocol,
-                "settings": own.training.model_dump(exclude={"runtime"}),
+                "settings": training.model_dump(exclude={"runtime"}),
             }
         )
 

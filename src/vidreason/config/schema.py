@@ -93,7 +93,7 @@ def _arm(known: Known) -> Schema:
 
 
 def _name_terms(rewards: Schema, known: Known) -> None:
-    """Write the registered terms and combinations into the schema of `Rewards`; null takes an inherited term out."""
+    """Write the registered terms and combinations into the schema of `Rewards`; null takes an inherited term or function out."""
     properties = rewards["properties"]
     properties["combine"] = {"enum": [*known.combinations], "description": properties["combine"]["description"]}
     properties["terms"] = {
@@ -102,6 +102,7 @@ def _name_terms(rewards: Schema, known: Known) -> None:
         "additionalProperties": False,
         "properties": {name: _term(known, name) for name in known.terms},
     }
+    properties["functions"]["additionalProperties"]["type"] = ["object", "null"]
 
 
 def _term(known: Known, name: str) -> Schema:

@@ -13,6 +13,7 @@ from vidreason.config.arms import LIKE, TRAINED, parent_circles, training_of
 from vidreason.config.messages import listing, schema_problems, show, unknown
 from vidreason.config.paths import RESULTS, SOURCES, is_made
 from vidreason.config.registered_names import Known
+from vidreason.config.reward_files import function_problems
 from vidreason.config.schema import method_schemas
 from vidreason.config.yaml_layers import Config, Layer, problem_at
 from vidreason.records import check_label
@@ -24,6 +25,9 @@ NEEDED = {
     "control": ("parent", "view"),
 }
 """Method -> the keys that an arm of this method must have; null is as if the key were not there."""
+
+TEMPORAL = "temporal"
+"""The reward term that compares the rollouts of a question with those whose frames were shuffled."""
 
 OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
 """Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
@@ -113,11 +117,16 @@ def _reward_problems(training: Config, known: Known, path: Sequence[str], layers
     """One line where the reward has no term, lacks some that its combination needs, or weighs one that it cannot."""
     if "rewards" not in training:
         return
-    combine, terms = training["rewards"]["combine"], training["rewards"]["terms"]
-    if not terms:
+    rewards = training["rewards"]
+    combine, terms, functions = rewards["combine"], rewards["terms"], rewards["functions"]
+    yield from function_problems(functions, known, path, layers)
+    if not terms and not functions:
         text = f"{{}} is not allowed; allowed: one or more of {listing(known.terms)}"
         yield problem_at(layers, [*path, "rewards", "terms"], text)
         return
+    if TEMPORAL in terms and not training["views"]["shuffled"]:
+        text = f"{TEMPORAL} is not allowed where views.shuffled is 0: there is nothing to compare with; allowed: views.shuffled above 0"
+        yield problem_at(layers, [*path, "rewards", "terms", TEMPORAL], text)
     lacking = [term for term in known.combinations.get(combine, ()) if term not in terms]
     if lacking:
         text = f"{combine} combines the terms {listing(known.combinations[combine])}; missing: {listing(lacking)}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from vidreason.config.base_model import Base
 from vidreason.config.datasets import BenchmarkData, Demonstrations, Frames, SourceEntry, TrainingData
@@ -41,14 +42,36 @@ class Views(Section):
     """Rollouts of a question, by the view of the clip that the model is shown."""
 
     ordered: int = Field(ge=2, le=1024, description="G, rollouts of a question with its frames in order.")
+    shuffled: int = Field(
+        ge=0,
+        le=1024,
+        description="Further rollouts of a question about a video, with its frames in one random order; they are compared with, "
+        "never learned from. 0 for none.",
+    )
+
+
+class RewardFile(Section):
+    """A reward term of your own: a function in a Python file."""
+
+    file: Text = Field(description="Python file, relative to the folder that the run is started in.")
+    function: Text = Field(description="Function in it: a RolloutGroup of G completions -> G numbers.")
+    weight: float = Field(default=1.0, ge=0, le=100, description="Factor of its values in the combination.")
+    sha256: SkipJsonSchema[str | None] = None
+    """Digest of the file, which a spec has (`Run.spec`): another content is another training."""
 
 
 class Rewards(Section):
     """Which terms a rollout's reward is made of, and how they combine."""
 
     combine: str = Field(description="Name of the combination of the terms (vidreason.rl.rewards).")
+    reading: Literal["tagged", "anywhere", "video_r1", "temporal_r1"] | None = Field(
+        default=None, description="Rule by which answers are read before they are graded; null for the protocol's."
+    )
     penalize_wrong: bool = Field(description="Whether a wrong, well-formed answer loses its format reward.")
     terms: Mapping[str, Parameters] = Field(description="Parameters of every term, by the term's name.")
+    functions: Mapping[str, RewardFile] = Field(
+        default={}, description="Further terms, by names of your own: functions in Python files."
+    )
 
 
 class Advantage(Section):
@@ -95,6 +118,20 @@ class Grpo(Section):
 
     epochs: float = Field(gt=0, le=10_000, description="Passes over the questions.")
     batch_size: int = Field(ge=1, le=65_536, description="Questions of one optimizer step over all devices.")
+    updates: int = Field(
+        ge=1,
+        le=64,
+        description="Optimizer updates from the rollouts of one step; with more than one the ratio is clipped.",
+    )
+    resample: int = Field(
+        ge=0,
+        le=64,
+        description="Most rounds of a step in which groups whose rewards are all equal are replaced by those of fresh questions; "
+        "0 for none.",
+    )
+    rollout_limit: Count | None = Field(
+        description="The training ends after the step in which its rollouts reach this number; null for no limit."
+    )
     views: Views = Field(description="Rollouts of a question, by the view of its clip.")
     sampling: Sampling = Field(description="How rollouts are sampled.")
     rewards: Rewards = Field(description="Terms of the reward, and how they combine.")

@@ -14,6 +14,7 @@ import numpy as np
 
 from vidreason.config.settings import Rewards
 from vidreason.rl import terms
+from vidreason.rl.own_functions import load_function
 from vidreason.rl.protocols import UNFORMATTED, protocol_rules
 from vidreason.rl.rollout_group import RolloutGroup
 
@@ -124,7 +125,7 @@ class RewardFunction:
         """Make the terms.
 
         Args:
-            rewards: Combination, and terms with their weights and parameters.
+            rewards: Combination, terms with their weights and parameters, and functions of the user's own files.
             protocol: `upstream` or `paper`.
 
         Raises:
@@ -136,12 +137,14 @@ class RewardFunction:
         combination = COMBINATIONS[rewards.combine]
         if missing := [name for name in combination.needs if name not in rewards.terms]:
             raise ValueError(f"combine: {rewards.combine} needs the terms {', '.join(missing)} too")
-        if not rewards.terms:
+        if not rewards.terms and not rewards.functions:
             raise ValueError("rewards.terms names no term; expected at least one")
-        self.rule = rules.rule
+        self.rule = rewards.reading or rules.rule
         self._combine = combination.combine
         self._terms = {name: terms.make(name, parameters) for name, parameters in rewards.terms.items()}
+        self._terms |= {name: load_function(name, entry) for name, entry in rewards.functions.items()}
         weights = {name: terms.weight_of(name, parameters) for name, parameters in rewards.terms.items()}
+        weights |= {name: entry.weight for name, entry in rewards.functions.items()}
         for name in combination.unweighted:
             if weights.get(name, 1.0) != 1.0:
                 raise ValueError(
@@ -153,7 +156,8 @@ class RewardFunction:
         """Reward all completions of some groups, group after group.
 
         Raises:
-            ValueError: A term gives another number of values than there are completions.
+            ValueError: A term gives another number of values than there are completions, or a value that is not finite; or a
+                user's function raises an exception.
         """
         columns = {name: np.concatenate([self._column(name, group) for group in groups]) for name in self._terms}
         correct = np.array([grade.correct for group in groups for grade in group.grades], dtype=bool)
@@ -166,4 +170,10 @@ class RewardFunction:
                 f"reward term {name!r}: values of shape {values.shape} for {len(group.completions)} completions of question "
                 f"{group.question.id!r}; expected one a completion"
             )
+        for value, completion in zip(values, group.completions, strict=True):
+            if not np.isfinite(value):
+                raise ValueError(
+                    f"reward term {name!r} is {value} for a completion of question {group.question.id!r}; expected a finite "
+                    f"number. The completion: {completion.text[:500]!r}"
+                )
         return values

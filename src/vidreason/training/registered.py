@@ -23,6 +23,7 @@ def registered() -> Known:
         terms=terms.factories(),
         combinations={name: combination.needs for name, combination in COMBINATIONS.items()},
         unweighted={name: combination.unweighted for name, combination in COMBINATIONS.items()},
+        columns=terms.RESERVED,
     )
 
 

@@ -128,7 +128,7 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"arms": {"r1": {"selection": 3}}}, "arms.r1.selection.strategy", "informative, random, all"),
         ({"arms": {"r1": {"selection": None}}}, "arms.r1.selection.strategy", "informative, random, all"),
         ({"arms": {"sft": {"selection": "all"}}}, "arms.sft.selection", "not a key of method sft"),
-        ({"methods": {"grpo": {"views": 8}}}, "methods.grpo.views", "a section with keys among ordered"),
+        ({"methods": {"grpo": {"views": 8}}}, "methods.grpo.views", "a section with keys among ordered, shuffled"),
         ({"arms": {"r1": {"selection": {"keep_max": 9}}}}, "arms.r1.selection", "keep_min <= keep_max <= 8"),
         ({"arms": {"r2": {"like": "r11", "label": "x"}}}, "arms.r2.like", "did you mean r1?"),
         ({"arms": {"r2": {"like": "r1"}}}, "arms.r2.label", "an arm like r1 needs words of its own"),

@@ -29,10 +29,12 @@ AnyFactory = TypeVar("AnyFactory", bound=Factory)
 WEIGHT = "weight"
 """Parameter of every term: its factor in the combination; 1 by default."""
 RESERVED = (
-    "kind", "step", "loss", "reward", "think_characters", "tokens", "finished", "kl", "zero_variance", "without_frames",
-    "too_long", "left_out", "grad_norm", "lr",
+    "kind", "step", "loss", "reward", "think_characters", "tokens", "finished", "kl", "entropy", "clip_fraction",
+    "zero_variance", "temporal_fired", "resampled", "rollouts", "without_frames", "too_long", "left_out", "grad_norm", "lr",
 )  # fmt: skip
 """Columns of the metrics that are no terms."""
+NO_VARIANCE = "_zero_variance"
+"""Suffix of the column with the share of groups in which a term has the same value for all rollouts."""
 
 _factories: dict[str, Factory] = {}
 
@@ -55,7 +57,7 @@ def register(name: str) -> Callable[[AnyFactory], AnyFactory]:
             raise ValueError(
                 f"reward term {name!r} is defined by {known.__module__} and by {factory.__module__}; allowed: once"
             )
-        if name in RESERVED:
+        if name in RESERVED or name.endswith(NO_VARIANCE):
             raise ValueError(f"reward term {name!r}: the metrics have a column of this name; choose another")
         if WEIGHT in inspect.signature(factory).parameters:
             raise ValueError(f"reward term {name!r}: every term has a weight; the parameter needs another name")
