@@ -36,7 +36,8 @@ from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import Question
 from vidreason.rl.advantages import group_advantages
-from vidreason.rl.losses import grpo_loss, token_log_probs
+from vidreason.rl.losses import token_log_probs
+from vidreason.rl.objectives import Normalizer, TokenBatch, grpo_loss
 from vidreason.training.optimizer import PlainOptimizer
 
 
@@ -145,14 +146,9 @@ def grpo_step(work: Workload, optimizer: PlainOptimizer, completions: list[Compl
         with torch.no_grad():
             ref_logp = log_probs(work.reference, prompt, pixels, group)
         with span("score"):
-            result = grpo_loss(
-                logp,
-                ref_logp,
-                advantages.to(logp.device),
-                group.mask,
-                settings.objective,
-                settings.sampling.max_new_tokens,
-            )
+            batch = TokenBatch(logp, advantages.to(logp.device), group.mask, ref_logp=ref_logp)
+            normalizer = Normalizer.of(group.mask, settings.sampling.max_new_tokens)
+            result = grpo_loss(batch, settings.objective, normalizer)
         with span("backward"):
             optimizer.backward(result.loss / size.questions)
         loss += float(result.loss.detach()) / size.questions

@@ -1,5 +1,6 @@
 """The golden check passes, and notices the mistakes that are easily made."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -18,7 +19,7 @@ from vidreason.models.tinyllava import resampler
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.configuration import TinyLlavaConfig
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
-from vidreason.rl import advantages, losses
+from vidreason.rl import advantages, losses, objectives
 
 HERE = Path(__file__).parent
 
@@ -132,19 +133,23 @@ def test_padding_that_is_read_is_noticed(uneven, monkeypatch):
 
 def test_kl_of_the_other_direction_is_noticed(monkeypatch):
     original = losses.k3_kl
-    monkeypatch.setattr(losses, "k3_kl", lambda logp, ref, clamp=100.0: original(ref, logp, clamp))
+
+    def reversed_kl(logp, ref, *clamps):
+        return original(ref, logp, *clamps)
+
+    monkeypatch.setattr(losses, "k3_kl", reversed_kl)
+    monkeypatch.setattr(objectives, "k3_kl", reversed_kl)
     failed = failures("kl_cases", "grpo")
     assert {"kl: single numbers", "grpo: KL per token", "grpo, beta 1: gradient norms (relative)"} <= set(failed)
 
 
 def test_kl_that_is_rewarded_is_noticed(monkeypatch):
-    original = losses.grpo_loss
+    original = objectives.grpo_loss
 
-    def rewarded(logp, ref_logp, advantages, mask, objective):
-        values = {name: getattr(objective, name) for name in ("beta", "kl_clamp", "length_norm")}
-        return original(logp, ref_logp, advantages, mask, SimpleNamespace(**values | {"beta": -objective.beta}))
+    def rewarded(batch, objective, normalizer):
+        return original(batch, SimpleNamespace(**objective.model_dump() | {"beta": -objective.beta}), normalizer)
 
-    monkeypatch.setattr(losses, "grpo_loss", rewarded)
+    monkeypatch.setattr(objectives, "grpo_loss", rewarded)
     failed = failures("grpo")
     assert {
         "grpo: loss",
@@ -154,12 +159,12 @@ def test_kl_that_is_rewarded_is_noticed(monkeypatch):
 
 
 def test_advantage_of_the_other_sign_is_noticed_by_gradients(monkeypatch):
-    original = losses.grpo_loss
+    original = objectives.grpo_loss
 
-    def punishing(logp, ref_logp, advantage, *rest, **options):
-        return original(logp, ref_logp, -advantage, *rest, **options)
+    def punishing(batch, *rest):
+        return original(dataclasses.replace(batch, advantages=-batch.advantages), *rest)
 
-    monkeypatch.setattr(losses, "grpo_loss", punishing)
+    monkeypatch.setattr(objectives, "grpo_loss", punishing)
     failed = failures("grpo")
     assert "grpo, vision frozen: gradient norms (relative)" in failed
     assert "grpo: loss" not in failed, "the loss alone would not have noticed"

@@ -8,13 +8,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tests.golden.folder import EXACT, Folder, Item, close, number, relative, same
 from tests.golden.text_items import combined_rewards
-from vidreason.config.settings import Objective
+from tests.support.objective import objective
 from vidreason.engine import generation, log_probs
 from vidreason.models.base import IGNORE_INDEX
 from vidreason.models.tinyllava import checkpoint
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
-from vidreason.rl import advantages, losses
+from vidreason.rl import advantages, losses, objectives
 
 LOG_PROBS = 5e-5
 LOSS = 2e-5
@@ -75,8 +75,13 @@ def check_sft(folder: Folder) -> Iterator[Item]:
     yield from norms("sft", gradients(model, loss), published["grad_norms"])
 
 
-def _objective(beta: float) -> Objective:
-    return Objective(beta=beta, kl_clamp=losses.KL_CLAMP, length_norm="sequence")
+def _loss(
+    beta: float, logp: torch.Tensor, ref_logp: torch.Tensor, advantage: torch.Tensor, mask: torch.Tensor
+) -> objectives.GrpoLoss:
+    """Loss of upstream's objective, for a batch that is the whole step."""
+    batch = objectives.TokenBatch(logp, advantage, mask, ref_logp=ref_logp)
+    settings = objective(beta=beta, kl_clamp=losses.KL_CLAMP)
+    return objectives.grpo_loss(batch, settings, objectives.Normalizer.of(mask, mask.shape[1]))
 
 
 def check_kl_cases(folder: Folder) -> Iterator[Item]:
@@ -118,14 +123,14 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
         yield close(
             "grpo: log-probabilities, shared prompt", shared * told, wanted["per_token_logps"] * told, LOG_PROBS
         )
-        result = losses.grpo_loss(logp, ref_logp, wanted["advantages"], mask, _objective(beta))
+        result = _loss(beta, logp, ref_logp, wanted["advantages"], mask)
         yield relative("grpo: loss per token", result.token_loss * told, wanted["per_token_loss"] * told, LOSS)
         yield from _metrics(folder, result, totals, told)
         for key, weight in (("loss_beta0", 0.0), ("loss_beta1", 1.0)):
-            other = losses.grpo_loss(logp, ref_logp, wanted["advantages"], mask, _objective(weight))
+            other = _loss(weight, logp, ref_logp, wanted["advantages"], mask)
             yield number(f"grpo: {key}", float(other.loss), published[key], LOSS)
         noisy = advantages.group_advantages(wanted["rewards"], group, noise=wanted["noise_times_0.02"])
-        other = losses.grpo_loss(logp, ref_logp, noisy, mask, _objective(beta))
+        other = _loss(beta, logp, ref_logp, noisy, mask)
         yield number("grpo: loss with the saved noise", float(other.loss), published["loss_with_saved_noise"], LOSS)
 
     for name, key, weight, frozen in (
@@ -134,7 +139,7 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
         ("grpo, beta 1", "grad_norms_recipe_beta1", 1.0, True),
     ):
         model.vision_tower.requires_grad_(not frozen)
-        result = losses.grpo_loss(_log_probs(folder, model), ref_logp, advantage, mask, _objective(weight))
+        result = _loss(weight, _log_probs(folder, model), ref_logp, advantage, mask)
         found = gradients(model, result.loss)
         yield from norms(name, found, published[key])
         if key == "grad_norms_recipe_vision_frozen":
@@ -147,7 +152,7 @@ def check_grpo(folder: Folder) -> Iterator[Item]:
                 yield close(f"{name}: gradient of {short}", given, wanted[stored], GRADIENTS)
 
 
-def _metrics(folder: Folder, result: losses.GrpoLoss, totals: torch.Tensor, told: torch.Tensor) -> Iterator[Item]:
+def _metrics(folder: Folder, result: objectives.GrpoLoss, totals: torch.Tensor, told: torch.Tensor) -> Iterator[Item]:
     """What upstream logs of a step."""
     published = folder.json("grpo_loss")
     metrics = published["metrics"]

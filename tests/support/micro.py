@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from tests.support.objective import OBJECTIVE
 from vidreason.artifacts.files import write_jsonl
 from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
 from vidreason.config.settings import Grpo, Sft, TrainingSpec
@@ -128,7 +129,7 @@ GRPO = {
         "terms": {"accuracy": {}, "format": {"weight": 0.5}, "think_length": {"weight": 0.5, "full_at": 20}},
     },
     "advantage": {"std": "unbiased", "eps": 1e-4, "noise": 0.02},
-    "objective": {"beta": 0.01, "kl_clamp": 100.0, "length_norm": "sequence"},
+    "objective": OBJECTIVE,
     "validation": {"every": 0, "limit": 2},
 }  # fmt: skip
 PLACES = {
@@ -139,7 +140,8 @@ PLACES = {
     "advantage_std": ("advantage", "std"),
     "advantage_noise": ("advantage", "noise"),
     "beta": ("objective", "beta"),
-    "length_norm": ("objective", "length_norm"),
+    "objective": ("objective", "name"),
+    "entropy": ("objective", "entropy"),
     "validate_every": ("validation", "every"),
     "validation_limit": ("validation", "limit"),
 }

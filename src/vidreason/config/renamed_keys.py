@@ -11,10 +11,11 @@ _SECTIONS = {
     "optimizer": "learning_rate schedule warmup weight_decay max_grad_norm precision deepspeed",
     "runtime": "gradient_checkpointing micro_batch rollout_batch offload_reference save_every save_minutes keep_states",
     "sampling": "temperature top_k max_new_tokens",
-    "objective": "beta kl_clamp length_norm",
+    "objective": "beta kl_clamp",
 }
 _HYPER = {key: f"{section}.{key}" for section, keys in _SECTIONS.items() for key in keys.split()} | {
     "rollouts": "views.ordered",
+    "length_norm": "objective.name",
     "max_think_length": "rewards.terms.think_length.full_at",
     "length_weight": "rewards.terms.think_length.weight",
     "penalise_wrong": "rewards.penalize_wrong",
@@ -34,12 +35,16 @@ RENAMED: tuple[tuple[str, str], ...] = (
     (rf"arms\.({_NAME})\.answer", r"arms.\1.style"),
     (rf"arms\.({_NAME})\.frames", r"arms.\1.view"),
     (r"selection\.generation\.(temperature|top_k|max_new_tokens)", r"selection.generation.sampling.\1"),
+    (
+        rf"(methods|arms)\.({_NAME})\.objective\.length_norm",
+        r"\1.\2.objective.name (sequence is grpo, constant is dr_grpo)",
+    ),
     (r"data", "datasets"),
     (r"benchmarks", "datasets (and a benchmark's place in the table is that in evaluation.benchmarks)"),
     *((rf"(methods|arms)\.({_NAME})\.{old}", rf"\1.\2.{new}") for old, new in _HYPER.items()),
 )
 """Regular expression of an old key -> its new place."""
-_DEPTH = 3
+_DEPTH = 4
 
 
 def renamed_problems(config: Mapping[str, Any], layers: Sequence[Layer]) -> Iterator[str]:

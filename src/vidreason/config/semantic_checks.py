@@ -28,6 +28,8 @@ NEEDED = {
 
 TEMPORAL = "temporal"
 """The reward term that compares the rollouts of a question with those whose frames were shuffled."""
+TOKEN_MEANS = ("dapo", "cispo")
+"""Objectives whose loss is a mean over tokens (vidreason.rl.objectives)."""
 
 OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
 """Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
@@ -51,6 +53,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
             yield from schema_problems(training, schemas[method], layers, ["arms", name])
             own = ["arms", name] if "rewards" in config["arms"][name] else ["methods", method]
             yield from _reward_problems(training, known, own, layers)
+            yield from _objective_problems(training, name, layers)
     yield from parent_circles(config["arms"], layers)
     yield from _label_problems(config["arms"], layers)
     for name in config["evaluation"]["benchmarks"]:
@@ -137,6 +140,20 @@ def _reward_problems(training: Config, known: Known, path: Sequence[str], layers
         if weight != 1:
             text = f"{show(weight)} is not allowed: {combine} does not weigh {term}; allowed: 1"
             yield problem_at(layers, [*path, "rewards", "terms", term, "weight"], text)
+
+
+def _objective_problems(training: Config, name: str, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line where `token_mean_over` does not fit the objective or the number of rollouts of an arm."""
+    objective = training.get("objective", {})
+    part, path = objective.get("token_mean_over"), ["arms", name, "objective", "token_mean_over"]
+    if part is None:
+        return
+    if objective["name"] not in TOKEN_MEANS:
+        text = f"{part} is not allowed: {objective['name']} takes no mean over tokens (of {listing(TOKEN_MEANS)})"
+        yield problem_at(layers, path, f"{text}; allowed: null")
+    elif training["views"]["ordered"] % part:
+        rollouts = training["views"]["ordered"]
+        yield problem_at(layers, path, f"{part} is not allowed; allowed: a divisor of views.ordered, {rollouts}")
 
 
 def _rule_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

@@ -85,12 +85,36 @@ class Advantage(Section):
 
 
 class Objective(Section):
-    """The GRPO loss."""
+    """The loss of GRPO or of one of its relatives (vidreason.rl.objectives)."""
 
+    name: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = Field(
+        description="grpo: mean over completions of the mean over their tokens. dr_grpo: completions are divided by the same "
+        "length. dapo: mean over tokens. gspo: ratio of whole completions. cispo: clipped ratio as a constant weight."
+    )
     beta: float = Field(ge=0, le=1000, description="Weight of the KL divergence from the reference policy; 0 for none.")
-    kl_clamp: float = Field(gt=0, le=1_000_000, description="Limit of a token's KL estimate, in nats.")
-    length_norm: Literal["sequence", "constant"] = Field(
-        description="What a completion's loss is divided by: its own length, or the same length for all."
+    kl_clamp: float | None = Field(
+        gt=0, le=1_000_000, description="Limit of a token's KL estimate, in nats; null for none."
+    )
+    log_ratio_clamp: float | None = Field(
+        gt=0,
+        le=1000,
+        description="Limit of the difference of log-probabilities that the KL estimate is made of; null for none.",
+    )
+    clip_low: float | None = Field(
+        ge=0, le=1, description="Lowest ratio to the sampling policy is 1 minus this; null for the objective's own."
+    )
+    clip_high: float | None = Field(
+        ge=0, le=1000, description="Highest ratio to the sampling policy is 1 plus this; null for the objective's own."
+    )
+    entropy: float = Field(ge=0, le=1000, description="Weight of the policy's mean entropy, which is maximized.")
+    mask_unfinished: bool = Field(
+        description="Whether answers that were cut at the maximum length are left out of the loss."
+    )
+    token_mean_over: int | None = Field(
+        ge=1,
+        le=1024,
+        description="dapo and cispo: rollouts of a question over which tokens are averaged, before these averages are; null "
+        "for all of a step.",
     )
 
 

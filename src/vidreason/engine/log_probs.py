@@ -10,7 +10,7 @@ import torch
 from vidreason.engine.generation import Completions
 from vidreason.models.base import IGNORE_INDEX, Inputs, VideoLM, VideoTokens
 from vidreason.models.packing import Packing
-from vidreason.rl.losses import chunked_log_probs
+from vidreason.rl.losses import EntropyKind, TokenScores, chunked_log_probs, chunked_scores
 
 
 def completion_log_probs(
@@ -21,7 +21,20 @@ def completion_log_probs(
     group: int,
     recompute: bool = False,
 ) -> torch.Tensor:
-    """Log-probabilities of completions under a model.
+    """Log-probabilities [N, T] of completions under a model; see `completion_scores`."""
+    return completion_scores(model, prompts, videos, completions, group, recompute).log_probs
+
+
+def completion_scores(
+    model: VideoLM,
+    prompts: Sequence[torch.Tensor],
+    videos: VideoTokens | None,
+    completions: Completions,
+    group: int,
+    recompute: bool = False,
+    entropy: EntropyKind = "none",
+) -> TokenScores:
+    """Log-probabilities of completions under a model, and its entropy at each of their tokens.
 
     Prompts and completions go through the model as one packed row (`vidreason.models.packing`): each prompt once for its G
     completions, no padding, and no last token of a completion, because nothing follows it. Logits exist on completion tokens
@@ -34,9 +47,10 @@ def completion_log_probs(
         completions: N = B * G completions, the G of a prompt next to each other.
         group: G.
         recompute: Keep few activations and recompute them in the backward pass (gradient checkpointing).
+        entropy: Whether it is wanted, and with gradient.
 
     Returns:
-        float32 [N, T]; zero past a completion's end.
+        Both float32 [N, T]; zero past a completion's end.
 
     Raises:
         ValueError: There are not G completions for every prompt.
@@ -54,8 +68,12 @@ def completion_log_probs(
     embeds = torch.cat((*rows, model.embed_tokens(fed)))[None]  # [1, S, D]
     with model.recomputed(recompute):
         hidden = model.hidden(embeds, packing)[0]
-    logp = chunked_log_probs(model.head, hidden[_predictors(packing, group)], completions.ids[mask])
-    return logp.new_zeros(mask.shape).masked_scatter(mask, logp)
+    scores = chunked_scores(model.head, hidden[_predictors(packing, group)], completions.ids[mask], entropy)
+
+    def rows_of(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(mask.shape).masked_scatter(mask, values)  # [tokens] -> [N, T]
+
+    return TokenScores(rows_of(scores.log_probs), None if scores.entropy is None else rows_of(scores.entropy))
 
 
 def label_log_probs(model: VideoLM, inputs: Inputs) -> torch.Tensor:

@@ -1,16 +1,17 @@
-"""Losses of supervised fine-tuning and of GRPO.
+"""Log-probabilities, entropies and divergences of tokens, and the loss of supervised fine-tuning.
 
-Letters: B sequences, L positions, N completions, T completion tokens, V vocabulary.
+The losses of GRPO and its relatives are in `vidreason.rl.objectives`.
+
+Letters: B sequences, L positions, N completions, T completion tokens, M tokens, D width, V vocabulary.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from vidreason.config.settings import Objective
-
+EntropyKind = Literal["none", "value", "gradient"]
 IGNORE_INDEX = -100
 """Label of a position that takes no part in the loss: transformers' own value, as in `vidreason.models.base`."""
 KL_CLAMP = 100.0
@@ -18,18 +19,17 @@ LOGITS_AT_ONCE = 2**26
 """Maximum number of logits in memory at a time: 256 MB in float32, 441 tokens of Qwen2.5's vocabulary."""
 
 
-class GrpoLoss(NamedTuple):
-    """Loss of a batch, and its parts for logging.
+class TokenScores(NamedTuple):
+    """What a policy says of given tokens.
 
     Attributes:
-        loss: Scalar with gradient.
-        kl: Scalar, mean over completions of the mean k3 over their tokens, without gradient.
-        token_loss: [N, T], loss of every token before averaging, masked ones included, without gradient.
+        log_probs: float32, log-probability of each token.
+        entropy: float32 of the same shape, entropy of the distribution that the token was drawn from, in nats; None if it
+            was not asked for.
     """
 
-    loss: torch.Tensor
-    kl: torch.Tensor
-    token_loss: torch.Tensor
+    log_probs: torch.Tensor
+    entropy: torch.Tensor | None = None
 
 
 def token_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -52,10 +52,38 @@ def token_log_probs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return -flat.view(ids.shape)
 
 
+def token_entropy(log_softmax: torch.Tensor) -> torch.Tensor:
+    """Entropy of distributions over the last dimension, in nats, from their log-probabilities.
+
+    Example:
+        >>> round(float(token_entropy(torch.zeros(4).log_softmax(-1)).exp()), 5)
+        4.0
+    """
+    return -(log_softmax.exp() * log_softmax).sum(dim=-1)
+
+
 def chunked_log_probs(
     head: torch.nn.Module, hidden: torch.Tensor, ids: torch.Tensor, limit: int = LOGITS_AT_ONCE
 ) -> torch.Tensor:
-    """Log-probability of each token, without having all logits in memory at once.
+    """Log-probability of each token, without having all logits in memory at once; see `chunked_scores`.
+
+    Example:
+        >>> head = torch.nn.Linear(3, 5)
+        >>> hidden, ids = torch.ones(4, 3), torch.tensor([0, 1, 2, 3])
+        >>> torch.equal(chunked_log_probs(head, hidden, ids, limit=10), token_log_probs(head(hidden), ids))
+        True
+    """
+    return chunked_scores(head, hidden, ids, limit=limit).log_probs
+
+
+def chunked_scores(
+    head: torch.nn.Module,
+    hidden: torch.Tensor,
+    ids: torch.Tensor,
+    entropy: EntropyKind = "none",
+    limit: int | None = None,
+) -> TokenScores:
+    """Log-probability and entropy of each token, without having all logits in memory at once.
 
     Tokens are processed in chunks of at most `limit` logits. With several chunks the logits are not kept for the backward
     pass but recomputed there. A head whose weights are sharded by ZeRO-3 is the exception: it always gets one chunk.
@@ -64,30 +92,31 @@ def chunked_log_probs(
         head: From hidden states to logits over V tokens.
         hidden: [M, D]; row m predicts token m.
         ids: [M] int64.
-        limit: Maximum number of logits at a time.
+        entropy: `none`; `value`, to be logged; `gradient`, to be part of the loss.
+        limit: Maximum number of logits at a time; None for `LOGITS_AT_ONCE`.
 
     Returns:
-        [M] float32.
-
-    Example:
-        >>> head = torch.nn.Linear(3, 5)
-        >>> hidden, ids = torch.ones(4, 3), torch.tensor([0, 1, 2, 3])
-        >>> torch.equal(chunked_log_probs(head, hidden, ids, limit=10), token_log_probs(head(hidden), ids))
-        True
+        Both [M] float32.
     """
 
-    def chunk(hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        return token_log_probs(head(hidden), ids)
+    def chunk(hidden: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits = head(hidden)
+        if entropy == "none":
+            return (token_log_probs(logits, ids),)
+        log_softmax = logits.float().log_softmax(dim=-1)
+        log_probs = log_softmax.gather(-1, ids[:, None])[:, 0]
+        return log_probs, token_entropy(log_softmax if entropy == "gradient" else log_softmax.detach())
 
-    vocabulary = int(head.out_features)  # type: ignore[arg-type]
-    rows = max(1, limit // vocabulary)
+    rows = max(1, (LOGITS_AT_ONCE if limit is None else limit) // int(head.out_features))  # type: ignore[arg-type]
     # Under ZeRO-3 every call gathers the head from all processes, so all must make equally many calls: one.
     if len(ids) <= rows or any(hasattr(weight, "ds_id") for weight in head.parameters()):
-        return chunk(hidden, ids)
+        return TokenScores(*chunk(hidden, ids))
     parts = zip(hidden.split(rows), ids.split(rows), strict=True)
-    if not torch.is_grad_enabled():
-        return torch.cat([chunk(*part) for part in parts])
-    return torch.cat([checkpoint(chunk, *part, use_reentrant=False) for part in parts])
+    if torch.is_grad_enabled():
+        columns = zip(*(checkpoint(chunk, *part, use_reentrant=False) for part in parts), strict=True)
+    else:
+        columns = zip(*(chunk(*part) for part in parts), strict=True)
+    return TokenScores(*map(torch.cat, columns))
 
 
 def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -110,7 +139,12 @@ def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return total / (wanted != IGNORE_INDEX).sum().clamp(min=1)
 
 
-def k3_kl(logp: torch.Tensor, ref_logp: torch.Tensor, clamp: float = KL_CLAMP) -> torch.Tensor:
+def k3_kl(
+    logp: torch.Tensor,
+    ref_logp: torch.Tensor,
+    clamp: float | None = KL_CLAMP,
+    log_ratio_clamp: float | None = None,
+) -> torch.Tensor:
     """Unbiased, non-negative estimate of KL(policy || reference) per token.
 
     k3 = exp(ref - logp) - (ref - logp) - 1
@@ -118,19 +152,25 @@ def k3_kl(logp: torch.Tensor, ref_logp: torch.Tensor, clamp: float = KL_CLAMP) -
     Args:
         logp: Log-probabilities under the policy.
         ref_logp: Under the reference policy, same shape.
-        clamp: Values are clamped to +-clamp, beyond which the gradient is 0.
+        clamp: Values are clamped to +-clamp, beyond which the gradient is 0; None for no limit.
+        log_ratio_clamp: ref - logp is clamped to +-this first, beyond which the gradient is 0; None for no limit.
 
     Returns:
         Same shape.
 
-    Source: tinyllava/train/tinyllava_trainer_reason.py@efe76a1; http://joschu.net/blog/kl-approx.html.
+    Source: tinyllava/train/tinyllava_trainer_reason.py@efe76a1 (`clamp` 100); src/r1-v/src/open_r1/trainer/grpo_trainer.py of
+        tulerfeng/Video-R1@59d65c3 (`log_ratio_clamp` 10); verl/trainer/core_algos.py of appletea233/Temporal-R1@f364f6c
+        (`clamp` 10); http://joschu.net/blog/kl-approx.html.
 
     Example:
         >>> k3_kl(torch.tensor([0.0, -1.0]), torch.tensor([0.0, -0.5])).tolist()
         [0.0, 0.14872121810913086]
     """
     difference = ref_logp - logp
-    return torch.clamp(torch.exp(difference) - difference - 1, min=-clamp, max=clamp)
+    if log_ratio_clamp is not None:
+        difference = difference.clamp(-log_ratio_clamp, log_ratio_clamp)
+    kl = torch.exp(difference) - difference - 1
+    return kl if clamp is None else torch.clamp(kl, min=-clamp, max=clamp)
 
 
 def completion_mask(ids: torch.Tensor, end: int) -> torch.Tensor:
@@ -149,51 +189,3 @@ def completion_mask(ids: torch.Tensor, end: int) -> torch.Tensor:
     """
     ends = (ids == end).int()
     return (ends.cumsum(dim=1) - ends) == 0
-
-
-def grpo_loss(
-    logp: torch.Tensor,
-    ref_logp: torch.Tensor | None,
-    advantages: torch.Tensor,
-    mask: torch.Tensor,
-    objective: Objective,
-    limit: int | None = None,
-) -> GrpoLoss:
-    """GRPO objective for one update per batch of rollouts.
-
-    l_t = -(ratio_t A - beta k3_t), ratio_t = exp(logp_t - stop_gradient(logp_t));
-    loss = mean over completions of (sum of l_t over their tokens / their number of tokens).
-
-    The ratio to the sampling policy is 1, because that is the policy itself; only its gradient matters.
-
-    Args:
-        logp: [N, T] log-probabilities under the policy, with gradient.
-        ref_logp: [N, T] under the reference policy; None only with `beta` 0.
-        advantages: [N].
-        mask: [N, T], true on the tokens that count.
-        objective: `beta`, the weight of the KL term; `kl_clamp`, its limit per token; `length_norm`: `sequence` divides by
-            each completion's length, `constant` by `limit` for all (Dr.GRPO).
-        limit: Maximum number of tokens of a completion, the divisor of `constant`; None for T, which depends on the
-            other completions of the batch.
-
-    Returns:
-        Loss, mean KL and per-token loss.
-
-    Raises:
-        ValueError: `beta` is not 0 and there is no reference.
-
-    Source: LLaVATrainer_Reason.compute_loss in tinyllava/train/tinyllava_trainer_reason.py of
-        ZhangXJ199/TinyLLaVA-Video-R1@efe76a1; `constant` from arXiv 2503.20783.
-    Differs from the source: an empty completion counts as 0, not as not-a-number.
-    """
-    if ref_logp is None and objective.beta:
-        raise ValueError(f"beta is {objective.beta}, but there is no reference policy")
-    ratio = torch.exp(logp - logp.detach())
-    kl = torch.zeros_like(logp) if ref_logp is None else k3_kl(logp, ref_logp, objective.kl_clamp)
-    token_loss = -(ratio * advantages[:, None] - objective.beta * kl)
-    weights = mask.to(token_loss.dtype)
-    lengths = weights.sum(dim=1).clamp(min=1)
-    divisor = lengths if objective.length_norm == "sequence" else torch.full_like(lengths, limit or mask.shape[1])
-    loss = ((token_loss * weights).sum(dim=1) / divisor).mean()
-    mean_kl = ((kl.detach() * weights).sum(dim=1) / lengths).mean()
-    return GrpoLoss(loss, mean_kl, token_loss.detach())

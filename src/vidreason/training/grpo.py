@@ -20,15 +20,16 @@ from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.engine.features import connect_clips
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
-from vidreason.engine.log_probs import completion_log_probs
+from vidreason.engine.log_probs import completion_log_probs, completion_scores
 from vidreason.engine.profiling import span
 from vidreason.engine.prompts import fits, prompts_of
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.base import VideoLM
+from vidreason.models.base import VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
 from vidreason.records import OK, Completion, Question
 from vidreason.rl.advantages import group_advantages, group_std
-from vidreason.rl.losses import grpo_loss
+from vidreason.rl.losses import EntropyKind, TokenScores
+from vidreason.rl.objectives import Normalizer, TokenBatch, grpo_loss, learned_tokens
 from vidreason.rl.rewards import RewardFunction, RewardTable
 from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.tasks.base import grade
@@ -242,9 +243,9 @@ class GrpoTrainer:
         groups = [Group(*part) for part in zip(*parts, strict=True)]
         groups = self.ranks.rebalance(groups, [group.tokens for group in groups])
         received = [group.question for group in groups if group.question.clip.key not in features]
-        loss, kl = self._learn(groups, features | gathered_features(self.policy, self.store, received), backward)
+        loss, losses = self._learn(groups, features | gathered_features(self.policy, self.store, received), backward)
         no_variance = group_std(total, self.rollouts) == 0
-        row = {**summary(rollouts, table), "kl": kl, "zero_variance": float(no_variance.float().mean())}
+        row = {**summary(rollouts, table), **losses, "zero_variance": float(no_variance.float().mean())}
         return loss, row
 
     def validate(self, questions: Sequence[Question]) -> Metrics:
@@ -319,28 +320,40 @@ class GrpoTrainer:
 
     def _learn(
         self, groups: Sequence[Group], features: Mapping[str, torch.Tensor], backward: Backward
-    ) -> tuple[float, float]:
-        """Loss and mean KL of groups; the gradient is computed `micro_batch` groups at a time."""
+    ) -> tuple[float, Metrics]:
+        """Loss and metrics of groups; the gradient is computed `micro_batch` groups at a time."""
         size = self.runtime.micro_batch or len(groups)
         parts = [groups[start : start + size] for start in range(0, len(groups), size)]
         ref_logps = self._reference_log_probs(parts, features)
-        loss, kl = 0.0, 0.0
+        normalizer = self._normalizer(groups)
+        loss, row = 0.0, {"kl": 0.0, "clip_fraction": 0.0, "entropy": 0.0}
         for part, ref_logp in zip(parts, ref_logps, strict=True):
             with span("score"):
-                logp = self._log_probs(self.policy, part, features, self.runtime.gradient_checkpointing)
-                result = grpo_loss(
-                    logp,
-                    ref_logp,
-                    torch.cat([group.advantages for group in part]).to(logp.device),
-                    self._completions_of(part).to(logp.device).mask,
-                    self.settings.objective,
-                    self.settings.sampling.max_new_tokens,
+                scores = self._scores(part, features)
+                device = scores.log_probs.device
+                batch = TokenBatch(
+                    scores.log_probs,
+                    torch.cat([group.advantages for group in part]).to(device),
+                    self._learned_tokens(part).to(device),
+                    ref_logp=ref_logp,
+                    entropy=scores.entropy,
                 )
-            share = len(part) / len(groups)
+                result = grpo_loss(batch, self.settings.objective, normalizer)
             with span("backward"):
-                backward(share * result.loss, part is parts[-1])
-            loss, kl = loss + share * float(result.loss.detach()), kl + share * float(result.kl)
-        return loss, kl
+                backward(result.loss, part is parts[-1])
+            loss += float(result.loss.detach())
+            row = {key: value + float(getattr(result, key)) for key, value in row.items()}
+        return loss, row
+
+    def _normalizer(self, groups: Sequence[Group]) -> Normalizer:
+        """Sizes of the step, as the mean over the processes, whose gradients are averaged."""
+        tokens = float(self._learned_tokens(groups).sum())
+        own = {"completions": float(len(groups) * self.rollouts), "tokens": tokens}
+        return Normalizer(**self.ranks.mean(own), limit=self.settings.sampling.max_new_tokens)
+
+    def _learned_tokens(self, groups: Sequence[Group]) -> torch.Tensor:
+        completions = self._completions_of(groups)
+        return learned_tokens(completions.mask, completions.finished, self.settings.objective)
 
     def _reference_log_probs(
         self, parts: Sequence[Sequence[Group]], features: Mapping[str, torch.Tensor]
@@ -349,16 +362,21 @@ class GrpoTrainer:
         if reference is None:
             return [None] * len(parts)
         with span("score"), torch.no_grad(), loaded_on(reference, self.policy.device, self.runtime.offload_reference):
-            return [self._log_probs(reference, part, features) for part in parts]
+            return [completion_log_probs(reference, *self._texts(reference, part, features)) for part in parts]
 
-    def _log_probs(
-        self, model: VideoLM, groups: Sequence[Group], features: Mapping[str, torch.Tensor], recompute: bool = False
-    ) -> torch.Tensor:
-        """Log-probabilities [N, T] of the groups' completions under a model."""
+    def _scores(self, groups: Sequence[Group], features: Mapping[str, torch.Tensor]) -> TokenScores:
+        """Log-probabilities and entropies [N, T] of the groups' completions under the policy."""
+        entropy: EntropyKind = "gradient" if self.settings.objective.entropy else "value"
+        texts = self._texts(self.policy, groups, features)
+        return completion_scores(self.policy, *texts, self.runtime.gradient_checkpointing, entropy)
+
+    def _texts(
+        self, model: VideoLM, groups: Sequence[Group], features: Mapping[str, torch.Tensor]
+    ) -> tuple[list[torch.Tensor], VideoTokens | None, Completions, int]:
+        """Prompts, clips and completions of groups as a model gets them, and G."""
         videos = connect_clips(model, features, [group.question for group in groups])
         completions = self._completions_of(groups).to(model.device)
-        prompts = [group.prompt for group in groups]
-        return completion_log_probs(model, prompts, videos, completions, self.rollouts, recompute)
+        return [group.prompt for group in groups], videos, completions, self.rollouts
 
     def _completions_of(self, groups: Sequence[Group]) -> Completions:
         return Completions.concatenated([group.completions for group in groups], self.policy.end_id)

@@ -803,7 +803,7 @@ def test_the_demo_changes_no_choice_of_the_recipe() -> None:
     small, large = demo().methods.grpo, paper().methods.grpo
     assert small.views == large.views
     assert small.advantage == large.advantage
-    assert small.objective.length_norm == large.objective.length_norm
+    assert small.objective.name == large.objective.name
     assert small.rewards.combine == large.rewards.combine
     assert small.rewards.penalize_wrong == large.rewards.penalize_wrong
     weights = [{name: term.get("weight") for name, term in one.rewards.terms.items()} for one in (small, large)]

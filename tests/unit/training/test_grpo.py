@@ -12,6 +12,7 @@ from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.records import OK
 from vidreason.rl import terms
+from vidreason.rl.objectives import OBJECTIVES
 from vidreason.rl.rewards import RewardFunction, RewardTable
 from vidreason.training import grpo
 from vidreason.training.grpo import GrpoTrainer, Policies
@@ -123,7 +124,7 @@ class TestRows:
         rows = train(init, data, tmp_path)
         assert set(rows[0]) | set(rows[-1]) <= {*terms.RESERVED, "accuracy", "format"}
         own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished"]
-        further = ["kl", "zero_variance", "without_frames", "too_long", "grad_norm", "lr"]
+        further = ["kl", "clip_fraction", "entropy", "zero_variance", "without_frames", "too_long", "grad_norm", "lr"]
         assert list(rows[0]) == ["kind", "step", "loss", *own, *further]
         assert list(rows[-1]) == ["kind", "step", *own, "left_out"]
 
@@ -216,15 +217,15 @@ class TestStep:
 
     def test_the_same_holds_for_a_constant_divisor(self, step):
         """Dr.GRPO's divisor must not depend on how long the other answers of the batch are."""
-        both, _, _ = step(self.mixed, length_norm="constant", advantage_std="none")
+        both, _, _ = step(self.mixed, objective="dr_grpo", advantage_std="none")
         parts = [
-            step(self.mixed[4 * n : 4 * n + 4], (n,), length_norm="constant", advantage_std="none")[0] for n in (0, 1)
+            step(self.mixed[4 * n : 4 * n + 4], (n,), objective="dr_grpo", advantage_std="none")[0] for n in (0, 1)
         ]
         for name, gradient in both.items():
             mean = (parts[0][name] + parts[1][name]) / 2
             assert float((gradient - mean).norm()) <= 1e-4 * float(gradient.norm()), name
 
-    @pytest.mark.parametrize("changes", [{"micro_batch": 1}, {"micro_batch": 1, "length_norm": "constant"}])
+    @pytest.mark.parametrize("changes", [{}, *({"objective": name, "entropy": 0.1} for name in OBJECTIVES)])
     def test_parts_of_a_step_add_up_to_the_whole(self, step, changes):
         """However few questions a gradient is computed for at a time; three do not split evenly into twos."""
         rewards = (*self.mixed, 3.0, -1.0, 0.0, 0.5)

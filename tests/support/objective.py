@@ -1,0 +1,13 @@
+"""Settings of a GRPO loss."""
+
+from vidreason.config.settings import Objective
+
+OBJECTIVE = {
+    "name": "grpo", "beta": 0.01, "kl_clamp": 100.0, "log_ratio_clamp": None, "clip_low": None, "clip_high": None,
+    "entropy": 0.0, "mask_unfinished": False, "token_mean_over": None,
+}  # fmt: skip
+
+
+def objective(**changes):
+    """Settings of a GRPO loss: TinyLLaVA-Video-R1's but for the changes."""
+    return Objective.model_validate({**OBJECTIVE, **changes})
