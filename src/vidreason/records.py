@@ -29,6 +29,8 @@ PROMPT_TOO_LONG = "prompt_too_long"
 """Status of a question that is not answered although its clip can be read: prompt and video exceed the model's context."""
 WELL_FORMED = "well_formed"
 """Key of `Grade.parts`: 1 for a completion of the form that its task asks for, else 0."""
+UNREAD = "unread_"
+"""Beginning of the keys of `Grade.parts` that say why an answer, or a part of it, could not be read; their value is 1."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,16 @@ class Grade:
     def well_formed(self) -> bool:
         """Whether the completion has the form that its task asks for."""
         return self.parts.get(WELL_FORMED, 0.0) > 0
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Kinds of faults for which the answer, or a part of it, could not be read, sorted; none where the task names none.
+
+        Example:
+            >>> Grade(0.0, False, parts={"tiou": 0.0, "unread_reversed": 1.0}).unread
+            ('reversed',)
+        """
+        return tuple(sorted(key.removeprefix(UNREAD) for key in self.parts if key.startswith(UNREAD)))
 
 
 UNANSWERED = Grade(0.0, False, parts={WELL_FORMED: 0.0})

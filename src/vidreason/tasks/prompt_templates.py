@@ -15,15 +15,19 @@ INSTRUCTIONS: Mapping[str, str] = {"reason": INSTRUCTION, "option": OPTION_INSTR
 """Answer style -> what follows the question: think and answer blocks, or the answer alone."""
 
 
-def instruction(style: str) -> str:
+def instruction(style: str, texts: Mapping[str, str] = INSTRUCTIONS) -> str:
     """The instruction of an answer style.
+
+    Args:
+        style: An answer style.
+        texts: Answer style -> instruction; those of multiple choice by default.
 
     Raises:
         ValueError: There is no such style.
     """
-    if style not in INSTRUCTIONS:
-        raise ValueError(f"answer style is {style!r}; allowed: {', '.join(INSTRUCTIONS)}")
-    return INSTRUCTIONS[style]
+    if style not in texts:
+        raise ValueError(f"answer style is {style!r}; allowed: {', '.join(texts)}")
+    return texts[style]
 
 
 def training_query(question: str, asks: str) -> str:
