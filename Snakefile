@@ -4,11 +4,12 @@
 #   config/locks/{source}.json                                           commit and digests of a source
 #   data/{source}/fetched.json, unpacked.json                            its files are fetched, its archives are unpacked
 #   results/{run}/import_weights/{arm}/checkpoint/                       given weights, checked
-#   results/{run}/questions/{dataset}.jsonl                              records of filter_nextqa and read_questions
+#   results/{run}/questions/{dataset}.jsonl                              records of filter_questions and read_questions
+#   results/{run}/filter_questions/{dataset}/validation.jsonl            training questions that are held out
 #   results/{run}/extract_frames/{dataset}/shard{shard}.parquet          pixels of 1/n of the clips
 #   results/{run}/specs/{arm}/seed{seed}.json                            everything that decides an arm's weights
 #   results/{run}/train_sft/{arm}/seed{seed}/checkpoint/                 weights (train_grpo alike)
-#   results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to the training set
+#   results/{run}/sample_rollouts/{arm}/{dataset}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to a training set
 #   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions that a GRPO arm is trained on
 #   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by category
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark

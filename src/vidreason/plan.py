@@ -6,7 +6,7 @@ knows is shown as unknown. Times are estimates from `COSTS` for the paper's mode
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ class Cost:
 
 
 COSTS: Mapping[str, Cost] = {
-    "filter_nextqa": Cost(1.0, CPU, "question", "a 30 s video decoded whole takes about 0.9 s; questions share videos"),
+    "filter_questions": Cost(
+        1.0, CPU, "question", "a 30 s video decoded whole takes about 0.9 s; questions share videos"
+    ),
     "extract_frames": Cost(
         0.5, CPU, "question", "16 frames of a 30 s or 10 min video take 0.3 to 0.45 s; MLVU goes to 9 h"
     ),
@@ -131,15 +133,17 @@ def _plan_source(name: str, entry: SourceEntry) -> SourcePlan:
 def plan_steps(run: Run) -> list[StepPlan]:
     """The steps of a run, in the order of the job_inputs."""
     counts = _question_counts(run)
-    known = [count for count in counts.values() if count is not None]
     imported = [paths.IMPORTED.format(run=run.run, arm=arm) for arm in run.arms_by("given")]
-    decoded = [path for dataset in run.datasets for path in job_inputs.frames(run, dataset)]
+    used = run.used_datasets()
+    decoded = [path for dataset in used for path in job_inputs.frames(run, dataset)]
+    filtered = {name: counts[name] for name in used if run.is_filtered(name)}
+    questions = [paths.QUESTIONS.format(run=run.run, dataset=name) for name in filtered]
     return [
         _step("import_weights", imported, "weights", None),
-        _step("filter_nextqa", job_inputs.decoded_questions(run, "nextqa")[:1], "question", counts["nextqa"]),
-        _step("extract_frames", decoded, "question", sum(known) if len(known) == len(counts) else None),
+        _step("filter_questions", questions, "question", _sum(filtered.values())),
+        _step("extract_frames", decoded, "question", _sum(counts[name] for name in used)),
         _training(run, "sft", counts),
-        _sampling(run, counts["nextqa"]),
+        _sampling(run, counts),
         _training(run, "grpo", counts),
         _predicting(run, counts),
     ]
@@ -164,15 +168,16 @@ def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> Step
     return _step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes)))
 
 
-def _sampling(run: Run, questions: float | None) -> StepPlan:
-    """The repeated answers for the selection."""
+def _sampling(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
+    """The repeated answers for the selections: each parent's, to each data set that questions are selected from."""
     generation, arms = run.selection.generation, run.arms_by("grpo")
-    folders = [path for arm in arms for seed in run.seeds for path in job_inputs.rollouts(run, arm, seed)]
-    parents = {run.parent(arm) for arm in arms}
-    tokens = [_tokens(run.arms[arm].style, generation.sampling.max_new_tokens) for arm in parents]
-    batches = None if questions is None else math.ceil(questions / generation.batch_size) * len(run.seeds)
-    units = _times(batches, sum(tokens))
-    return _step("sample_rollouts", list(dict.fromkeys(folders)), "token of a batch", units, "generate")
+    files = [path for arm in arms for seed in run.seeds for path in job_inputs.rollouts(run, arm, seed)]
+    sampled = {(run.parent(arm), run.data_of(arm)) for arm in arms if job_inputs.rollouts(run, arm, 0)}
+    tokens = []
+    for parent, dataset in sorted(sampled):
+        count, most = counts[dataset], _tokens(run.arms[parent].style, generation.sampling.max_new_tokens)
+        tokens.append(None if count is None else math.ceil(count / generation.batch_size) * len(run.seeds) * most)
+    return _step("sample_rollouts", list(dict.fromkeys(files)), "token of a batch", _sum(tokens), "generate")
 
 
 def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
@@ -194,6 +199,12 @@ def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
 
 def _tokens(style: str, most: int) -> int:
     return min(most, ANSWER_TOKENS[style])
+
+
+def _sum(counts: Iterable[float | None]) -> float | None:
+    """The sum; None where a count is not known."""
+    counts = list(counts)
+    return None if None in counts else float(sum(count for count in counts if count is not None))
 
 
 def _times(count: float | None, factor: float) -> float | None:

@@ -25,6 +25,8 @@ CLIP_KINDS = (VIDEO, IMAGE)
 
 OK = "ok"
 """Status of a clip that can be read. Every other status is the reason why it cannot."""
+TOO_LONG = "too_long"
+"""Status of a readable training video that is longer than its data set's filter allows."""
 PROMPT_TOO_LONG = "prompt_too_long"
 """Status of a question that is not answered although its clip can be read: prompt and video exceed the model's context."""
 WELL_FORMED = "well_formed"

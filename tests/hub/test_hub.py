@@ -36,7 +36,7 @@ from tests.support.filtering import filter_rules
 from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import coldstart, mmvu, mvbench, nextqa
-from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
+from vidreason.data.filter_questions import FilterFiles, filter_questions
 from vidreason.data.registry import Source, names, read_questions
 from vidreason.engine.generation import Decoding, generate
 from vidreason.engine.prompts import prompts_of
@@ -507,8 +507,12 @@ def test_nextqa_is_the_same_in_its_two_forms(unpacked, counts):
 def test_nextqa_is_filtered_as_was_counted(unpacked, counts, tmp_path, form):
     annotations = {"nextqa": None, "coldstart": TABLE}[form]
     written = [tmp_path / name for name in ("train", "validation", "dropped", "clips")]
-    kept = filter_nextqa(
-        Source(unpacked / form, annotations), filter_rules(validation_fraction=0.2), FilterFiles(*written), seed=0
+    kept = filter_questions(
+        "nextqa",
+        Source(unpacked / form, annotations),
+        filter_rules(validation_fraction=0.2),
+        FilterFiles(*written),
+        seed=0,
     )
     told = counts["nextqa"]
     assert kept.read == told["records"]

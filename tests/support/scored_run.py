@@ -149,7 +149,7 @@ def write_run(root: Path, seeds: tuple[int, ...] = (0,)) -> ResultInputs:
 
 
 def write_selection(root: Path) -> dict[str, Path]:
-    """Histogram and dropped questions of a selection with four rollouts."""
+    """What a selection with four rollouts writes."""
     folder = root / "select_by_variance" / "coldstart" / "seed0"
     folder.mkdir(parents=True)
     histogram, dropped = folder / "histogram.csv", folder / "dropped.csv"
@@ -159,7 +159,10 @@ def write_selection(root: Path) -> dict[str, Path]:
         + "".join(f"q{number},v.mp4,always_wrong,0,4,0.000000\n" for number in range(5))
         + "q5,v.mp4,always_right,4,4,0.000000\nq6,bad.mp4,truncated,,0,\n"
     )
-    return {"histogram": histogram, "dropped": dropped}
+    selected = folder / "selected.jsonl"
+    kept = [Question(f"k{n}", "nextqa", "multiple_choice", "?", ClipRef("v.mp4"), ("a", "b"), "A") for n in range(13)]
+    write_jsonl(selected, kept)
+    return {"histogram": histogram, "dropped": dropped, "selected": selected}
 
 
 def write_clips(root: Path) -> list[Path]:

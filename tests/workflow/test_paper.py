@@ -210,7 +210,7 @@ def test_what_the_filter_dropped_is_counted(paper: tuple[HubWorkplace, Told]) ->
     assert lost["no_gold"] == 1
     assert lost["empty_file"] >= 1
     assert lost["too_long"] >= 2
-    kept = sum(len(questions(place, name)) for name in ("nextqa", "validation"))
+    kept = len(questions(place, "nextqa")) + len(validation(place))
     assert kept + sum(lost.values()) == 18
 
 
@@ -218,13 +218,17 @@ def questions(place: Workplace, name: str, run: str = "paper") -> list[Question]
     return read_jsonl(place.root / f"results/{run}/questions/{name}.jsonl", Question)
 
 
+def validation(place: Workplace, run: str = "paper") -> list[Question]:
+    return read_jsonl(place.root / f"results/{run}/filter_questions/nextqa/validation.jsonl", Question)
+
+
 def test_both_published_forms_of_nextqa_give_the_same_questions(paper: tuple[HubWorkplace, Told]) -> None:
     place, _ = paper
     change = "run: jsonl\ndatasets: {nextqa: {root: data/TinyLLaVA-Video-R1-training-data, annotations: nextqa_0-30s.jsonl}}\n"
     (place.root / "jsonl.yaml").write_text(change)
     place.run("results/jsonl/questions/nextqa.jsonl", configs=(*NUMBERS, "jsonl.yaml"))
-    for name in ("nextqa", "validation"):
-        conversations, problems = questions(place, name), questions(place, name, "jsonl")
+    read = (questions(place, "nextqa"), questions(place, "nextqa", "jsonl"))
+    for conversations, problems in (read, (validation(place), validation(place, "jsonl"))):
         assert len(conversations) >= 2
         for one, two in zip(conversations, problems, strict=True):
             assert one == replace(two, clip=replace(two.clip, path=f"0_30_s_nextqa/{two.clip.path}"))

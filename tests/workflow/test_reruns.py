@@ -173,7 +173,7 @@ def test_files_of_ones_own_are_inputs(own: tuple[Workplace, tuple[str, ...]]) ->
     copy = place.results.parent / "own/import_weights/base/checkpoint/model.safetensors"
     before = copy.read_bytes()
     for file, wanted in (
-        ("nextqa/0_30_s_nextqa/0_30_s_nextqa_mc_qa_processed.json", {"filter_nextqa": 1}),
+        ("nextqa/0_30_s_nextqa/0_30_s_nextqa_mc_qa_processed.json", {"filter_questions": 1}),
         ("mvbench/json/action_antonym.json", {"read_questions": 1}),
         ("conversations.json", {"read_questions": 1}),
         ("weights/config.json", {"import_weights": 1}),
@@ -204,7 +204,7 @@ def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[st
     os.utime(video, (1, 1))
     assert place.jobs(*OWN_TARGETS, configs=configs) == {}
     video.write_bytes(video.read_bytes() + b"more")
-    assert place.jobs(*OWN_TARGETS, configs=configs) == {"filter_nextqa": 1}
+    assert place.jobs(*OWN_TARGETS, configs=configs) == {"filter_questions": 1}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[st
             "select_by_variance/r1/seed0/selected.jsonl",
         ),
         ("specs/r1/seed0.json", "train_grpo/r1/seed0", "train_grpo/r1/seed0/metrics.jsonl"),
-        ("questions/validation.jsonl", "train_grpo/r1/seed0", "train_grpo/r1/seed0/metrics.jsonl"),
+        ("filter_questions/nextqa/validation.jsonl", "train_grpo/r1/seed0", "train_grpo/r1/seed0/metrics.jsonl"),
         ("train_sft/coldstart/seed0/checkpoint", "train_grpo/r1/seed0", "train_grpo/r1/seed0/metrics.jsonl"),
         ("extract_frames/mmvu/shard0.clips.jsonl", "count_missing/mmvu", "count_missing/mmvu.csv"),
         (

@@ -23,33 +23,36 @@ rule make_world:
         "../scripts/make_world.py"
 
 
-rule filter_nextqa:
+rule filter_questions:
     input:
-        ready=of_run(prerequisites.questions_ready, dataset="nextqa"),
+        ready=of_run(prerequisites.questions_ready, "dataset"),
     output:
-        train=paths.questions("nextqa"),
-        validation=paths.questions("validation"),
+        train=paths.QUESTIONS,
+        validation=paths.VALIDATION,
         dropped=paths.filtered("dropped.csv"),
         clips=paths.filtered("clips.jsonl"),
         durations=paths.filtered("durations.csv"),
     log:
-        paths.log("filter_nextqa"),
+        paths.log("filter_questions"),
     benchmark:
-        paths.cost("filter_nextqa")
+        paths.cost("filter_questions")
+    wildcard_constraints:
+        dataset=one_of(REGISTERED.filtered),
     conda:
         "../../envs/video.yaml"
     params:
-        root=of_run(Run.root, dataset="nextqa"),
-        annotations=of_run(Run.annotations, dataset="nextqa"),
-        own_annotations=of_run(prerequisites.own_annotations, dataset="nextqa"),
-        own_videos=of_run(prerequisites.own_videos, dataset="nextqa"),
-        expected=uncompared(setting("datasets.nextqa.questions")),
-        filter=setting("datasets.nextqa.filter"),
+        root=of_run(Run.root, "dataset"),
+        annotations=of_run(Run.annotations, "dataset"),
+        own_annotations=of_run(prerequisites.own_annotations, "dataset"),
+        own_videos=of_run(prerequisites.own_videos, "dataset"),
+        expected=uncompared(setting("datasets.{dataset}.questions")),
+        filter=setting("datasets.{dataset}.filter"),
+        protocol=of_run(registered.reader_protocol, "dataset"),
         frame_count=setting("frames.count"),
         seed=setting("seed"),
-        code=of_run(registered.code, dataset="nextqa", module="vidreason.data.filter_nextqa"),
+        code=of_run(registered.code, "dataset", module="vidreason.data.filter_questions"),
     script:
-        "../scripts/filter_nextqa.py"
+        "../scripts/filter_questions.py"
 
 
 rule read_questions:
@@ -57,12 +60,13 @@ rule read_questions:
         ready=of_run(prerequisites.questions_ready, "dataset"),
     output:
         questions=paths.QUESTIONS,
+        dropped=paths.SET_ASIDE,
     log:
         paths.log("read_questions"),
     benchmark:
         paths.cost("read_questions")
     wildcard_constraints:
-        dataset=one_of({*REGISTERED.datasets} - {"nextqa"}),
+        dataset=one_of({*REGISTERED.datasets} - {*REGISTERED.filtered}),
     conda:
         "../../envs/video.yaml"
     params:

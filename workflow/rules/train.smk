@@ -78,8 +78,8 @@ rule train_sft:
 rule sample_rollouts:
     input:
         weights=of_run(job_inputs.weights, "arm", "seed"),
-        questions=paths.questions("nextqa"),
-        frames=of_run(job_inputs.frames, dataset="nextqa"),
+        questions=paths.QUESTIONS,
+        frames=of_run(job_inputs.frames, "dataset"),
     output:
         rollouts=paths.ROLLOUTS,
     log:
@@ -99,7 +99,7 @@ rule sample_rollouts:
         shards=setting("selection.shards"),
         state=paths.state("sample_rollouts"),
         gpus=functions.single_gpu,
-        code=of_run(registered.code, dataset="nextqa", module="vidreason.training.sample_rollouts"),
+        code=of_run(registered.code, "dataset", module="vidreason.training.sample_rollouts"),
     script:
         "../scripts/sample_rollouts.py"
 
@@ -107,8 +107,8 @@ rule sample_rollouts:
 rule select_by_variance:
     input:
         rollouts=of_run(job_inputs.rollouts, "arm", "seed"),
-        questions=paths.questions("nextqa"),
-        clips=of_run(job_inputs.clips, dataset="nextqa"),
+        questions=of_run(job_inputs.training_questions, "arm"),
+        clips=of_run(job_inputs.training_clips, "arm"),
     output:
         selected=paths.SELECTED,
         dropped=paths.DROPPED,
@@ -122,7 +122,7 @@ rule select_by_variance:
     params:
         rule=of_run(job_inputs.selection_rule, "arm"),
         rollouts=setting("selection.generation.rollouts"),
-        code=code_digest("vidreason.training.select_by_variance"),
+        code=of_run(registered.selection_code, "arm"),
     script:
         "../scripts/select_by_variance.py"
 
@@ -132,7 +132,7 @@ rule train_grpo:
         spec=paths.SPEC,
         init=of_run(job_inputs.parent_weights, "arm", "seed"),
         questions=paths.SELECTED,
-        validation=paths.questions("validation"),
+        validation=of_run(job_inputs.validation_questions, "arm"),
         frames=of_run(job_inputs.training_frames, "arm"),
     output:
         checkpoint=directory(paths.GRPO),

@@ -1,4 +1,4 @@
-"""Read the questions of the cold start or of a benchmark."""
+"""Read the questions of demonstrations or of a benchmark."""
 
 import _log
 
@@ -11,18 +11,20 @@ from vidreason.data.registry import Source, write_questions
 from vidreason.training.registered import modules_with
 from vidreason.artifacts.provenance import write_sidecar
 
-params, questions = snakemake.params, snakemake.output.questions
+params, out, dataset = snakemake.params, snakemake.output, snakemake.wildcards.dataset
 for path in snakemake.input.ready:  # files that the graph made have sidecars; a user's own have none
     check_unchanged(path)
 write_questions(
-    snakemake.wildcards.dataset,
+    dataset,
     Source(Path(params.root), params.annotations, params.protocol or "paper"),
-    questions,
+    out.questions,
     params.expected,
+    out.dropped,
 )
-write_sidecar(
-    questions,
-    snakemake.input.ready,
-    {key: value for key, value in params.items() if key != "expected"},
-    modules_with("vidreason.data.registry", snakemake.wildcards.dataset),
-)
+for artifact in out:
+    write_sidecar(
+        artifact,
+        snakemake.input.ready,
+        {key: value for key, value in params.items() if key != "expected"},
+        modules_with("vidreason.data.registry", dataset),
+    )

@@ -1,4 +1,4 @@
-"""Sample several answers of a model to each question of one shard of the training questions."""
+"""Sample several answers of a model to each question of one shard of a training set."""
 
 import _log
 
@@ -20,7 +20,7 @@ from vidreason.models.families import compute_device
 from vidreason.artifacts.provenance import digest, write_sidecar
 from vidreason.artifacts.cache import get_or_make
 
-MODULES = modules_with("vidreason.training.sample_rollouts", "nextqa")
+MODULES = modules_with("vidreason.training.sample_rollouts", snakemake.wildcards.dataset)
 
 given, params, out, wildcards = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
 tables = [Path(table) for table in given.frames]

@@ -34,11 +34,13 @@ def count_of(text: str, where: str) -> int:
 def read_histogram(path: str | Path) -> list[dict[str, int]]:
     """Read a selection's `histogram.csv`: questions with 0, 1 ... N right answers, and how many of them were kept.
 
+    There are no rows where nothing was sampled.
+
     Raises:
         ValueError: As `read_counts`; rows are not 0 to N in order, or a row kept more questions than it has.
     """
     rows = read_counts(path, ("correct", "questions", "kept"))
-    if not rows or [row["correct"] for row in rows] != list(range(len(rows))):
+    if [row["correct"] for row in rows] != list(range(len(rows))):
         raise ValueError(
             f"{path}: correct is {[row['correct'] for row in rows]}; needed is a row for each of 0, 1 ... N"
         )

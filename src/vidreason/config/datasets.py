@@ -21,7 +21,9 @@ class Frames(Section):
 class Filter(Section):
     """Which training questions are kept, by their videos."""
 
-    max_seconds: float = Field(gt=0, le=1_000_000, description="Longest video that is kept, in seconds.")
+    max_seconds: float | None = Field(
+        gt=0, le=1_000_000, description="Longest video that is kept, in seconds; null for any length."
+    )
     duration: Literal["whole_seconds", "exact"] = Field(
         description="What is compared with `max_seconds`: the container's true duration without its fraction, or with it."
     )
@@ -60,7 +62,9 @@ class Demonstrations(DataEntry):
 class TrainingData(DataEntry):
     """Questions to train on, from which some are held out."""
 
-    annotations: Text = Field(description="File in the folder, or a path of its own.")
+    annotations: Text | None = Field(
+        description="File in the folder, or a path of its own; null for the published name."
+    )
     questions: Count | None = Field(description="Questions that the annotation file must hold; null is not checked.")
     filter: Filter = Field(description="Which questions are kept.")
     shards: FrameShards = Field(description="Number of jobs that share the work.")

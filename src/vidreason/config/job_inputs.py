@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from vidreason.config import launcher, paths
-from vidreason.config.datasets import BenchmarkData, TrainingData
+from vidreason.config.datasets import BenchmarkData
 from vidreason.config.run import Run
+from vidreason.config.settings import is_sampled
 
 Seed = int | str
 """A number, or the text that stands for it in a path."""
@@ -33,8 +34,8 @@ def clips(run: Run, dataset: str) -> list[str]:
 
 def decoded_questions(run: Run, dataset: str) -> list[str]:
     """Question files whose clips are decoded together: some training questions are held out in a file of their own."""
-    names = [dataset, "validation"] if isinstance(run.datasets[dataset], TrainingData) else [dataset]
-    return [paths.QUESTIONS.format(run=run.run, dataset=name) for name in names]
+    patterns = (paths.QUESTIONS, paths.VALIDATION) if run.is_filtered(dataset) else (paths.QUESTIONS,)
+    return [pattern.format(run=run.run, dataset=dataset) for pattern in patterns]
 
 
 def weights(run: Run, arm: str, seed: Seed) -> str:
@@ -51,13 +52,23 @@ def parent_weights(run: Run, arm: str, seed: Seed) -> str:
 
 
 def training_questions(run: Run, arm: str) -> str:
-    """Questions that an SFT arm is trained on."""
-    return paths.QUESTIONS.format(run=run.run, dataset=run.arm(arm).data)
+    """Questions that an SFT arm is trained on, and among which those of a GRPO arm are selected."""
+    return paths.QUESTIONS.format(run=run.run, dataset=run.data_of(arm))
+
+
+def validation_questions(run: Run, arm: str) -> str:
+    """Questions that a GRPO arm is validated on: those that are held out of its data set."""
+    return paths.VALIDATION.format(run=run.run, dataset=run.data_of(arm))
 
 
 def training_frames(run: Run, arm: str) -> list[str]:
     """Frame tables of an arm's questions."""
-    return frames(run, str(run.arm(arm).data))
+    return frames(run, run.data_of(arm))
+
+
+def training_clips(run: Run, arm: str) -> list[str]:
+    """What decoding the clips of an arm's questions gave."""
+    return clips(run, run.data_of(arm))
 
 
 def training_spec(run: Run, arm: str, seed: Seed) -> dict[str, Any]:
@@ -90,8 +101,11 @@ def selection_rule(run: Run, arm: str) -> dict[str, Any]:
 
 
 def rollouts(run: Run, arm: str, seed: Seed) -> list[str]:
-    """All shards of the repeated answers among which an arm's questions are selected: those of its parent."""
-    return _shards(paths.ROLLOUTS, run.selection.shards, run=run.run, arm=run.parent(arm), seed=seed)
+    """All shards of the repeated answers by which an arm's questions are selected: its parent's; none for `all`."""
+    if not is_sampled(selection_rule(run, arm)["strategy"]):
+        return []
+    values = {"arm": run.parent(arm), "dataset": run.data_of(arm)}
+    return _shards(paths.ROLLOUTS, run.selection.shards, run=run.run, seed=seed, **values)
 
 
 def predictions(run: Run, arm: str, seed: Seed, benchmark: str) -> list[str]:
@@ -137,8 +151,21 @@ def of_arms(run: Run, pattern: str, method: str) -> list[str]:
 
 def all_clips(run: Run) -> list[str]:
     """What decoding every clip of a run gave."""
-    trained = [name for name, entry in run.datasets.items() if not isinstance(entry, BenchmarkData)]
-    return _each(clips, run, (*trained, *run.evaluation.benchmarks))
+    return _each(clips, run, run.used_datasets())
+
+
+def set_aside(run: Run) -> list[str]:
+    """Tables of the records and questions of a run that are left out before any frame is decoded."""
+    return [
+        (paths.filtered("dropped.csv") if run.is_filtered(name) else paths.SET_ASIDE).format(run=run.run, dataset=name)
+        for name in run.used_datasets()
+    ]
+
+
+def filtered(run: Run, table: str) -> list[str]:
+    """One table of the filter of every training set of a run."""
+    used = filter(run.is_filtered, run.used_datasets())
+    return [paths.filtered(table).format(run=run.run, dataset=name) for name in used]
 
 
 def benchmark_questions(run: Run) -> list[str]:

@@ -30,8 +30,13 @@ PRETRAINING_CURVES = "results/{run}/pretrain_base/metrics.jsonl"
 IMPORTED = "results/{run}/import_weights/{arm}/checkpoint"
 """Given weights, checked."""
 QUESTIONS = "results/{run}/questions/{dataset}.jsonl"
-FILTERED = "results/{run}/filter_nextqa/{table}"
-"""dropped.csv, durations.csv and clips.jsonl of the training questions' filter."""
+"""Usable questions of a data set: of one that is trained on, those that its filter kept for training."""
+VALIDATION = "results/{run}/filter_questions/{dataset}/validation.jsonl"
+"""Training questions that are held out; none where no video is."""
+FILTERED = "results/{run}/filter_questions/{dataset}/{table}"
+"""dropped.csv, durations.csv and clips.jsonl of a training set's filter."""
+SET_ASIDE = "results/{run}/read_questions/{dataset}/dropped.csv"
+"""Records of a benchmark or of demonstrations that cannot be used."""
 FRAMES = "results/{run}/extract_frames/{dataset}/shard{shard}.parquet"
 """Pixels of 1/n of the clips."""
 CLIPS = "results/{run}/extract_frames/{dataset}/shard{shard}.clips.jsonl"
@@ -42,8 +47,8 @@ SFT = "results/{run}/train_sft/{arm}/seed{seed}/checkpoint"
 SFT_CURVES = "results/{run}/train_sft/{arm}/seed{seed}/metrics.jsonl"
 GRPO = "results/{run}/train_grpo/{arm}/seed{seed}/checkpoint"
 GRPO_CURVES = "results/{run}/train_grpo/{arm}/seed{seed}/metrics.jsonl"
-ROLLOUTS = "results/{run}/sample_rollouts/{arm}/seed{seed}/shard{shard}.jsonl"
-"""Repeated answers of an arm to 1/n of the training questions."""
+ROLLOUTS = "results/{run}/sample_rollouts/{arm}/{dataset}/seed{seed}/shard{shard}.jsonl"
+"""Repeated answers of an arm to 1/n of a training set's questions."""
 SELECTED = "results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl"
 """The questions that an arm is trained on."""
 DROPPED = "results/{run}/select_by_variance/{arm}/seed{seed}/dropped.csv"
@@ -64,12 +69,13 @@ _WILDCARDS = {
     "fetch_source": "{source}",
     "unpack_source": "{source}",
     "import_weights": "{arm}",
+    "filter_questions": "{dataset}",
     "read_questions": "{dataset}",
     "extract_frames": "{dataset}/shard{shard}",
     "resolve_spec": "{arm}/seed{seed}",
     "train_sft": "{arm}/seed{seed}",
     "train_grpo": "{arm}/seed{seed}",
-    "sample_rollouts": "{arm}/seed{seed}/shard{shard}",
+    "sample_rollouts": "{arm}/{dataset}/seed{seed}/shard{shard}",
     "select_by_variance": "{arm}/seed{seed}",
     "count_missing": "{benchmark}",
     "predict": "{arm}/seed{seed}/{benchmark}/shard{shard}",
@@ -84,7 +90,7 @@ def questions(dataset: str) -> str:
 
 
 def filtered(table: str) -> str:
-    """One table of the training questions' filter."""
+    """One table of a training set's filter."""
     return FILTERED.replace("{table}", table)
 
 

@@ -47,6 +47,11 @@ class Known:
         return tuple(name for name, role in self.datasets.items() if role == "benchmark")
 
     @property
+    def filtered(self) -> tuple[str, ...]:
+        """Data sets of questions to train on, which are filtered by their videos."""
+        return tuple(name for name, role in self.datasets.items() if role == "training")
+
+    @property
     def training_data(self) -> tuple[str, ...]:
         """Data sets that can be trained on."""
         return tuple(name for name, role in self.datasets.items() if role != "benchmark")

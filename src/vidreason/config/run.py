@@ -10,7 +10,7 @@ from vidreason.artifacts.path_checks import is_there
 from vidreason.config import paths
 from vidreason.config.annotations import find_annotations
 from vidreason.config.arms import TRAINED, weights_arm
-from vidreason.config.datasets import BenchmarkData
+from vidreason.config.datasets import DataEntry, TrainingData
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
 from vidreason.config.reward_files import with_digests
@@ -50,12 +50,45 @@ class Run(RunSettings):
             raise ConfigError(problem_at(self._layers, key, text))
         return path
 
+    def dataset(self, name: str) -> DataEntry:
+        """Settings of a data set.
+
+        Raises:
+            ConfigError: The run has no such data set.
+        """
+        if name not in self.datasets:
+            raise ConfigError(
+                f"results/{self.run}: {name} is no data set of this run; allowed: {listing(self.datasets)}"
+            )
+        return self.datasets[name]
+
+    def is_filtered(self, dataset: str) -> bool:
+        """Whether the questions of a data set are filtered by their videos, and some held out, before they are used."""
+        return isinstance(self.dataset(dataset), TrainingData)
+
+    def used_datasets(self) -> list[str]:
+        """Data sets that the run reads: those that its arms are trained on in the order of the configuration, then its benchmarks."""
+        trained_on = {arm.data for arm in self.arms.values()}
+        return [*(name for name in self.datasets if name in trained_on), *self.evaluation.benchmarks]
+
+    def data_of(self, arm: str) -> str:
+        """The data set that an arm is trained on.
+
+        Raises:
+            ConfigError: The arm is not trained.
+        """
+        name = self.arm(arm).data
+        if name is None:
+            raise ConfigError(f"arms.{arm}: method {self.arms[arm].method} is not trained on any data set")
+        return name
+
     def root(self, dataset: str) -> str:
         """Folder of a data set.
 
         Raises:
-            ConfigError: It must exist and does not.
+            ConfigError: The run has no such data set, or the folder must exist and does not.
         """
+        self.dataset(dataset)
         return self.path("datasets", dataset, "root")
 
     def annotations(self, dataset: str) -> str | None:
@@ -64,7 +97,7 @@ class Run(RunSettings):
         Raises:
             ConfigError: The file must exist and does not.
         """
-        name: str | None = getattr(self.datasets[dataset], "annotations", None)
+        name: str | None = getattr(self.dataset(dataset), "annotations", None)
         if name is None:
             return None
         root = self.root(dataset)
@@ -93,8 +126,7 @@ class Run(RunSettings):
         Raises:
             ConfigError: A path must exist and does not.
         """
-        trained_on = [name for name, entry in self.datasets.items() if not isinstance(entry, BenchmarkData)]
-        for dataset in (*trained_on, *self.evaluation.benchmarks):
+        for dataset in self.used_datasets():
             if not is_there(Path(paths.QUESTIONS.format(run=self.run, dataset=dataset))):
                 self.root(dataset)
                 self.annotations(dataset)
@@ -120,8 +152,9 @@ class Run(RunSettings):
 
     def used_sources(self) -> list[str]:
         """Names of the sources that the run reads, in the order of the configuration."""
-        read = [entry.root for entry in self.datasets.values()]
-        read += [name for entry in self.datasets.values() if (name := getattr(entry, "annotations", None))]
+        entries = [self.datasets[name] for name in self.used_datasets()]
+        read = [entry.root for entry in entries]
+        read += [name for entry in entries if (name := getattr(entry, "annotations", None))]
         given = [arm for arm in self.arms.values() if arm.method == "given"]
         read += [path for arm in given for path in (arm.weights, arm.tokenizer, arm.processor) if path]
         used = {self.source_of(path) for path in read}

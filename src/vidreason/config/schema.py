@@ -34,7 +34,6 @@ def run_schema(known: Known) -> Schema:
     properties = schema["properties"]
     properties["datasets"] |= {
         "additionalProperties": False,
-        "required": [name for name, role in known.datasets.items() if role == "training"],
         "properties": {name: _titled(schema_of(ROLES[role]), name) for name, role in known.datasets.items()},
     }
     properties["evaluation"]["properties"]["benchmarks"] |= {

@@ -45,7 +45,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
     """
     schemas = method_schemas(known)
     for name in config["arms"]:
-        problems = list(_arm_problems(config, name, layers))
+        problems = [*_arm_problems(config, name, layers), *_data_problems(config, name, known, layers)]
         yield from problems
         method = config["arms"][name]["method"]
         if not problems and method in TRAINED:
@@ -95,15 +95,25 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
     if selection.get("strategy") == "all" and selection.get("limit") is not None:
         text = f"{selection['limit']} is not allowed with the strategy all, which keeps every question; allowed: null"
         yield problem_at(layers, [*path, "selection", "limit"], text)
-    if method == "grpo" and arm.get("data", "nextqa") != "nextqa":
-        text = f"{show(arm['data'])}: questions are selected by variance from nextqa alone; allowed: 'nextqa'"
-        yield problem_at(layers, [*path, "data"], text)
-    if arm.get("data", "nextqa") not in config["datasets"]:
-        text = f"{show(arm['data'])} is not among the data sets; allowed: {listing(config['datasets'])}"
-        yield problem_at(layers, [*path, "data"], text)
     if "parent" in arm and arm["parent"] not in arms:
         text = f"{show(arm['parent'])} is no arm; {unknown(arm['parent'], [key for key in arms if key != name])}"
         yield problem_at(layers, [*path, "parent"], text)
+
+
+def _data_problems(config: Config, name: str, known: Known, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line where an arm's data set is not configured, or its method cannot learn from it."""
+    arm = config["arms"][name]
+    data, path = arm.get("data"), ["arms", name, "data"]
+    if data is None:
+        return
+    allowed = known.filtered if arm["method"] == "grpo" else known.training_data
+    there = [dataset for dataset in config["datasets"] if dataset in allowed]
+    if data not in config["datasets"]:
+        text = f"{show(data)} is not among the data sets; allowed: {listing(there)}, or an entry datasets.{data}"
+        yield problem_at(layers, path, text)
+    elif data not in allowed:
+        text = f"{show(data)} holds {known.datasets[data]}, which method {arm['method']} cannot learn from; allowed: {listing(there)}"
+        yield problem_at(layers, path, text)
 
 
 def _label_problems(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:

@@ -209,6 +209,11 @@ class Selection(Section):
     shards: Shards = Field(description="Number of jobs that share the sampling.")
 
 
+def is_sampled(strategy: str) -> bool:
+    """Whether a strategy selects by repeated answers, which have to be sampled first."""
+    return strategy != "all"
+
+
 class ArmSelection(SelectionRule):
     """Which questions a GRPO arm is trained on."""
 

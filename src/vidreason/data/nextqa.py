@@ -2,7 +2,7 @@
 
 Two published forms are read, and give the same questions: the conversations of lmms-lab/LLaVA-Video-178K (folder
 `0_30_s_nextqa`) and the lines of `nextqa_0-30s.jsonl` in Zhang199/TinyLLaVA-Video-R1-training-data. Questions that cannot
-be used are set aside with a reason; `vidreason.data.filter_nextqa` drops those whose video cannot be used.
+be used are set aside with a reason; `vidreason.data.filter_questions` drops those whose video cannot be used.
 """
 
 import collections
@@ -133,6 +133,26 @@ def located(root: Path, video: str) -> str:
     return inside if not is_there(root / video) and is_there(root / inside) else video
 
 
+def form_free_name(video: str) -> str:
+    """The path of a video as both published forms give it, so that both are split the same way."""
+    return video.removeprefix(f"{BUCKET}/")
+
+
+def count_hint(found: int, expected: int, source: Source) -> str:
+    """Which published revision a file with another number of questions resembles."""
+    file = find_annotations(source.root, source.annotations, ANNOTATIONS)
+    size = f"{file} has {file.stat().st_size / 1e6:.2f} MB."
+    if found > expected:
+        return (
+            f"{size} It looks like lmms-lab/LLaVA-Video-178K before its commit d8ee1c8, when the file had 3.98 MB and more "
+            "questions: pin sources.LLaVA-Video-178K.revision to d8ee1c8 or later."
+        )
+    return (
+        f"{size} Later revisions of lmms-lab/LLaVA-Video-178K have a file of 2.25 MB. Fewer questions than that: was it cut "
+        "short, or is it another folder's (30_60_s_nextqa) or the open-ended one?"
+    )
+
+
 register(
     Dataset(
         name="nextqa",
@@ -143,5 +163,7 @@ register(
         template=with_options_line,
         read=read,
         annotation_files=lambda source: existing_annotations(source.root, source.annotations, ANNOTATIONS),
+        video_name=form_free_name,
+        count_hint=count_hint,
     )
 )

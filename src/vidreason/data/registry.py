@@ -118,6 +118,9 @@ class Dataset:
             categories (`macro`).
         parts: Field of a question by which the published number of questions is known.
         protocols: Whether the run's protocol changes how it is read.
+        video_name: Path of a video -> a name by which published forms of the data set with different paths hold out the same
+            videos.
+        count_hint: Questions found, questions expected, source -> what may be the matter; None for a general remark.
     """
 
     name: str
@@ -132,6 +135,8 @@ class Dataset:
     headline: Headline = "micro"
     parts: Part = "category"
     protocols: bool = False
+    video_name: Callable[[str], str] = str
+    count_hint: Callable[[int, int, Source], str] | None = None
 
     @property
     def module(self) -> str:
@@ -273,7 +278,7 @@ def write_questions(
     absent = []
     if dataset.role == "benchmark":
         absent = [path for path in dataset.annotation_files(source) if not path.is_file()]
-    check_counts(name, [*questions, *source.dropped], expected, absent)
+    check_counts(name, [*questions, *source.dropped], expected, absent, source)
     check_questions(name, questions, dataset.tasks, for_training=dataset.role != "benchmark")
     odd = ", ".join(f"{count} {what}" for what, count in {**oddities(questions), **source.repairs}.items() if count)
     print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
@@ -318,6 +323,7 @@ def check_counts(
     questions: Sequence[Question | Dropped],
     expected: int | Mapping[str, int] | None,
     absent: Sequence[Path] = (),
+    source: Source | None = None,
 ) -> None:
     """See that a data set holds as many questions as were published.
 
@@ -326,6 +332,7 @@ def check_counts(
         questions: All that were read, those that were set aside too.
         expected: How many there must be: in all, or by part (see `Dataset.parts`); None for any number.
         absent: Annotation files that are not there, for the message.
+        source: Where the data set was read from, for the data set's own remark (`Dataset.count_hint`).
 
     Raises:
         ValueError: There are more or fewer, with a table of the parts.
@@ -342,8 +349,15 @@ def check_counts(
     if all(counts[part] == wanted.get(part, 0) for part in parts):
         return
     table = "\n".join(f"  {part}: {counts[part]} found, {wanted.get(part, 0)} expected" for part in parts)
-    guess = f"Not there: {', '.join(map(str, absent))}." if absent else "Is the file of another revision, or cut short?"
+    found, hint = sum(counts.values()), dataset_of(name).count_hint
+    if absent:
+        guess = f"Not there: {', '.join(map(str, absent))}."
+    elif hint and source:
+        guess = hint(found, sum(wanted.values()), source)
+    else:
+        guess = "Is the file of another revision, or cut short?"
+    meant = "the numbers found" if isinstance(expected, Mapping) else found
     raise ValueError(
-        f"{name}: {sum(counts.values())} questions, expected are {sum(wanted.values())}.\n{table}\n{guess} If these are the "
-        f"questions you mean, set datasets.{name}.questions to the numbers found, or to null"
+        f"{name}: {found} questions, expected are {sum(wanted.values())}.\n{table}\n{guess} If these are the "
+        f"questions you mean, set datasets.{name}.questions to {meant}, or to null"
     )

@@ -7,14 +7,11 @@ from pathlib import Path
 from vidreason.artifacts.count_tables import count_of, read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_jsonl
-from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus
+from vidreason.records import OK, PROMPT_TOO_LONG, TOO_LONG, ClipStatus, Question
 from vidreason.results.number_format import Row
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import arm_and_seed
 from vidreason.rl.selection import variance
-
-NOT_BROKEN = frozenset({"too_long", "duplicate", "no_gold", "over_the_limit"})
-"""Reasons of the filter that do not mean a broken video."""
 
 
 def selection_table(inputs: ResultInputs) -> list[Row]:
@@ -40,19 +37,21 @@ def _row(stage: str, data: str, unit: str, reason: str, count: int, arm: str = "
 
 
 def _filtered(inputs: ResultInputs) -> Iterator[Row]:
-    """What the filter of the training data dropped; of the durations those that depend on rounding, next to the limit."""
-    if inputs.filtered:
-        dropped = read_csv(inputs.filtered, ("video", "reason"))
+    """What readers and filters left out; of the durations those that depend on rounding, next to the limit."""
+    for path in inputs.filtered:
+        data, dropped = Path(path).parent.name, read_csv(path, ("video", "reason"))
+        stage = "read" if Path(path).parent.parent.name == "read_questions" else "filter"
         for unit, reasons in (
             ("question", [row["reason"] for row in dropped]),
             ("video", [reason for _, reason in {(row["video"], row["reason"]) for row in dropped}]),
         ):
             for reason, count in sorted(Counter(reasons).items()):
-                yield _row("filter", "nextqa", unit, reason, count)
-    if inputs.durations:
-        for row in read_csv(inputs.durations, ("longer_than", "up_to", "videos"))[1:-1]:
-            count = count_of(row["videos"], f"{inputs.durations}: videos")
-            yield _row("filter", "nextqa", "video", f"lasts {row['longer_than']} to {row['up_to']} s", count)
+                yield _row(stage, data, unit, reason, count)
+    for path in inputs.durations:
+        data = Path(path).parent.name
+        for row in read_csv(path, ("longer_than", "up_to", "videos"))[1:-1]:
+            count = count_of(row["videos"], f"{path}: videos")
+            yield _row("filter", data, "video", f"lasts {row['longer_than']} to {row['up_to']} s", count)
 
 
 def _decoded(inputs: ResultInputs) -> Iterator[Row]:
@@ -68,15 +67,14 @@ def _decoded(inputs: ResultInputs) -> Iterator[Row]:
 
 def _selected(inputs: ResultInputs) -> Iterator[Row]:
     """Training questions that every selection kept and dropped."""
-    kept = {arm_and_seed(path): sum(row["kept"] for row in read_histogram(path)) for path in inputs.histograms}
     lost = {
         arm_and_seed(path): Counter(row["reason"] for row in read_csv(path, ("reason",))) for path in inputs.dropped
     }
-    for arm, seed in sorted(set(kept) | set(lost)):
-        counts = lost.get((arm, seed), Counter())
-        counts["kept"] = kept.get((arm, seed), 0)
+    for path in sorted(inputs.selected, key=arm_and_seed):
+        (arm, seed), questions = arm_and_seed(path), read_jsonl(path, Question)
+        counts = lost.get((arm, seed), Counter()) + Counter(kept=len(questions))
         for reason in _sorted(counts, first="kept"):
-            yield _row("selection", "nextqa", "question", reason, counts[reason], arm, seed)
+            yield _row("selection", questions[0].dataset, "question", reason, counts[reason], arm, seed)
 
 
 def _answered(inputs: ResultInputs) -> Iterator[Row]:
@@ -94,17 +92,13 @@ def _sorted(counts: Counter[str], first: str) -> list[str]:
 def broken_clips(inputs: ResultInputs) -> list[tuple[str, str, str, str]]:
     """Data set, clip, reason and the decoder's own words for every clip that could not be read.
 
-    A training video that cannot be read is dropped by the filter, before its frames are extracted, so both are read.
+    A training clip that cannot be read is dropped by the filter, before its frames are extracted, so both are read.
     """
-    broken = {
-        (Path(path).parent.name, clip.key, clip.status, clip.detail)
-        for path in inputs.clips
-        for clip in read_jsonl(path, ClipStatus)
-        if clip.status != OK
-    }
-    if inputs.filtered:
-        dropped = read_csv(inputs.filtered, ("video", "reason", "detail"))
-        broken |= {
-            ("nextqa", row["video"], row["reason"], row["detail"]) for row in dropped if row["reason"] not in NOT_BROKEN
+    return sorted(
+        {
+            (Path(path).parent.name, clip.key, clip.status, clip.detail)
+            for path in (*inputs.checked, *inputs.clips)
+            for clip in read_jsonl(path, ClipStatus)
+            if clip.status not in (OK, TOO_LONG)
         }
-    return sorted(broken)
+    )

@@ -140,7 +140,7 @@ def _chance_lines(axes: Axes, levels: Sequence[float]) -> None:
 
 def draw_selection(inputs: ResultInputs) -> Figure:
     """How many questions were answered right 0..N times, one panel per selection; the range of kept questions is shaded."""
-    histograms = inputs.histograms
+    histograms = [path for path in inputs.histograms if read_histogram(path)]  # none where nothing was sampled
     figure = Figure(figsize=(max(4.5, 3.4 * len(histograms)), 3.2), layout="constrained")
     if not histograms:
         return empty_figure(figure, "no arm of this run selects its training questions")

@@ -22,8 +22,10 @@ class ResultInputs:
         scored: The `*.scored.jsonl` of each score, in the same order.
         histograms: `histogram.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
         dropped: `dropped.csv` of the selections, in folders `.../{arm}/seed{seed}/`.
-        filtered: Questions that the filter of the training data dropped.
-        durations: How many training videos last how long, as the filter counted them.
+        selected: `selected.jsonl` of the selections, in folders `.../{arm}/seed{seed}/`.
+        filtered: `dropped.csv` of readers and filters, in folders `.../{data set}/`.
+        durations: How many training videos last how long, `durations.csv` in folders `.../{data set}/`.
+        checked: `ClipStatus` of training clips before the filter, JSON lines in folders `.../{data set}/`.
         clips: JSON lines of `ClipStatus`, in folders `.../{data set}/`.
         published: Published numbers (columns arm, benchmark, value, protocol, source).
         grpo: `metrics.jsonl` of the GRPO arms, in folders `.../{arm}/seed{seed}/`.
@@ -41,8 +43,10 @@ class ResultInputs:
     scored: Files = ()
     histograms: Files = ()
     dropped: Files = ()
-    filtered: str | Path | None = None
-    durations: str | Path | None = None
+    selected: Files = ()
+    filtered: Files = ()
+    durations: Files = ()
+    checked: Files = ()
     clips: Files = ()
     published: str | Path | None = None
     grpo: Files = ()

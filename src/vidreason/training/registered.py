@@ -50,6 +50,11 @@ def code(run: Run, dataset: str, module: str) -> str:
     return code_digest(*modules_with(module, dataset))
 
 
+def selection_code(run: Run, arm: str) -> str:
+    """Digest of the code that selects an arm's questions."""
+    return code_digest(*modules_with("vidreason.training.select_by_variance", run.data_of(arm)))
+
+
 def training_code(run: Run, arm: str) -> str:
     """Digest of the code that decides an arm's weights."""
     return code_digest(*training_modules(run.spec(arm, 0)))

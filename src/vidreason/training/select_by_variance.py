@@ -7,9 +7,9 @@ from pathlib import Path
 
 from vidreason.artifacts.csv_files import csv_text
 from vidreason.artifacts.files import read_jsonl, write_jsonl, write_text
-from vidreason.config.settings import ArmSelection
+from vidreason.config.settings import ArmSelection, is_sampled
 from vidreason.records import OK, ClipStatus, Question, Rollout
-from vidreason.rl.selection import dropped_questions, variance
+from vidreason.rl.selection import ONE_OPTION, dropped_questions, variance
 
 NO_ROLLOUTS = "no_rollouts"
 
@@ -53,13 +53,17 @@ def select_by_variance(files: SelectionFiles, rule: ArmSelection, seed: int, gro
     questions = read_jsonl(files.questions, Question)
     _check_unique(questions, files.questions)
     digests = {question.id: question.sha256 for question in questions}
-    groups, unanswered = _groups(files.rollouts, digests, group_size)
-    size = _group_size(groups, group_size)
+    sampled = is_sampled(rule.strategy)
+    groups, unanswered = _groups(files.rollouts, digests, group_size) if sampled else ({}, {})
+    size = _group_size(groups, group_size) if sampled else 0
     right = {name: sum(rollout.grade.correct for rollout in group) for name, group in groups.items()}
     correct = {question.id: right[question.id] for question in questions if question.id in right}
     single = {question.id for question in questions if len(question.options) == 1}
-    reasons = _reasons_without_rollouts(questions, {*groups, *unanswered}, files.clips) | unanswered
-    reasons |= dropped_questions(correct, single, size, rule, seed)
+    if sampled:
+        reasons = _reasons_without_rollouts(questions, {*groups, *unanswered}, files.clips) | unanswered
+        reasons |= dropped_questions(correct, single, size, rule, seed)
+    else:
+        reasons = dict.fromkeys(single, ONE_OPTION) | _unreadable(questions, files.clips)
     if len(reasons) == len(questions):
         raise ValueError(
             f"selection: none of {len(questions)} questions is left ({dict(sorted(Counter(reasons.values()).items()))}). "
@@ -154,6 +158,12 @@ def _reasons_without_rollouts(
     return reasons
 
 
+def _unreadable(questions: Sequence[Question], clips: Sequence[str | Path]) -> dict[str, str]:
+    """Status of the clip of every question without frames."""
+    status = {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
+    return {question.id: reason for question in questions if (reason := status.get(question.clip.key, OK)) != OK}
+
+
 def _dropped_table(
     questions: Sequence[Question], reasons: Mapping[str, str], correct: Mapping[str, int], size: int
 ) -> str:
@@ -173,5 +183,6 @@ def _histogram_table(correct: Mapping[str, int], reasons: Mapping[str, str], siz
     counts = Counter(correct.values())
     kept = Counter(right for name, right in correct.items() if name not in reasons)
     return csv_text(
-        ["correct", "questions", "kept"], ([right, counts[right], kept[right]] for right in range(size + 1))
+        ["correct", "questions", "kept"],
+        ([right, counts[right], kept[right]] for right in (range(size + 1) if size else ())),
     )

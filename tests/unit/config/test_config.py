@@ -180,7 +180,11 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"arms": {"new": {"label": "x"}}}, "arms.new.style", "missing"),
         ({"selection": {"rule": {"keep_max": 9}}}, "selection.rule", "keep_min <= keep_max <= 8"),
         ({"world": {}}, "world.broken", "missing"),
-        ({"arms": {"r1": {"data": "coldstart"}}}, "arms.r1.data", "allowed: 'nextqa'"),
+        (
+            {"arms": {"r1": {"data": "coldstart"}}},
+            "arms.r1.data",
+            '"coldstart" holds demonstrations, which method grpo cannot learn from; allowed: nextqa',
+        ),
         (
             {"datasets": {"nextqa": {"filter": {"max_seconds": math.nan}}}},
             "datasets.nextqa.filter.max_seconds",

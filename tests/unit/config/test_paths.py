@@ -47,6 +47,8 @@ def test_every_file_that_a_job_reads_is_one_that_a_job_writes(two_seeds: Run) ->
         job_inputs.training_questions(run, "sft"), *job_inputs.training_frames(run, "coldstart"), *job_inputs.rollouts(run, "r2", 3),
         *job_inputs.predictions(run, "r1", 0, "mvbench"), *job_inputs.scored(run, paths.SCORE),
         *job_inputs.of_arms(run, paths.SELECTED, "grpo"), *job_inputs.benchmark_questions(run), *job_inputs.all_clips(run),
+        job_inputs.validation_questions(run, "r1"), *job_inputs.training_clips(run, "r1"), *job_inputs.set_aside(run),
+        *job_inputs.filtered(run, "durations.csv"),
     ]  # fmt: skip
     for path in read:
         assert any(fits(path, pattern) for pattern in PATTERNS.values()), path
@@ -55,7 +57,10 @@ def test_every_file_that_a_job_reads_is_one_that_a_job_writes(two_seeds: Run) ->
 
 def test_arms_of_one_parent_share_its_rollouts_and_have_selections_of_their_own(two_seeds: Run) -> None:
     assert job_inputs.rollouts(two_seeds, "r2", 3) == job_inputs.rollouts(two_seeds, "r1", 3)
-    assert job_inputs.rollouts(two_seeds, "r1", 3)[0] == "results/paper/sample_rollouts/coldstart/seed3/shard0.jsonl"
+    assert (
+        job_inputs.rollouts(two_seeds, "r1", 3)[0]
+        == "results/paper/sample_rollouts/coldstart/nextqa/seed3/shard0.jsonl"
+    )
     assert job_inputs.of_arms(two_seeds, paths.SELECTED, "grpo") == [
         f"results/paper/select_by_variance/{arm}/seed{seed}/selected.jsonl" for arm in ("r1", "r2") for seed in (0, 3)
     ]

@@ -15,7 +15,7 @@ from tests.support.filtering import filter_rules
 from tests.unit.data.test_nextqa import COLD, CONVERSATION, PROBLEM, changed
 from vidreason.artifacts.files import read_json, read_json_lines, read_jsonl, write_jsonl
 from vidreason.data import coldstart, nextqa, video_mme
-from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
+from vidreason.data.filter_questions import FilterFiles, filter_questions
 from vidreason.data.registry import Source, read_questions
 from vidreason.models.tinyllava import template as prompts
 from vidreason.models.tinyllava.checkpoint import read_config
@@ -356,7 +356,7 @@ def test_a_dropped_answer_is_a_row_of_the_table(tmp_path):
     put(tmp_path, "nextqa", [changed(CONVERSATION, gpt="E. swimming."), CONVERSATION])
     written = [tmp_path / name for name in ("train", "validation", "dropped", "clips")]
     with pytest.raises(ValueError, match=r"dropped: \{'missing': 1, 'no_gold': 1\}"):
-        filter_nextqa(Source(tmp_path), filter_rules(), FilterFiles(*written), seed=0, expected=2)
+        filter_questions("nextqa", Source(tmp_path), filter_rules(), FilterFiles(*written), seed=0, expected=2)
 
 
 def test_the_cold_start_does_not_imitate_a_wrong_text(tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import csv
 import dataclasses
+import functools
 import json
 import subprocess
 
@@ -11,11 +12,10 @@ import pytest
 from tests.support.filtering import filter_rules
 from tests.support.worlds import world_settings
 from vidreason.artifacts.files import read_jsonl
-from vidreason.data import coldstart, nextqa
-from vidreason.data import filter_nextqa as filter
-from vidreason.data.filter_nextqa import FilterFiles, filter_nextqa
-from vidreason.data.registry import Source, question_prompt, read_questions
-from vidreason.records import OK, ClipStatus, Question
+from vidreason.data import coldstart, nextqa, registry
+from vidreason.data.filter_questions import FilterFiles, _held_out, check_clips, filter_questions
+from vidreason.data.registry import Source, dataset_of, question_prompt, read_questions
+from vidreason.records import OK, TOO_LONG, ClipRef, ClipStatus, Question
 from vidreason.world.encode import ffmpeg_binary, timing
 from vidreason.world.layouts import Job, encode_all, write_coldstart, write_nextqa
 from vidreason.world.scenes import make_scene
@@ -144,8 +144,7 @@ def published(tmp_path_factory):
 def test_the_three_broken_files_are_found_whatever_the_seed(tmp_path, seed):
     items = draw_items("nextqa", world_settings({"videos": {"nextqa": 3}, "too_long_fraction": 1.0}), seed)
     write_nextqa(tmp_path, items, seed, ("zero_byte", "truncated_webm", "corrupted"))
-    videos = [question.clip.path for question in nextqa.read(Source(tmp_path))]
-    clips = filter.probe_videos(tmp_path, videos, 30, 2)
+    clips = check_clips(nextqa.read(Source(tmp_path)), tmp_path, filter_rules())
     assert [clip.status for clip in clips.values()] == ["empty_file", "truncated", "unreadable"]
 
 
@@ -157,7 +156,7 @@ def run_filter(root, out, **changes):
         validation_fraction=settings["validation_fraction"],
         questions_limit=settings.get("limit"),
     )
-    counts = filter_nextqa(Source(root), rules, FilterFiles(*paths), seed=settings["seed"])
+    counts = filter_questions("nextqa", Source(root), rules, FilterFiles(*paths), seed=settings["seed"])
     with paths[2].open(newline="") as stream:
         dropped = list(csv.DictReader(stream))
     return (
@@ -172,8 +171,8 @@ def run_filter(root, out, **changes):
 def test_the_filter_keeps_counts_and_explains(published, tmp_path):
     root, items = published
     counts, train, validation, dropped, clips = run_filter(root, tmp_path)
-    long = [clip for clip in clips if clip.status == filter.TOO_LONG]
-    assert {clip.status for clip in clips} == {OK, "empty_file", "truncated", "unreadable", filter.TOO_LONG}
+    long = [clip for clip in clips if clip.status == TOO_LONG]
+    assert {clip.status for clip in clips} == {OK, "empty_file", "truncated", "unreadable", TOO_LONG}
     assert all(clip.duration >= 31 for clip in long)
     assert all(0 < clip.duration < 31 for clip in clips if clip.status == OK)
     assert len(clips) == len(items)
@@ -199,10 +198,10 @@ def test_a_fraction_of_a_second_is_dropped_or_counts(tmp_path, duration, kept):
     (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps(records))
     paths = [tmp_path / name for name in ("train.jsonl", "validation.jsonl", "dropped.csv", "clips.jsonl")]
     table = tmp_path / "durations.csv"
-    counts = filter_nextqa(
-        Source(tmp_path), filter_rules(duration=duration), FilterFiles(*paths, durations=table), seed=1
+    counts = filter_questions(
+        "nextqa", Source(tmp_path), filter_rules(duration=duration), FilterFiles(*paths, durations=table), seed=1
     )
-    assert (counts.train, counts.dropped) == (kept, {filter.TOO_LONG: 5 - kept})
+    assert (counts.train, counts.dropped) == (kept, {TOO_LONG: 5 - kept})
     with table.open() as stream:
         rows = [
             [row[key] for key in ("longer_than", "up_to", "videos", "questions_kept")] for row in csv.DictReader(stream)
@@ -291,8 +290,9 @@ def test_a_count_other_than_the_papers_names_the_revision_it_looks_like(tmp_path
     (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps([CONVERSATION, other]))
     files = FilterFiles(*(tmp_path / name for name in ("train", "validation", "dropped", "clips")))
     with pytest.raises(ValueError, match=words) as caught:
-        filter_nextqa(Source(tmp_path), filter_rules(), files, seed=0, expected=expected)
-    assert f"2 questions in 0.00 MB, expected are {expected}" in str(caught.value)
+        filter_questions("nextqa", Source(tmp_path), filter_rules(), files, seed=0, expected=expected)
+    assert f"2 questions, expected are {expected}" in str(caught.value)
+    assert "0_30_s_nextqa_mc_qa_processed.json has 0.00 MB" in str(caught.value)
     assert "set datasets.nextqa.questions to 2, or to null" in str(caught.value)
     assert not (tmp_path / "train").exists()
 
@@ -301,16 +301,27 @@ def test_what_is_trained_on_is_checked_whatever_the_reader_does(tmp_path, monkey
     (tmp_path / "0_30_s_nextqa_mc_qa_processed.json").write_text(json.dumps([CONVERSATION]))
     questions = nextqa.read(Source(tmp_path))
     bad = [dataclasses.replace(question, gold="J") for question in questions]
-    monkeypatch.setattr(nextqa, "read", lambda source: bad)
+    changed_set = dataclasses.replace(dataset_of("nextqa"), read=lambda source: bad)
+    monkeypatch.setitem(registry._datasets, "nextqa", changed_set)
     files = FilterFiles(*(tmp_path / name for name in ("train", "validation", "dropped", "clips")))
     with pytest.raises(ValueError, match=r"nextqa: question '.*': the answer 'J' is not one of the letters"):
-        filter_nextqa(Source(tmp_path), filter_rules(), files, seed=0)
+        filter_questions("nextqa", Source(tmp_path), filter_rules(), files, seed=0)
 
 
 def test_the_split_does_not_depend_on_which_form_is_read(tmp_path):
     """The conversations name a video below the bucket's folder, the other file below the root."""
-    assert filter._rank(3, "0_30_s_nextqa/NextQA/NExTVideo/1/2.mp4") == filter._rank(3, "NextQA/NExTVideo/1/2.mp4")
-    assert filter._rank(3, "NextQA/NExTVideo/1/2.mp4") != filter._rank(4, "NextQA/NExTVideo/1/2.mp4")
+    make = functools.partial(Question, "1", "nextqa", "multiple_choice", "Why?")
+    names = [f"NextQA/NExTVideo/1/{number}.mp4" for number in range(20)]
+    forms = [[make(ClipRef(f"{folder}{name}")) for name in names] for folder in ("", "0_30_s_nextqa/")]
+    video_name = dataset_of("nextqa").video_name
+
+    def held_out(form, seed):
+        return {path.removeprefix("0_30_s_nextqa/") for path in _held_out(form, 0.2, seed, video_name)[0]}
+
+    assert held_out(forms[0], 3) == held_out(forms[1], 3) != held_out(forms[0], 4)
+    assert _held_out(forms[0], 0.2, 3, str)[0] != {
+        path.removeprefix("0_30_s_nextqa/") for path in _held_out(forms[1], 0.2, 3, str)[0]
+    }
 
 
 def test_the_cold_starts_videos_are_found_below_the_bucket(tmp_path):

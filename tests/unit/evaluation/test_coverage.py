@@ -77,8 +77,10 @@ def test_counts_other_than_published_are_refused_by_part() -> None:
         check_counts("mvbench", questions, 4)
     with pytest.raises(ValueError, match=r"(?s)a: 2 found, 2 expected.*b: 0 found, 1 expected.*c: 1 found, 0 expected"):
         check_counts("mvbench", questions, {"a": 2, "b": 1})
-    with pytest.raises(ValueError, match=r"set datasets\.nextqa\.questions to the numbers found"):
+    with pytest.raises(ValueError, match=r"set datasets\.nextqa\.questions to 3, or to null"):
         check_counts("nextqa", questions, 4)
+    with pytest.raises(ValueError, match=r"set datasets\.mvbench\.questions to the numbers found, or to null"):
+        check_counts("mvbench", questions, {"a": 3})
 
 
 def test_video_mme_is_counted_by_duration() -> None:

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from tests.support.field_pictures import field_pictures
+from tests.support.filtering import filter_rules
 from vidreason.artifacts.files import read_jsonl, write_jsonl
-from vidreason.data.filter_nextqa import probe_videos
+from vidreason.data.filter_questions import Decoding, check_clips
 from vidreason.media import containers, decode
 from vidreason.media import extract_frames as frames
 from vidreason.media import probe as video
@@ -50,12 +51,18 @@ def in_order(path, stream=0):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(container.streams[stream])]
 
 
+def filtered(path, frame_count=16):
+    """Status that the filter of training data gives a file."""
+    question = dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name))
+    return check_clips([question], path.parent, filter_rules(max_seconds=100), Decoding(frame_count))[path.name]
+
+
 def check_readable(path, frames, expected=None):
     """Every stage calls a file readable, and every frame is the one of `expected`."""
     scanned = video.scan(path)
     assert (scanned.clip.status, scanned.clip.frames, len(scanned.times)) == (OK, frames, frames), scanned.clip
     assert video.probe(path, decode=True).status == OK
-    assert probe_videos(path.parent, [path.name], 100, 1)[path.name].status == OK
+    assert filtered(path).status == OK
     assert (
         take_frames(
             dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), path.parent, 16, 8
@@ -74,7 +81,7 @@ def check_row(path, status, words=""):
     clips = [
         video.scan(path).clip,
         video.probe(path, decode=True),
-        probe_videos(path.parent, [path.name], 100, 1)[path.name],
+        filtered(path),
         take_frames(
             dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), path.parent, 16, 8
         ).clip,
@@ -242,7 +249,7 @@ class TestDamage:
             dataclasses.replace(ASK, clip=dataclasses.replace(ASK.clip, path=path.name)), folder, 16, 8
         ).clip
         words = "1 of 50 packets cannot be decoded, the first at frame 25 (1.00 s): Invalid data found when processing input"
-        for clip in (video.probe(path, decode=True), probe_videos(folder, [path.name], 100, 1)[path.name], taken):
+        for clip in (video.probe(path, decode=True), filtered(folder / path.name), taken):
             assert (clip.status, clip.frames) == (OK, FRAMES)
             # Extraction tells of the damage if the packet was on its way.
             assert clip.detail == words or (clip is taken and name in ("h264.mkv", "mjpeg.avi"))
@@ -268,7 +275,7 @@ class TestDamage:
             == take_frames(ask, folder, FRAMES, 8).clip.status
             == video.UNREADABLE
         )
-        assert probe_videos(folder, [path.name], 100, 1, frame_count=FRAMES)[path.name].status == video.UNREADABLE
+        assert filtered(folder / path.name, FRAMES).status == video.UNREADABLE
 
     @pytest.mark.parametrize("number", [12, 50])
     def test_in_an_avi_that_was_copied_from_another_container(self, folder, number):
@@ -282,7 +289,7 @@ class TestDamage:
         content = bytearray(path.read_bytes())
         content[packet.pos + 8 : packet.pos + 8 + packet.size] = bytes(packet.size)
         path.write_bytes(content)
-        clip = probe_videos(folder, [path.name], 100, 1)[path.name]
+        clip = filtered(folder / path.name)
         assert (clip.status, clip.fps) == (OK, pytest.approx(25))
         # The decoder gives up what depends on the damaged packet, up to the next key frame.
         assert 4 * FRAMES - 50 <= clip.frames < 4 * FRAMES

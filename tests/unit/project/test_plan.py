@@ -69,7 +69,7 @@ def test_the_papers_grpo_costs_what_the_paper_says(paper: Run) -> None:
     assert all(step.done == 0 for step in steps.values())
     Path("results/paper/questions").mkdir(parents=True)
     Path("results/paper/questions/nextqa.jsonl").touch()
-    assert {step.rule: step.done for step in plan_steps(paper)}["filter_nextqa"] == 1
+    assert {step.rule: step.done for step in plan_steps(paper)}["filter_questions"] == 1
 
 
 def test_more_epochs_and_seeds_cost_more(paper: Run) -> None:

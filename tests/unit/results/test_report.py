@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
 from vidreason.artifacts.files import read_jsonl, write_json, write_jsonl
-from vidreason.records import Completion, Question
+from vidreason.records import ClipStatus, Completion, Question
 from vidreason.results.figures import make_figures
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
 from vidreason.results.page import plain_caption, render
@@ -158,15 +158,15 @@ def test_broken_videos_are_named_with_their_reason(page: dict[str, Any]) -> None
 
 
 def test_videos_that_the_filter_dropped_are_named_too(page: dict[str, Any], tmp_path: Path) -> None:
-    filtered = tmp_path / "filtered.csv"
-    filtered.write_text(
-        "question,video,reason,duration,detail\n"
-        "1-0,NextQA/one.mp4,not_a_video,,begins with <html>\n"
-        "1-1,NextQA/one.mp4,not_a_video,,begins with <html>\n"
-        "2-0,NextQA/long.mp4,too_long,44.000,allowed 30 s\n"
-        "3-0,NextQA/fine.mp4,duplicate,6.000,repeats an earlier question\n"
-    )
-    text = written(page, filtered=filtered)
+    checked = tmp_path / "nextqa" / "clips.jsonl"
+    statuses = [
+        ClipStatus("NextQA/one.mp4", "not_a_video", detail="begins with <html>"),
+        ClipStatus("NextQA/long.mp4", "too_long", 44.0, detail="allowed 30 s"),
+        ClipStatus("NextQA/fine.mp4", "ok", 6.0),
+        ClipStatus("zero.mp4", "empty_file", detail="0 bytes"),
+    ]
+    write_jsonl(checked, statuses)
+    text = written(page, checked=[checked])
     assert "Videos that could not be used (4)" in text, "one video once, and only those that are broken"
     assert text.count("NextQA/one.mp4") == 1
     assert "begins with &lt;html&gt;" in text

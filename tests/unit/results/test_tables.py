@@ -49,9 +49,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def tables(tmp_path: Path) -> dict[str, Path]:
     """All tables of the run with everything given."""
     selection = write_selection(tmp_path)
-    filtered = tmp_path / "dropped.csv"
+    (tmp_path / "nextqa").mkdir()
+    filtered = tmp_path / "nextqa" / "dropped.csv"
     filtered.write_text("question,video,reason\n1,a.mp4,too_long\n2,a.mp4,too_long\n3,c.mp4,missing\n")
-    durations = tmp_path / "durations.csv"
+    durations = tmp_path / "nextqa" / "durations.csv"
     durations.write_text("longer_than,up_to,videos\n0,30,5\n30,30.5,3\n30.5,31,0\n31,,2\n")
     published = tmp_path / "published.tsv"
     published.write_text(
@@ -63,8 +64,9 @@ def tables(tmp_path: Path) -> dict[str, Path]:
         write_run(tmp_path),
         histograms=[selection["histogram"]],
         dropped=[selection["dropped"]],
-        filtered=filtered,
-        durations=durations,
+        selected=[selection["selected"]],
+        filtered=[filtered],
+        durations=[durations],
         clips=write_clips(tmp_path),
         published=published,
     )

@@ -258,8 +258,10 @@ def test_random_selections_of_other_seeds_differ_and_a_limit_holds(files: dict[s
     assert len(found) > 2
 
 
-def test_all_keeps_every_answered_question(files: dict[str, Any]) -> None:
-    select(**files | {"strategy": "all"})
+def test_all_keeps_every_question_with_frames_and_reads_no_rollout(files: dict[str, Any]) -> None:
+    for path in files["rollouts"]:
+        path.unlink()
+    select(**files | {"strategy": "all", "rollouts": []})
     assert kept(files) == list(CORRECT)
     assert reasons(files) == {"broken": "truncated"}
-    assert files["histogram"].read_text().splitlines()[1] == "0,1,1"
+    assert files["histogram"].read_text() == "correct,questions,kept\n"
