@@ -131,11 +131,11 @@ class ClipStatus:
     Attributes:
         key: `ClipRef.key`.
         status: `ok`, or the reason why there are no frames: `missing`, `empty_file`, `unreadable`, `truncated`,
-            `too_short`, `not_a_video`, `timed_out` (see config/README.md), `too_long` (NextQA).
+            `too_short`, `not_a_video`, `not_an_image`, `timed_out` (see config/README.md), `too_long` (NextQA).
         duration: True duration in seconds; None when unknown.
         fps: Average frames per second; None when unknown.
         frames: Number of frames in the stream; None when unknown.
-        codec: Name of the video codec, `frames` for a folder of pictures, `""` when unknown.
+        codec: Name of the video codec, `frames` for a folder of pictures, `image` for a single one, `""` when unknown.
         detail: The decoder's own words, for the report.
     """
 

@@ -18,6 +18,7 @@ from vidreason.artifacts.file_signatures import looks_like_text
 MISSING = "missing"
 EMPTY_FILE = "empty_file"
 NOT_A_VIDEO = "not_a_video"
+NOT_AN_IMAGE = "not_an_image"
 UNREADABLE = "unreadable"
 TRUNCATED = "truncated"
 TOO_SHORT = "too_short"

@@ -2,7 +2,7 @@
 
 `extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the chosen frames, index in
 the video, time stamp, SHA-256 of the pixels, height, width, the pixels), and a `ClipStatus` row for every clip, readable or
-not. Each clip is a row group of its own, so that `vidreason.media.frame_store.FrameStore` reads one clip without touching the
+not. Each clip is a row group of its own (one row for a picture, which is shown F times), so that `vidreason.media.frame_store.FrameStore` reads one clip without touching the
 others. The table's metadata says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
@@ -29,9 +29,10 @@ from vidreason.media.containers import TOO_SHORT, VideoError
 from vidreason.media.decode import decode_frames
 from vidreason.media.frame_rules import FOREVER, segment_indices, uniform_indices
 from vidreason.media.frame_store import FRAMES, SCHEMA, ClipFrames
+from vidreason.media.pictures import read_still
 from vidreason.media.probe import Scan, count_decodable, scan
 from vidreason.media.resize import resize_frames
-from vidreason.records import FRAME_RULES, OK, ClipStatus, Question
+from vidreason.records import FRAME_RULES, IMAGE, OK, ClipRef, ClipStatus, Question
 
 COUNTED_SECONDS = 300.0
 """A damaged video of at most this length is decoded in full to count its damaged packets."""
@@ -109,12 +110,18 @@ def unique_clips(questions: Sequence[str | Path]) -> dict[str, Question]:
     """Clip's key -> one question about it, for every different clip in the files.
 
     Raises:
-        ValueError: Two questions about the same clip pick their frames by different rules.
+        ValueError: Two questions about the same clip pick their frames by different rules, or take the file for different
+            things.
     """
     clips: dict[str, Question] = {}
     for path in questions:
         for question in read_jsonl(path, Question):
             known = clips.setdefault(question.clip.key, question)
+            if known.clip.kind != question.clip.kind:
+                raise ValueError(
+                    f"{path}: questions {known.id!r} and {question.id!r} take clip {question.clip.key!r} for different things "
+                    f"({known.clip.kind}, {question.clip.kind}); a file is one of them"
+                )
             if known.clip.frame_rule != question.clip.frame_rule:
                 raise ValueError(
                     f"{path}: questions {known.id!r} and {question.id!r} ask for clip {question.clip.key!r} by different rules "
@@ -139,14 +146,14 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
     Args:
         question: Names the video, the bounds and the rule.
         root: Folder that `question.clip.path` is relative to.
-        count: Frames to take, F. A shorter video repeats frames, as the rules do.
+        count: Frames to take, F. A shorter video repeats frames, as the rules do; a picture is repeated F times.
         size: Height and width to resize to, S, in pixels.
 
     Returns:
         The frames; none, and the reason in `clip.status`, when the video cannot be used.
     """
     path = Path(root) / question.clip.path
-    scanned = scan(path, question.clip.key)
+    scanned = scan_clip(question.clip, root)
     clip, indices, pictures = _decode(
         question, path, count, scanned, lambda picture: resize_frames(picture[None], size)
     )
@@ -156,20 +163,32 @@ def take_frames(question: Question, root: str | Path, count: int, size: int) -> 
 
 
 def check_clip(question: Question, root: str | Path, count: int, scanned: Scan | None = None) -> ClipStatus:
-    """The status that `take_frames` gives a clip, whose damaged packets are counted by decoding all of it.
+    """The status that `take_frames` gives a clip, video or picture; damaged packets are counted by decoding the whole video.
 
     Args:
         question: As for `take_frames`.
         root: As for `take_frames`.
         count: As for `take_frames`.
-        scanned: Result of `scan`, where the video was scanned before.
+        scanned: Result of `scan_clip`, where the clip was scanned before.
     """
     path = Path(root) / question.clip.path
-    scanned = scanned or scan(path, question.clip.key)
+    scanned = scanned or scan_clip(question.clip, root)
     clip, *_ = _decode(question, path, count, scanned, lambda picture: picture[:0].copy())  # the pixels are not needed
-    if clip.status != OK:
+    if clip.status != OK or question.clip.kind == IMAGE:
         return clip
     return dataclasses.replace(clip, detail=_damage(path, scanned))
+
+
+def scan_clip(clip: ClipRef, root: str | Path) -> Scan:
+    """Scan the file of a clip (`vidreason.media.probe.scan`). A picture is one frame that lasts for no time.
+
+    Args:
+        clip: The clip.
+        root: Folder that `clip.path` is relative to.
+    """
+    if clip.kind == IMAGE:
+        return Scan(ClipStatus(clip.key, OK, frames=1, codec=IMAGE), np.zeros(1))
+    return scan(Path(root) / clip.path, clip.key)
 
 
 def _damage(path: Path, scanned: Scan, met: Sequence[str] = ()) -> str:
@@ -189,6 +208,8 @@ def _decode(
     if clip.status != OK:
         return clip, nothing, []
     try:
+        if question.clip.kind == IMAGE:
+            return clip, np.zeros(count, np.int64), [shrink(read_still(path))] * count
         indices = frame_indices(question, scanned, count)
         damage: list[str] = []
         pictures = decode_frames(path, indices.tolist(), scanned, damage, shrink)
@@ -257,13 +278,15 @@ def is_variable(times: np.ndarray) -> bool:
 
 def _as_table(clip_frames: ClipFrames) -> pa.Table:
     """The rows of one clip."""
-    pixels = [picture.tobytes() for picture in clip_frames.pixels]
     frames, height, width, _ = clip_frames.pixels.shape
+    if clip_frames.clip.codec == IMAGE:
+        frames = 1
+    pixels = [picture.tobytes() for picture in clip_frames.pixels[:frames]]
     columns = [
         [clip_frames.clip.key] * frames,
         list(range(frames)),
-        clip_frames.indices,
-        clip_frames.timestamps,
+        clip_frames.indices[:frames],
+        clip_frames.timestamps[:frames],
         [sha256_bytes(picture) for picture in pixels],
         [height] * frames,
         [width] * frames,
@@ -283,9 +306,7 @@ def frames_digest(questions: Sequence[str | Path], root: str | Path, spec: Frame
     videos = sorted({question.clip.path for question in selected})
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         contents = pool.map(lambda video: _content(Path(root) / video), videos)
-    clips = [
-        (question.clip.key, question.clip.start, question.clip.end, question.clip.frame_rule) for question in selected
-    ]
+    clips = [dataclasses.astuple(question.clip) for question in selected]
     files = list(zip(videos, contents, strict=True))
     decisive = {"clips": clips, "videos": files, "count": spec.count, "size": spec.size}
     return digest(decisive, [], ["vidreason.media.extract_frames"])

@@ -1,5 +1,7 @@
 """Reading tables of frames: a parquet file per shard, a row per frame, a row group per clip, and beside it the list of clips.
 
+A picture has one row, which is read as F equal frames.
+
 `vidreason.media.extract_frames` writes them. The table's metadata says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
@@ -7,7 +9,7 @@ Letters: F frames of a clip, S height and width.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 from vidreason.artifacts.digests import sha256_bytes
 from vidreason.artifacts.files import read_jsonl
 from vidreason.artifacts.integrity import check_unchanged
-from vidreason.records import OK, ClipStatus
+from vidreason.records import IMAGE, OK, ClipStatus
 
 SCHEMA = pa.schema(
     [
@@ -88,6 +90,7 @@ class FrameStore:
         """Add one shard to the index."""
         check_unchanged(path)
         listed = read_jsonl(clips_path_of(path), ClipStatus)
+        stills = {clip.key for clip in listed if clip.codec == IMAGE}
         row_groups: dict[str, int] = {}
         with _as_damaged(path):
             file = pq.ParquetFile(path)
@@ -103,7 +106,7 @@ class FrameStore:
                 )
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=["clip", "position"]).to_pydict()
-                key = self._checked_clip(path, rows, int(declared) or None)
+                key = self._checked_clip(path, rows, int(declared) or None, stills)
                 if key in row_groups:
                     raise ValueError(
                         f"{path}: clip {key!r} is in it twice; remove the table to have it extracted again"
@@ -124,13 +127,15 @@ class FrameStore:
             if clip.key in row_groups:
                 self._place[clip.key] = (path, row_groups[clip.key])
 
-    def _checked_clip(self, path: Path, rows: Mapping[str, Sequence[Any]], declared: int | None) -> str:
-        """Key of a row group's clip, whose F frames have to be complete and in order."""
+    def _checked_clip(
+        self, path: Path, rows: Mapping[str, Sequence[Any]], declared: int | None, stills: Collection[str]
+    ) -> str:
+        """Key of a row group's clip, whose F frames have to be complete and in order; of a still one there is one."""
         names, positions = sorted(set(map(str, rows["clip"]))), list(rows["position"])
         if self.count is None:
             self.count = declared or len(positions)
-        wanted = self.count
-        if len(names) != 1 or positions != list(range(wanted)) or declared not in (None, wanted):
+        wanted = 1 if names[0] in stills else self.count
+        if len(names) != 1 or positions != list(range(wanted)) or declared not in (None, self.count):
             also = f", and the table declares {declared} frames a clip" if declared else ""
             raise ValueError(
                 f"{path}: the frames of clip {', '.join(map(repr, names[:3]))} are numbered {_abridged(positions)}; needed are "
@@ -147,7 +152,7 @@ class FrameStore:
         return self._known(clip).status
 
     def frames(self, clip: str) -> ClipFrames:
-        """Frames of a clip, checked against their digests.
+        """Frames of a clip, checked against their digests; a picture F times, without copies.
 
         Raises:
             KeyError: No shard knows the clip, or it has no frames.
@@ -167,7 +172,12 @@ class FrameStore:
             if not sound or sha256_bytes(row["pixels"]) != row["sha256"]:
                 raise ValueError(f"{path}: frame {position} of clip {clip!r} is not what was stored; extract it again")
         pixels = np.frombuffer(b"".join(columns["pixels"]), dtype=np.uint8).reshape(shape)
-        return ClipFrames(known, np.array(columns["index"]), np.array(columns["timestamp"]), pixels)
+        indices, times = np.array(columns["index"]), np.array(columns["timestamp"])
+        if known.codec == IMAGE:
+            repeats = self.count or 1
+            pixels = np.broadcast_to(pixels, (repeats, *shape[1:]))
+            indices, times = np.repeat(indices, repeats), np.repeat(times, repeats)
+        return ClipFrames(known, indices, times, pixels)
 
     def pixels(self, clip: str) -> np.ndarray:
         """Frames of a clip: uint8 [F, S, S, 3], as `resize_frames` left them; raises as `frames` does."""

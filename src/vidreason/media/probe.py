@@ -18,6 +18,7 @@ from vidreason.media.containers import (
     EMPTY_FILE,
     MISSING,
     NOT_A_VIDEO,
+    NOT_AN_IMAGE,
     TIMED_OUT,
     TOO_SHORT,
     TRUNCATED,
@@ -38,7 +39,7 @@ from vidreason.media.containers import (
 from vidreason.media.timestamps import Packets, correct_stamps, read_packets
 from vidreason.records import OK, ClipStatus
 
-STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
+STATUSES = (OK, MISSING, EMPTY_FILE, NOT_A_VIDEO, NOT_AN_IMAGE, UNREADABLE, TRUNCATED, TOO_SHORT, TIMED_OUT)
 
 FOLDER_FPS = 3.0
 """Frame rate of a folder of pictures. Source: MVBench's tvqa folder `frames_fps3_hq`."""

@@ -127,9 +127,20 @@ class TinyLlavaVideo(VideoLM):
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Run the vision tower on frames uint8 [C, F, S, S, 3]: [C, N, Dv].
 
-        Levels become numbers on the model's device, so that a quarter of the bytes are copied there.
+        Levels become numbers on the model's device, so that a quarter of the bytes are copied there. Of a clip in which nothing
+        moves (a picture, gray frames) one frame is encoded, and its features are repeated.
         """
-        return self.encode_frames(normalize_frames(frames.to(self.device)).to(self.dtype))
+        frames = frames.to(self.device)
+        still = _still_clips(frames)
+        if not still.any():
+            return self.encode_frames(normalize_frames(frames).to(self.dtype))
+        of_stills = self.encode_frames(normalize_frames(frames[still, :1]).to(self.dtype)).repeat(1, frames.shape[1], 1)
+        if still.all():
+            return of_stills
+        moving = self.encode_frames(normalize_frames(frames[~still]).to(self.dtype))
+        features = moving.new_empty(len(frames), *moving.shape[1:])
+        features[still], features[~still] = of_stills, moving
+        return features
 
     def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Run the vision tower up to the layer that is used.
@@ -327,3 +338,12 @@ class TinyLlavaVideo(VideoLM):
             logits_to_keep=logits_to_keep,
             **options,
         )
+
+
+def _still_clips(frames: torch.Tensor) -> torch.Tensor:
+    """Which clips show the same frame all the time: [C, F, S, S, 3] -> bool [C]; none where F is 1."""
+    still = (frames[:, 0] == frames[:, -1]).flatten(1).all(dim=1) & (frames.shape[1] > 1)
+    # Nearly every video differs in its first and last frame; only the others are compared in full.
+    candidates = still.nonzero().flatten()
+    still[candidates] = (frames[candidates] == frames[candidates, :1]).flatten(1).all(dim=1)
+    return still
