@@ -73,6 +73,11 @@ class TrainingData(DataEntry):
 class BenchmarkData(DataEntry):
     """A benchmark."""
 
+    annotations: Text | None = Field(
+        default=None,
+        description="File in the folder, or a path of its own, for benchmarks that are published in several forms (docs/data.md); "
+        "null for the published names.",
+    )
     questions: Count | Mapping[str, Part] | None = Field(
         description="Questions that the benchmark must hold, in all or by part (duration of Video-MME, category of MVBench and "
         "MLVU); null is not checked."

@@ -6,7 +6,7 @@ A parser of one record raises errors without a place: `questions_of` adds the fi
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.artifacts.path_checks import is_inside
@@ -20,20 +20,63 @@ LONGEST_TEXT = 100_000
 """Most characters of one text of an annotation file, more than any model's context can hold."""
 
 
+class UnusableRecordError(ValueError):
+    """A record that is well-formed but cannot be used, so that it is set aside and counted rather than refused."""
+
+    def __init__(self, reason: str, detail: str, item: Question | str) -> None:
+        """For `Aside.set_aside`.
+
+        Args:
+            reason: One word for tables.
+            detail: What is wrong.
+            item: The question as far as it was read, or its video.
+        """
+        super().__init__(detail)
+        self.reason, self.item = reason, item
+
+
+class Aside(Protocol):
+    """Counts records that cannot be used (`vidreason.data.registry.Source`)."""
+
+    def set_aside(self, item: Question | str, reason: str, detail: str = "", where: str = "") -> None:
+        """Count one."""
+
+
 def read_records(source: Path) -> list[Any]:
-    """The records of a JSON file that holds a list, or of a `.jsonl` file.
+    """The records of a JSON file that holds a list, of a `.jsonl` file, or of a `.parquet` table.
 
     Raises:
         ValueError: The file holds something else.
     """
+    if source.suffix == ".parquet":
+        return read_table(source)
     records = read_json_lines(source) if source.suffix == ".jsonl" else read_json(source)
     if not isinstance(records, list):
         raise ValueError(f"{source}: expected a list of records, found {type(records).__name__}")
     return records
 
 
+def read_table(source: Path) -> list[Any]:
+    """The rows of a parquet table.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(source).to_pylist())
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # overflow: a date beyond Python's range
+        raise ValueError(f"{source}: not a parquet file ({error}). Was it cut short, or is it a web page?") from error
+
+
 def questions_of(
-    source: object, records: Iterable[Any], parse: Callable[[Any, int], Question | None], for_training: bool = False
+    source: object,
+    records: Iterable[Any],
+    parse: Callable[[Any, int], Question | None],
+    for_training: bool = False,
+    aside: Aside | None = None,
 ) -> list[Question]:
     """Turn the records of one file into questions.
 
@@ -43,12 +86,14 @@ def questions_of(
         parse: Turns a record and its place, from 0, into a question; None leaves it out.
         for_training: Whether the questions are trained on. Then no text may be empty or contain a mark of the chat
             template. Benchmark questions are taken as published, even empty ones, so that scores are comparable.
+        aside: Receives the records for which `parse` raises `UnusableRecordError`; None refuses them.
 
     Raises:
         ValueError: A record is malformed, an id comes twice, or nothing is left. The message names the file and the record.
     """
     questions: list[Question] = []
     places: dict[str, int] = {}
+    unusable = ""
     for number, record in enumerate(records, start=1):
         try:
             question = parse(record, number - 1)
@@ -57,6 +102,10 @@ def questions_of(
                 if question.id in places:
                     raise ValueError(f"the id {question.id!r} was already used by record {places[question.id]}")
         except ValueError as error:
+            if isinstance(error, UnusableRecordError) and aside is not None:
+                aside.set_aside(error.item, error.reason, abridged(str(error)), f"{source}: record {number}")
+                unusable = unusable or f"; the first that was set aside, record {number}: {abridged(str(error))}"
+                continue
             raise ValueError(
                 f"{source}: record {number}: {abridged(str(error))} (records are counted from 1)"
             ) from error
@@ -64,7 +113,7 @@ def questions_of(
             places[question.id] = number
             questions.append(question)
     if not questions:
-        raise ValueError(f"{source}: none of its records is a question of the kind that is read")
+        raise ValueError(f"{source}: none of its records is a question of the kind that is read{unusable}")
     return questions
 
 
@@ -102,6 +151,22 @@ def check_question(question: Question, for_training: bool = False) -> None:
                     f"the {key} holds {mark!r}, a mark of the chat template, and could not be learned: {text[:200]!r}. "
                     f"Take the mark out of the annotation"
                 )
+
+
+def usable(question: Question, for_training: bool = False) -> Question:
+    """The question, if it can be used. For large published sets, in which one bad record should not stop a run.
+
+    Raises:
+        UnusableRecordError: It fails `check_question`.
+    """
+    reason = "unusable_answer"
+    try:
+        task_of(question.task).check(question)
+        reason = "unusable_text"
+        check_question(question, for_training)
+    except ValueError as error:
+        raise UnusableRecordError(reason, str(error), question) from error
+    return question
 
 
 def check_questions(name: str, questions: Sequence[Question], tasks: Sequence[str], for_training: bool = False) -> None:

@@ -14,6 +14,7 @@ from vidreason.data.fields import (
     as_texts,
     gold_letter,
     questions_of,
+    read_records,
     refuse_withheld,
     require_keys,
     video_path,
@@ -39,16 +40,10 @@ def read(root: str | Path) -> list[Question]:
     Raises:
         ValueError: The table is absent or a record is malformed.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     (table,) = annotation_files(Path(root))
     if not table.is_file():
         raise ValueError(f"{table}: no such file. The root must be the folder that holds {TABLE} and data/")
-    try:
-        records = pq.read_table(table).to_pylist()
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # overflow: a date beyond Python's range
-        raise ValueError(f"{table}: not a parquet file ({error}). Was it cut short, or is it a web page?") from error
+    records = read_records(table)
 
     def parse(record: Any, index: int) -> Question:
         return parse_record(record, root, index)
