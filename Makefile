@@ -79,6 +79,7 @@ seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 test: setup  ## Unit, golden and workflow tests, on CORES + 1 processes
 	$(VENV)/bin/python -m pytest -m "not slow" --numprocesses $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder
 	$(VENV)/bin/python -m tests.golden.check tests/golden
+	$(VENV)/bin/python -m tests.golden.check tests/golden_methods
 
 test-all: setup  ## The slow tests too
 	$(VENV)/bin/python -m pytest
@@ -92,6 +93,7 @@ gpu: setup  ## What only a GPU can show: an hour in pieces of under ten minutes,
 
 golden: setup  ## Compare with the numbers of the published code
 	$(VENV)/bin/python -m tests.golden.check tests/golden
+	$(VENV)/bin/python -m tests.golden.check tests/golden_methods
 
 lint: setup  ## Style and types
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,6 @@
+"""Compare log-probabilities, advantages and losses of both methods with the golden data."""
+
+from tests.golden.methods.base import MethodCheck, Mutations
+
+CHECKS: tuple[MethodCheck, ...] = ()
+MUTATIONS: Mutations = {}
