@@ -70,6 +70,9 @@ class Task(Protocol):
         """Expected value of a blind guess; None where there is no sensible guess."""
 
 
+AS_WRITTEN = ("video_r1", "video_r1_eval", "temporal_r1", "temporal_r1_eval")
+"""Rules of published code, in which white space at the ends of a completion counts."""
+
 _tasks: dict[str, Task] = {}
 
 
@@ -136,8 +139,10 @@ def grade(completion: str, question: Question, rule: str) -> Grade:
         The grade. Its part `WELL_FORMED` says whether the completion is one think block and one answer block
         (`vidreason.tasks.markup.think_text`), unless the task says otherwise.
     """
-    task, text = task_of(question.task), completion.strip()
-    given = task.grade(text, question, rule_for(task, rule))
+    task = task_of(question.task)
+    chosen = rule_for(task, rule)
+    text = completion if chosen in AS_WRITTEN else completion.strip()
+    given = task.grade(text, question, chosen)
     if WELL_FORMED in given.parts:
         return given
     return dataclasses.replace(given, parts={**given.parts, WELL_FORMED: float(think_text(text) is not None)})

@@ -14,6 +14,7 @@ ANSWER, END_ANSWER = "<answer>", "</answer>"
 TAGS = (THINK, END_THINK, ANSWER, END_ANSWER)
 
 _WELL_FORMED = re.compile(f"{THINK}(.*?){END_THINK}\\s*{ANSWER}.*?{END_ANSWER}", re.DOTALL)
+_BETWEEN_BLOCKS = re.compile(f"{END_THINK}\\s*{ANSWER}")
 _THINK_BLOCK = re.compile(f"{THINK}(.*?){END_THINK}", re.DOTALL)
 _ANSWER_BLOCK = re.compile(f"{ANSWER}(.*?){END_ANSWER}", re.DOTALL)
 
@@ -70,6 +71,21 @@ def think_text(completion: str) -> str | None:
         return None
     match = _WELL_FORMED.fullmatch(completion)
     return None if match is None else match.group(1).strip()
+
+
+def has_loose_form(text: str) -> bool:
+    r"""Whether a text begins with a think block and ends with an answer block, with white space alone in between.
+
+    The blocks may hold tags of their own, so two answer blocks pass; white space before or after the text does not.
+
+    Source: the format reward of tulerfeng/Video-R1@59d65c3:src/r1-v/src/open_r1/grpo.py.
+
+    Example:
+        >>> has_loose_form("<think></think>\n<answer>A</answer><answer>B</answer>"), has_loose_form("<answer>A</answer>")
+        (True, False)
+    """
+    inside = len(THINK), len(text) - len(END_ANSWER)
+    return text.startswith(THINK) and text.endswith(END_ANSWER) and bool(_BETWEEN_BLOCKS.search(text, *inside))
 
 
 def first_think_text(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from random import Random
 
 from vidreason.records import LETTERS, NO_OPTION, Grade, Question
-from vidreason.tasks import base
+from vidreason.tasks import base, video_r1
 from vidreason.tasks.equivalence import matches_anywhere
 from vidreason.tasks.markup import as_answer, first_line_block, last_block
 from vidreason.tasks.metrics import ACCURACY, Metric
@@ -184,12 +184,13 @@ class MultipleChoice:
     """One of the options is right; the answer is its letter.
 
     Rules of reading: `tagged` takes the letter of the last answer block (`strict`), `first_block` what upstream's evaluation
-    reads (`upstream`), `anywhere` what upstream's training rewards, in which no single letter is read.
+    reads (`upstream`), `anywhere` what upstream's training rewards, in which no single letter is read. `video_r1` and
+    `video_r1_eval` compare the whole answer with the letter, as Video-R1's training and evaluation do.
     """
 
     name = "multiple_choice"
     metrics: tuple[Metric, ...] = (ACCURACY,)
-    rules: tuple[str, ...] = ("tagged", "first_block", "anywhere")
+    rules: tuple[str, ...] = ("tagged", "first_block", "anywhere", *video_r1.RULES)
     timed = False
 
     def instruction(self, style: str) -> str:
@@ -199,6 +200,11 @@ class MultipleChoice:
     def grade(self, completion: str, question: Question, rule: str) -> Grade:
         """1 if the gold letter is read, else 0; always 0 for a question of which no option is right."""
         base.check_rule(self, rule)
+        if rule in video_r1.RULES:
+            answer = video_r1.answer_of(completion, rule)
+            correct = answer == question.gold != NO_OPTION
+            letter = answer if answer in tuple(question.letters) else ""
+            return video_r1.graded(float(correct), correct, letter, completion)
         read = None
         if rule == "anywhere":
             correct = matches_anywhere(completion, as_answer(question.gold))
