@@ -90,9 +90,9 @@ def discover() -> None:
 
 
 def factories() -> Mapping[str, Factory]:
-    """Every term by its name; the keyword arguments of its factory are the term's parameters."""
+    """Every term by its name, sorted; the keyword arguments of its factory are the term's parameters."""
     discover()
-    return MappingProxyType(_factories)
+    return MappingProxyType(dict(sorted(_factories.items())))
 
 
 def modules_of(terms: Iterable[str]) -> list[str]:
