@@ -11,7 +11,7 @@ MOST = 10**9
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Precision = Literal["fp32", "bf16"]
 Style = Literal["option", "reason"]
-View = Literal["ordered", "shuffled", "gray"]
+View = Literal["ordered", "shuffled", "gray", "times_shuffled"]
 Protocol = Literal["upstream", "paper"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=MOST)]

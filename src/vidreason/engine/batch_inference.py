@@ -28,11 +28,12 @@ from vidreason.engine.generation import Completions, Decoding, NotFiniteError, g
 from vidreason.engine.oom import out_of_memory_advice
 from vidreason.engine.prefetch import prefetch
 from vidreason.engine.profiling import span
-from vidreason.engine.prompts import Prompt, fits, max_prompt_length, prompt_of
+from vidreason.engine.prompts import Clock, Prompt, fits, max_prompt_length, prompt_of
 from vidreason.media.frame_store import FrameStore, clips_path_of
 from vidreason.models.base import VideoLM
 from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
 from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus, Completion, Prediction, Question, Rollout
+from vidreason.tasks.base import task_of
 
 MOST_NAMED = 10
 """Questions that a message lists by name."""
@@ -217,7 +218,9 @@ class _Plan:
 def _plan(shard: Shard, config: InferenceConfig, model: VideoLM) -> _Plan:
     """Form the batches, and report prompts that are too long."""
     questions = read_jsonl(shard.questions, Question)
-    prompts = {question.id: prompt_of(model, question, config.style, config.training) for question in questions}
+    timed = any(task_of(name).timed for name in {question.task for question in questions})
+    clock = Clock(FrameStore(shard.frames), config.view, shard.seed) if timed else None
+    prompts = {question.id: prompt_of(model, question, config.style, config.training, clock) for question in questions}
     limit = config.decoding.max_new_tokens
     statuses = _clip_statuses(questions, shard.frames)
     for name, prompt in prompts.items():

@@ -3,13 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from vidreason.data.registry import question_prompt
+from vidreason.media.frame_store import FrameStore
+from vidreason.media.views import ORDERED, TIMES_SHUFFLED
 from vidreason.models.base import VideoLM
-from vidreason.records import Question
+from vidreason.records import IMAGE, OK, Question
 from vidreason.tasks.base import task_of
-from vidreason.tasks.prompt_templates import evaluation_query, training_query
+from vidreason.tasks.prompt_templates import evaluation_query, time_line, training_query
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,28 +30,70 @@ class Prompt:
     length: int
 
 
-def prompt_of(model: VideoLM, question: Question, style: str, training: bool) -> Prompt:
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """Tells when the frames of clips were taken, which the prompts of timed tasks state.
+
+    The times are those of the frames themselves, as decoded: they hold for every frame rule, for bounds and for a variable frame
+    rate. Sixteen times say more than the duration alone, and have an order that a control can take away.
+
+    Attributes:
+        store: Frames of all the clips.
+        view: A view of `vidreason.media.views`; `times_shuffled` states the times in a random order.
+        seed: With the clip's key, the seed of that order.
+    """
+
+    store: FrameStore
+    view: str = ORDERED
+    seed: int = 0
+
+    def line(self, question: Question) -> str:
+        """The line of a question's prompt that states the times; `""` for an image, and for a clip without frames."""
+        key = question.clip.key
+        if question.clip.kind == IMAGE or self.store.status(key) != OK:
+            return ""
+        times = np.maximum(self.store.times(key) - (question.clip.start or 0.0), 0.0)
+        if self.view == TIMES_SHUFFLED:
+            times = np.random.default_rng([self.seed, *key.encode()]).permutation(times)
+        return time_line(times.tolist())
+
+
+def prompt_of(model: VideoLM, question: Question, style: str, training: bool, clock: Clock | None = None) -> Prompt:
     """The prompt of a question; arguments as in `query_text`."""
-    text = model.prompt_text(query_text(question, style, training))
+    text = model.prompt_text(query_text(question, style, training, clock))
     ids = model.text_ids(text)
     return Prompt(text, ids, prompt_length(ids, model))
 
 
-def prompts_of(model: VideoLM, questions: Sequence[Question], style: str, training: bool) -> list[torch.Tensor]:
-    """Prompt ids of every question: int64 vectors that end where the answer begins."""
-    return [prompt_of(model, question, style, training).ids for question in questions]
+def prompts_of(
+    model: VideoLM, questions: Sequence[Question], style: str, training: bool, clock: Clock | None = None
+) -> list[torch.Tensor]:
+    """Prompt ids of every question: int64 vectors that end where the answer begins; arguments as in `query_text`."""
+    return [prompt_of(model, question, style, training, clock).ids for question in questions]
 
 
-def query_text(question: Question, style: str, training: bool) -> str:
-    """The user's turn: video mark, question, options and instruction.
+def query_text(question: Question, style: str, training: bool, clock: Clock | None = None) -> str:
+    """The user's turn: video mark, question, options, for timed tasks the times of the frames, and instruction.
 
     Args:
         question: The question.
         style: `option` or `reason`.
         training: Training writes the instruction after a space, evaluation on a new line, as upstream does.
+        clock: Tells the times of the frames; only timed tasks need it.
+
+    Raises:
+        ValueError: There is no such style, or the task is timed and there is no clock.
     """
     write = training_query if training else evaluation_query
-    return write(question_prompt(question), task_of(question.task).instruction(style))
+    task, text = task_of(question.task), question_prompt(question)
+    if task.timed:
+        if clock is None:
+            raise ValueError(
+                f"question {question.id!r}: the prompt of task {task.name} states when the frames were taken, and no clock was "
+                f"given; pass Clock(store)"
+            )
+        text = "\n".join(filter(None, (text, clock.line(question))))
+    return write(text, task.instruction(style))
 
 
 def prompt_length(ids: torch.Tensor, model: VideoLM) -> int:

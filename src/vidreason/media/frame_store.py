@@ -82,6 +82,7 @@ class FrameStore:
         self.count: int | None = None
         """Frames per clip, F; None as long as no clip has any."""
         self._place: dict[str, tuple[Path, int]] = {}
+        self._times: dict[str, np.ndarray] = {}
         self._open: dict[Path, Any] = {}
         for path in map(Path, paths):
             self._add(path)
@@ -105,13 +106,14 @@ class FrameStore:
                     f"{path}: its number of frames a clip is {declared!r}; remove the table to have it extracted again"
                 )
             for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=["clip", "position"]).to_pydict()
+                rows = file.read_row_group(group, columns=["clip", "position", "timestamp"]).to_pydict()
                 key = self._checked_clip(path, rows, int(declared) or None, stills)
                 if key in row_groups:
                     raise ValueError(
                         f"{path}: clip {key!r} is in it twice; remove the table to have it extracted again"
                     )
                 row_groups[key] = group
+                self._times[key] = np.array(rows["timestamp"], dtype=np.float64)
         readable = {clip.key for clip in listed if clip.status == OK}
         if readable != set(row_groups):
             odd = sorted(readable ^ set(row_groups))[:5]
@@ -182,6 +184,17 @@ class FrameStore:
     def pixels(self, clip: str) -> np.ndarray:
         """Frames of a clip: uint8 [F, S, S, 3], as `resize_frames` left them; raises as `frames` does."""
         return self.frames(clip).pixels
+
+    def times(self, clip: str) -> np.ndarray:
+        """When the frames of a clip were taken: float64 [F], seconds from the video's first frame.
+
+        Raises:
+            KeyError: No shard knows the clip, or it has no frames.
+        """
+        known = self._known(clip)
+        if clip not in self._times:
+            raise KeyError(f"clip {clip!r} has no frames: {known.status} ({known.detail})")
+        return self._times[clip]
 
     def _known(self, clip: str) -> ClipStatus:
         """The clip's row."""

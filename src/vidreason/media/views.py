@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 ORDERED = "ordered"
+TIMES_SHUFFLED = "times_shuffled"
 GRAY_LEVEL = 127
 
 View = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -29,8 +30,9 @@ def gray(frames: np.ndarray, _: np.random.Generator) -> np.ndarray:
     return np.full_like(frames, GRAY_LEVEL)
 
 
-VIEWS: Mapping[str, View] = {ORDERED: ordered, "shuffled": shuffled, "gray": gray}
-"""Name of a view -> the view."""
+VIEWS: Mapping[str, View] = {ORDERED: ordered, "shuffled": shuffled, "gray": gray, TIMES_SHUFFLED: ordered}
+"""Name of a view -> the view. `times_shuffled` leaves the frames as they are: the prompt states their times in a random order
+(`vidreason.engine.prompts.Clock`)."""
 
 
 def view_frames(frames: np.ndarray, view: str, seed: int, clip: str) -> np.ndarray:

@@ -79,7 +79,7 @@ class GroundedChoice:
     def check(self, question: Question) -> None:
         """Refuse a question that multiple choice or grounding would refuse."""
         check_options(question)
-        check_segments(question.segments, question.duration)
+        check_segments(question)
 
     def answer(self, question: Question) -> str:
         """Letter and interval, as in `B, 2.0 to 7.5`."""

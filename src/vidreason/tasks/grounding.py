@@ -63,7 +63,7 @@ class Grounding:
 
     def check(self, question: Question) -> None:
         """Refuse a question without a duration, without segments, or with a segment that is not within the clip."""
-        check_segments(question.segments, question.duration)
+        check_segments(question)
 
     def answer(self, question: Question) -> str:
         """The gold interval, as in `2.0 to 7.5`; with several segments, the best single answer."""

@@ -19,6 +19,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vidreason.records import IMAGE, Question
+
 Interval = tuple[float, float]
 """Start and end in seconds from the clip's start."""
 
@@ -265,12 +267,18 @@ def overlap_part(parts: Mapping[str, float], measure: str, rule: str) -> float:
     return parts.get(part_name(measure, rule), parts.get(measure, 0.0))
 
 
-def check_segments(segments: Sequence[Interval], duration: float | None) -> None:
-    """Refuse gold segments that no answer could be measured with.
+def check_segments(question: Question) -> None:
+    """Refuse a question whose gold segments no answer could be measured with.
 
     Raises:
-        ValueError: There are none, the duration is not known or no length, or a segment is reversed or not within the clip.
+        ValueError: It is about an image, it has no segments, the duration is not known or no length, or a segment is reversed
+            or not within the clip.
     """
+    segments, duration = question.segments, question.duration
+    if question.clip.kind == IMAGE:
+        raise ValueError(
+            f"the clip {question.clip.path[:200]!r} is an image, in which nothing has a time; allowed: a video"
+        )
     if duration is None or not 0 < duration < math.inf:
         raise ValueError(
             f"the duration is {duration}; allowed: seconds, more than 0. An interval is measured within its clip"

@@ -30,6 +30,19 @@ def instruction(style: str, texts: Mapping[str, str] = INSTRUCTIONS) -> str:
     return texts[style]
 
 
+def time_line(times: Sequence[float]) -> str:
+    """When the frames were taken, in seconds from the clip's start, in the order in which the frames are shown.
+
+    A video is one stretch of embeddings in the prompt, so times cannot stand beside their frames. The line is short on purpose:
+    a tokenizer that spells digits needs some 70 tokens for 16 frames of a short clip.
+
+    Example:
+        >>> time_line([0.0, 1.533, 3.0666])
+        'Frames at 0.0 1.5 3.1 s.'
+    """
+    return f"Frames at {' '.join(f'{time:.1f}' for time in times)} s."
+
+
 def training_query(question: str, asks: str) -> str:
     r"""The user's turn in training: the instruction follows after a space.
 

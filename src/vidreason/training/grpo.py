@@ -22,7 +22,7 @@ from vidreason.engine.features import connect_clips
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs, completion_scores
 from vidreason.engine.profiling import span
-from vidreason.engine.prompts import fits, prompts_of
+from vidreason.engine.prompts import Clock, fits, prompts_of
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
@@ -229,7 +229,7 @@ class GrpoTrainer:
         Returns:
             The loss, and the step's metrics.
         """
-        prompts = prompts_of(self.policy, questions, self.spec.style, training=True)
+        prompts = prompts_of(self.policy, questions, self.spec.style, True, Clock(self.store))
         features = gathered_features(self.policy, self.store, questions)
         if self.policies.sampler is not None:
             sync_from(self.policies.sampler, self.policy)
@@ -259,7 +259,7 @@ class GrpoTrainer:
         with torch.no_grad():
             for start in range(0, len(questions), size):
                 batch = questions[start : start + size]
-                prompts = prompts_of(self.policy, batch, self.spec.style, training=True)
+                prompts = prompts_of(self.policy, batch, self.spec.style, True, Clock(self.store))
                 videos = connect_clips(policy, gathered_features(policy, self.store, batch), batch)
                 completions = generate(policy, prompts, videos, greedy, policy.end_id)
                 rollouts = self.groups_of(batch, completions)
@@ -269,7 +269,7 @@ class GrpoTrainer:
 
     def fits(self, question: Question) -> bool:
         """Whether a question's prompt and the longest answer fit into the context."""
-        (prompt,) = prompts_of(self.policy, [question], self.spec.style, training=True)
+        (prompt,) = prompts_of(self.policy, [question], self.spec.style, True, Clock(self.store))
         return fits(prompt, self.policy, self.settings.sampling.max_new_tokens)
 
     def groups_of(self, questions: Sequence[Question], completions: Completions) -> list[RolloutGroup]:

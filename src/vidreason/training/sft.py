@@ -8,7 +8,7 @@ from vidreason.config.optimization import Runtime
 from vidreason.config.settings import TrainingSpec
 from vidreason.engine.features import connect_clips
 from vidreason.engine.log_probs import label_log_probs
-from vidreason.engine.prompts import fits, query_text
+from vidreason.engine.prompts import Clock, fits, query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import IGNORE_INDEX, VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
@@ -78,6 +78,7 @@ class SftTrainer:
             ranks: The processes of the training.
         """
         self.spec, self.runtime, self.model, self.store, self.ranks = spec, runtime, model, store, ranks
+        self.clock = Clock(store)
 
     def fit(self, files: TrainingFiles, origin: Origin) -> None:
         """Train on the questions of `files`; resumes from a saved state if there is one."""
@@ -105,14 +106,14 @@ class SftTrainer:
         Returns:
             The loss and what is logged.
         """
-        counts = [labelled_tokens(self.model, question, self.spec.style) for question in questions]
+        counts = [labelled_tokens(self.model, question, self.spec.style, self.clock) for question in questions]
         total, scale = max(1, sum(counts)), self.ranks.loss_scale(sum(counts))
         size, step_loss, unmaskable = self.runtime.micro_batch or len(questions), 0.0, 0
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
             videos = connect_clips(self.model, gathered_features(self.model, self.store, part), part)
             with self.model.recomputed(self.runtime.gradient_checkpointing):
-                loss, tokens, ignored = batch_loss(self.model, part, videos, self.spec.style)
+                loss, tokens, ignored = batch_loss(self.model, part, videos, self.spec.style, self.clock)
             loss = loss * (scale * tokens / total)
             backward(loss, start + size >= len(questions))
             step_loss, unmaskable = step_loss + float(loss.detach()), unmaskable + ignored
@@ -120,7 +121,7 @@ class SftTrainer:
 
     def fits(self, question: Question) -> bool:
         """Whether a question and its answer fit into the context."""
-        example = self.model.labelled_ids(conversation(question, self.spec.style))
+        example = self.model.labelled_ids(conversation(question, self.spec.style, self.clock))
         return fits(example.input_ids, self.model, max_new_tokens=0)
 
 
@@ -129,6 +130,7 @@ def batch_loss(
     batch: Sequence[Question],
     videos: VideoTokens,
     style: str,
+    clock: Clock | None = None,
 ) -> tuple[torch.Tensor, int, int]:
     """Cross-entropy of the labelled tokens of a batch.
 
@@ -137,12 +139,13 @@ def batch_loss(
         batch: B questions.
         videos: Embeddings of their videos.
         style: `option` or `reason`.
+        clock: Tells the times of frames; only timed tasks need it.
 
     Returns:
         Mean loss over the labelled tokens, their number, and the number of questions without labels because their text
         contains an end-of-turn mark, so that the answer cannot be masked.
     """
-    examples = [model.labelled_ids(conversation(question, style)) for question in batch]
+    examples = [model.labelled_ids(conversation(question, style, clock)) for question in batch]
     inputs = model.build_inputs(
         [example.input_ids for example in examples],
         videos,
@@ -154,15 +157,15 @@ def batch_loss(
     return -logp.sum() / max(1, len(logp)), len(logp), unmaskable
 
 
-def labelled_tokens(model: VideoLM, question: Question, style: str) -> int:
+def labelled_tokens(model: VideoLM, question: Question, style: str, clock: Clock | None = None) -> int:
     """Number of tokens of a question that have a label."""
-    labels = model.labelled_ids(conversation(question, style)).labels
+    labels = model.labelled_ids(conversation(question, style, clock)).labels
     return int((labels[1:] != IGNORE_INDEX).sum())
 
 
-def conversation(question: Question, style: str) -> list[dict[str, str]]:
+def conversation(question: Question, style: str, clock: Clock | None = None) -> list[dict[str, str]]:
     """The training conversation of one question: its prompt, and its demonstration or gold answer (`Task.answer`)."""
     return [
-        {"from": "human", "value": query_text(question, style, training=True)},
+        {"from": "human", "value": query_text(question, style, training=True, clock=clock)},
         {"from": "gpt", "value": question.demonstration or task_of(question.task).answer(question)},
     ]

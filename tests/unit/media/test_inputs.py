@@ -126,5 +126,5 @@ class TestViews:
         assert tuple(VIEWS) == get_args(View)
 
     def test_an_unknown_view_is_refused(self):
-        with pytest.raises(ValueError, match="'blind'; allowed: ordered, shuffled, gray"):
+        with pytest.raises(ValueError, match="'blind'; allowed: ordered, shuffled, gray, times_shuffled"):
             view_frames(self.frames, "blind", 0, "a")

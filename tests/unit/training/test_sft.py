@@ -107,9 +107,9 @@ def test_the_seed_decides_every_byte(init, data, tmp_path):
 def test_every_question_is_seen_once_an_epoch(init, data, tmp_path, monkeypatch):
     seen = []
 
-    def spy(model, batch, videos, answer):
+    def spy(model, batch, videos, answer, clock):
         seen.extend(question.id for question in batch)
-        return batch_loss(model, batch, videos, answer)
+        return batch_loss(model, batch, videos, answer, clock)
 
     monkeypatch.setattr("vidreason.training.sft.batch_loss", spy)
     train(init, data, tmp_path, batch_size=1, epochs=3)
