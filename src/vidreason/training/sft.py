@@ -1,6 +1,6 @@
 """Supervised fine-tuning: the cold start on annotated reasoning, and the answer-only baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -87,9 +87,9 @@ class SftTrainer:
             files.questions, self.store, spec.settings.batch_size, (spec.seed, STEP_QUESTIONS), self.fits
         )
 
-        def step(number: int, backward: Backward) -> tuple[float, Metrics]:
+        def step(number: int, backward: Backward) -> Iterator[tuple[float, Metrics]]:
             loss, row = self.step(number, self.ranks.shard(sampler.batch(number)), backward)
-            return loss, {**row, **sampler.skipped}
+            yield loss, {**row, **sampler.skipped}
 
         steps = sampler.steps(spec.settings.epochs)
         job = Job("sft", steps, spec.settings.optimizer, self.runtime, files.metrics, files.state, origin)

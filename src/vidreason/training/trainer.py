@@ -10,6 +10,7 @@ draws are named by the question and not by its position. R processes therefore t
 
 import contextlib
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -39,8 +40,9 @@ from vidreason.training.stop import Stopped, StopSignal, stop_signals
 Metrics = dict[str, float]
 Backward = Callable[[torch.Tensor, bool], None]
 """Receives a part of the step's loss (scalar, with gradient) and whether it is the last part; see `Optimizer.backward`."""
-StepFunction = Callable[[int, Backward], tuple[float, Metrics]]
-"""(Step number, where to send the loss) -> (the loss, what to log), both for this process's share of the step."""
+StepFunction = Callable[[int, Backward], Iterator[tuple[float, Metrics]]]
+"""(Step number, where to send the loss) -> for each optimizer update of the step (the loss, what to log), both for this
+process's share of the step. The weights are updated between one pair and the next."""
 Validate = Callable[[int], tuple[Metrics, int]]
 """Number of steps done -> (what to log, number of this process's questions that it is the mean of)."""
 CPU_THREADS = 1
@@ -58,6 +60,8 @@ LESS_MEMORY = {
     "base": "lower batch_size of the stages of base",
 }
 """Title of a training -> the settings that reduce its memory."""
+ROLLOUTS = "rollouts"
+"""Metric of a step: number of completions that all processes sampled."""
 STOP, OVERDUE = "stop", "overdue"
 """Keys under which processes tell each other that one received a stop signal, and that a state is due."""
 
@@ -72,7 +76,7 @@ class Job:
 
     Attributes:
         title: Shown by the progress bar and in messages.
-        steps: Number of optimizer steps.
+        steps: Number of steps.
         optimizer: Schedule, optimizer and precision.
         runtime: When states are saved.
         metrics: JSON lines to write at the end, one row for each step (`kind: train`) and for each validation
@@ -81,6 +85,8 @@ class Job:
         origin: Everything that defines the training (`vidreason.artifacts.provenance.fingerprint`); a state with another
             origin is refused.
         validate_every: Steps between validations; 0 validates only after the last step.
+        updates: Optimizer updates of each step.
+        rollout_limit: The training ends after the step in which the sum of the metric `rollouts` reaches it; None for no limit.
     """
 
     title: str
@@ -91,6 +97,22 @@ class Job:
     state: Path
     origin: Origin
     validate_every: int = 0
+    updates: int = 1
+    rollout_limit: int | None = None
+
+    def is_over(self, done: int, rollouts: int) -> bool:
+        """Whether a training ends after so many steps and rollouts."""
+        return done == self.steps or (self.rollout_limit is not None and rollouts >= self.rollout_limit)
+
+    def rate(self, step: int, update: int, rollouts: int) -> float:
+        """Learning rate of an update of a step, before which so many rollouts were sampled.
+
+        The schedule counts updates. A limit of rollouts that is nearer than the last step moves it on, so that it ends where the
+        training does.
+        """
+        if self.rollout_limit is not None:
+            step = max(step, min(self.steps - 1, rollouts * self.steps // self.rollout_limit))
+        return learning_rate(self.optimizer, step * self.updates + update, self.steps * self.updates)
 
 
 class Trainer:
@@ -139,50 +161,67 @@ class Trainer:
                 MetricsLog(job.metrics, job.state, saved.step, saved.metrics, ranks.is_main) as log,
                 Saver(job.state, self.model, optimizer, ranks, runtime.save_minutes, runtime.keep_states) as saver,
             ):
-                self._take_steps(saved.step, optimizer, stop, log, saver)
+                self._take_steps(saved, optimizer, stop, log, saver)
                 log.finish()
             ranks.barrier()  # after it no process still writes a state, so that the caller may remove them
 
-    def _take_steps(self, start: int, optimizer: Optimizer, stop: StopSignal, log: MetricsLog, saver: Saver) -> None:
+    def _take_steps(
+        self, saved: TrainingState, optimizer: Optimizer, stop: StopSignal, log: MetricsLog, saver: Saver
+    ) -> None:
         job = self.job
         bar = tqdm(
-            range(start, job.steps),
-            initial=start,
+            range(saved.step, job.steps),
+            initial=saved.step,
             total=job.steps,
             desc=job.title,
             file=sys.stderr,
             mininterval=5,
             disable=not self.ranks.is_main,
         )
-        longest = 0.0
+        longest, rollouts = 0.0, _rollouts_of(saved.metrics)
         for step in bar:
             began, done = time.monotonic(), step + 1
-            row = self._take_step(step, optimizer)
+            row = self._take_step(step, rollouts, optimizer)
+            rollouts += round(row.get(ROLLOUTS, 0))
+            is_last = job.is_over(done, rollouts)
             log.write("train", step, row)
             bar.set_postfix({key: f"{value:.3g}" for key, value in list(row.items())[:4]}, refresh=False)
             bar.set_postfix_str(f"{bar.postfix}, {time.monotonic() - began:.2f} s/step", refresh=False)
-            if self._validate is not None and _is_due(job.validate_every, done, job.steps):
+            if self._validate is not None and (is_last or _is_due(job.validate_every, done)):
                 log.write("validation", done, self._validation(done))
             longest = max(longest, time.monotonic() - began)
+            if is_last:
+                break
             self._save_or_stop(done, longest, stop, log, saver)
 
-    def _take_step(self, step: int, optimizer: Optimizer) -> Metrics:
-        """Compute the loss, update the weights, and return what is logged."""
-        job = self.job
+    def _take_step(self, step: int, rollouts: int, optimizer: Optimizer) -> Metrics:
+        """Take the updates of a step, and return what is logged: the mean over them."""
+        job, rows = self.job, list[Metrics]()
         diverged = f"lower learning_rate ({job.optimizer.learning_rate}). The state of the last saved step is kept in {job.state}"
-        rate = learning_rate(job.optimizer, step, job.steps)
+        losses = self._step(step, optimizer.backward)
         with out_of_memory_advice(f"{job.title}: step {step}: {self._less_memory}"):
-            try:
-                with self._autocast():
-                    loss, row = self._step(step, optimizer.backward)
-            except NotFiniteError as error:
-                raise DivergedError(f"{job.title}: step {step}: {error}; {diverged}") from error
-            with span("update"):
-                norm = optimizer.step(rate)
-        row = {**self.ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
-        if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
-            raise DivergedError(f"{job.title}: step {step}: loss {row['loss']}, gradient norm {norm}; {diverged}")
-        return row
+            while (found := self._next_loss(step, losses, diverged)) is not None:
+                loss, row = found
+                rate = job.rate(step, len(rows), rollouts)
+                with span("update"):
+                    norm = optimizer.step(rate)
+                row = {**self.ranks.mean({"loss": loss, **row}), "grad_norm": norm, "lr": rate}
+                if not (math.isfinite(row["loss"]) and math.isfinite(norm)):
+                    raise DivergedError(
+                        f"{job.title}: step {step}: loss {row['loss']}, gradient norm {norm}; {diverged}"
+                    )
+                rows.append(row)
+        return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+
+    def _next_loss(
+        self, step: int, losses: Iterator[tuple[float, Metrics]], diverged: str
+    ) -> tuple[float, Metrics] | None:
+        """Compute the next loss of a step; autocast must end before the weights that it has cast are updated."""
+        try:
+            with self._autocast():
+                return next(losses, None)
+        except NotFiniteError as error:
+            raise DivergedError(f"{self.job.title}: step {step}: {error}; {diverged}") from error
 
     def _validation(self, done: int) -> Metrics:
         assert self._validate is not None
@@ -198,8 +237,6 @@ class Trainer:
         wishes = {STOP: float(stop.should_stop(longest, saver.longest)), OVERDUE: float(saver.overdue)}
         wishes = self.ranks.mean(wishes)
         should_stop, overdue = wishes[STOP] > 0, wishes[OVERDUE] > 0
-        if done == job.steps:
-            return
         due = job.runtime.save_every and done % job.runtime.save_every == 0
         if due or overdue or should_stop:
             saver.save(TrainingState(done, log.rows(), job.origin))
@@ -253,5 +290,10 @@ def gathered_features(model: VideoLM, store: FrameStore, questions: Sequence[Que
         return clip_features(model, store, questions)
 
 
-def _is_due(every: int, done: int, steps: int) -> bool:
-    return done == steps or (every > 0 and done % every == 0)
+def _is_due(every: int, done: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+def _rollouts_of(metrics: str) -> int:
+    """Rollouts that were sampled in the steps of a saved state, from the rows of its metrics."""
+    return sum(round(json.loads(line).get(ROLLOUTS, 0)) for line in metrics.splitlines())

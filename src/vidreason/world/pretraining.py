@@ -1,6 +1,6 @@
 """Pre-training of the demo's base model, the stand-in for the published checkpoint that the paper starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def pretrain(
     seeds = [scene_seed(seed, "base", number) for number in range(settings.clips)]
     scenes, frames = clip_pool(seeds, DRAWN_SIZE, image_size)
 
-    def step_function(step: int, backward: Backward) -> tuple[float, Metrics]:
+    def step_function(step: int, backward: Backward) -> Iterator[tuple[float, Metrics]]:
         rng = np.random.default_rng([seed, BASE_STEP, step])
         stage = _stage_of(settings.stages, step)
         kinds, shares = zip(*stage.mix.items(), strict=True)
@@ -60,7 +60,7 @@ def pretrain(
         batch = [draw_exercise(str(kind), scenes, settings.questions_per_clip, rng) for kind in chosen]
         loss, row = exercise_loss(model, frames, batch, settings.pixel_noise, rng)
         backward(loss, True)
-        return float(loss.detach()), row
+        yield float(loss.detach()), row
 
     steps = sum(stage.steps for stage in settings.stages)
     job = Job("base", steps, _optimizer(settings), _runtime(settings), metrics, state, origin)

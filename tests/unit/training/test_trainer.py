@@ -63,7 +63,7 @@ class Run:
             loss, row = self.loss(step)
             loss = change(step, loss) if change else loss
             backward(loss, True)
-            return float(loss.detach()), row
+            yield float(loss.detach()), row
 
         def validate(done):
             if during_validation:
