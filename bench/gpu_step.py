@@ -111,7 +111,7 @@ def _one_step(work: Workload, optimizer: Optimizer, step: int) -> dict[str, Any]
     forget_memory()
     began = time.perf_counter()
     with profile() as phases:
-        loss, row = work.trainer.step(step, work.batch, optimizer.backward)
+        ((loss, row),) = work.trainer.step(step, work.batch, optimizer.backward)
         memory["sampled and learned"] = most_memory()
         with span("update"):
             norm = optimizer.step(1e-6)

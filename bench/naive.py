@@ -135,7 +135,7 @@ def grpo_step(work: Workload, optimizer: PlainOptimizer, completions: list[Compl
     size, settings, advantage, loss = work.size, work.settings, work.settings.advantage, 0.0
     for place, question in enumerate(work.batch):
         group = rollouts(work, question, work.decoding, "grpo") if completions is None else completions[place]
-        table = work.trainer.reward(work.trainer.groups_of([question], group))
+        table = work.trainer.sampler.reward([work.trainer.sampler.graded(question, group)])
         draw = np.random.default_rng(rollout_seed(SEED, "grpo noise", 0, question.id))
         noise = torch.from_numpy(advantage.noise * draw.standard_normal(size.rollouts)).float()
         total = torch.from_numpy(table.total).float()

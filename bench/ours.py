@@ -15,7 +15,7 @@ from vidreason.training.optimizer import PlainOptimizer
 
 def grpo_step(work: Workload, optimizer: PlainOptimizer) -> float:
     """Sample, reward and learn from a step's questions; returns the loss."""
-    loss, _ = work.trainer.step(0, work.batch, optimizer.backward)
+    ((loss, _),) = work.trainer.step(0, work.batch, optimizer.backward)
     return loss
 
 

@@ -67,7 +67,7 @@ class Workload:
     @property
     def decoding(self) -> Decoding:
         """How rollouts are sampled."""
-        return self.trainer.decoding
+        return self.trainer.sampler.decoding
 
     def with_settings(
         self, tokens: int | None = None, micro_batch: int | None = None, ranks: Ranks = SINGLE_PROCESS

@@ -15,6 +15,7 @@ from vidreason.config.paths import RESULTS, SOURCES, is_made
 from vidreason.config.registered_names import Known
 from vidreason.config.reward_files import function_problems
 from vidreason.config.schema import method_schemas
+from vidreason.config.settings import TEMPORAL
 from vidreason.config.yaml_layers import Config, Layer, problem_at
 from vidreason.records import check_label
 
@@ -26,8 +27,6 @@ NEEDED = {
 }
 """Method -> the keys that an arm of this method must have; null is as if the key were not there."""
 
-TEMPORAL = "temporal"
-"""The reward term that compares the rollouts of a question with those whose frames were shuffled."""
 TOKEN_MEANS = ("dapo", "cispo")
 """Objectives whose loss is a mean over tokens (vidreason.rl.objectives)."""
 

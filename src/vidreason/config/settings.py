@@ -38,6 +38,10 @@ class Sampling(Section):
     max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")
 
 
+TEMPORAL = "temporal"
+"""The reward term that compares the rollouts of a question with those whose frames were shuffled."""
+
+
 class Views(Section):
     """Rollouts of a question, by the view of the clip that the model is shown."""
 

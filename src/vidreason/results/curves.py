@@ -14,7 +14,7 @@ from vidreason.artifacts.typed_records import in_words, is_a
 from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import arm_and_seed
-from vidreason.rl.terms import RESERVED
+from vidreason.rl.terms import NO_VARIANCE, RESERVED
 
 PANELS = (
     ("reward", "mean reward", 1.0),
@@ -84,6 +84,7 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
 def _further_terms(curves: Sequence[tuple[str, Sequence[Measured]]]) -> list[str]:
     """Names of the reward terms that were logged beside those with a panel of their own."""
     names = {name for _, measured in curves for one in measured if one.kind == "train" for name in one.values}
+    names = {name for name in names if not name.endswith(NO_VARIANCE)}
     return sorted(names - set(RESERVED) - {key for key, _, _ in PANELS})
 
 

@@ -31,6 +31,20 @@ class RewardTable:
     columns: Mapping[str, np.ndarray]
     total: np.ndarray
 
+    def split(self, size: int) -> list["RewardTable"]:
+        """Tables of `size` completions each, in their order."""
+        parts = [slice(start, start + size) for start in range(0, len(self.total), size)]
+        return [
+            RewardTable({name: column[part] for name, column in self.columns.items()}, self.total[part])
+            for part in parts
+        ]
+
+    @classmethod
+    def joined(cls, tables: Sequence["RewardTable"]) -> "RewardTable":
+        """One table of several with the same columns, at least one."""
+        columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
+        return cls(columns, np.concatenate([table.total for table in tables]))
+
 
 @dataclasses.dataclass(frozen=True)
 class Weighing:

@@ -1,16 +1,18 @@
 """GRPO: sample a group of answers to every question, reward them, and reinforce the better ones.
 
-One step: encode every clip once, sample G completions of every prompt from one prefill, reward each completion, turn the
-rewards into group-relative advantages, and compute the gradient of the GRPO loss against the frozen reference policy.
+One step: encode every clip once, sample G completions of every prompt from one prefill, reward each completion
+(`vidreason.training.rollouts`), turn the rewards into group-relative advantages, and compute the gradient of the loss
+(`vidreason.rl.objectives`) against the frozen reference policy, for one optimizer update or several.
 How many questions are sampled or learned from at a time is a matter of memory and does not change the result.
 Of R processes each does this for every R-th question of the step. Every random draw is named by its question, and the loss
-is a mean over questions, so the mean of the R gradients is the gradient of one process with all questions.
+is a mean over the step, so the mean of the R gradients is the gradient of one process with all questions.
 
 Letters: B prompts, G rollouts per prompt, N = B * G completions, T completion tokens.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,48 +21,29 @@ from vidreason.artifacts.files import read_jsonl
 from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.engine.features import connect_clips
-from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
+from vidreason.engine.generation import Completions, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs, completion_scores
 from vidreason.engine.profiling import span
-from vidreason.engine.prompts import Clock, fits, prompts_of
+from vidreason.engine.prompts import fits
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
-from vidreason.records import OK, Completion, Question
-from vidreason.rl.advantages import group_advantages, group_std
+from vidreason.records import OK, Question
+from vidreason.rl.advantages import group_advantages
 from vidreason.rl.losses import EntropyKind, TokenScores
 from vidreason.rl.objectives import Normalizer, TokenBatch, grpo_loss, learned_tokens
-from vidreason.rl.rewards import RewardFunction, RewardTable
-from vidreason.rl.rollout_group import RolloutGroup
-from vidreason.tasks.base import grade
-from vidreason.tasks.markup import think_text
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
 from vidreason.training.files import TrainingFiles
 from vidreason.training.optimizer import gathered_weights
-from vidreason.training.reference import bf16_copy, cast_linears, loaded_on, offload, reference_of, sync_from
+from vidreason.training.reference import Policies, bf16_copy, cast_linears, loaded_on, offload, reference_of, sync_from
+from vidreason.training.rollout_metrics import step_metrics, summary
+from vidreason.training.rollouts import Fresh, RolloutSampler, Sampled, grpo_settings
 from vidreason.training.sampler import EpochSampler
 from vidreason.training.state import Origin
 from vidreason.training.trainer import Backward, Job, Metrics, Trainer, gathered_features, load_for_training
 
 STEP_QUESTIONS = 0x6B90
 """Name of the random order of the questions, next to the run's seed and the epoch."""
-LOGGED = ("accuracy", "format", "think_length")
-"""Terms that every row of the metrics has anyway; think_length as `think_characters`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Policies:
-    """The trained policy and the models beside it.
-
-    Attributes:
-        policy: Trained in place.
-        reference: Frozen; what the KL term compares with. None if `beta` is 0.
-        sampler: Copy of the policy with bf16 matrices that rollouts are sampled from; None to sample from the policy.
-    """
-
-    policy: VideoLM
-    reference: VideoLM | None = None
-    sampler: VideoLM | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +76,21 @@ class Group:
         return len(self.prompt) + int(self.completions.lengths.sum())
 
 
+@dataclasses.dataclass
+class Part:
+    """Groups whose gradient is computed together, with what stays the same in all updates of a step.
+
+    Attributes:
+        groups: The groups.
+        ref_logp: [N, T] log-probabilities under the reference policy; None if there is none.
+        old_logp: [N, T] under the policy that sampled them; None before the first update, when that is the policy itself.
+    """
+
+    groups: Sequence[Group]
+    ref_logp: torch.Tensor | None = None
+    old_logp: torch.Tensor | None = None
+
+
 def train_grpo(spec: TrainingSpec, runtime: GrpoRuntime, files: TrainingFiles, origin: Origin) -> Ranks:
     """Train one GRPO arm from its parent's weights, which also serve as the reference policy.
 
@@ -107,7 +105,7 @@ def train_grpo(spec: TrainingSpec, runtime: GrpoRuntime, files: TrainingFiles, o
         The processes that trained.
 
     Raises:
-        ValueError: No question has frames, or the processes cannot share a step's questions evenly.
+        ValueError: No question has frames, the processes cannot share a step's questions evenly, or a reward is not a number.
         DivergedError: Loss or gradient is not finite.
 
     Source: arXiv 2504.09641 section 3.3; TinyLLaVA-Video-R1@efe76a1:tinyllava/train/tinyllava_trainer_reason.py.
@@ -124,17 +122,6 @@ def train_grpo(spec: TrainingSpec, runtime: GrpoRuntime, files: TrainingFiles, o
     return ranks
 
 
-def grpo_settings(spec: TrainingSpec) -> Grpo:
-    """The settings of a GRPO arm.
-
-    Raises:
-        ValueError: The spec is of another method.
-    """
-    if not isinstance(spec.settings, Grpo):
-        raise ValueError(f"arm {spec.arm!r}: method is {spec.method!r}; expected grpo")
-    return spec.settings
-
-
 def load_policies(settings: Grpo, runtime: GrpoRuntime, files: TrainingFiles) -> Policies:
     """Load the parent's weights as the policy, and make the reference and the sampler that the settings need."""
     policy = load_for_training(files.init, settings.optimizer)
@@ -145,6 +132,11 @@ def load_policies(settings: Grpo, runtime: GrpoRuntime, files: TrainingFiles) ->
     if reference is not None and runtime.offload_reference:
         offload(reference)
     return Policies(policy, reference, sampler)
+
+
+def no_question(_: int) -> Sequence[Question | None]:
+    """Fresh questions of a training that resamples none."""
+    return ()
 
 
 class GrpoTrainer:
@@ -173,33 +165,31 @@ class GrpoTrainer:
         self.spec, self.runtime, self.policies, self.store, self.ranks = spec, runtime, policies, store, ranks
         self.settings = grpo_settings(spec)
         self.policy = policies.policy
-        self.reward = RewardFunction(self.settings.rewards, spec.protocol)
+        self.sampler = RolloutSampler(spec, runtime, policies, store, ranks)
         self.rollouts = self.settings.views.ordered
-
-    @property
-    def decoding(self) -> Decoding:
-        """How rollouts are sampled."""
-        sampling = self.settings.sampling
-        return Decoding(sampling.max_new_tokens, sampling.temperature, sampling.top_k)
 
     def fit(self, files: TrainingFiles, origin: Origin) -> None:
         """Train on the questions of `files`; resumes from a saved state if there is one."""
-        spec, settings = self.spec, self.settings
-        sampler = EpochSampler(files.questions, self.store, settings.batch_size, (spec.seed, STEP_QUESTIONS), self.fits)
+        spec, settings, shard = self.spec, self.settings, self.ranks.shard
+        data = EpochSampler(files.questions, self.store, settings.batch_size, (spec.seed, STEP_QUESTIONS), self.fits)
         held_out = [] if files.validation is None else read_jsonl(files.validation, Question)
         usable = [
             question for question in held_out if self.store.status(question.clip.key) == OK and self.fits(question)
         ]
         own = usable[: settings.validation.limit][self.ranks.rank :: self.ranks.count]
 
-        def step(number: int, backward: Backward) -> tuple[float, Metrics]:
-            loss, row = self.step(number, self.ranks.shard(sampler.batch(number)), backward)
-            return loss, {**row, **sampler.skipped}
+        def step(number: int, backward: Backward) -> Iterator[tuple[float, Metrics]]:
+            losses = self.step(
+                number, shard(data.batch(number)), backward, lambda turn: shard(data.fresh(number, turn))
+            )
+            yield from ((loss, {**row, **data.skipped}) for loss, row in losses)
 
         def validate(_: int) -> tuple[Metrics, int]:
             return self.validate(own) | {"left_out": float(len(held_out) - len(usable))}, len(own)
 
-        steps = sampler.steps(settings.epochs)
+        steps, limit = data.steps(settings.epochs), settings.rollout_limit
+        if limit is not None:
+            steps = min(steps, math.ceil(limit / (data.size * self.rollouts)))
         job = Job(
             "grpo",
             steps,
@@ -209,12 +199,16 @@ class GrpoTrainer:
             files.state,
             origin,
             settings.validation.every,
+            settings.updates,
+            limit,
         )
         has_validation = bool(usable and settings.validation.limit)
         Trainer(self.policy, job, step, validate if has_validation else None, self.ranks).fit()
 
-    def step(self, step: int, questions: Sequence[Question], backward: Backward) -> tuple[float, Metrics]:
-        """Sample, reward and compute the gradient of one step.
+    def step(
+        self, step: int, questions: Sequence[Question], backward: Backward, fresh: Fresh = no_question
+    ) -> Iterator[tuple[float, Metrics]]:
+        """Sample and reward the rollouts of a step, and compute the gradient of each of its updates.
 
         Every clip passes through the frozen tower once; sampler, policy and reference connect the same features. The random
         numbers of a question's rollouts and of its advantages' noise are named by seed, step and question, so they do not
@@ -225,120 +219,91 @@ class GrpoTrainer:
             step: Step number; names the random draws.
             questions: This process's share of the step.
             backward: Receives the loss in parts.
+            fresh: Questions that may replace them.
 
-        Returns:
-            The loss, and the step's metrics.
+        Yields:
+            For each update the loss and the step's metrics; the caller updates the weights before it goes on.
         """
-        prompts = prompts_of(self.policy, questions, self.spec.style, True, Clock(self.store))
-        features = gathered_features(self.policy, self.store, questions)
-        if self.policies.sampler is not None:
-            sync_from(self.policies.sampler, self.policy)
-        completions = self._sample(step, questions, prompts, features)
-        completions = completions.to(torch.device("cpu"))  # rewards read them there, and groups are sent from there
-        rollouts = self.groups_of(questions, completions)
-        table = self.reward(rollouts)
-        total = torch.from_numpy(table.total).float()  # [N]
-        advantages = self._advantages(step, questions, total)
-        parts = (questions, prompts, completions.split(self.rollouts), advantages.split(self.rollouts))
-        groups = [Group(*part) for part in zip(*parts, strict=True)]
-        groups = self.ranks.rebalance(groups, [group.tokens for group in groups])
-        received = [group.question for group in groups if group.question.clip.key not in features]
-        loss, losses = self._learn(groups, features | gathered_features(self.policy, self.store, received), backward)
-        no_variance = group_std(total, self.rollouts) == 0
-        row = {**summary(rollouts, table), **losses, "zero_variance": float(no_variance.float().mean())}
-        return loss, row
+        rollouts = self.sampler.sample(step, questions, fresh)
+        own = self._groups(step, rollouts.groups)
+        groups = self.ranks.rebalance(own, [group.tokens for group in own])
+        received = [group.question for group in groups if group.question.clip.key not in rollouts.features]
+        features = rollouts.features | gathered_features(self.policy, self.store, received)
+        parts, normalizer = self._parts(groups, features), self._normalizer(groups)
+        metrics = step_metrics(rollouts, self.settings, self.ranks)
+        for _ in range(self.settings.updates):
+            loss, losses = self._learn(parts, features, normalizer, backward)
+            yield loss, {**metrics.of_rollouts, **losses, **metrics.of_step}
 
     def validate(self, questions: Sequence[Question]) -> Metrics:
         """Mean metrics of greedy answers to this process's held-out questions; empty if it has none."""
         if self.policies.sampler is not None:
             sync_from(self.policies.sampler, self.policy)
         policy = self.policies.sampler or self.policy
-        greedy = dataclasses.replace(self.decoding, temperature=0.0)
+        greedy = dataclasses.replace(self.sampler.decoding, temperature=0.0)
         rows: list[tuple[Metrics, int]] = []
         size = (self.runtime.rollout_batch or self.settings.batch_size) * self.rollouts
         with torch.no_grad():
             for start in range(0, len(questions), size):
                 batch = questions[start : start + size]
-                prompts = prompts_of(self.policy, batch, self.spec.style, True, Clock(self.store))
+                prompts = self.sampler.prompts(batch)
                 videos = connect_clips(policy, gathered_features(policy, self.store, batch), batch)
-                completions = generate(policy, prompts, videos, greedy, policy.end_id)
-                rollouts = self.groups_of(batch, completions)
-                rows.append((summary(rollouts, self.reward(rollouts)), len(batch)))
+                answers = generate(policy, prompts, videos, greedy, policy.end_id).split(1)
+                groups = [self.sampler.graded(*pair) for pair in zip(batch, answers, strict=True)]
+                rows.append((summary(groups, self.sampler.reward(groups)), len(batch)))
         keys = rows[0][0] if rows else ()
         return {key: float(np.average([row[key] for row, _ in rows], weights=[n for _, n in rows])) for key in keys}
 
     def fits(self, question: Question) -> bool:
         """Whether a question's prompt and the longest answer fit into the context."""
-        (prompt,) = prompts_of(self.policy, [question], self.spec.style, True, Clock(self.store))
+        (prompt,) = self.sampler.prompts([question])
         return fits(prompt, self.policy, self.settings.sampling.max_new_tokens)
 
-    def groups_of(self, questions: Sequence[Question], completions: Completions) -> list[RolloutGroup]:
-        """Decode and grade completions, equally many for each question.
-
-        Args:
-            questions: B questions.
-            completions: N completions, rows of one question as neighbors.
-        """
-        texts = completions.texts(self.policy.tokenizer)
-        rows = zip(texts, completions.lengths.tolist(), completions.finished.tolist(), strict=True)
-        answers = [Completion(*row) for row in rows]
-        size = len(answers) // len(questions)
-        groups = []
-        for number, question in enumerate(questions):
-            own = tuple(answers[number * size : (number + 1) * size])
-            groups.append(
-                RolloutGroup(question, own, tuple(grade(one.text, question, self.reward.rule) for one in own))
-            )
-        return groups
-
-    def _sample(
-        self,
-        step: int,
-        questions: Sequence[Question],
-        prompts: Sequence[torch.Tensor],
-        features: Mapping[str, torch.Tensor],
-    ) -> Completions:
-        """Sample G completions of each of B questions, `rollout_batch` questions at a time."""
-        policy = self.policies.sampler or self.policy
-        count, size, parts = self.rollouts, self.runtime.rollout_batch or len(questions), []
-        end, name = policy.end_id, (self.spec.seed, "grpo", step)
-        with span("sample"), torch.no_grad(), gathered_weights(policy):
-            for start in range(0, len(questions), size):
-                batch = questions[start : start + size]
-                videos = connect_clips(policy, features, batch)
-                seeds = [rollout_seed(*name, question.id, number) for question in batch for number in range(count)]
-                parts.append(generate(policy, prompts[start : start + size], videos, self.decoding, end, count, seeds))
-        return Completions.concatenated(parts, end)
-
-    def _advantages(self, step: int, questions: Sequence[Question], total: torch.Tensor) -> torch.Tensor:
-        """Advantages float32 [N] of rewards [N], with noise named by seed, step and question."""
-        names = (rollout_seed(self.spec.seed, "grpo noise", step, question.id) for question in questions)
+    def _groups(self, step: int, sampled: Sequence[Sampled]) -> list[Group]:
+        """What is learned from: the completions of every question with their advantages, whose noise step and question name."""
+        names = (rollout_seed(self.spec.seed, "grpo noise", step, one.question.id) for one in sampled)
         noise = np.concatenate([np.random.default_rng(name).standard_normal(self.rollouts) for name in names])
-        advantage = self.settings.advantage
+        total, advantage = torch.cat([one.total for one in sampled]), self.settings.advantage  # [N]
         scaled = torch.from_numpy(advantage.noise * noise).float()
-        return group_advantages(total, self.rollouts, advantage.std, advantage.eps, scaled)
+        advantages = group_advantages(total, self.rollouts, advantage.std, advantage.eps, scaled).split(self.rollouts)
+        return [
+            Group(one.question, one.prompt, one.completions, own) for one, own in zip(sampled, advantages, strict=True)
+        ]
+
+    def _parts(self, groups: Sequence[Group], features: Mapping[str, torch.Tensor]) -> list[Part]:
+        """The groups, `micro_batch` at a time, with their log-probabilities under the reference policy."""
+        size, reference = self.runtime.micro_batch or len(groups), self.policies.reference
+        parts = [Part(groups[start : start + size]) for start in range(0, len(groups), size)]
+        if reference is not None:
+            with (
+                span("score"),
+                torch.no_grad(),
+                loaded_on(reference, self.policy.device, self.runtime.offload_reference),
+            ):
+                for part in parts:
+                    part.ref_logp = completion_log_probs(reference, *self._texts(reference, part.groups, features))
+        return parts
 
     def _learn(
-        self, groups: Sequence[Group], features: Mapping[str, torch.Tensor], backward: Backward
+        self, parts: Sequence[Part], features: Mapping[str, torch.Tensor], normalizer: Normalizer, backward: Backward
     ) -> tuple[float, Metrics]:
-        """Loss and metrics of groups; the gradient is computed `micro_batch` groups at a time."""
-        size = self.runtime.micro_batch or len(groups)
-        parts = [groups[start : start + size] for start in range(0, len(groups), size)]
-        ref_logps = self._reference_log_probs(parts, features)
-        normalizer = self._normalizer(groups)
+        """Loss and metrics of one update; the gradient is computed part by part."""
         loss, row = 0.0, {"kl": 0.0, "clip_fraction": 0.0, "entropy": 0.0}
-        for part, ref_logp in zip(parts, ref_logps, strict=True):
+        for part in parts:
             with span("score"):
-                scores = self._scores(part, features)
+                scores = self._scores(part.groups, features)
                 device = scores.log_probs.device
                 batch = TokenBatch(
                     scores.log_probs,
-                    torch.cat([group.advantages for group in part]).to(device),
-                    self._learned_tokens(part).to(device),
-                    ref_logp=ref_logp,
-                    entropy=scores.entropy,
+                    torch.cat([group.advantages for group in part.groups]).to(device),
+                    self._learned_tokens(part.groups).to(device),
+                    part.old_logp,
+                    part.ref_logp,
+                    scores.entropy,
                 )
                 result = grpo_loss(batch, self.settings.objective, normalizer)
+            if part.old_logp is None and self.settings.updates > 1:
+                part.old_logp = scores.log_probs.detach()
             with span("backward"):
                 backward(result.loss, part is parts[-1])
             loss += float(result.loss.detach())
@@ -354,15 +319,6 @@ class GrpoTrainer:
     def _learned_tokens(self, groups: Sequence[Group]) -> torch.Tensor:
         completions = self._completions_of(groups)
         return learned_tokens(completions.mask, completions.finished, self.settings.objective)
-
-    def _reference_log_probs(
-        self, parts: Sequence[Sequence[Group]], features: Mapping[str, torch.Tensor]
-    ) -> Sequence[torch.Tensor | None]:
-        reference = self.policies.reference
-        if reference is None:
-            return [None] * len(parts)
-        with span("score"), torch.no_grad(), loaded_on(reference, self.policy.device, self.runtime.offload_reference):
-            return [completion_log_probs(reference, *self._texts(reference, part, features)) for part in parts]
 
     def _scores(self, groups: Sequence[Group], features: Mapping[str, torch.Tensor]) -> TokenScores:
         """Log-probabilities and entropies [N, T] of the groups' completions under the policy."""
@@ -380,28 +336,3 @@ class GrpoTrainer:
 
     def _completions_of(self, groups: Sequence[Group]) -> Completions:
         return Completions.concatenated([group.completions for group in groups], self.policy.end_id)
-
-
-def summary(groups: Sequence[RolloutGroup], table: RewardTable) -> Metrics:
-    """Means over the completions of some groups.
-
-    Every method and every reward logs the same first six; a column of the reward table that is not among them follows under
-    the name of its term.
-    """
-    completions = [completion for group in groups for completion in group.completions]
-    grades = [grade for group in groups for grade in group.grades]
-    thoughts = [think_text(completion.text) or "" for completion in completions]
-    return {
-        "reward": float(np.mean(table.total)),
-        "accuracy": float(np.mean([grade.value for grade in grades])),
-        "format": float(np.mean([grade.well_formed for grade in grades])),
-        "think_characters": float(np.mean([len(thought) for thought in thoughts])),
-        "tokens": _float32_mean([completion.tokens for completion in completions]),
-        "finished": _float32_mean([completion.finished for completion in completions]),
-        **{name: float(np.mean(column)) for name, column in table.columns.items() if name not in LOGGED},
-    }
-
-
-def _float32_mean(values: Sequence[float]) -> float:
-    """Mean in float32, so that the metrics keep the digits they have always had."""
-    return float(torch.tensor(values, dtype=torch.float32).mean())

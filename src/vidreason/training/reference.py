@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -11,6 +12,21 @@ from torch import nn
 from vidreason.models.base import VideoLM
 
 Model = TypeVar("Model", bound=VideoLM)
+
+
+@dataclasses.dataclass(frozen=True)
+class Policies:
+    """The trained policy and the models beside it.
+
+    Attributes:
+        policy: Trained in place.
+        reference: Frozen; what the KL term compares with. None if `beta` is 0.
+        sampler: Copy of the policy with bf16 matrices that rollouts are sampled from; None to sample from the policy.
+    """
+
+    policy: VideoLM
+    reference: VideoLM | None = None
+    sampler: VideoLM | None = None
 
 
 def reference_of(policy: Model) -> Model:

@@ -9,6 +9,9 @@ from vidreason.artifacts.files import read_jsonl
 from vidreason.media.frame_store import FrameStore
 from vidreason.records import OK, Question
 
+FRESH = 0xF8E54
+"""Name of the orders of fresh questions."""
+
 
 class EpochSampler:
     """Batches of the questions whose clip has frames and whose text fits into the context, reshuffled every epoch.
@@ -17,6 +20,7 @@ class EpochSampler:
 
     Attributes:
         skipped: Number of questions that are never used, by reason.
+        size: Number of questions of a step.
     """
 
     def __init__(
@@ -51,8 +55,8 @@ class EpochSampler:
             "without_frames": float(len(questions) - len(with_frames)),
             "too_long": float(len(with_frames) - len(self._usable)),
         }
-        self._size = min(batch_size, len(self._usable))
-        self._per_epoch = len(self._usable) // self._size
+        self.size = min(batch_size, len(self._usable))
+        self._per_epoch = len(self._usable) // self.size
         self._seed = list(seed)
 
     def steps(self, epochs: float) -> int:
@@ -63,4 +67,16 @@ class EpochSampler:
         """Questions of a step, counted from 0."""
         epoch, place = divmod(step, self._per_epoch)
         order = np.random.default_rng([*self._seed, epoch]).permutation(len(self._usable))
-        return [self._usable[index] for index in order[place * self._size : (place + 1) * self._size]]
+        return [self._usable[index] for index in order[place * self.size : (place + 1) * self.size]]
+
+    def fresh(self, step: int, number: int) -> list[Question | None]:
+        """Questions that may replace those of a step in round `number` of resampling, one for each.
+
+        They come from an order of all other usable questions that the step names. Each place of each round has its own question,
+        whichever process has the place; None where the order has none left.
+        """
+        own = {question.id for question in self.batch(step)}
+        order = np.random.default_rng([*self._seed, FRESH, step]).permutation(len(self._usable))
+        others = [self._usable[index] for index in order if self._usable[index].id not in own]
+        taken: list[Question | None] = [*others[number * self.size : (number + 1) * self.size]]
+        return taken + [None] * (self.size - len(taken))

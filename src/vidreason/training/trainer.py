@@ -280,14 +280,21 @@ def load_for_training(init: Path, optimizer: OptimizerSettings) -> VideoLM:
 
 
 def gathered_features(model: VideoLM, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
-    """`clip_features` of this process's questions.
+    """`clip_features` of this process's questions."""
+    with gathered_tower(model):
+        return clip_features(model, store, questions)
 
-    Processes have different numbers of clips, so under ZeRO-3 the vision tower is gathered once for all of them.
+
+@contextlib.contextmanager
+def gathered_tower(model: VideoLM) -> Iterator[None]:
+    """Have the frozen parts whole in every process while clips are encoded.
+
+    Processes encode different numbers of clips, so under ZeRO-3 the tower is gathered once for all of them.
     """
     with contextlib.ExitStack() as stack:
         for part in model.frozen_parts():
             stack.enter_context(gathered_weights(part))
-        return clip_features(model, store, questions)
+        yield
 
 
 def _is_due(every: int, done: int) -> bool:

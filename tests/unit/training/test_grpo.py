@@ -122,9 +122,12 @@ class TestRows:
 
     def test_the_columns_of_the_metrics(self, init, data, tmp_path):
         rows = train(init, data, tmp_path)
-        assert set(rows[0]) | set(rows[-1]) <= {*terms.RESERVED, "accuracy", "format"}
+        named = {name for row in rows for name in row if not name.endswith(terms.NO_VARIANCE)}
+        assert named <= {*terms.RESERVED, "accuracy", "format"}
         own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished"]
-        further = ["kl", "clip_fraction", "entropy", "zero_variance", "without_frames", "too_long", "grad_norm", "lr"]
+        uniform = ["accuracy_zero_variance", "format_zero_variance", "think_length_zero_variance"]
+        losses = ["kl", "clip_fraction", "entropy", "zero_variance", "rollouts"]
+        further = [*uniform, *losses, "without_frames", "too_long", "grad_norm", "lr"]
         assert list(rows[0]) == ["kind", "step", "loss", *own, *further]
         assert list(rows[-1]) == ["kind", "step", *own, "left_out"]
 
@@ -162,7 +165,7 @@ class TestStep:
             trainer = GrpoTrainer(*micro.training("grpo", **changes), Policies(policy, reference), store)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(RewardFunction, "__call__", lambda self, groups: RewardTable({}, np.array(rewards)))
-                loss, row = trainer.step(number, [questions[n] for n in batch], lambda part, last: part.backward())
+                ((loss, row),) = trainer.step(number, [questions[n] for n in batch], lambda part, last: part.backward())
             return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}, row, loss
 
         return run
@@ -307,8 +310,8 @@ def test_settings_come_from_the_spec(init, data):
     policy = load_checkpoint(init)
     trainer = GrpoTrainer(spec, runtime, Policies(policy), FrameStore(data["frames"]))
     assert trainer.rollouts == 6
-    assert trainer.decoding == Decoding(5, 0.7, 7)
-    assert trainer.reward.rule == "tagged"
+    assert trainer.sampler.decoding == Decoding(5, 0.7, 7)
+    assert trainer.sampler.reward.rule == "tagged"
     with pytest.raises(ValueError, match="arm 'micro': method is 'sft'; expected grpo"):
         GrpoTrainer(micro.training("sft")[0], runtime, Policies(policy), FrameStore(data["frames"]))
 
