@@ -1,7 +1,8 @@
-"""Intervals for accuracies whose questions come in clusters: several questions look at one video.
+"""Intervals for means whose questions come in clusters: several questions look at one video.
 
 Questions about one video tend to be right or wrong together, so treating them as independent makes
-intervals too narrow. Everything here is plain Python: no random numbers, so the same input gives the same digits.
+intervals too narrow. Nothing here is random, so the same input gives the same digits; `vidreason.evaluation.paired_tests` has the
+test that draws.
 
 Letters: N questions, C clusters (videos), S strata (tasks).
 """
@@ -11,7 +12,8 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from statistics import NormalDist
+
+from scipy import special
 
 LEVEL = 0.95
 """Confidence level of every interval of the project."""
@@ -125,20 +127,22 @@ def paired_difference(
     second: Sequence[float],
     clusters: Sequence[Hashable],
     strata: Sequence[Hashable] | None = None,
+    bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> Estimate:
-    """Difference of two arms' accuracies on the same questions, first minus second, with a clustered interval.
+    """Difference of two arms' means on the same questions, first minus second, with a clustered interval.
 
     Pairing removes what both arms share (hard and easy questions), so this interval is narrower than what the two
     arms' own intervals suggest.
 
     Args:
-        first: N values of one arm, 0 or 1.
+        first: N values of one arm: 0 or 1, an overlap, or the mean of any of these over several seeds.
         second: N values of the other arm, in the same order of questions.
         clusters: N cluster keys (videos).
         strata: N stratum keys for a difference of macro means; None for plain means.
+        bounds: Least and greatest possible difference.
 
     Returns:
-        The estimate of mean(first) - mean(second), between -1 and 1.
+        The estimate of mean(first) - mean(second).
 
     Raises:
         ValueError: The two arms have different numbers of questions.
@@ -150,7 +154,7 @@ def paired_difference(
     if len(first) != len(second):
         raise ValueError(f"a paired difference needs the same questions: {len(first)} values against {len(second)}")
     differences = [float(a) - float(b) for a, b in zip(first, second, strict=True)]
-    return clustered_mean(differences, clusters, strata, bounds=(-1.0, 1.0))
+    return clustered_mean(differences, clusters, strata, bounds)
 
 
 def mean_of_estimates(estimates: Iterable[Estimate], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
@@ -218,17 +222,15 @@ def _estimate(mean: float, se: float, half: float, bounds: tuple[float, float], 
 
 def normal_quantile(level: float = LEVEL) -> float:
     """Two-sided quantile of the normal distribution: 1.96 for 95%."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+    return float(special.ndtri((1 + level) / 2))
 
 
 @functools.lru_cache(maxsize=4096)
 def student_quantile(freedom: float, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t distribution.
 
-    The distribution function is inverted by bisection; scipy would be a dependency for this one number.
-
     Args:
-        freedom: Degrees of freedom, at least 1, not necessarily whole.
+        freedom: Degrees of freedom, not necessarily whole; fewer than 1 count as 1.
         level: Confidence level between 0 and 1.
 
     Returns:
@@ -238,41 +240,4 @@ def student_quantile(freedom: float, level: float = LEVEL) -> float:
         >>> [round(student_quantile(freedom), 3) for freedom in (1, 10, 100)]
         [12.706, 2.228, 1.984]
     """
-    freedom = max(float(freedom), 1.0)
-    if freedom > 1e6:
-        return normal_quantile(level)
-    low, high = 0.0, 1.0
-    while _inside(high, freedom) < level:
-        low, high = high, high * 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _inside(middle, freedom) < level else (low, middle)
-    return (low + high) / 2
-
-
-def _inside(t: float, freedom: float) -> float:
-    """P(|T| < t) = 1 - I_x(v/2, 1/2) with x = v / (v + t^2), I the regularized incomplete beta function."""
-    return 1.0 - _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
-
-
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Regularized incomplete beta function I_x(a, b) by its continued fraction (Abramowitz and Stegun 26.5.8)."""
-    if x <= 0.0 or x >= 1.0:
-        return min(max(x, 0.0), 1.0)
-    if x > (a + 1) / (a + b + 2):  # The fraction converges fast on this side only; the other follows by symmetry.
-        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
-    # Lentz's forward evaluation, until a term changes nothing; on this side of x a few dozen terms are enough.
-    fraction, c, d = 1.0, 1.0, 0.0
-    for term in range(1, 1000):
-        m, odd = divmod(term, 2)
-        if odd:
-            coefficient = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        else:
-            coefficient = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d = 1.0 / (1.0 + coefficient * d)
-        c = 1.0 + coefficient / c
-        fraction *= c * d
-        if abs(c * d - 1.0) < 1e-14:
-            break
-    return front / fraction
+    return float(special.stdtrit(max(float(freedom), 1.0), (1 + level) / 2))

@@ -258,3 +258,20 @@ def test_coverage_where_hardly_anything_is_wrong(videos: tuple[int, ...]) -> Non
         mean = mean_of_estimates(parts)
         inside += mean.low <= 1 - 1 / 400 <= mean.high
     assert inside / trials >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"),
+    # Digits of the continued fraction and bisection that scipy replaced.
+    [
+        (1, 12.70620473617467),
+        (1.5, 6.016663104427927),
+        (2.7, 3.3921483831737484),
+        (7.3, 2.3450667365477003),
+        (31, 2.0395134463964046),
+        (99.5, 1.9840936109906147),
+        (12345.6, 1.9601561582609102),
+    ],
+)
+def test_quantiles_have_not_changed(freedom: float, expected: float) -> None:
+    assert student_quantile(freedom) == pytest.approx(expected, rel=1e-9)
