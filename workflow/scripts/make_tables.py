@@ -12,7 +12,7 @@ from vidreason.training.registered import definitions
 from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
-inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()))
+inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), costs=params.costs, **dict(given.items()))
 make_tables(inputs, dict(out.items()))
 modules = [*modules_of(TABLES), *definitions(*params.benchmarks)]
 for table in out:

@@ -181,9 +181,14 @@ def benchmark_frames(run: Run) -> list[str]:
 def shown_arms(run: Run) -> dict[str, dict[str, str]]:
     """What tables say about the arms; settings of a training change no table."""
     keys = ("label", "style", "method", "parent", "view")
-    return {
+    shown = {
         name: {key: value for key in keys if (value := getattr(arm, key)) is not None} for name, arm in run.arms.items()
     }
+    for name in run.arms_by("grpo"):
+        if is_sampled(selection_rule(run, name)["strategy"]):
+            sampled = {"sampler": f"{run.parent(name)}/{run.data_of(name)}"}
+            shown[name] |= sampled | {"repeats": str(run.selection.generation.rollouts)}
+    return shown
 
 
 def shown_benchmarks(run: Run) -> list[str]:

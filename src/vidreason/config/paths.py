@@ -64,6 +64,9 @@ TABLE = "results/{run}/tables/{table}"
 FIGURE = "results/{run}/figures/{figure}.png"
 REPORT = "results/{run}/report/index.html"
 
+COSTS = "results/{run}/benchmarks"
+"""Where Snakemake writes what the jobs of a run cost; see `cost`."""
+
 _WILDCARDS = {
     "lock_source": "{source}",
     "fetch_source": "{source}",
@@ -113,7 +116,7 @@ def cost(rule: str) -> str:
         'results/{run}/benchmarks/train_grpo/{arm}/seed{seed}.tsv'
     """
     job = _job(rule)
-    return f"logs/{job}.tsv" if "{source}" in job else f"results/{{run}}/benchmarks/{job}.tsv"
+    return f"logs/{job}.tsv" if "{source}" in job else f"{COSTS}/{job}.tsv"
 
 
 def state(rule: str) -> str:

@@ -30,6 +30,7 @@ class ResultInputs:
         published: Published numbers (columns arm, benchmark, value, protocol, source).
         grpo: `metrics.jsonl` of the GRPO arms, in folders `.../{arm}/seed{seed}/`.
         sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.
+        costs: Folder in which Snakemake writes what each job cost; what is not there is unknown.
         tables: Finished tables, under the file names of the registry.
         figures: Finished figures, under the file names of the registry.
         captions: Captions of tables and figures, `{name}.rst`.
@@ -51,6 +52,7 @@ class ResultInputs:
     published: str | Path | None = None
     grpo: Files = ()
     sft: Files = ()
+    costs: str | Path | None = None
     tables: Files = ()
     figures: Files = ()
     captions: Files = ()

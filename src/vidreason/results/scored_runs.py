@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vidreason.data.registry import title_of
+from vidreason.data.registry import dataset_of, title_of
 from vidreason.evaluation.score_record import Score, read_score
 from vidreason.evaluation.scored_answers import Scored, read_scored
 from vidreason.evaluation.statistics import Estimate
 from vidreason.tasks.base import task_of
+from vidreason.tasks.metrics import Metric
 
 CONTROL = "control"
 
@@ -29,6 +30,8 @@ class Arm:
         method: `given`, `sft`, `grpo` or `control`.
         parent: Arm whose weights it starts from (or uses, for a control); `""` without one.
         view: How it is shown the frames: `ordered`, `shuffled` or `gray`.
+        sampler: `{arm}/{data set}` whose repeated answers its questions were selected by; `""` where none were sampled.
+        repeats: Answers to each of these questions.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Arm:
     method: str
     parent: str = ""
     view: str = "ordered"
+    sampler: str = ""
+    repeats: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,22 @@ class Runs:
         """The parent, if it has runs."""
         return next((other for other in self.arms if other.name == arm.parent), None)
 
+    def ancestors_of(self, arm: Arm) -> list[Arm]:
+        """Parent, its parent and so on, those that have runs."""
+        parent = self.parent_of(arm)
+        return [] if parent is None else [parent, *self.ancestors_of(parent)]
+
+    @property
+    def reference(self) -> Arm | None:
+        """The arm that the others are compared with: the first that is trained by GRPO."""
+        return next((arm for arm in self.arms if arm.method == "grpo"), None)
+
 
 def read_arms(arms: Mapping[str, Mapping[str, str]]) -> dict[str, Arm]:
     """Take what the tables need from the config's `arms`.
 
     Args:
-        arms: Arm name -> settings; `label`, `style` and `method` are required, `parent` and `view` optional.
+        arms: Arm name -> settings; `label`, `style` and `method` are required, the other attributes of `Arm` optional.
 
     Raises:
         ValueError: A required key is missing.
@@ -135,6 +150,8 @@ def read_arms(arms: Mapping[str, Mapping[str, str]]) -> dict[str, Arm]:
             str(settings["method"]),
             str(settings.get("parent") or ""),
             str(settings.get("view") or "ordered"),
+            str(settings.get("sampler") or ""),
+            int(settings.get("repeats") or 0),
         )
     return known
 
@@ -210,5 +227,15 @@ def title(benchmark: str) -> str:
 
 
 def values_of(rows: Sequence[Scored]) -> list[float]:
-    """What every answer contributes to the headline metric of its task: for accuracy 1 if it is right, else 0."""
-    return [task_of(row.question.task).metrics[0].value(row.grade) for row in rows]
+    """What every answer contributes to the headline metric of its benchmark: for accuracy 1 if it is right, else 0."""
+    return [headline_metric(row.question.dataset).value(row.grade) for row in rows]
+
+
+def headline_metric(benchmark: str) -> Metric:
+    """What the headline number of a benchmark measures: the first metric of its first task, for all its questions."""
+    return task_of(dataset_of(benchmark).tasks[0]).metrics[0]
+
+
+def headline_name(benchmarks: Sequence[str]) -> str:
+    """Names of the headline metrics of some benchmarks, each once: `accuracy`, or `miou+accuracy` where they differ."""
+    return "+".join(dict.fromkeys(headline_metric(benchmark).name for benchmark in benchmarks))

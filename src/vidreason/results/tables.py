@@ -57,6 +57,22 @@ def main_table(inputs: ResultInputs) -> list[Row]:
     return rows
 
 
+def metrics_table(inputs: ResultInputs) -> list[Row]:
+    """Every metric that a score holds, for every arm, controls included: one row for every arm, seed, benchmark and metric."""
+    runs = inputs.runs
+    rows: list[Row] = []
+    for arm, seed in runs.pairs(controls=True):
+        for run in runs.of(arm.name, seed):
+            head = {"arm": arm.name, "label": arm.label, "view": arm.view, "benchmark": run.benchmark, "seed": seed}
+            rows += [
+                head
+                | {"metric": name, "headline": "yes" if name == run.score.headline else "no", "n": estimate.n}
+                | interval_cells(estimate, ("value", "ci_low", "ci_high"))
+                for name, estimate in run.score.metrics.items()
+            ]
+    return rows
+
+
 def by_task_table(inputs: ResultInputs) -> list[Row]:
     """Every arm, controls included, by the categories of the benchmarks; `temporal` is known for the demo's world only.
 

@@ -1,0 +1,132 @@
+"""Every trained arm against one reference arm: paired differences over seeds and benchmarks, their p-values, and costs.
+
+The reference is the first arm that is trained by GRPO. All arms answer the same questions with the same seeds, so a question's
+difference is taken seed by seed and averaged: seeds are replicates of the same questions, and the interval, clustered by video, is
+about new videos. How much the seeds differ from each other is shown beside it (`difference_lowest_seed` and
+`difference_highest_seed`), because a few seeds say little about all others.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from vidreason.evaluation.paired_tests import cluster_sums, holm, sign_flip_p
+from vidreason.evaluation.statistics import Estimate, mean_of_estimates, paired_difference
+from vidreason.results.costs import mean_cost
+from vidreason.results.number_format import Row, interval_cells, percent
+from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import CONTROL, Arm, Runs, headline_metric, headline_name, values_of
+
+MEAN = "mean"
+COSTS = ("rollouts_training", "rollouts_selection", "seconds_training", "seconds_selection")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm minus the reference on one benchmark, or in the mean over the benchmarks.
+
+    Attributes:
+        difference: The difference with its interval.
+        p: p-value of the sign-flip test.
+        by_seed: The difference of every seed alone.
+    """
+
+    difference: Estimate
+    p: float
+    by_seed: tuple[float, ...]
+
+
+def ablations_table(inputs: ResultInputs) -> list[Row]:
+    """Every arm but the controls, per benchmark and in the mean, against the reference; none without an arm of GRPO.
+
+    `p_holm` corrects for the arms that are rivals of the reference: those trained otherwise, not its own ancestors.
+    """
+    runs, reference = inputs.runs, inputs.runs.reference
+    if reference is None:
+        return []
+    places = (*runs.benchmarks, MEAN)
+    compared = {
+        arm.name: compare(runs, arm, reference) for arm in runs.arms if arm.method != CONTROL and arm != reference
+    }
+    family = rivals(runs, reference)
+    corrected = {place: holm({name: compared[name][place].p for name in family}) for place in places}
+    rows = []
+    for arm in runs.arms:
+        if arm.method == CONTROL:
+            continue
+        cost = mean_cost(inputs, arm, runs.seeds)
+        for place in places:
+            found = compared[arm.name][place] if arm != reference else None
+            p_holm = corrected[place].get(arm.name)
+            rows.append(
+                {"arm": arm.name, "label": arm.label, "compared_to": reference.name if found else ""}
+                | {"benchmark": place, "metric": _metric(runs, place), "seeds": len(runs.seeds)}
+                | {"n": _questions(runs, place), "value": percent(_value(runs, arm, place))}
+                | interval_cells(found.difference if found else None, ("difference", "ci_low", "ci_high"))
+                | {"p": f"{found.p:.5f}" if found else "", "p_holm": "" if p_holm is None else f"{p_holm:.5f}"}
+                | {
+                    "difference_lowest_seed": percent(min(found.by_seed)) if found else "",
+                    "difference_highest_seed": percent(max(found.by_seed)) if found else "",
+                }
+                | (cost if place == MEAN else dict.fromkeys(COSTS, ""))
+            )
+    return rows
+
+
+def rivals(runs: Runs, reference: Arm) -> list[str]:
+    """Names of the trained arms that are no ancestors of the reference."""
+    ancestors = runs.ancestors_of(reference)
+    return [
+        arm.name for arm in runs.arms if arm.method in ("sft", "grpo") and arm != reference and arm not in ancestors
+    ]
+
+
+def compare(runs: Runs, arm: Arm, reference: Arm) -> dict[str, Comparison]:
+    """An arm minus the reference, for every benchmark and in the mean over them."""
+    found: dict[str, Comparison] = {}
+    sums: list[float] = []
+    for benchmark in runs.benchmarks:
+        ours, theirs = ([runs.by_key[one.name, seed, benchmark] for seed in runs.seeds] for one in (arm, reference))
+        rows = ours[0].rows
+        names = [row.question.id for row in rows]
+        if any([row.question.id for row in run.rows] != names for run in (*ours, *theirs)):
+            raise ValueError(
+                f"{benchmark}: arms {arm.name} and {reference.name} were scored on different questions; score both again from "
+                f"the same list"
+            )
+        videos: list[Hashable] = [row.question.clip.path for row in rows]
+        strata: list[Hashable] | None = [row.question.category for row in rows] if ours[0].score.is_macro else None
+        low, high = headline_metric(benchmark).bounds
+        values = [[values_of(run.rows) for run in side] for side in (ours, theirs)]
+        first, second = (
+            [math.fsum(of_seeds) / len(of_seeds) for of_seeds in zip(*side, strict=True)] for side in values
+        )
+        difference = paired_difference(first, second, videos, strata, (low - high, high - low))
+        differences = [one - other for one, other in zip(first, second, strict=True)]
+        own = list(cluster_sums(differences, videos, strata).values())
+        sums += [value / len(runs.benchmarks) for value in own]
+        by_seed = tuple(one.estimate.mean - other.estimate.mean for one, other in zip(ours, theirs, strict=True))
+        p = sign_flip_p(own, f"{arm.name} {reference.name} {benchmark}")
+        found[benchmark] = Comparison(difference, p, by_seed)
+    parts = list(found.values())
+    mean = mean_of_estimates([part.difference for part in parts], (-1.0, 1.0))
+    seeds = tuple(math.fsum(values) / len(values) for values in zip(*(part.by_seed for part in parts), strict=True))
+    found[MEAN] = Comparison(mean, sign_flip_p(sums, f"{arm.name} {reference.name} {MEAN}"), seeds)
+    return found
+
+
+def _metric(runs: Runs, place: str) -> str:
+    """Name of the metric of a benchmark; of the mean, those that are averaged."""
+    return headline_name(runs.benchmarks if place == MEAN else [place])
+
+
+def _questions(runs: Runs, place: str) -> int:
+    members = runs.of(runs.arms[0].name, runs.seeds[0])
+    return sum(run.score.n for run in members if place in (MEAN, run.benchmark))
+
+
+def _value(runs: Runs, arm: Arm, place: str) -> float:
+    """Mean over the seeds and, for the mean, over the benchmarks."""
+    benchmarks: Sequence[str] = runs.benchmarks if place == MEAN else [place]
+    values = [runs.by_key[arm.name, seed, benchmark].estimate.mean for seed in runs.seeds for benchmark in benchmarks]
+    return math.fsum(values) / len(values)
