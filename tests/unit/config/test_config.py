@@ -109,14 +109,14 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         (
             {"evaluation": {"benchmarks": ["nextqa"]}},
             "evaluation.benchmarks.0",
-            "allowed: mlvu, mmvu, mvbench, video_mme",
+            "mlvu, mmvu, mvbench",
         ),
         ({"run": "a/b"}, "run", "matches"),
         ({"frames": {"count": "many"}}, "frames.count", "allowed: integer"),
         (
-            {"datasets": {"tempcompass": {"root": "x"}}},
-            "datasets.tempcompass",
-            "allowed: coldstart, mlvu, mmvu, mvbench, nextqa, video_mme",
+            {"datasets": {"tempkompass": {"root": "x"}}},
+            "datasets.tempkompass",
+            "coldstart, mlvu, mmvu, mvbench, nextqa",
         ),
         ({"arms": {"r1": {"parent": "coldstrat"}}}, "arms.r1.parent", "did you mean coldstart?"),
         ({"arms": {"coldstart": {"parent": "r1"}}}, "arms.coldstart.parent", "coldstart -> r1 -> coldstart"),
@@ -709,7 +709,7 @@ def test_a_new_benchmark_needs_its_entry_and_a_place_in_the_table(layers: Callab
     assert job_inputs.frames(run, "street")[1] == f"results/{run.run}/extract_frames/street/shard1.parquet"
     assert job_inputs.predictions(run, "r1", 0, "street") == [f"results/{run.run}/predict/r1/seed0/street/shard0.jsonl"]
     assert "predict" in describe(run)
-    with pytest.raises(ConfigError, match=r"mine.yaml: datasets.street: unknown key .*; allowed: coldstart"):
+    with pytest.raises(ConfigError, match=r"mine.yaml: datasets.street: unknown key .*; allowed: .*coldstart"):
         load_run(layers(("mine.yaml", change)), known())
     del change["datasets"]
     with pytest.raises(ConfigError, match=r"evaluation.benchmarks: \"street\" is not among the data sets; allowed: "):

@@ -64,7 +64,7 @@ def test_the_papers_grpo_costs_what_the_paper_says(paper: Run) -> None:
     steps = {step.rule: step for step in plan_steps(paper)}
     # arXiv 2504.09641: 687 steps of 8 questions, about 30 hours on 8 GPUs.
     assert steps["train_grpo"].seconds == pytest.approx(30 * 3600 * 8, rel=0.01)
-    assert steps["extract_frames"].jobs == sum(entry.shards.frames for entry in paper.datasets.values())
+    assert steps["extract_frames"].jobs == sum(paper.datasets[name].shards.frames for name in paper.used_datasets())
     assert steps["predict"].jobs == 4 * (8 + 8 + 8 + 2)
     assert all(step.done == 0 for step in steps.values())
     Path("results/paper/questions").mkdir(parents=True)
