@@ -36,7 +36,9 @@ def percent(share: str) -> str:
 
 def means(run: Path) -> list[list[str]]:
     """Every arm of a run: mean accuracy, format, truth of its think texts, gain over its parent."""
-    thinking = {row["arm"]: row for row in rows(run, "thinking") if row["benchmark"] == "all"}
+    thinking = {
+        row["arm"]: row for row in rows(run, "thinking") if (row["benchmark"], row["metric"]) == ("all", "accuracy")
+    }
     gains = {row["arm"]: row for row in rows(run, "gains") if row["benchmark"] == "mean"}
     body = []
     for row in rows(run, "main"):
@@ -106,11 +108,11 @@ def kinds(run: Path) -> list[list[str]]:
             row["label"],
             row["questions"],
             row["n"],
-            f"{float(row['accuracy']):.1f} ({float(row['ci_low']):.1f} to {float(row['ci_high']):.1f})",
+            f"{float(row['value']):.1f} ({float(row['ci_low']):.1f} to {float(row['ci_high']):.1f})",
             f"{float(row['chance']):.1f}",
         ]
         for row in rows(run, "controls")
-        if row["arm"].startswith("r1") and row["questions"] != "all"
+        if row["arm"].startswith("r1") and row["questions"] != "all" and row["metric"] == "accuracy"
     ]
 
 

@@ -35,13 +35,13 @@ def problems(run: Path) -> list[str]:
     formats = {
         (row["arm"], row["seed"]): float(row["format_followed"])
         for row in rows(run / "tables/thinking.csv")
-        if row["benchmark"] == "all"
+        if (row["benchmark"], row["metric"]) == ("all", "accuracy")
     }
-    controls = rows(run / "tables/controls.csv")
+    controls = [row for row in rows(run / "tables/controls.csv") if row["metric"] == "accuracy"]
     for seed in sorted({seed for _, seed in means}):
         before, after = means["coldstart", seed], means["r1", seed]
-        gain = float(after["accuracy"]) - float(before["accuracy"])
-        print(f"seed {seed}: cold start {before['accuracy']}, R1 {after['accuracy']}: {gain:+.2f} points")
+        gain = float(after["value"]) - float(before["value"])
+        print(f"seed {seed}: cold start {before['value']}, R1 {after['value']}: {gain:+.2f} points")
         if gain < POINTS:
             found.append(
                 f"seed {seed}: R1 gains {gain:.2f} points over its cold start; at least {POINTS:g} are asked for"

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.workflow
 ARMS = ["base", "sft", "coldstart", "r1"]
 CONTROLS = ["r1_shuffled", "r1_gray"]
 BENCHMARKS = ["video_mme", "mvbench", "mlvu", "mmvu"]
-COLUMNS = "arm,label,style,benchmark,n,coverage,accuracy,ci_low,ci_high,unparsed,seed"
+COLUMNS = "arm,label,style,benchmark,metric,n,coverage,value,ci_low,ci_high,unparsed,seed"
 
 
 def rows(path: Path) -> list[dict[str, str]]:

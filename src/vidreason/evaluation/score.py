@@ -204,7 +204,7 @@ def _scored(
 
 
 def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Score:
-    """Everything a table needs of one arm's answers to one benchmark.
+    """Everything a table needs of one arm's answers to one benchmark. Its first task says what is measured of every answer.
 
     Args:
         rows: The scored answers, at least one.
@@ -217,7 +217,7 @@ def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Sc
     formed = [row for row in rows if row.well_formed]
     known = [row for row in rows if row.think_true is not None]
     letter, majority = majority_letter(rows)
-    letters = {rule: [row.grades[rule].parsed for row in rows] for rule in rows[0].grades}
+    rules = dict.fromkeys(rule for row in rows for rule in row.grades)
     read = [row.grade.parsed for row in shown]
     return Score(
         benchmark=subject.benchmark,
@@ -230,35 +230,40 @@ def summarize(rows: Sequence[Scored], subject: Subject, settings: Scoring) -> Sc
         missing=dict(sorted(Counter(row.prediction.status for row in rows if not row.has_frames).items())),
         answered=sum(parsed is not None for parsed in read),
         unparsed=read.count(None),
+        unread=dict(sorted(Counter(kind for row in rows for kind in row.grade.unread).items())),
         unfinished=sum(row.unfinished for row in rows),
-        without_gold=sum(row.question.gold == NO_OPTION for row in rows),
+        without_gold=sum(bool(row.question.options) and row.question.gold == NO_OPTION for row in rows),
         metrics={
             name: mean_of(rows, metric, macro)
             for metric in metrics
             for name, macro in ((metric.name, False), (f"{metric.name}{MACRO}", True))
         },
         headline=f"{metrics[0].name}{MACRO if dataset.headline == 'macro' else ''}",
-        chance=rounded(chance_level(rows)),
-        majority=Majority(letter, rounded(majority)) if any(row.question.options for row in rows) else None,
+        chance=_rounded_or_none(chance_level(rows)),
+        majority=Majority(letter, rounded(majority)) if all(row.question.options for row in rows) else None,
         format_followed=rounded(len(formed) / len(shown)) if shown else None,
         within_well_formed=mean_of(formed, metrics[0]) if formed else None,
         think_true=rounded(sum(bool(row.think_true) for row in known) / len(known)) if known else None,
         readings={
-            rule: Reading(
-                rounded(sum(_is_read_right(row.grades[rule]) for row in rows) / len(rows)),
-                parsed.count(None) - (len(rows) - len(shown)),
-            )
-            for rule, parsed in letters.items()
+            rule: _reading([(row.grades[rule], row.has_frames) for row in rows if rule in row.grades]) for rule in rules
         },
-        disagree=sum(len(set(parsed)) > 1 for parsed in zip(*letters.values(), strict=True)),
+        disagree=sum(len({grade.parsed for grade in row.grades.values()}) > 1 for row in rows),
         categories=_parts(rows, lambda row: row.question.category, metrics[0]),
         groups=_parts(rows, lambda row: row.question.group, metrics[0]),
     )
 
 
-def _is_read_right(grade: Grade) -> bool:
-    """Whether an answer was read and is right; a letter that was drawn at random is not read."""
-    return grade.correct and grade.parsed is not None
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else rounded(value)
+
+
+def _reading(grades: Sequence[tuple[Grade, bool]]) -> Reading:
+    """What a rule makes of the answers that it reads: their grades, each with whether there was an answer.
+
+    A letter that was drawn at random is not read.
+    """
+    right = sum(grade.correct and grade.parsed is not None for grade, _ in grades)
+    return Reading(rounded(right / len(grades)), sum(shown and grade.parsed is None for grade, shown in grades))
 
 
 def mean_of(rows: Sequence[Scored], metric: Metric, macro: bool = False) -> Estimate:
@@ -293,7 +298,7 @@ def _parts(rows: Sequence[Scored], key: Callable[[Scored], str], metric: Metric)
             sum(row.has_frames for row in members),
             sum(row.has_frames and row.grade.parsed is None for row in members),
             mean_of(members, metric),
-            rounded(chance_level(members)),
+            _rounded_or_none(chance_level(members)),
         )
         for name, members in sorted(parts.items())
     )

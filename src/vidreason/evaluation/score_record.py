@@ -9,7 +9,10 @@ from vidreason.artifacts.files import read_json
 from vidreason.artifacts.typed_records import record_of
 from vidreason.config.settings import Scoring
 from vidreason.config.types import Style
+from vidreason.data.registry import dataset_of
 from vidreason.evaluation.statistics import Estimate
+from vidreason.tasks.base import task_of
+from vidreason.tasks.metrics import Metric
 
 MACRO = "_macro"
 """Ending of a metric that is the unweighted mean over categories instead of the mean over questions."""
@@ -43,7 +46,7 @@ class Reading:
     """What one rule of reading makes of the answers.
 
     Attributes:
-        accuracy: Share of questions whose right answer is read; a letter drawn at random does not count.
+        accuracy: Share of right answers among those that the rule reads; a letter drawn at random does not count.
         unparsed: Answers in which nothing is read.
     """
 
@@ -60,8 +63,8 @@ class Part:
         n: Questions.
         with_frames: Questions that the model could answer.
         unparsed: Of these, answers in which nothing was read.
-        estimate: Mean over the questions of the task's first metric.
-        chance: Expected value of blind guesses.
+        estimate: Mean over the questions of the benchmark's first metric.
+        chance: Expected value of blind guesses; None where there is no sensible guess.
     """
 
     name: str
@@ -69,7 +72,7 @@ class Part:
     with_frames: int
     unparsed: int
     estimate: Estimate
-    chance: float
+    chance: float | None
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,16 @@ class Score:
         missing: Status -> questions that it could not answer for that reason.
         answered: Answers in which something was read.
         unparsed: Answers in which nothing was read.
+        unread: Kind of fault -> answers, or parts of one such as the interval, that could not be read for it. Only some answer
+            types tell the kind (docs/answers.md).
         unfinished: Answers that were cut off at their limit.
         without_gold: Questions of which no option is right.
-        metrics: Metric -> its estimate, over questions and (with the ending `_macro`) over categories.
+        metrics: Metric of the benchmark's first task -> its estimate, over questions and (with the ending `_macro`) over categories.
         headline: The metric that is reported, a key of `metrics`.
-        chance: Expected value of blind guesses.
-        majority: The most frequent gold letter; None where answers are no letters.
+        chance: Expected value of blind guesses; None where there is no sensible guess.
+        majority: The most frequent gold letter; None where not every answer is a letter.
         format_followed: Share of well-formed completions among questions with frames; None without any.
-        within_well_formed: The task's first metric among well-formed completions; None without any.
+        within_well_formed: The benchmark's first metric among well-formed completions; None without any.
         think_true: Share of think texts that describe the clip as it was; None where the truth is not known.
         readings: Rule of reading -> what it makes of the answers.
         disagree: Questions that the rules read differently.
@@ -102,7 +107,7 @@ class Score:
         groups: One entry a group; empty where the benchmark names none.
     """
 
-    FORMAT: ClassVar[str] = "score/2"
+    FORMAT: ClassVar[str] = "score/3"
 
     benchmark: str
     arm: str
@@ -114,11 +119,12 @@ class Score:
     missing: Mapping[str, int]
     answered: int
     unparsed: int
+    unread: Mapping[str, int]
     unfinished: int
     without_gold: int
     metrics: Mapping[str, Estimate]
     headline: str
-    chance: float
+    chance: float | None
     majority: Majority | None
     format_followed: float | None
     within_well_formed: Estimate | None
@@ -147,6 +153,20 @@ class Score:
     def coverage(self) -> float:
         """Share of questions that the model could answer, rounded like every share."""
         return rounded(self.with_frames / self.n)
+
+
+def headline_metric(benchmark: str) -> Metric:
+    """What the headline number of a benchmark measures: the first metric of its first task, for all its questions."""
+    return task_of(dataset_of(benchmark).tasks[0]).metrics[0]
+
+
+def bounds_of(score: Score) -> Mapping[str, tuple[float, float]]:
+    """Least and greatest possible value of every metric that the benchmark's first task has today."""
+    return {
+        f"{metric.name}{ending}": metric.bounds
+        for metric in task_of(dataset_of(score.benchmark).tasks[0]).metrics
+        for ending in ("", MACRO)
+    }
 
 
 def rounded(value: float) -> float:
@@ -191,6 +211,9 @@ def _problems(score: Score) -> Iterator[str]:
     for name in ("answered", "unparsed", "unfinished", "without_gold", "disagree"):
         if getattr(score, name) > score.n:
             yield f"{name} is {getattr(score, name)}; needed is at most n, {score.n}"
+    for name, count in score.unread.items():
+        if count > score.with_frames:
+            yield f"unread.{name} is {count}; needed is at most with_frames, {score.with_frames}"
     shares: dict[str, float | None] = {
         "chance": score.chance,
         "rules.max_missing_fraction": score.rules.max_missing_fraction,
@@ -208,12 +231,16 @@ def _problems(score: Score) -> Iterator[str]:
             estimates[f"{kind}.{place}.estimate"] = part.estimate
             if part.with_frames > part.n or part.unparsed > part.with_frames:
                 yield f"{kind}.{place} has {part.n} questions, {part.with_frames} with frames, {part.unparsed} unparsed"
-    for name, estimate in estimates.items():
-        shares |= {f"{name}.{end}": getattr(estimate, end) for end in ("mean", "low", "high")}
     for name, share in shares.items():
         if share is not None and not 0 <= share <= 1:
             yield f"{name} is {share}; needed is a share between 0 and 1"
+    bounds = bounds_of(score)
     for name, estimate in estimates.items():
+        least, most = bounds.get(name.removeprefix("metrics."), bounds.get(plain, (0.0, 1.0)))
+        for end in ("mean", "low", "high"):
+            if not least <= getattr(estimate, end) <= most:
+                wanted = "a share between 0 and 1" if (least, most) == (0, 1) else f"{least:g} to {most:g}"
+                yield f"{name}.{end} is {getattr(estimate, end)}; needed is {wanted}"
         if not estimate.low <= estimate.mean <= estimate.high:
             yield f"{name} is {estimate.mean} from {estimate.low} to {estimate.high}; needed is low <= mean <= high"
         if estimate.se < 0:

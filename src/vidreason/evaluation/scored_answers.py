@@ -103,9 +103,9 @@ class Scored:
         return "" if self.truth is None else self.truth.kind
 
     @property
-    def chance(self) -> float:
-        """Expected value of a blind guess; 0 where there is no sensible guess."""
-        return task_of(self.question.task).chance(self.question) or 0.0
+    def chance(self) -> float | None:
+        """Expected value of a blind guess; None where there is no sensible guess."""
+        return task_of(self.question.task).chance(self.question)
 
 
 def read_scored(path: str | Path) -> list[Scored]:
@@ -125,9 +125,10 @@ def caption_is_true(think: str, caption: str) -> bool:
     return f" {caption.lower()} " in f" {' '.join(think.lower().replace('.', ' ').split())} "
 
 
-def chance_level(rows: Sequence[Scored]) -> float:
-    """Expected accuracy of blind guessing, uniform over each question's options."""
-    return sum(row.chance for row in rows) / len(rows)
+def chance_level(rows: Sequence[Scored]) -> float | None:
+    """Expected accuracy of blind guessing, uniform over each question's options; None where a question cannot be guessed."""
+    levels = [level for row in rows if (level := row.chance) is not None]
+    return sum(levels) / len(levels) if len(levels) == len(rows) else None
 
 
 def majority_letter(rows: Sequence[Scored]) -> tuple[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 from vidreason.evaluation.scored_answers import Scored, chance_level
 from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_estimates, paired_difference
-from vidreason.results.number_format import ACCURACY, Row, interval_cells, mean_of, percent
+from vidreason.results.number_format import VALUE, Row, interval_cells, mean_of, percent
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import CONTROL, Run, values_of
 
@@ -12,15 +12,16 @@ DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 
 def controls_table(inputs: ResultInputs) -> list[Row]:
-    """Questions that need the order of the frames, the others and all, pooled over the benchmarks, for every arm.
+    """Questions that need the order of the frames, the others and all, for every arm, pooled over the benchmarks of one metric.
 
     For a control arm (same weights, other frames) also the paired difference to the arm whose weights it uses.
     """
     runs = inputs.runs
     rows = []
-    for arm, seed in runs.pairs(controls=True):
+    pools = [(*pair, *pool) for pair in runs.pairs(controls=True) for pool in runs.by_metric().items()]
+    for arm, seed, metric, benchmarks in pools:
         parent = runs.parent_of(arm) if arm.method == CONTROL else None
-        ours, theirs = (runs.answers(one, seed) if one else [] for one in (arm, parent))
+        ours, theirs = (runs.answers(one, seed, benchmarks) if one else [] for one in (arm, parent))
         for kind, temporal in (("temporal", {True}), ("other", {False}), ("all", {True, False, None})):
             answers = [row for _, row in ours if row.temporal in temporal]
             clusters = [cluster for cluster, row in ours if row.temporal in temporal]
@@ -29,8 +30,9 @@ def controls_table(inputs: ResultInputs) -> list[Row]:
                 continue
             difference = _paired(answers, against, clusters) if against else None
             rows.append(
-                {"arm": arm.name, "label": arm.label, "view": arm.view, "questions": kind, "n": len(answers)}
-                | interval_cells(clustered_mean(values_of(answers), clusters), ACCURACY)
+                {"arm": arm.name, "label": arm.label, "view": arm.view, "questions": kind, "metric": metric}
+                | {"n": len(answers)}
+                | interval_cells(clustered_mean(values_of(answers), clusters), VALUE)
                 | {"chance": percent(chance_level(answers)), "compared_to": parent.name if parent else ""}
                 | interval_cells(difference, DIFFERENCE)
                 | {"seed": seed}
@@ -42,7 +44,7 @@ def gains_table(inputs: ResultInputs) -> list[Row]:
     """Every arm minus its parent on the same questions, paired and clustered by video.
 
     `separate` says whether the two arms' own 95% intervals do not overlap, which is stricter than a difference whose
-    interval excludes 0. `well_formed_difference` compares accuracy within well-formed answers only, where both arms
+    interval excludes 0. `well_formed_difference` compares the metric within well-formed answers only, where both arms
     reason: the part of the difference that is not repair of the format.
     """
     runs = inputs.runs
@@ -76,7 +78,7 @@ def gains_table(inputs: ResultInputs) -> list[Row]:
 
 
 def _well_formed_difference(one: Run, other: Run) -> float | None:
-    """Difference of the two accuracies within well-formed answers; None if either arm never follows the format."""
+    """Difference of the two means within well-formed answers; None if either arm never follows the format."""
     first, second = (run.score.within_well_formed for run in (one, other))
     return None if first is None or second is None else first.mean - second.mean
 

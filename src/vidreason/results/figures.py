@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from vidreason.artifacts.count_tables import read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_aside
-from vidreason.evaluation.score_record import read_score
+from vidreason.evaluation.score_record import headline_metric, read_score
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.results.registry import FIGURES, chosen, maker_of
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import CONTROL, arm_and_seed, title
+from vidreason.results.scored_runs import CONTROL, arm_and_seed, axis_label, title_with_metric
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -67,7 +67,7 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def draw_accuracy(inputs: ResultInputs) -> Figure:
-    """Bars of accuracy per benchmark and their mean, with 95% intervals and the chance level."""
+    """Bars of the headline metric per benchmark and of the mean, with 95% intervals and the chance level where there is one."""
     known, benchmarks = inputs.arms, inputs.benchmarks
     loaded = [score for score in map(read_score, inputs.scores) if known[score.arm].method != CONTROL]
     series = sorted({(list(known).index(score.arm), score.arm, score.seed) for score in loaded})
@@ -92,9 +92,10 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
         )
     if series:
         chance = [next(score.chance for score in loaded if score.benchmark == benchmark) for benchmark in benchmarks]
-        _chance_lines(axes, [*chance, sum(chance) / len(chance)])
-    axes.set_xticks(range(len(groups)), list(map(title, groups)))
-    axes.set_ylabel("accuracy (%)")
+        known = [level for level in chance if level is not None]
+        _chance_lines(axes, [*chance, sum(known) / len(known) if len(known) == len(chance) else None])
+    axes.set_xticks(range(len(groups)), [title_with_metric(group, benchmarks).replace(" (", "\n(") for group in groups])
+    axes.set_ylabel(axis_label(benchmarks))
     axes.set_ylim(0, 100)
     axes.grid(False, axis="x")
     figure.set_layout_engine("constrained")
@@ -125,16 +126,17 @@ def _bars(
     )
 
 
-def _chance_lines(axes: Axes, levels: Sequence[float]) -> None:
-    """A dashed line at chance across each group of bars."""
-    for place, level in enumerate(levels):
+def _chance_lines(axes: Axes, levels: Sequence[float | None]) -> None:
+    """A dashed line at chance across each group of bars that has such a level."""
+    drawn = [(place, level) for place, level in enumerate(levels) if level is not None]
+    for place, level in drawn:
         axes.plot(
             [place - 0.46, place + 0.46],
             [100 * level] * 2,
             color="black",
             lw=1.2,
             ls="--",
-            label="chance" if place == 0 else None,
+            label="chance" if place == drawn[0][0] else None,
         )
 
 
@@ -172,8 +174,8 @@ def draw_selection(inputs: ResultInputs) -> Figure:
 
 
 def draw_temporal(inputs: ResultInputs) -> Figure:
-    """Accuracy on questions that need the order of the frames and on others, by view; a panel for an arm and its controls."""
-    columns = ("arm", "view", "questions", "accuracy", "ci_low", "ci_high", "chance", "seed")
+    """Headline metric on questions that need the order of the frames and on others, by view; a panel for an arm with its controls."""
+    columns = ("arm", "view", "questions", "metric", "value", "ci_low", "ci_high", "chance", "seed")
     table = inputs.table("controls")
     rows = [row for row in read_csv(table, columns) if row["questions"] != "all"] if table else []
     arms = inputs.arms
@@ -183,10 +185,10 @@ def draw_temporal(inputs: ResultInputs) -> Figure:
         if arms[row["arm"]].method == CONTROL and row["view"] != "ordered"
     }
     owner |= {name: name for name in owner.values()}
-    panels: dict[tuple[str, str], list[dict[str, str]]] = {}
+    panels: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for row in rows:
         if row["arm"] in owner:
-            panels.setdefault((owner[row["arm"]], row["seed"]), []).append(row)
+            panels.setdefault((owner[row["arm"]], row["seed"], row["metric"]), []).append(row)
     if not panels:
         return empty_figure(
             Figure(figsize=(5, 2), layout="constrained"),
@@ -194,10 +196,12 @@ def draw_temporal(inputs: ResultInputs) -> Figure:
         )
     figure = Figure(figsize=(max(4.8, 3.4 * len(panels)), 3.2), layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, ((name, seed), members) in zip(all_axes, panels.items(), strict=True):
+    titles = {metric.name: metric.title for metric in map(headline_metric, inputs.benchmarks)}
+    for axes, ((name, seed, metric), members) in zip(all_axes, panels.items(), strict=True):
         _draw_views(axes, members)
         axes.set_title(f"{inputs.label(name)}, seed {seed}", fontsize=9)
-    figure.axes[0].set_ylabel("accuracy (%)")
+        if axes is all_axes[0] or len(titles) > 1:
+            axes.set_ylabel(f"{titles.get(metric, metric)} (%)")
     legend(figure)
     return figure
 
@@ -212,16 +216,16 @@ def _draw_views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
         places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(types) if kind in cells]
         estimates = [_read_estimate(cells[kind]) for kind in types if kind in cells]
         _bars(axes, places, estimates, width, number, f"{view} frames")
-    chance = {row["questions"]: float(row["chance"]) / 100 for row in rows}
-    _chance_lines(axes, [chance[kind] for kind in types if kind in chance])
+    chance = {row["questions"]: float(row["chance"]) / 100 for row in rows if row["chance"]}
+    _chance_lines(axes, [chance.get(kind) for kind in types])
     axes.set_xticks(range(len(types)), list(types.values()))
     axes.set_xlabel("questions that ...")
     axes.set_ylim(0, 100)
 
 
 def _read_estimate(row: Mapping[str, str]) -> Estimate:
-    """Accuracy and interval of a row of a table."""
-    mean, low, high = (float(row[key]) / 100 for key in ("accuracy", "ci_low", "ci_high"))
+    """Value and interval of a row of a table."""
+    mean, low, high = (float(row[key]) / 100 for key in ("value", "ci_low", "ci_high"))
     return Estimate(mean, 0.0, low, high, 0, 0)
 
 

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.data.registry import dataset_of
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
+from vidreason.results.ablations import COSTS, MEAN, ablations_table, rivals
 from vidreason.results.comparisons import gains_table
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.number_format import Row, plus_minus
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import Arm, Run, Runs, title
+from vidreason.results.scored_runs import Arm, Run, Runs, axis_label, title, title_with_metric
+from vidreason.tasks.base import task_of
 
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
@@ -24,22 +27,91 @@ def main_markdown(inputs: ResultInputs) -> str:
 
 
 def summary(inputs: ResultInputs) -> list[Block]:
-    """The results: accuracy, seeds, gains and published numbers, a table each."""
+    """The results: headline metrics, others, seeds, gains, ablations and published numbers, a table each."""
     runs, gains = inputs.runs, gains_table(inputs)
-    columns = ["arm", "style", "seed", *map(title, [*runs.benchmarks, "mean"]), "format followed", "unparsed"]
+    columns = ["arm", "style", "seed", *_titles(runs), "format followed", "unparsed"]
+    metrics = axis_label(runs.benchmarks).removesuffix(" (%)")
     blocks: list[Block] = [
-        Heading("Accuracy in percent, with 95% intervals clustered by video", level=1),
+        Heading(f"{metrics[0].upper()}{metrics[1:]} in percent, with 95% intervals clustered by video", level=1),
         Grid(columns, _arm_rows(runs)),
         Bullets(_notes(runs)),
     ]
+    further = _further_metrics(runs)
+    if further:
+        blocks += [Heading("Further metrics of these benchmarks in percent"), further]
     if len(runs.seeds) > 1:
         blocks += [Heading(f"Over {len(runs.seeds)} seeds: mean (lowest to highest)"), _over_seeds(runs)]
     if len(gains):
         blocks += [Heading("Gain over the parent arm in points, paired by question"), _gains(runs, gains)]
         blocks.append(Paragraph(": the two arms' own intervals do not overlap.", sign="*"))
+    reference = runs.reference
+    if reference and any(inputs.arms[name].method == "grpo" for name in rivals(runs, reference)):
+        blocks += [
+            Heading(f"Every trained arm minus {reference.label}, over {len(runs.seeds)} seeds"),
+            _ablations(inputs),
+        ]
+        blocks.append(Paragraph(_HOLM))
     if inputs.published:
         blocks += _published(inputs)
     return blocks
+
+
+_HOLM = (
+    "Mean over the benchmarks in points, paired by question, with 95% intervals clustered by video; p by flipping signs of whole "
+    "videos, and after Holm's correction for all rows that have one. Rollouts and seconds are those of training and, after the "
+    "plus sign, of selecting its questions, in the mean over the seeds; a dash is not known."
+)
+
+
+def _titles(runs: Runs) -> list[str]:
+    """Headings of the benchmarks, with the metric where not all measure accuracy, and of the mean."""
+    return [*(title_with_metric(name, runs.benchmarks) for name in runs.benchmarks), title("mean")]
+
+
+def _further_metrics(runs: Runs) -> Grid | None:
+    """Metrics beside the headline of each benchmark, for all arms; None where no benchmark has one."""
+    plain = {
+        run.benchmark: [
+            metric
+            for metric in task_of(dataset_of(run.benchmark).tasks[0]).metrics[1:]
+            if metric.name in run.score.metrics
+        ]
+        for run in _any_runs(runs)
+    }
+    if not any(plain.values()):
+        return None
+    header = [f"{title(benchmark)} ({metric.title})" for benchmark, metrics in plain.items() for metric in metrics]
+    rows = []
+    for arm, seed in runs.pairs(controls=True):
+        cells = [
+            plus_minus(runs.by_key[arm.name, seed, benchmark].score.metrics[metric.name])
+            for benchmark, metrics in plain.items()
+            for metric in metrics
+        ]
+        rows.append([arm.label, str(seed), *cells])
+    return Grid(["arm", "seed", *header], rows)
+
+
+def _ablations(inputs: ResultInputs) -> Grid:
+    """The rows of the table of ablations for the mean over the benchmarks."""
+    rows = []
+    for row in ablations_table(inputs):
+        if row["benchmark"] != MEAN:
+            continue
+        cells = {column: str(cell) for column, cell in row.items()}
+        gap = (
+            f"{float(cells['difference']):+.1f} ({cells['ci_low']} to {cells['ci_high']})"
+            if cells["difference"]
+            else "-"
+        )
+        rollouts, rollouts_before, seconds, seconds_before = (cells[name] or "-" for name in COSTS)
+        rows.append(
+            [
+                *(cells["label"], f"{float(cells['value']):.1f}", gap, cells["p"] or "-", cells["p_holm"] or "-"),
+                *(f"{rollouts} + {rollouts_before}", f"{seconds} + {seconds_before}"),
+            ]
+        )
+    return Grid(["arm", "mean", "difference", "p", "p (Holm)", "rollouts", "seconds"], rows)
 
 
 def _arm_rows(runs: Runs) -> list[list[str]]:
@@ -52,7 +124,10 @@ def _arm_rows(runs: Runs) -> list[list[str]]:
         unparsed = sum(run.score.unparsed for run in members)
         rows.append([arm.label, arm.style, str(seed), *cells, _format_share(arm, members), str(unparsed)])
     for label, values in _baselines(_any_runs(runs)).items():
-        rows.append([label, "", "", *(f"{100 * value:.1f}" for value in [*values, sum(values) / len(values)]), "", ""])
+        known = [value for value in values if value is not None]
+        mean = sum(known) / len(known) if len(known) == len(values) else None
+        cells = ["-" if value is None else f"{100 * value:.1f}" for value in (*values, mean)]
+        rows.append([label, "", "", *cells, "", ""])
     return rows
 
 
@@ -61,10 +136,12 @@ def _any_runs(runs: Runs) -> list[Run]:
     return runs.of(runs.arms[0].name, runs.seeds[0])
 
 
-def _baselines(members: Sequence[Run]) -> dict[str, list[float]]:
-    """Guessing, and always answering the most frequent gold letter where all answers are letters."""
-    baselines = {"chance (1/options)": [run.score.chance for run in members]}
-    majorities = [run.score.majority.accuracy for run in members if run.score.majority]
+def _baselines(members: Sequence[Run]) -> dict[str, list[float | None]]:
+    """Guessing where that makes sense, and always answering the most frequent gold letter where all answers are letters."""
+    baselines: dict[str, list[float | None]] = {}
+    if any(run.score.chance is not None for run in members):
+        baselines["chance (1/options)"] = [run.score.chance for run in members]
+    majorities: list[float | None] = [run.score.majority.accuracy for run in members if run.score.majority]
     if len(majorities) == len(members):
         baselines["most frequent letter"] = majorities
     return baselines
@@ -105,6 +182,15 @@ def _notes(runs: Runs) -> list[str]:
         notes.append(
             f"Questions whose prompt is too long for the model are not answered and count as wrong: {', '.join(too_long)}."
         )
+    unread = [
+        f"{arm.label} (seed {seed}) {title(run.benchmark)} "
+        + ", ".join(f"{kind} {count}" for kind, count in run.score.unread.items())
+        for arm, seed in runs.pairs(controls=False)
+        for run in runs.of(arm.name, seed)
+        if run.score.unread
+    ]
+    if unread:
+        notes.append(f"Answers, or parts of them, that could not be read, by kind: {'; '.join(unread)}.")
     for run in members:
         if run.score.is_macro:
             both = "; ".join(
@@ -127,7 +213,7 @@ def _over_seeds(runs: Runs) -> Grid:
         by_seed = [[100 * run.estimate.mean for run in runs.of(arm.name, seed)] for seed in runs.seeds]
         columns = list(zip(*[[*values, sum(values) / len(values)] for values in by_seed], strict=True))
         rows.append([arm.label, *(f"{sum(c) / len(c):.1f} ({min(c):.1f} to {max(c):.1f})" for c in columns)])
-    return Grid(["arm", *map(title, [*runs.benchmarks, "mean"])], rows)
+    return Grid(["arm", *_titles(runs)], rows)
 
 
 def _gains(runs: Runs, gains: Sequence[Row]) -> Grid:
@@ -148,7 +234,7 @@ def _gains(runs: Runs, gains: Sequence[Row]) -> Grid:
         [f"{labels[arm]} minus {labels[parent]}", seed, *(group[name] for name in (*columns, "within"))]
         for (arm, parent, seed), group in groups.items()
     ]
-    return Grid(["arms", "seed", *map(title, columns), "mean within well-formed answers"], rows)
+    return Grid(["arms", "seed", *_titles(runs), "mean within well-formed answers"], rows)
 
 
 def _published(inputs: ResultInputs) -> list[Block]:
@@ -177,5 +263,5 @@ def _published(inputs: ResultInputs) -> list[Block]:
         Paragraph(
             "Published numbers come without intervals. A difference smaller than this run's interval shows nothing."
         ),
-        Grid(["arm", "style", *map(title, runs.benchmarks), "source"], rows),
+        Grid(["arm", "style", *_titles(runs)[:-1], "source"], rows),
     ]

@@ -1,4 +1,4 @@
-"""How numbers stand in a cell: accuracies and their intervals in percent, shares as fractions."""
+"""How numbers stand in a cell: metrics and their intervals in percent, shares as fractions."""
 
 from collections.abc import Sequence
 
@@ -42,8 +42,8 @@ def interval_cells(estimate: Estimate | None, columns: tuple[str, str, str]) -> 
     return {column: percent(number) for column, number in zip(columns, numbers, strict=True)}
 
 
-ACCURACY = ("accuracy", "ci_low", "ci_high")
-"""Columns of an accuracy and its interval."""
+VALUE = ("value", "ci_low", "ci_high")
+"""Columns of a metric and its interval."""
 
 
 def plus_minus(estimate: Estimate) -> str:

@@ -89,7 +89,7 @@ TABLES = (
         "main",
         "Every arm on every benchmark, one row for every number",
         f"{_ROOM}.tables.main_table",
-        _columns("arm label style benchmark n coverage accuracy ci_low ci_high unparsed seed"),
+        _columns("arm label style benchmark metric n coverage value ci_low ci_high unparsed seed"),
     ),
     Table(
         "markdown",
@@ -120,7 +120,7 @@ TABLES = (
         "What the order of the frames is worth: all arms and controls",
         f"{_ROOM}.comparisons.controls_table",
         _columns(
-            "arm label view questions n accuracy ci_low ci_high chance compared_to difference difference_low "
+            "arm label view questions metric n value ci_low ci_high chance compared_to difference difference_low "
             "difference_high seed"
         ),
     ),
@@ -129,8 +129,8 @@ TABLES = (
         "How the arms reason: format, truth and length of the think texts",
         f"{_ROOM}.tables.thinking_table",
         _columns(
-            "arm label benchmark n format_followed accuracy accuracy_within_well_formed ci_low ci_high think_true "
-            "accuracy_think_true accuracy_think_false think_chars tokens unfinished seed"
+            "arm label benchmark metric n format_followed value value_within_well_formed ci_low ci_high think_true "
+            "value_think_true value_think_false think_chars tokens unfinished seed"
         ),
     ),
     Table(
@@ -143,13 +143,13 @@ TABLES = (
         "by_task",
         "Every arm by category of question",
         f"{_ROOM}.tables.by_task_table",
-        _columns("arm label benchmark category temporal n coverage accuracy ci_low ci_high chance unparsed seed"),
+        _columns("arm label benchmark metric category temporal n coverage value ci_low ci_high chance unparsed seed"),
     ),
     Table(
         "by_group",
         "Every arm by duration or subject",
         f"{_ROOM}.tables.by_group_table",
-        _columns("arm label benchmark group n coverage accuracy ci_low ci_high chance seed"),
+        _columns("arm label benchmark metric group n coverage value ci_low ci_high chance seed"),
     ),
     Table(
         "selection",
@@ -168,7 +168,7 @@ TABLES = (
 """In the order in which the report shows them."""
 
 FIGURES = (
-    Figure("accuracy", "Accuracy of the arms on the benchmarks", f"{_ROOM}.figures.draw_accuracy"),
+    Figure("accuracy", "Headline metric of the arms on the benchmarks", f"{_ROOM}.figures.draw_accuracy"),
     Figure("selection", "How often training questions were answered right", f"{_ROOM}.figures.draw_selection"),
     Figure("grpo", "Training curves of GRPO", f"{_ROOM}.curves.draw_grpo"),
     Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.curves.draw_sft"),
@@ -178,14 +178,10 @@ FIGURES = (
 
 
 COLUMNS = {
-    "accuracy": "right answers in percent of all questions; for a benchmark that is published so, the mean over its categories",
-    "accuracy_think_false": "accuracy where the think text does not describe the clip correctly",
-    "accuracy_think_true": "accuracy where the think text describes the clip correctly",
-    "accuracy_within_well_formed": "accuracy of the answers that follow the format, with its interval",
     "arm": "key of the arm in the configuration; in `selection.csv` and `data.csv` the arm whose questions are selected",
-    "benchmark": "benchmark; `mean` weighs the benchmarks equally, `all` pools their questions",
+    "benchmark": "benchmark; `mean` weighs the benchmarks equally, `all` pools the questions of those with one metric",
     "category": "the benchmark's own type of question",
-    "chance": "expected accuracy of guessing, in percent",
+    "chance": "expected accuracy of guessing, in percent; empty where there is no sensible guess",
     "ci_high": "upper end of the 95% interval, clustered by video",
     "ci_low": "lower end of the 95% interval, clustered by video",
     "compared_to": "arm that is subtracted",
@@ -226,11 +222,14 @@ COLUMNS = {
     "tokens": "mean length of the answers in tokens",
     "unfinished": "answers that were cut off at their limit",
     "unit": "what is counted: questions, videos or clips",
-    "unparsed": "answers in which no option was found",
-    "value": "the metric in percent",
+    "unparsed": "answers in which no option, number, text or interval was found",
+    "value": "the metric in percent, over all questions; for a benchmark that is published so, the mean over its categories",
+    "value_think_false": "value where the think text does not describe the clip correctly",
+    "value_think_true": "value where the think text describes the clip correctly",
+    "value_within_well_formed": "value of the answers that follow the format, with its interval",
     "variance": "p(1 - p), p being the fraction of right rollouts",
     "view": "how the arm is shown the frames: `ordered`, `shuffled` or `gray`",
-    "well_formed_difference": "difference of the accuracies within well-formed answers, where both arms reason",
+    "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",
 }
 """Column -> what it means, for the docs."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_text
 from vidreason.data.registry import title_of
+from vidreason.evaluation.score_record import headline_metric
 from vidreason.evaluation.scored_answers import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import LETTERS, OK, Question
@@ -22,7 +23,8 @@ from vidreason.results.number_format import percent
 from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import Runs
+from vidreason.results.scored_runs import Runs, axis_label
+from vidreason.tasks.base import task_of
 
 if TYPE_CHECKING:
     from vidreason.media.frame_store import FrameStore
@@ -84,10 +86,11 @@ def _overview(runs: Runs, broken: int) -> str:
         which = f" (seed {seed})" if len(runs.seeds) > 1 else ""
         words.append(f"{arm.label}{which} {percent(mean.mean, 1)}% [{percent(mean.low, 1)}, {percent(mean.high, 1)}]")
     members = runs.of(runs.arms[0].name, runs.seeds[0])
-    chance = sum(run.score.chance for run in members) / len(members)
+    levels = [level for run in members if (level := run.score.chance) is not None]
+    chance = f" Chance is {percent(sum(levels) / len(levels), 1)}%." if len(levels) == len(members) else ""
     return (
-        f"Mean accuracy over {', '.join(title_of(name) for name in runs.benchmarks)}: {'; '.join(words)}. "
-        f"Chance is {percent(chance, 1)}%. {broken} {'video' if broken == 1 else 'videos'} could not be used; "
+        f"Mean {axis_label(runs.benchmarks).removesuffix(' (%)')} over {', '.join(title_of(name) for name in runs.benchmarks)}: "
+        f"{'; '.join(words)}.{chance} {broken} {'video' if broken == 1 else 'videos'} could not be used; "
         "the names and reasons are below."
     )
 
@@ -127,6 +130,7 @@ class Answer:
     truth: str
     read: str
     verdict: str
+    value: str
     completion: str
 
 
@@ -148,6 +152,7 @@ class Card:
     clip: str
     text: str
     gold: str
+    letter: str
     options: Sequence[tuple[str, str]]
     answers: Sequence[Answer]
     frames: Sequence[Frame]
@@ -195,10 +200,34 @@ def _answer(label: str, row: Scored) -> Answer:
         arm=label,
         shown=_cut(words),
         truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
-        read=_cut(row.grade.parsed or (f"{row.guess} (drawn at random)" if row.guess else "none")),
+        read=_cut(_read(row)),
         verdict="right" if row.correct else "wrong",
+        value=_value(row),
         completion=_cut(row.prediction.completion.text, LONGEST_RAW),
     )
+
+
+def _read(row: Scored) -> str:
+    """What was read in an answer, or why nothing was."""
+    if row.grade.parsed:
+        return row.grade.parsed
+    if row.guess:
+        return f"{row.guess} (drawn at random)"
+    return f"none ({', '.join(row.grade.unread)})" if row.grade.unread else "none"
+
+
+def _value(row: Scored) -> str:
+    """The value of an answer that is neither fully right nor fully wrong."""
+    value = headline_metric(row.question.dataset).value(row.grade)
+    return "" if value in (0.0, 1.0) else f", {percent(value, 1)}%"
+
+
+def _gold(question: Question) -> str:
+    """The right answer as a model should write it, and all gold segments where there are several."""
+    answer = task_of(question.task).answer(question)
+    if len(question.segments) < 2:
+        return answer
+    return f"{answer} (gold: {'; '.join(f'{start:g} to {end:g}' for start, end in question.segments)})"
 
 
 def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | None") -> Card:
@@ -209,7 +238,8 @@ def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | No
         name=_cut(question.id),
         clip=_cut(question.clip.key),
         text=_cut(question.text),
-        gold=_cut(question.gold),
+        gold=_cut(_gold(question)),
+        letter=question.gold,
         options=list(zip(LETTERS, map(_cut, question.options), strict=False)),
         answers=answers,
         frames=frames,

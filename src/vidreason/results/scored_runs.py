@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vidreason.data.registry import dataset_of, title_of
-from vidreason.evaluation.score_record import Score, read_score
+from vidreason.data.registry import title_of
+from vidreason.evaluation.score_record import Score, headline_metric, read_score
 from vidreason.evaluation.scored_answers import Scored, read_scored
 from vidreason.evaluation.statistics import Estimate
-from vidreason.tasks.base import task_of
-from vidreason.tasks.metrics import Metric
+from vidreason.tasks.metrics import ACCURACY
 
 CONTROL = "control"
 
@@ -106,9 +105,18 @@ class Runs:
         """The runs of one arm and seed, one per benchmark."""
         return [self.by_key[arm, seed, benchmark] for benchmark in self.benchmarks]
 
-    def answers(self, arm: Arm, seed: int) -> Answers:
-        """All answers of an arm, pooled over the benchmarks."""
-        return [((run.benchmark, row.question.clip.path), row) for run in self.of(arm.name, seed) for row in run.rows]
+    def answers(self, arm: Arm, seed: int, benchmarks: Sequence[str] | None = None) -> Answers:
+        """All answers of an arm, pooled over some benchmarks, or over all."""
+        members = [self.by_key[arm.name, seed, name] for name in benchmarks or self.benchmarks]
+        return [((run.benchmark, row.question.clip.path), row) for run in members for row in run.rows]
+
+    def by_metric(self) -> Mapping[str, tuple[str, ...]]:
+        """Headline metric -> the benchmarks that it stands for: their answers can be pooled."""
+        groups: dict[str, tuple[str, ...]] = {}
+        for benchmark in self.benchmarks:
+            name = headline_metric(benchmark).name
+            groups[name] = (*groups.get(name, ()), benchmark)
+        return groups
 
     def pairs(self, controls: bool) -> list[tuple[Arm, int]]:
         """(arm, seed) in the order of the tables, with or without the control arms."""
@@ -226,14 +234,22 @@ def title(benchmark: str) -> str:
     return "Mean" if benchmark == "mean" else title_of(benchmark)
 
 
+def title_with_metric(benchmark: str, benchmarks: Sequence[str]) -> str:
+    """Heading of a benchmark; with its metric, as in `Charades-STA (mIoU)`, unless all of them measure accuracy."""
+    metrics = {name: headline_metric(name) for name in benchmarks}
+    if benchmark not in metrics or {metric.name for metric in metrics.values()} == {ACCURACY.name}:
+        return title(benchmark)
+    return f"{title(benchmark)} ({metrics[benchmark].title})"
+
+
+def axis_label(benchmarks: Sequence[str]) -> str:
+    """Label of an axis for the headline metrics of some benchmarks: `accuracy (%)`, `mIoU or accuracy (%)`."""
+    return f"{' or '.join(dict.fromkeys(headline_metric(name).title for name in benchmarks))} (%)"
+
+
 def values_of(rows: Sequence[Scored]) -> list[float]:
     """What every answer contributes to the headline metric of its benchmark: for accuracy 1 if it is right, else 0."""
     return [headline_metric(row.question.dataset).value(row.grade) for row in rows]
-
-
-def headline_metric(benchmark: str) -> Metric:
-    """What the headline number of a benchmark measures: the first metric of its first task, for all its questions."""
-    return task_of(dataset_of(benchmark).tasks[0]).metrics[0]
 
 
 def headline_name(benchmarks: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """The tables of a run: the same bytes for the same scores.
 
-Accuracies and their intervals are in percent with two decimals; coverage and shares are fractions with four.
+Metrics and their intervals are in percent with two decimals; coverage and shares are fractions with four. What a row measures is in
+its column `metric`: the benchmark's headline metric, accuracy for multiple choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,10 @@ from vidreason.artifacts.csv_files import csv_text
 from vidreason.artifacts.files import write_text
 from vidreason.evaluation.scored_answers import chance_level
 from vidreason.evaluation.statistics import clustered_mean, mean_of_estimates
-from vidreason.results.number_format import ACCURACY, Row, flag, interval_cells, mean_of, percent, share
+from vidreason.results.number_format import VALUE, Row, flag, interval_cells, mean_of, percent, share
 from vidreason.results.registry import TABLES, Table, chosen, maker_of
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import Answers, Arm, values_of
+from vidreason.results.scored_runs import Answers, Arm, headline_name, values_of
 
 
 def make_tables(inputs: ResultInputs, out: Mapping[str, str | Path]) -> None:
@@ -51,9 +52,10 @@ def main_table(inputs: ResultInputs) -> list[Row]:
         mean = mean_of_estimates(run.estimate for run in members)
         parts.append(("mean", total, covered, mean, sum(run.score.unparsed for run in members)))
         for benchmark, count, coverage, estimate, unparsed in parts:
-            head = {"arm": arm.name, "label": arm.label, "style": arm.style, "benchmark": benchmark, "n": count}
-            tail = {"coverage": share(coverage), "unparsed": unparsed, "seed": seed}
-            rows.append(head | tail | interval_cells(estimate, ACCURACY))
+            metric = headline_name(runs.benchmarks if benchmark == "mean" else [benchmark])
+            head = {"arm": arm.name, "label": arm.label, "style": arm.style, "benchmark": benchmark, "metric": metric}
+            tail = {"n": count, "coverage": share(coverage), "unparsed": unparsed, "seed": seed}
+            rows.append(head | tail | interval_cells(estimate, VALUE))
     return rows
 
 
@@ -76,20 +78,21 @@ def metrics_table(inputs: ResultInputs) -> list[Row]:
 def by_task_table(inputs: ResultInputs) -> list[Row]:
     """Every arm, controls included, by the categories of the benchmarks; `temporal` is known for the demo's world only.
 
-    Rows of the benchmark `all` pool the benchmarks by the world's own kinds of question.
+    Rows of the benchmark `all` pool the benchmarks of one metric by the world's own kinds of question.
     """
     runs = inputs.runs
     rows = []
+    metric_of = {benchmark: headline_name([benchmark]) for benchmark in runs.benchmarks}
     for arm, seed in runs.pairs(controls=True):
-        groups: dict[tuple[str, str, str], Answers] = {}
+        groups: dict[tuple[str, str, str, str], Answers] = {}
         for cluster, row in runs.answers(arm, seed):
-            groups.setdefault((cluster[0], row.question.category, flag(row.temporal)), []).append((cluster, row))
+            metric, temporal = metric_of[cluster[0]], flag(row.temporal)
+            groups.setdefault((cluster[0], metric, row.question.category, temporal), []).append((cluster, row))
             if row.kind:
-                groups.setdefault(("all", row.kind, flag(row.temporal)), []).append((cluster, row))
+                groups.setdefault(("all", metric, row.kind, temporal), []).append((cluster, row))
         order = [*runs.benchmarks, "all"]
         for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1:])):
-            benchmark, category, temporal = key
-            names = {"benchmark": benchmark, "category": category, "temporal": temporal}
+            names = dict(zip(("benchmark", "metric", "category", "temporal"), key, strict=True))
             unparsed = sum(row.has_frames and row.grade.parsed is None for _, row in groups[key])
             rows.append(_part(arm, seed, groups[key]) | names | {"unparsed": unparsed})
     return rows
@@ -105,7 +108,7 @@ def by_group_table(inputs: ResultInputs) -> list[Row]:
             if row.question.group:
                 groups.setdefault((cluster[0], row.question.group), []).append((cluster, row))
         for benchmark, group in sorted(groups, key=lambda key: (runs.benchmarks.index(key[0]), key[1])):
-            names = {"benchmark": benchmark, "group": group}
+            names = {"benchmark": benchmark, "metric": headline_name([benchmark]), "group": group}
             rows.append(_part(arm, seed, groups[benchmark, group]) | names)
     return rows
 
@@ -116,14 +119,14 @@ def _part(arm: Arm, seed: int, answers: Answers) -> Row:
     estimate = clustered_mean(values_of(rows), [cluster for cluster, _ in answers])
     covered = sum(row.has_frames for row in rows) / len(rows)
     head = {"arm": arm.name, "label": arm.label, "n": len(rows), "coverage": share(covered)}
-    return head | interval_cells(estimate, ACCURACY) | {"chance": percent(chance_level(rows)), "seed": seed}
+    return head | interval_cells(estimate, VALUE) | {"chance": percent(chance_level(rows)), "seed": seed}
 
 
 def thinking_table(inputs: ResultInputs) -> list[Row]:
-    """How the arms that reason do it: format, accuracy within well-formed answers, truth and length of the think texts.
+    """How the arms that reason do it: format, the metric within well-formed answers, truth and length of the think texts.
 
-    Shares are of the questions with frames; `all` pools the benchmarks. `accuracy_think_true` and
-    `accuracy_think_false` split the answers by whether the think text describes the clip correctly: where the two are
+    Shares are of the questions with frames; `all` pools the benchmarks of one metric. `value_think_true` and
+    `value_think_false` split the answers by whether the think text describes the clip correctly: where the two are
     equal, the answer does not depend on the think text.
     """
     runs = inputs.runs
@@ -131,11 +134,12 @@ def thinking_table(inputs: ResultInputs) -> list[Row]:
     for arm, seed in runs.pairs(controls=True):
         if arm.style != "reason":
             continue
-        answers = [(cluster, row) for cluster, row in runs.answers(arm, seed) if row.has_frames]
-        for benchmark in (*runs.benchmarks, "all"):
-            members = [(cluster, row) for cluster, row in answers if benchmark in (cluster[0], "all")]
+        pools = [(name, headline_name([name]), (name,)) for name in runs.benchmarks]
+        pools += [("all", *pool) for pool in runs.by_metric().items()]
+        for benchmark, metric, benchmarks in pools:
+            members = [(cluster, row) for cluster, row in runs.answers(arm, seed, benchmarks) if row.has_frames]
             if members:
-                head = {"arm": arm.name, "label": arm.label, "benchmark": benchmark, "seed": seed}
+                head = {"arm": arm.name, "label": arm.label, "benchmark": benchmark, "metric": metric, "seed": seed}
                 rows.append(head | _thinking(members))
     return rows
 
@@ -151,11 +155,11 @@ def _thinking(answers: Answers) -> Row:
     return {
         "n": len(rows),
         "format_followed": share(len(formed) / len(rows)),
-        "accuracy": percent(mean_of(values_of(rows))),
-        **interval_cells(within, ("accuracy_within_well_formed", "ci_low", "ci_high")),
+        "value": percent(mean_of(values_of(rows))),
+        **interval_cells(within, ("value_within_well_formed", "ci_low", "ci_high")),
         "think_true": share(mean_of([float(bool(row.think_true)) for row in known])),
-        "accuracy_think_true": percent(mean_of(values_of([row for row in known if row.think_true]))),
-        "accuracy_think_false": percent(mean_of(values_of([row for row in known if not row.think_true]))),
+        "value_think_true": percent(mean_of(values_of([row for row in known if row.think_true]))),
+        "value_think_false": percent(mean_of(values_of([row for row in known if not row.think_true]))),
         "think_chars": f"{_mean_length([len(row.think) for row in rows]):.1f}",
         "tokens": f"{_mean_length([row.prediction.completion.tokens for row in rows]):.1f}",
         "unfinished": sum(row.unfinished for row in rows),

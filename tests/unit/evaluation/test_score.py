@@ -28,7 +28,8 @@ from vidreason.evaluation.score_record import Majority, Reading, Score, read_sco
 from vidreason.evaluation.scored_answers import Scored, chance_level, majority_letter, read_scored
 from vidreason.records import PROMPT_TOO_LONG, ClipRef, Completion, Grade, Prediction, Question
 from vidreason.tasks import base
-from vidreason.tasks.metrics import MEAN_VALUE
+from vidreason.tasks.grounding import Grounding
+from vidreason.tasks.metrics import MEAN_VALUE, Metric
 
 
 def scored(root: Path, arm: str, benchmark: str, **changes: Any) -> tuple[Score, list[Scored]]:
@@ -331,5 +332,91 @@ def test_a_score_need_not_be_an_accuracy(tmp_path: Path, monkeypatch: pytest.Mon
     score(Subject("overlaps", "r1", "reason", 0), files, Scoring(**SETTINGS))
     found = read_score(files.score)
     assert (found.headline, found.estimate.mean, found.metrics["value_macro"].mean) == ("value", 0.5, 0.5)
-    assert (found.chance, found.majority, found.without_gold) == (0.0, None, 0)
+    assert (found.chance, found.majority, found.without_gold) == (None, None, 0)
     assert [row.grade.parsed for row in read_scored(files.scored)] == ["3 s"] * 3
+
+
+TIMES = {
+    "0.0 to 4.0": 1.0,
+    "2.0 to 6.0": 1 / 3,
+    "6.0 to 9.0": 0.0,
+    "7.0 to 3.0": 0.0,
+    "at the end": 0.0,
+    "0.0 to 2.0": 0.5,
+}
+"""Answer to a question whose gold segment is 0 to 4 of 10 seconds -> its temporal IoU."""
+
+
+def grounding_score(folder: Path, dataset: str = "moments") -> tuple[Score, list[Scored]]:
+    """Score six grounding answers, two of them unreadable, and a question without frames."""
+    questions = [
+        Question(
+            f"q{n}", dataset, "grounding", "a man runs", ClipRef(f"{n}.mp4"), segments=((0.0, 4.0),), duration=10.0
+        )
+        for n in range(7)
+    ]
+    texts = [f"<think>t</think> <answer>{answer}</answer>" for answer in TIMES]
+    answers = [
+        Prediction(question.id, "ok" if text else "missing", "0" * 64, Completion(text, 2, True), question.sha256)
+        for question, text in zip(questions, [*texts, ""], strict=True)
+    ]
+    write_jsonl(folder / "q.jsonl", questions)
+    write_jsonl(folder / "p.jsonl", answers)
+    files = ScoreFiles(folder / "q.jsonl", [folder / "p.jsonl"], folder / "scored.jsonl", folder / "score.json")
+    score(Subject(dataset, "r1", "reason", 0), files, Scoring(**SETTINGS | {"max_missing_fraction": 1.0}))
+    return read_score(files.score), read_scored(files.scored)
+
+
+@pytest.fixture
+def grounding_set(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a benchmark of temporal grounding."""
+    described = replace(dataset_of("mmvu"), name="moments", title="Moments", tasks=("grounding",), headline="micro")
+    monkeypatch.setitem(registry._datasets, "moments", described)
+    return "moments"
+
+
+def test_grounding_is_measured_by_overlap(tmp_path: Path, grounding_set: str) -> None:
+    """Every metric over all questions, one without frames included; faults of reading by kind; no chance, no majority."""
+    found, rows = grounding_score(tmp_path, grounding_set)
+    assert found.headline == "miou"
+    wanted = {"miou": sum(TIMES.values()) / 7, "r1_03": 3 / 7, "r1_05": 2 / 7, "r1_07": 1 / 7}
+    assert {name: found.metrics[name].mean for name in wanted} == pytest.approx(wanted, abs=1e-8)
+    assert sum(found.unread.values()) == 2
+    assert found.unread["reversed"] == 1
+    assert (found.unparsed, found.answered, found.with_frames, found.n) == (2, 4, 6, 7)
+    assert (found.chance, found.majority, found.without_gold) == (None, None, 0)
+    assert found.within_well_formed is not None
+    assert chance_level(rows) is None
+
+
+def test_answer_types_may_be_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first task says what is measured; rules of reading that only some of the tasks have are counted where they apply."""
+    described = replace(dataset_of("mmvu"), name="mixed", tasks=("multiple_choice", "grounding"))
+    monkeypatch.setitem(registry._datasets, "mixed", described)
+    moment = Question("g", "mixed", "grounding", "he runs", ClipRef("a.mp4"), segments=((0.0, 4.0),), duration=9.0)
+    choice = Question("c", "mixed", "multiple_choice", "Which?", ClipRef("b.mp4"), ("x", "y"), "B")
+    texts = {"g": "<answer>0.0 to 3.0</answer>", "c": "<answer>A</answer>"}
+    write_jsonl(tmp_path / "q.jsonl", [moment, choice])
+    predictions = [
+        Prediction(one.id, "ok", "0" * 64, Completion(texts[one.id], 2, True), one.sha256) for one in (moment, choice)
+    ]
+    write_jsonl(tmp_path / "p.jsonl", predictions)
+    files = ScoreFiles(tmp_path / "q.jsonl", [tmp_path / "p.jsonl"], tmp_path / "scored.jsonl", tmp_path / "score.json")
+    score(Subject("mixed", "r1", "reason", 0), files, Scoring(**SETTINGS))
+    found = read_score(files.score)
+    assert (found.headline, found.estimate.mean) == ("accuracy", 0.5), "an overlap of 0.75 counts as right"
+    assert found.readings["tagged"].accuracy == 0.5
+    assert found.readings["first_block"].accuracy == 0.0, "grounding is not read by this rule"
+    assert (found.chance, found.majority) == (None, None)
+
+
+def test_bounds_come_from_the_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grounding_set: str) -> None:
+    """A metric may be negative where it says so; what lies outside its bounds was written by no scoring."""
+    gain = Metric("miou", "gain", lambda grade: grade.parts.get("tiou", 0.0) - 1.0, (-1.0, 0.0))
+    monkeypatch.setattr(Grounding, "metrics", (gain,))
+    found, _ = grounding_score(tmp_path, grounding_set)
+    assert found.estimate.mean == pytest.approx(sum(TIMES.values()) / 7 - 1, abs=1e-8)
+    path = tmp_path / "score.json"
+    path.write_text(path.read_text().replace(f'"high": {found.estimate.high}', '"high": 0.25'))
+    with pytest.raises(ValueError, match=r"metrics\.miou\.high is 0\.25; needed is -1 to 0\. Score again"):
+        read_score(path)

@@ -25,14 +25,16 @@ def run(tmp_path):
     tables.mkdir()
     scores.mkdir(parents=True)
     (tables / "main.csv").write_text(
-        "arm,label,style,benchmark,accuracy,ci_low,ci_high,seed\n"
+        "arm,label,style,benchmark,value,ci_low,ci_high,seed\n"
         "r1,R1,reason,mmvu,99,98,100,4\nr1,R1,reason,mean,50.05,46,54.2,4\n"
     )
-    (tables / "thinking.csv").write_text("arm,benchmark,format_followed,think_true\nr1,mmvu,0,0\nr1,all,0.987,0.25\n")
+    (tables / "thinking.csv").write_text(
+        "arm,benchmark,metric,format_followed,think_true\nr1,mmvu,accuracy,0,0\nr1,all,accuracy,0.987,0.25\nr1,all,miou,0,0\n"
+    )
     (tables / "gains.csv").write_text("arm,benchmark,difference,well_formed_difference\nr1,mean,6.86,-1.2\n")
     (tables / "controls.csv").write_text(
-        "arm,label,questions,n,accuracy,ci_low,ci_high,chance,seed\n"
-        "r1,R1,temporal,3,66.7,20,90,43.6,4\nr1,R1,all,3,66.7,20,90,43.6,4\n"
+        "arm,label,questions,metric,n,value,ci_low,ci_high,chance,seed\n"
+        "r1,R1,temporal,accuracy,3,66.7,20,90,43.6,4\nr1,R1,temporal,miou,3,1,0,2,,4\nr1,R1,all,accuracy,3,66.7,20,90,43.6,4\n"
     )
     answers = [("first", True, 3), ("first", False, 3), ("first", True, 3), ("count", True, 4)]
     score, _ = score_one(tmp_path / "made", "r1", "mlvu", predictions_of("r1", "mlvu"))

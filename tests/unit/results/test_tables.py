@@ -74,7 +74,7 @@ def tables(tmp_path: Path) -> dict[str, Path]:
 
 def test_main_has_exactly_the_promised_columns_and_rows(tables: dict[str, Path]) -> None:
     header = tables["main"].read_text().splitlines()[0]
-    assert header == "arm,label,style,benchmark,n,coverage,accuracy,ci_low,ci_high,unparsed,seed"
+    assert header == "arm,label,style,benchmark,metric,n,coverage,value,ci_low,ci_high,unparsed,seed"
     rows = rows_of(tables["main"])
     expected = [(arm, benchmark) for arm in ("base", "coldstart", "r1") for benchmark in (*BENCHMARKS, "mean")]
     assert [(row["arm"], row["benchmark"]) for row in rows] == expected, "no controls, configured order, mean last"
@@ -82,14 +82,14 @@ def test_main_has_exactly_the_promised_columns_and_rows(tables: dict[str, Path])
 
 def test_main_numbers(tables: dict[str, Path]) -> None:
     cells = {(row["arm"], row["benchmark"]): row for row in rows_of(tables["main"])}
-    assert cells["base", "video_mme"]["accuracy"] == "37.50"
-    assert cells["coldstart", "video_mme"]["accuracy"] == "12.50"
-    assert cells["r1", "video_mme"]["accuracy"] == "75.00"
-    assert cells["r1", "mlvu"]["accuracy"] == "66.67", "MLVU is the mean over its categories: (5/6 + 1/2) / 2"
-    assert cells["r1", "mean"]["accuracy"] == "70.83"
+    assert cells["base", "video_mme"]["value"] == "37.50"
+    assert cells["coldstart", "video_mme"]["value"] == "12.50"
+    assert cells["r1", "video_mme"]["value"] == "75.00"
+    assert cells["r1", "mlvu"]["value"] == "66.67", "MLVU is the mean over its categories: (5/6 + 1/2) / 2"
+    assert cells["r1", "mean"]["value"] == "70.83"
     assert (cells["r1", "mean"]["n"], cells["r1", "mean"]["coverage"]) == ("16", "1.0000")
     for row in cells.values():
-        assert 0 <= float(row["ci_low"]) <= float(row["accuracy"]) <= float(row["ci_high"]) <= 100
+        assert 0 <= float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"]) <= 100
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_gains_are_paired(tables: dict[str, Path]) -> None:
 def test_controls_split_by_need_of_order(tables: dict[str, Path]) -> None:
     cells = {(row["arm"], row["questions"]): row for row in rows_of(tables["controls"])}
     # Temporal (even): r1 has 0 2 4 and 0 2 of 8; shuffled none. Other (odd): r1 1 3 5 and 1 3 5 7; shuffled the same.
-    assert cells["r1", "temporal"]["accuracy"] == "62.50"
-    assert cells["r1", "other"]["accuracy"] == "87.50"
-    assert cells["r1_shuffled", "temporal"]["accuracy"] == "0.00"
-    assert cells["r1_shuffled", "other"]["accuracy"] == "87.50"
+    assert cells["r1", "temporal"]["value"] == "62.50"
+    assert cells["r1", "other"]["value"] == "87.50"
+    assert cells["r1_shuffled", "temporal"]["value"] == "0.00"
+    assert cells["r1_shuffled", "other"]["value"] == "87.50"
     assert cells["r1_shuffled", "temporal"]["difference"] == "-62.50"
     assert cells["r1_shuffled", "temporal"]["compared_to"] == "r1"
     assert cells["r1", "temporal"]["difference"] == ""
@@ -223,22 +223,22 @@ def test_thinking(tables: dict[str, Path]) -> None:
     assert {arm for arm, _ in rows} == {"coldstart", "r1", "r1_shuffled"}, "option arms do not think"
     r1 = rows["r1", "all"]
     assert (r1["n"], r1["format_followed"], r1["think_true"]) == ("16", "1.0000", "0.5000")
-    assert (r1["accuracy"], r1["accuracy_within_well_formed"]) == ("75.00", "75.00")
+    assert (r1["value"], r1["value_within_well_formed"]) == ("75.00", "75.00")
     # True thinks are the even questions: 5 of 8 right; the others 7 of 8.
-    assert (r1["accuracy_think_true"], r1["accuracy_think_false"]) == ("62.50", "87.50")
-    assert rows["coldstart", "all"]["accuracy_think_true"] == ""
+    assert (r1["value_think_true"], r1["value_think_false"]) == ("62.50", "87.50")
+    assert rows["coldstart", "all"]["value_think_true"] == ""
 
 
 def test_by_task(tables: dict[str, Path]) -> None:
     rows = [row for row in rows_of(tables["by_task"]) if (row["arm"], row["benchmark"]) == ("r1", "mlvu")]
-    assert [(row["category"], row["temporal"], row["n"], row["accuracy"]) for row in rows] == [
+    assert [(row["category"], row["temporal"], row["n"], row["value"]) for row in rows] == [
         ("count", "false", "1", "100.00"),
         ("count", "true", "1", "0.00"),
         ("order", "false", "3", "100.00"),
         ("order", "true", "3", "66.67"),
     ]
     pooled = [row for row in rows_of(tables["by_task"]) if (row["arm"], row["benchmark"]) == ("r1_shuffled", "all")]
-    assert [(row["category"], row["temporal"], row["n"], row["accuracy"]) for row in pooled] == [
+    assert [(row["category"], row["temporal"], row["n"], row["value"]) for row in pooled] == [
         ("colour", "false", "8", "87.50"),
         ("first", "true", "8", "0.00"),
     ], "the world's kinds, over both benchmarks"
@@ -373,7 +373,7 @@ def test_percent_never_shows_minus_zero() -> None:
         ("format_followed", 5.0, "format_followed is 5.0; needed is a share"),
         ("readings.tagged.accuracy", 1.5, "readings.tagged.accuracy is 1.5; needed is a share"),
         ("answered", 500, "answered is 500; needed is at most n, 8"),
-        ("format", "score/1", "the format is 'score/1', and this version of vidreason reads 'score/2'"),
+        ("format", "score/1", "the format is 'score/1', and this version of vidreason reads 'score/3'"),
     ],
 )
 def test_a_score_that_no_scoring_writes_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
