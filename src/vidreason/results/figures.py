@@ -92,8 +92,8 @@ def draw_accuracy(inputs: ResultInputs) -> Figure:
         )
     if series:
         chance = [next(score.chance for score in loaded if score.benchmark == benchmark) for benchmark in benchmarks]
-        known = [level for level in chance if level is not None]
-        _chance_lines(axes, [*chance, sum(known) / len(known) if len(known) == len(chance) else None])
+        levels = [level for level in chance if level is not None]
+        _chance_lines(axes, [*chance, sum(levels) / len(levels) if len(levels) == len(chance) else None])
     axes.set_xticks(range(len(groups)), [title_with_metric(group, benchmarks).replace(" (", "\n(") for group in groups])
     axes.set_ylabel(axis_label(benchmarks))
     axes.set_ylim(0, 100)

@@ -134,6 +134,7 @@ def thinking_table(inputs: ResultInputs) -> list[Row]:
     for arm, seed in runs.pairs(controls=True):
         if arm.style != "reason":
             continue
+        pools: list[tuple[str, str, tuple[str, ...]]]
         pools = [(name, headline_name([name]), (name,)) for name in runs.benchmarks]
         pools += [("all", *pool) for pool in runs.by_metric().items()]
         for benchmark, metric, benchmarks in pools:
