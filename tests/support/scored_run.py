@@ -153,11 +153,15 @@ def write_selection(root: Path) -> dict[str, Path]:
     folder = root / "select_by_variance" / "coldstart" / "seed0"
     folder.mkdir(parents=True)
     histogram, dropped = folder / "histogram.csv", folder / "dropped.csv"
-    histogram.write_text("correct,questions,kept\n0,5,0\n1,7,7\n2,4,4\n3,2,2\n4,1,0\n")
+    bins = ((0, 5, 0), (1, 7, 7), (2, 4, 4), (3, 2, 2), (4, 1, 0))
+    histogram.write_text(
+        "task,measure,low,high,rollouts,questions,kept\n"
+        + "".join(f"multiple_choice,correct,{k},{k},4,{questions},{kept}\n" for k, questions, kept in bins)
+    )
     dropped.write_text(
-        "question,video,reason,correct,rollouts,variance\n"
-        + "".join(f"q{number},v.mp4,always_wrong,0,4,0.000000\n" for number in range(5))
-        + "q5,v.mp4,always_right,4,4,0.000000\nq6,bad.mp4,truncated,,0,\n"
+        "question,task,video,reason,rollouts,correct,mean,spread\n"
+        + "".join(f"q{number},multiple_choice,v.mp4,always_wrong,4,0,0.000000,0.000000\n" for number in range(5))
+        + "q5,multiple_choice,v.mp4,always_right,4,4,1.000000,0.000000\nq6,multiple_choice,bad.mp4,truncated,0,,,\n"
     )
     selected = folder / "selected.jsonl"
     kept = [Question(f"k{n}", "nextqa", "multiple_choice", "?", ClipRef("v.mp4"), ("a", "b"), "A") for n in range(13)]

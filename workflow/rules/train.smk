@@ -121,6 +121,8 @@ rule select_by_variance:
         "../../envs/tables.yaml"
     params:
         rule=of_run(job_inputs.selection_rule, "arm"),
+        reading=of_run(job_inputs.selection_reading, "arm"),
+        data=of_run(Run.data_of, "arm"),
         rollouts=setting("selection.generation.rollouts"),
         code=of_run(registered.selection_code, "arm"),
     script:

@@ -5,11 +5,15 @@ import _log
 _log.open_log(snakemake.log[0])
 
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.config.settings import ArmSelection
+from vidreason.config.selection import SelectionRule
+from vidreason.training.registered import modules_with
 from vidreason.training.select_by_variance import SelectionFiles, select_by_variance
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 files = SelectionFiles(given.rollouts, given.questions, given.clips, **dict(out.items()))
-select_by_variance(files, ArmSelection.model_validate(params.rule), int(snakemake.wildcards.seed), params.rollouts)
+rule = SelectionRule.model_validate(params.rule)
+select_by_variance(files, rule, int(snakemake.wildcards.seed), params.rollouts, params.reading)
 for artifact in out:
-    write_sidecar(artifact, list(given), dict(params.items()), ["vidreason.training.select_by_variance"])
+    write_sidecar(
+        artifact, list(given), dict(params.items()), modules_with("vidreason.training.select_by_variance", params.data)
+    )

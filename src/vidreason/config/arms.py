@@ -123,9 +123,7 @@ def resolved(config: Config, known: Known) -> Config:
         if arm["method"] in TRAINED:
             entry["training"] = _with_defaults(training_of(config, name), known)
         if arm["method"] == "grpo":
-            entry["selection"] = merge(
-                {"strategy": "informative", **config["selection"]["rule"]}, arm.get("selection", {})
-            )
+            entry["selection"] = merge(config["selection"]["rule"], arm.get("selection", {}))
         arms[name] = entry
     methods = {name: _with_defaults(without_dropped_terms(method), known) for name, method in config["methods"].items()}
     return {**config, "arms": arms, "methods": methods}

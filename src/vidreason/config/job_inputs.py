@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from vidreason.config import launcher, paths
 from vidreason.config.datasets import BenchmarkData
 from vidreason.config.run import Run
-from vidreason.config.settings import is_sampled
+from vidreason.config.selection import is_sampled
+from vidreason.config.settings import GrpoMethod
 
 Seed = int | str
 """A number, or the text that stands for it in a path."""
@@ -98,6 +99,12 @@ def selection_rule(run: Run, arm: str) -> dict[str, Any]:
     if selection is None:
         raise ValueError(f"results/{run.run}: {arm} is no arm of method grpo, for which alone questions are selected")
     return selection.model_dump(mode="json")
+
+
+def selection_reading(run: Run, arm: str) -> str | None:
+    """The reading by which an arm's rewards are computed, and its questions selected; None for the protocol's."""
+    training = run.arm(arm).training
+    return training.rewards.reading if isinstance(training, GrpoMethod) else None
 
 
 def rollouts(run: Run, arm: str, seed: Seed) -> list[str]:

@@ -33,6 +33,7 @@ class Known:
         combinations: Combination of reward terms -> the terms that it needs.
         unweighted: Combination -> the terms whose weight it does not use, so that it has to be 1.
         columns: Columns of a training's metrics that are no reward terms, so that none may be named like one.
+        tasks: Answer types.
     """
 
     datasets: Mapping[str, str]
@@ -40,6 +41,7 @@ class Known:
     combinations: Mapping[str, Sequence[str]]
     unweighted: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     columns: Sequence[str] = ()
+    tasks: Sequence[str] = ()
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

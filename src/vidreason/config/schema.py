@@ -20,7 +20,7 @@ LIKE = {
     "type": "string",
     "description": "Arm whose entry is copied; keys that stand beside `like` are merged over the copy.",
 }
-STRATEGIES = "Which questions a grpo arm is trained on: informative, random or all; or a mapping with `strategy`."
+STRATEGIES = "Which questions a grpo arm is trained on: a strategy, or a mapping with keys of selection.rule."
 
 
 @functools.cache
@@ -43,6 +43,7 @@ def run_schema(known: Known) -> Schema:
     source = properties["sources"]["additionalProperties"]["properties"]
     source["asked_by"] = {"enum": [*known.datasets, None], "description": source["asked_by"]["description"]}
     _name_terms(properties["methods"]["properties"]["grpo"]["properties"]["rewards"], known)
+    _name_tasks(properties["selection"]["properties"]["rule"], known)
     properties["arms"]["additionalProperties"] = _arm(known)
     for key in ("world", "base"):
         properties[key] = _without_null(properties[key])
@@ -87,6 +88,7 @@ def _arm(known: Known) -> Schema:
     for key in ("data", "parent", "view"):  # a key that is not there is not given as null
         schema["properties"][key] = _without_null(schema["properties"][key])
     selection = partial(_without_null(schema["properties"]["selection"]))
+    _name_tasks(selection, known)
     schema["properties"]["selection"] = {**selection, "description": STRATEGIES}
     return {**schema, "description": "One arm."}
 
@@ -102,6 +104,13 @@ def _name_terms(rewards: Schema, known: Known) -> None:
         "properties": {name: _term(known, name) for name in known.terms},
     }
     properties["functions"]["additionalProperties"]["type"] = ["object", "null"]
+
+
+def _name_tasks(rule: Schema, known: Known) -> None:
+    """Write the registered answer types into the schema of `SelectionRule`."""
+    budgets = rule["properties"]["per_task"]
+    budget = budgets.pop("additionalProperties")
+    budgets |= {"additionalProperties": False, "properties": dict.fromkeys(known.tasks, budget)}
 
 
 def _term(known: Known, name: str) -> Schema:

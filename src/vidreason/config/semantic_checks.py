@@ -16,7 +16,7 @@ from vidreason.config.registered_names import Known
 from vidreason.config.reward_files import function_problems
 from vidreason.config.schema import method_schemas
 from vidreason.config.settings import TEMPORAL
-from vidreason.config.yaml_layers import Config, Layer, problem_at
+from vidreason.config.yaml_layers import Config, Layer, merge, problem_at
 from vidreason.records import check_label
 
 NEEDED = {
@@ -90,10 +90,6 @@ def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterabl
             raise ValueError("the label is blank; allowed: one line of text")
     except ValueError as error:
         yield problem_at(layers, [*path, "label"], str(error))
-    selection = arm.get("selection", {})
-    if selection.get("strategy") == "all" and selection.get("limit") is not None:
-        text = f"{selection['limit']} is not allowed with the strategy all, which keeps every question; allowed: null"
-        yield problem_at(layers, [*path, "selection", "limit"], text)
     if "parent" in arm and arm["parent"] not in arms:
         text = f"{show(arm['parent'])} is no arm; {unknown(arm['parent'], [key for key in arms if key != name])}"
         yield problem_at(layers, [*path, "parent"], text)
@@ -166,16 +162,28 @@ def _objective_problems(training: Config, name: str, layers: Sequence[Layer]) ->
 
 
 def _rule_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every selection whose bounds contradict each other or the number of rollouts."""
+    """One line for every number of a selection that contradicts another, the number of rollouts, or the strategy."""
     rollouts, rule = config["selection"]["generation"]["rollouts"], config["selection"]["rule"]
     own = [
         (["arms", name, "selection"], arm["selection"]) for name, arm in config["arms"].items() if "selection" in arm
     ]
-    for path, changes in ((["selection", "rule"], {}), *own):
-        low, high = ({**rule, **changes}[key] for key in ("keep_min", "keep_max"))
+    for path, changes in ((["selection", "rule"], rule), *own):
+        whole = merge(rule, changes)
+        low, high = whole["keep_min"], whole["keep_max"]
         if not low <= high <= rollouts:
             text = f"keep_min {low}, keep_max {high}: allowed: 0 <= keep_min <= keep_max <= {rollouts} rollouts"
             yield problem_at(layers, path, text)
+        if whole["band"][0] > whole["band"][1]:
+            text = f"{show(whole['band'])} is not allowed; allowed: the smaller share first"
+            yield problem_at(layers, [*path, "band"], text)
+        if whole["strategy"] == "top" and whole["limit"] is None and not any(whole["per_task"].values()):
+            text = "the strategy top keeps as many as limit or per_task say, and there is neither; allowed: one of them"
+            yield problem_at(layers, [*path, "strategy"], text)
+    for path, changes in own:  # what is inherited is of use to other arms
+        for key in ("limit", "per_task", "per_video"):
+            if merge(rule, changes)["strategy"] == "all" and changes.get(key):
+                text = f"{show(changes[key])} is not allowed with the strategy all, which keeps every question; allowed: null"
+                yield problem_at(layers, [*path, key], text)
 
 
 def path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

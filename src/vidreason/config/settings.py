@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from vidreason.config.base_model import Base
 from vidreason.config.datasets import BenchmarkData, Demonstrations, Frames, SourceEntry, TrainingData
 from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
+from vidreason.config.selection import SelectionRule
 from vidreason.config.types import (
     MOST,
     Count,
@@ -197,34 +198,12 @@ class SelectionGeneration(Section):
     precision: Precision = Field(description="Number format that answers are computed in.")
 
 
-class SelectionRule(Section):
-    """Which questions are kept."""
-
-    keep_min: int = Field(ge=0, le=1024, description="Fewest right answers of a kept question.")
-    keep_max: int = Field(ge=0, le=1024, description="Most right answers of a kept question.")
-    limit: Count | None = Field(description="Most questions to keep, the greatest variances first; null for all.")
-
-
 class Selection(Section):
     """Selection of the training questions by the variance of repeated answers."""
 
     generation: SelectionGeneration = Field(description="How the repeated answers are sampled.")
-    rule: SelectionRule = Field(description="Which questions are kept.")
+    rule: SelectionRule = Field(description="Which questions are kept, unless an arm says otherwise.")
     shards: Shards = Field(description="Number of jobs that share the sampling.")
-
-
-def is_sampled(strategy: str) -> bool:
-    """Whether a strategy selects by repeated answers, which have to be sampled first."""
-    return strategy != "all"
-
-
-class ArmSelection(SelectionRule):
-    """Which questions a GRPO arm is trained on."""
-
-    strategy: Literal["informative", "random", "all"] = Field(
-        description="informative: the questions that the rule keeps. random: as many, drawn with the arm's seed. all: every "
-        "question that was answered. None keeps a question with one option."
-    )
 
 
 class EvaluationGeneration(Section):
@@ -286,9 +265,9 @@ class ArmKeys(Section):
     view: View | None = Field(
         default=None, description="What a control is shown: frames in order, in random order, or gray frames."
     )
-    selection: ArmSelection | None = Field(
+    selection: SelectionRule | None = Field(
         default=None,
-        description="Questions of a grpo arm: informative, random or all; or `strategy` with keys of selection.rule.",
+        description="Questions of a grpo arm: a strategy, or keys of selection.rule that differ for this arm.",
     )
 
 

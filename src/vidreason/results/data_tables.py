@@ -1,5 +1,6 @@
 """Tables about the data: what was selected, and what was dropped or could not be read, with reasons."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +12,17 @@ from vidreason.records import OK, PROMPT_TOO_LONG, TOO_LONG, ClipStatus, Questio
 from vidreason.results.number_format import Row
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import arm_and_seed
-from vidreason.rl.selection import variance
 
 
 def selection_table(inputs: ResultInputs) -> list[Row]:
-    """How many questions had 0..N right answers, and how many of them were kept, for every selection of the run."""
+    """How many questions had 0..N right answers or how large a spread, and how many were kept, for every selection of the run."""
     rows: list[Row] = []
     for path in sorted(inputs.histograms, key=arm_and_seed):
         arm, seed = arm_and_seed(path)
-        counts = read_histogram(path)
-        size = len(counts) - 1
-        head = {"arm": arm, "seed": seed, "rollouts": size}
-        rows += [{**head, "variance": f"{variance(count['correct'], size):.4f}", **count} for count in counts]
+        bins = [dataclasses.asdict(one) for one in read_histogram(path)]
+        rows += [
+            {"arm": arm, "seed": seed, **one, "low": f"{one['low']:g}", "high": f"{one['high']:g}"} for one in bins
+        ]
     return rows
 
 

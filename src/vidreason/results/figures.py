@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vidreason.artifacts.count_tables import read_histogram
+from vidreason.artifacts.count_tables import CORRECT, Bin, read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_aside
 from vidreason.evaluation.score_record import headline_metric, read_score
@@ -141,36 +141,49 @@ def _chance_lines(axes: Axes, levels: Sequence[float | None]) -> None:
 
 
 def draw_selection(inputs: ResultInputs) -> Figure:
-    """How many questions were answered right 0..N times, one panel per selection; the range of kept questions is shaded."""
-    histograms = [path for path in inputs.histograms if read_histogram(path)]  # none where nothing was sampled
-    figure = Figure(figsize=(max(4.5, 3.4 * len(histograms)), 3.2), layout="constrained")
-    if not histograms:
+    """How the questions of every selection are spread, and which were kept; a panel for each answer type of a selection.
+
+    Answers that are right or wrong are shown by the number of right ones, others by the spread of what they are worth.
+    """
+    panels: list[tuple[str, list[Bin]]] = []
+    for path in sorted(inputs.histograms, key=arm_and_seed):
+        (arm, seed), bins = arm_and_seed(path), read_histogram(path)
+        tasks = list(dict.fromkeys(one.task for one in bins))  # none where nothing was sampled
+        for task in tasks:
+            title = f"{inputs.label(arm)}, seed {seed}" + (f", {task.replace('_', ' ')}" if len(tasks) > 1 else "")
+            panels.append((title, [one for one in bins if one.task == task]))
+    figure = Figure(figsize=(max(4.5, 3.4 * len(panels)), 3.2), layout="constrained")
+    if not panels:
         return empty_figure(figure, "no arm of this run selects its training questions")
-    panels = figure.subplots(1, len(histograms), squeeze=False, sharey=True)[0]
-    for axes, path in zip(panels, sorted(histograms, key=arm_and_seed), strict=True):
-        arm, seed = arm_and_seed(path)
-        rows = [list(row.values()) for row in read_histogram(path)]
-        size = rows[-1][0]
-        places, questions, kept = (list(column) for column in zip(*rows, strict=True))
-        places_kept = [place for place, count in zip(places, kept, strict=True) if count]
-        if places_kept:
-            first, last = min(places_kept), max(places_kept)
-            axes.axvspan(first - 0.5, last + 0.5, color=COLORS[2], alpha=0.12, lw=0, label="kept range")
-        axes.bar(places, kept, 0.8, color=COLORS[2], label="kept")
-        axes.bar(
-            places,
-            [a - b for a, b in zip(questions, kept, strict=True)],
-            0.8,
-            kept,
-            color="#999999",
-            label="dropped",
+    rows = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, bins) in zip(rows, panels, strict=True):
+        _draw_bins(axes, bins)
+        axes.set_title(
+            f"{title}: {sum(one.kept for one in bins)} of {sum(one.questions for one in bins)} kept", fontsize=9
         )
-        axes.set_xticks(places)
-        axes.set_xlabel(f"right answers out of {size}")
-        axes.set_title(f"{inputs.label(arm)}, seed {seed}: {sum(kept)} of {sum(questions)} kept", fontsize=9)
-    panels[0].set_ylabel("questions")
+    rows[0].set_ylabel("questions")
     legend(figure)
     return figure
+
+
+def _draw_bins(axes: Axes, bins: Sequence[Bin]) -> None:
+    """Bars of the kept and the dropped questions of one answer type; the range of the kept ones is shaded."""
+    places = range(len(bins))
+    places_kept = [place for place, one in enumerate(bins) if one.kept]
+    if places_kept:
+        first, last = min(places_kept), max(places_kept)
+        axes.axvspan(first - 0.5, last + 0.5, color=COLORS[2], alpha=0.12, lw=0, label="kept range")
+    kept = [one.kept for one in bins]
+    axes.bar(places, kept, 0.8, color=COLORS[2], label="kept")
+    axes.bar(places, [one.questions - one.kept for one in bins], 0.8, kept, color="#999999", label="dropped")
+    axes.set_xticks(places, [f"{one.high:g}" for one in bins], fontsize=8)
+    of = f"of {bins[0].rollouts} answers"
+    spread = {"std": "standard deviation", "half_range": "half the range"}
+    axes.set_xlabel(
+        f"right answers out of {bins[0].rollouts}"
+        if bins[0].measure == CORRECT
+        else f"{spread.get(bins[0].measure, bins[0].measure)} {of}, up to"
+    )
 
 
 def draw_temporal(inputs: ResultInputs) -> Figure:

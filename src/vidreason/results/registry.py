@@ -153,9 +153,9 @@ TABLES = (
     ),
     Table(
         "selection",
-        "Questions by their number of right answers",
+        "Questions by their right answers, or by the spread of their answers",
         f"{_ROOM}.data_tables.selection_table",
-        _columns("arm seed correct rollouts variance questions kept"),
+        _columns("arm seed task measure low high rollouts questions kept"),
     ),
     Table(
         "data",
@@ -169,7 +169,7 @@ TABLES = (
 
 FIGURES = (
     Figure("accuracy", "Headline metric of the arms on the benchmarks", f"{_ROOM}.figures.draw_accuracy"),
-    Figure("selection", "How often training questions were answered right", f"{_ROOM}.figures.draw_selection"),
+    Figure("selection", "How training questions were answered", f"{_ROOM}.figures.draw_selection"),
     Figure("grpo", "Training curves of GRPO", f"{_ROOM}.curves.draw_grpo"),
     Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.curves.draw_sft"),
     Figure("temporal", "Accuracy with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
@@ -185,7 +185,6 @@ COLUMNS = {
     "ci_high": "upper end of the 95% interval, clustered by video",
     "ci_low": "lower end of the 95% interval, clustered by video",
     "compared_to": "arm that is subtracted",
-    "correct": "right answers among the rollouts of a question",
     "count": "how many",
     "coverage": "fraction of the questions whose frames are there and whose prompt fits into the model",
     "data": "data set",
@@ -197,10 +196,13 @@ COLUMNS = {
     "format_followed": "fraction of the answers in the form of one think block and one answer block",
     "group": "duration (Video-MME) or subject (MMVU)",
     "headline": "`yes` for the metric that stands for the benchmark in the other tables",
+    "high": "greatest number of right answers, or greatest spread, of the questions of a row",
     "kept": "questions that are kept for training",
     "label": "the arm's label",
     "metric": "what is measured (docs/answers.md); `_macro`: as the mean over the benchmark's categories; `a+b`: the mean over "
     "benchmarks with different metrics",
+    "low": "least number of right answers of the questions of a row; the spread that all of them are above, or 0 for no spread",
+    "measure": "`correct`: number of right answers; `std`, `half_range`: spread of what the answers are worth",
     "n": "questions",
     "p": "p-value of the difference, by flipping the signs of whole videos at random (two-sided)",
     "p_holm": "the same after Holm's correction for all arms that rival the compared one; empty for its own ancestors",
@@ -216,6 +218,7 @@ COLUMNS = {
     "separate": "`yes` if the two arms' own intervals do not overlap",
     "stage": "step of the pipeline",
     "style": "how the arm answers: with an `option` alone, or with a `reason` before it",
+    "task": "answer type",
     "temporal": "whether the question needs the order of the frames, where this is known",
     "think_chars": "mean length of the think texts in characters",
     "think_true": "fraction of the think texts that describe the clip correctly, where this can be checked",
@@ -227,7 +230,6 @@ COLUMNS = {
     "value_think_false": "value where the think text does not describe the clip correctly",
     "value_think_true": "value where the think text describes the clip correctly",
     "value_within_well_formed": "value of the answers that follow the format, with its interval",
-    "variance": "p(1 - p), p being the fraction of right rollouts",
     "view": "how the arm is shown the frames: `ordered`, `shuffled` or `gray`",
     "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",
 }

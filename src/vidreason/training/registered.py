@@ -24,6 +24,7 @@ def registered() -> Known:
         combinations={name: combination.needs for name, combination in COMBINATIONS.items()},
         unweighted={name: combination.unweighted for name, combination in COMBINATIONS.items()},
         columns=terms.RESERVED,
+        tasks=sorted(tasks.discover()),
     )
 
 

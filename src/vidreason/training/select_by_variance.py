@@ -1,17 +1,27 @@
 """The files of a selection: from repeated answers to the questions that a GRPO arm is trained on, and a count of all others."""
 
+import bisect
 import dataclasses
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+from vidreason.artifacts.count_tables import CORRECT, HISTOGRAM
 from vidreason.artifacts.csv_files import csv_text
 from vidreason.artifacts.files import read_jsonl, write_jsonl, write_text
-from vidreason.config.settings import ArmSelection, is_sampled
+from vidreason.config.selection import SelectionRule, is_sampled
 from vidreason.records import OK, ClipStatus, Question, Rollout
-from vidreason.rl.selection import ONE_OPTION, dropped_questions, variance
+from vidreason.rl.selection import MOST_SPREAD, ONE_OPTION, Candidate, dropped_questions, worth
+from vidreason.tasks.base import grade, task_of
+from vidreason.tasks.metrics import ACCURACY
 
 NO_ROLLOUTS = "no_rollouts"
+SPREAD_NAMES = {"std": "std", "range": "half_range"}
+"""`statistic` of the settings -> measure of the histogram."""
+SPREAD_EDGES = [0.0, *(number / 20 for number in range(1, 10)), MOST_SPREAD]
+SPREADS = [(0.0, 0.0), *itertools.pairwise(SPREAD_EDGES)]
+"""Bins of spreads: none at all, then above the first bound and up to the second."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +36,10 @@ class SelectionFiles:
             its clip's status as the reason, and one whose clip is fine is an error; without them the reason is
             `no_rollouts`.
         selected: Kept questions to write (JSON lines, in the order of `questions`).
-        dropped: The others, to write: question, video, reason, correct, rollouts, variance (CSV).
-        histogram: How many questions had 0..N right answers, to write: correct, questions, kept (CSV).
+        dropped: The others, to write: question, task, video, reason, rollouts, correct, mean, spread (CSV). What was not answered
+            has no numbers.
+        histogram: How many questions of each answer type had 0..N right answers, or how large a spread, to write
+            (`vidreason.artifacts.count_tables.Bin`, CSV). Header only where nothing was sampled.
     """
 
     rollouts: Sequence[str | Path]
@@ -38,7 +50,9 @@ class SelectionFiles:
     histogram: str | Path
 
 
-def select_by_variance(files: SelectionFiles, rule: ArmSelection, seed: int, group_size: int | None = None) -> None:
+def select_by_variance(
+    files: SelectionFiles, rule: SelectionRule, seed: int, group_size: int | None = None, reading: str | None = None
+) -> None:
     """Select the questions that an arm is trained on, and account for every other question.
 
     Args:
@@ -46,33 +60,75 @@ def select_by_variance(files: SelectionFiles, rule: ArmSelection, seed: int, gro
         rule: Which questions are kept (`vidreason.rl.selection.dropped_questions`).
         seed: Seed of what is drawn.
         group_size: N; None to take it from the rollouts.
+        reading: Rule of reading by which the stored completions are graded again, where the arm's rewards use another one than the
+            protocol's; None keeps the stored grades.
 
     Raises:
         ValueError: An incomplete group, a rollout given twice or of an unknown question, impossible bounds, or nothing kept.
     """
     questions = read_jsonl(files.questions, Question)
     _check_unique(questions, files.questions)
-    digests = {question.id: question.sha256 for question in questions}
     sampled = is_sampled(rule.strategy)
+    digests = {question.id: question.sha256 for question in questions}
     groups, unanswered = _groups(files.rollouts, digests, group_size) if sampled else ({}, {})
     size = _group_size(groups, group_size) if sampled else 0
-    right = {name: sum(rollout.grade.correct for rollout in group) for name, group in groups.items()}
-    correct = {question.id: right[question.id] for question in questions if question.id in right}
-    single = {question.id for question in questions if len(question.options) == 1}
+    candidates = {
+        question.id: _candidate(question, groups[question.id], reading)
+        for question in questions
+        if question.id in groups
+    }
     if sampled:
         reasons = _reasons_without_rollouts(questions, {*groups, *unanswered}, files.clips) | unanswered
-        reasons |= dropped_questions(correct, single, size, rule, seed)
+        reasons |= dropped_questions(list(candidates.values()), rule, seed)
     else:
-        reasons = dict.fromkeys(single, ONE_OPTION) | _unreadable(questions, files.clips)
+        reasons = {question.id: ONE_OPTION for question in questions if _is_single(question)}
+        reasons |= _unreadable(questions, files.clips)
     if len(reasons) == len(questions):
-        raise ValueError(
-            f"selection: none of {len(questions)} questions is left ({dict(sorted(Counter(reasons.values()).items()))}). "
-            f"The model answers every question the same way each time: raise the temperature, take more rollouts than {size}, "
-            f"or widen keep_min {rule.keep_min} .. keep_max {rule.keep_max}"
-        )
+        raise ValueError(_nothing_left(reasons, rule, size))
     write_jsonl(files.selected, (question for question in questions if question.id not in reasons))
-    write_text(files.dropped, _dropped_table(questions, reasons, correct, size))
-    write_text(files.histogram, _histogram_table(correct, reasons, size))
+    write_text(files.dropped, _dropped_table(questions, reasons, candidates, rule.statistic))
+    write_text(files.histogram, _histogram_table(list(candidates.values()), reasons, rule.statistic))
+
+
+def _candidate(question: Question, group: Sequence[Rollout], reading: str | None) -> Candidate:
+    """What the answers to a question tell about it."""
+    discrete = _is_discrete(question)
+    grades = [
+        one.grade if reading is None else grade(one.completion.text, question, reading)
+        for one in sorted(group, key=lambda one: one.index)
+    ]
+    return Candidate(
+        question.id,
+        question.task,
+        question.clip.path,
+        discrete,
+        tuple(worth(one, discrete) for one in grades),
+        sum(one.correct for one in grades),
+        _is_single(question),
+    )
+
+
+def _is_discrete(question: Question) -> bool:
+    """Whether its answers are right or wrong and nothing between: accuracy is what its answer type is measured by."""
+    return task_of(question.task).metrics[0] == ACCURACY
+
+
+def _is_single(question: Question) -> bool:
+    """Whether a choice among its options is no choice. A grounded choice still asks for an interval."""
+    return len(question.options) == 1 and _is_discrete(question)
+
+
+def _nothing_left(reasons: Mapping[str, str], rule: SelectionRule, size: int) -> str:
+    """What to do where every question was dropped."""
+    counted = dict(sorted(Counter(reasons.values()).items()))
+    none = f"selection: none of {len(reasons)} questions is left ({counted}). "
+    if not is_sampled(rule.strategy):
+        return f"{none}Are the videos there?"
+    return (
+        f"{none}The model answers every question the same way each time: raise the temperature, take more rollouts than {size}, "
+        f"or widen keep_min {rule.keep_min} .. keep_max {rule.keep_max}, min_spread {rule.min_spread:g} or band "
+        f"{rule.band[0]:g} .. {rule.band[1]:g}"
+    )
 
 
 def _check_unique(questions: Sequence[Question], path: str | Path) -> None:
@@ -165,24 +221,37 @@ def _unreadable(questions: Sequence[Question], clips: Sequence[str | Path]) -> d
 
 
 def _dropped_table(
-    questions: Sequence[Question], reasons: Mapping[str, str], correct: Mapping[str, int], size: int
+    questions: Sequence[Question], reasons: Mapping[str, str], candidates: Mapping[str, Candidate], statistic: str
 ) -> str:
     """CSV of the dropped questions, in the order of the questions."""
     rows = []
     for question in questions:
         if question.id not in reasons:
             continue
-        right = correct.get(question.id)
-        sampled = ["", 0, ""] if right is None else [right, size, f"{variance(right, size):.6f}"]
-        rows.append([question.id, question.clip.path, reasons[question.id], *sampled])
-    return csv_text(["question", "video", "reason", "correct", "rollouts", "variance"], rows)
+        one = candidates.get(question.id)
+        sampled = [0, "", "", ""]
+        if one is not None:
+            sampled = [len(one.values), one.correct, f"{one.mean:.6f}", f"{one.spread(statistic):.6f}"]
+        rows.append([question.id, question.task, question.clip.path, reasons[question.id], *sampled])
+    return csv_text(["question", "task", "video", "reason", "rollouts", "correct", "mean", "spread"], rows)
 
 
-def _histogram_table(correct: Mapping[str, int], reasons: Mapping[str, str], size: int) -> str:
-    """CSV of the number of questions with 0..N right answers, and of those how many were kept."""
-    counts = Counter(correct.values())
-    kept = Counter(right for name, right in correct.items() if name not in reasons)
-    return csv_text(
-        ["correct", "questions", "kept"],
-        ([right, counts[right], kept[right]] for right in (range(size + 1) if size else ())),
-    )
+def _histogram_table(candidates: Sequence[Candidate], reasons: Mapping[str, str], statistic: str) -> str:
+    """CSV of how the answered questions are spread, by answer type, and how many of each bin were kept."""
+    rows: list[list[str | int]] = []
+    for task in sorted({one.task for one in candidates}):
+        own = [one for one in candidates if one.task == task]
+        size, discrete = len(own[0].values), own[0].discrete
+        bins = [(float(k), float(k)) for k in range(size + 1)] if discrete else SPREADS
+        counts: Counter[int] = Counter()
+        kept: Counter[int] = Counter()
+        for one in own:
+            place = one.correct if discrete else bisect.bisect_left(SPREAD_EDGES, one.spread(statistic))
+            counts[place] += 1
+            kept[place] += one.id not in reasons
+        measure = CORRECT if discrete else SPREAD_NAMES[statistic]
+        rows += [
+            [task, measure, f"{low:g}", f"{high:g}", size, counts[place], kept[place]]
+            for place, (low, high) in enumerate(bins)
+        ]
+    return csv_text(list(HISTOGRAM), rows)

@@ -65,7 +65,11 @@ def test_schema_and_shipped_configurations_agree() -> None:
     declared = {path for path, _ in nodes(schema()) if path[0] not in ("world", "base", "arms", "sources", "$defs")}
     # Of the reward terms it names those of its own reward.
     others = {(*TERMS, name) for name in set(known().terms) - {"accuracy", "format", "think_length"}}
-    absent = {path for path in declared if not _present(run_paper, path) and path[: len(TERMS) + 1] not in others}
+    # Of the data sets it has those of its own run, and it limits no answer type.
+    others |= {("datasets", name) for name in set(known().datasets) - set(run_paper["datasets"])}
+    others |= {("selection", "rule", "per_task", name) for name in known().tasks}
+    absent = {path for path in declared if not _present(run_paper, path)}
+    absent = {path for path in absent if not any(path[: len(other)] == other for other in others)}
     assert absent <= {(*TERMS, "accuracy", "weight")}
     worldly = {path for path, _ in nodes(schema()) if path[0] in ("world", "base") and "items" not in path}
     assert {path for path in worldly if not _present(run_demo, path)} == set()
@@ -127,9 +131,13 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
             "arms.sft.runtime.rollout_batch",
             "unknown key (value 2); allowed: gradient_checkpointing",
         ),
-        ({"arms": {"r1": {"selection": "informed"}}}, "arms.r1.selection.strategy", "informative, random, all"),
-        ({"arms": {"r1": {"selection": 3}}}, "arms.r1.selection.strategy", "informative, random, all"),
-        ({"arms": {"r1": {"selection": None}}}, "arms.r1.selection.strategy", "informative, random, all"),
+        (
+            {"arms": {"r1": {"selection": "informed"}}},
+            "arms.r1.selection.strategy",
+            "informative, top, band, random, all",
+        ),
+        ({"arms": {"r1": {"selection": 3}}}, "arms.r1.selection.strategy", "informative, top, band, random, all"),
+        ({"arms": {"r1": {"selection": None}}}, "arms.r1.selection.strategy", "informative, top, band, random, all"),
         ({"arms": {"sft": {"selection": "all"}}}, "arms.sft.selection", "not a key of method sft"),
         ({"methods": {"grpo": {"views": 8}}}, "methods.grpo.views", "a section with keys among ordered, shuffled"),
         ({"arms": {"r1": {"selection": {"keep_max": 9}}}}, "arms.r1.selection", "keep_min <= keep_max <= 8"),

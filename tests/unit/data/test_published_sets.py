@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.filtering import selection_rule
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
-from vidreason.config.settings import ArmSelection, Scoring
+from vidreason.config.settings import Scoring
 from vidreason.config.yaml_layers import read_layer
 from vidreason.data import mlvu, mvbench, video_mme
 from vidreason.data.registry import Source, oddities, question_prompt, read_questions, write_questions
@@ -248,9 +249,10 @@ def test_selection_drops_a_question_with_one_option(tmp_path, right, strategy):
     )
     read = ([tmp_path / "r.jsonl"], tmp_path / "q.jsonl", ())
     files = SelectionFiles(*read, *(tmp_path / name for name in ("s.jsonl", "d.csv", "h.csv")))
-    select_by_variance(files, ArmSelection(strategy=strategy, keep_min=0, keep_max=2, limit=None), seed=0)
+    select_by_variance(files, selection_rule(strategy=strategy, keep_min=0, keep_max=2), seed=0)
     assert [question.id for question in read_jsonl(tmp_path / "s.jsonl", Question)] == ["pair"]
-    assert f"lone,v.mp4,one_option,{right},2" in (tmp_path / "d.csv").read_text()
+    answers = "0,," if strategy == "all" else f"2,{right},"
+    assert f"lone,multiple_choice,v.mp4,one_option,{answers}" in (tmp_path / "d.csv").read_text()
 
 
 @pytest.mark.parametrize("place", [0, 26, 263])

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.filtering import selection_rule
 from tests.support.scored_run import as_lines
+from vidreason.artifacts.count_tables import read_histogram
 from vidreason.artifacts.files import read_jsonl
-from vidreason.config.settings import ArmSelection
+from vidreason.config.selection import SelectionRule
 from vidreason.records import PROMPT_TOO_LONG, ClipRef, ClipStatus, Completion, Grade, Question, Rollout
 from vidreason.rl.selection import variance
 from vidreason.training.select_by_variance import SelectionFiles, select_by_variance
 
-RULE = ("strategy", "keep_min", "keep_max", "limit")
 UNASKED = {"broken": "truncated", "long": PROMPT_TOO_LONG}
 CORRECT = {"never": 0, "rarely": 1, "half": 4, "often": 7, "always": 8}
 
@@ -65,8 +66,9 @@ def files(tmp_path: Path) -> dict[str, Any]:
 
 def select(*, seed: int, group_size: int | None = None, **values: Any) -> None:
     """Select with settings by name."""
-    rule = {"strategy": "informative", **{key: values.pop(key) for key in list(values) if key in RULE}}
-    select_by_variance(SelectionFiles(**values), ArmSelection.model_validate(rule), seed, group_size)
+    rule = selection_rule(**{key: values.pop(key) for key in list(values) if key in SelectionRule.model_fields})
+    reading = values.pop("reading", None)
+    select_by_variance(SelectionFiles(**values), rule, seed, group_size, reading)
 
 
 def kept(files: dict[str, Any]) -> list[str]:
@@ -80,15 +82,25 @@ def reasons(files: dict[str, Any]) -> dict[str, str]:
         return {row["question"]: row["reason"] for row in csv.DictReader(stream)}
 
 
+def bins(files: dict[str, Any]) -> list[tuple[float, int, int]]:
+    """Upper end, questions and kept questions of every bin of the histogram."""
+    return [(one.high, one.questions, one.kept) for one in read_histogram(files["histogram"])]
+
+
 def test_keeps_what_varies_and_accounts_for_the_rest(files: dict[str, Any]) -> None:
     select(**files)
     assert kept(files) == ["rarely", "half", "often"]
     assert reasons(files) == {"never": "always_wrong", "always": "always_right", "broken": "truncated"}
     lines = files["histogram"].read_text().splitlines()
-    assert lines[0] == "correct,questions,kept"
-    assert lines[1:] == ["0,1,0", "1,1,1", "2,0,0", "3,0,0", "4,1,1", "5,0,0", "6,0,0", "7,1,1", "8,1,0"]
-    assert "never,never.mp4,always_wrong,0,8,0.000000" in files["dropped"].read_text()
-    assert "broken,broken.mp4,truncated,,0," in files["dropped"].read_text()
+    assert lines[0] == "task,measure,low,high,rollouts,questions,kept"
+    counts = {0: "1,0", 1: "1,1", 4: "1,1", 7: "1,1", 8: "1,0"}
+    assert lines[1:] == [f"multiple_choice,correct,{k},{k},8,{counts.get(k, '0,0')}" for k in range(9)]
+    assert files["dropped"].read_text().splitlines() == [
+        "question,task,video,reason,rollouts,correct,mean,spread",
+        "never,multiple_choice,never.mp4,always_wrong,8,0,0.000000,0.000000",
+        "always,multiple_choice,always.mp4,always_right,8,8,1.000000,0.000000",
+        "broken,multiple_choice,broken.mp4,truncated,0,,,",
+    ]
 
 
 def test_a_question_that_was_not_answered_is_dropped_with_its_reason(files: dict[str, Any]) -> None:
@@ -112,8 +124,8 @@ def test_a_question_that_was_not_answered_is_dropped_with_its_reason(files: dict
     select(**files | {"group_size": 8})
     assert kept(files) == ["rarely", "half", "often"]
     assert reasons(files) == {"never": "always_wrong", "always": "always_right", **UNASKED}
-    assert "long,long.mp4,prompt_too_long,,0," in files["dropped"].read_text()
-    assert files["histogram"].read_text().splitlines()[1] == "0,1,0", "what was not asked is not wrong each time"
+    assert "long,multiple_choice,long.mp4,prompt_too_long,0,,," in files["dropped"].read_text()
+    assert bins(files)[0] == (0, 1, 0), "what was not asked is not wrong each time"
 
 
 def test_rollouts_of_a_question_that_was_not_answered_are_refused(files: dict[str, Any]) -> None:
@@ -152,7 +164,7 @@ def test_limit_takes_the_greatest_variance_first(files: dict[str, Any]) -> None:
     select(**files | {"limit": 1})
     assert kept(files) == ["half"]
     assert reasons(files)["rarely"] == reasons(files)["often"] == "over_the_limit"
-    assert files["histogram"].read_text().splitlines()[2] == "1,1,0", "over the limit is not kept"
+    assert bins(files)[1] == (1, 1, 0), "over the limit is not kept"
 
 
 def test_ties_depend_on_the_seed_only(files: dict[str, Any]) -> None:
@@ -264,4 +276,82 @@ def test_all_keeps_every_question_with_frames_and_reads_no_rollout(files: dict[s
     select(**files | {"strategy": "all", "rollouts": []})
     assert kept(files) == list(CORRECT)
     assert reasons(files) == {"broken": "truncated"}
-    assert files["histogram"].read_text() == "correct,questions,kept\n"
+    assert files["histogram"].read_text() == "task,measure,low,high,rollouts,questions,kept\n"
+
+
+def write_group(question: Question, grades: list[Grade], text: str = "") -> str:
+    """Rollouts of a question with these grades."""
+    return as_lines(
+        [
+            Rollout(question.id, place, Completion(text, 5, True), one, question.sha256)
+            for place, one in enumerate(grades)
+        ]
+    )
+
+
+def test_answer_types_are_counted_apart_and_intervals_by_their_spread(tmp_path: Path) -> None:
+    """Four answers each: a number (right or wrong), an interval, and a letter with an interval."""
+    times = {"segments": ((1.0, 2.0),), "duration": 9.0}
+    asked = [
+        Question("number", "any", "numerical", "How many?", ClipRef("a.mp4"), gold="3"),
+        Question("same", "any", "grounding", "When?", ClipRef("b.mp4"), **times),
+        Question("some", "any", "grounding", "When?", ClipRef("c.mp4"), **times),
+        Question("letter", "any", "grounded_choice", "Which?", ClipRef("d.mp4"), ("x", "y"), "A", **times),
+        Question("times", "any", "grounded_choice", "Which?", ClipRef("e.mp4"), ("x",), "A", **times),
+        Question("cancel", "any", "grounded_choice", "Which?", ClipRef("f.mp4"), ("x", "y"), "A", **times),
+    ]
+    overlaps = {
+        "same": [(0.4, False, 0.4)] * 4,
+        "some": [(value, False, value) for value in (0.0, 0.2, 0.4, 0.6)],
+        "letter": [(float(right), right, 0.5) for right in (True, False, True, False)],
+        "times": [(1.0, True, value) for value in (0.0, 0.0, 1.0, 1.0)],
+        "cancel": [(float(right), right, float(not right)) for right in (True, False, True, False)],
+    }
+    groups = {
+        name: [Grade(value, right, parts={"tiou": tiou}) for value, right, tiou in rows]
+        for name, rows in overlaps.items()
+    }
+    groups["number"] = [Grade(1.0, True), Grade(1.0, True), Grade(0.0, False), Grade(1.0, True)]
+    (tmp_path / "q.jsonl").write_text(as_lines(asked))
+    (tmp_path / "r.jsonl").write_text("".join(write_group(one, groups[one.id]) for one in asked))
+    files = {
+        "rollouts": [tmp_path / "r.jsonl"], "questions": tmp_path / "q.jsonl", "clips": (), "keep_max": 3, "seed": 0,
+        **{name: tmp_path / name for name in ("selected", "dropped", "histogram")},
+    }  # fmt: skip
+    select(**files)
+    assert kept(files) == ["number", "some", "letter", "times"]
+    assert reasons(files) == {"same": "no_spread", "cancel": "no_spread"}, "the sum of both rewards does not vary"
+    rows = {
+        (one.task, one.measure, one.high): (one.questions, one.kept) for one in read_histogram(tmp_path / "histogram")
+    }
+    assert {key: counts for key, counts in rows.items() if counts[0]} == {
+        ("grounded_choice", "std", 0.0): (1, 0),
+        ("grounded_choice", "std", 0.25): (2, 2),
+        ("grounding", "std", 0.0): (1, 0),
+        ("grounding", "std", 0.25): (1, 1),
+        ("numerical", "correct", 3.0): (1, 1),
+    }
+    select(**files | {"statistic": "range", "min_spread": 0.28})
+    assert reasons(files) == {
+        "same": "no_spread", "cancel": "no_spread", "letter": "little_spread", "times": "little_spread",
+    }, "0.6 and 0.5 wide"  # fmt: skip
+    assert "some" in kept(files)
+
+
+def test_stored_completions_are_graded_again_by_the_reading_of_the_rewards(files: dict[str, Any]) -> None:
+    ask = question("half")
+    files["questions"].write_text(as_lines([ask]))
+    texts = ["<think>x</think><answer>A</answer>", "Answer: A", "<answer>B</answer>", "A"]
+    stored = [Grade(1.0, True)] * 4
+    files["rollouts"][0].write_text(
+        as_lines(
+            [
+                Rollout("half", place, Completion(text, 5, True), stored[place], ask.sha256)
+                for place, text in enumerate(texts)
+            ]
+        )
+    )
+    files |= {"rollouts": files["rollouts"][:1], "clips": (), "keep_max": 4, "keep_min": 0}
+    for reading, right in ((None, 4), ("tagged", 1), ("anywhere", 3)):
+        select(**files | {"reading": reading})
+        assert [high for high, questions, _ in bins(files) if questions] == [right], reading
