@@ -120,7 +120,7 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         (
             {"datasets": {"tempkompass": {"root": "x"}}},
             "datasets.tempkompass",
-            "coldstart, mlvu, mmvu, mvbench, nextqa",
+            "did you mean tempcompass?",
         ),
         ({"arms": {"r1": {"parent": "coldstrat"}}}, "arms.r1.parent", "did you mean coldstart?"),
         ({"arms": {"coldstart": {"parent": "r1"}}}, "arms.coldstart.parent", "coldstart -> r1 -> coldstart"),

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.hub import grounding_replicas as published
+from tests.hub import annotation_replicas as published
 from vidreason.data import charades_sta
 from vidreason.data.moments import CLIPPED
 from vidreason.data.registry import Source, read_questions

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.hub import grounding_replicas as published
+from tests.hub import annotation_replicas as published
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.data import activitynet, moments

@@ -1,4 +1,4 @@
-"""Small annotation files in the layouts of data sets about time, with the defects that the published files have.
+"""Small annotation files in the layouts of data sets about time, and of Video-R1, with the defects that the published files have.
 
 The words are this project's own. `expected` of each function says what a reader must make of them.
 """
@@ -194,3 +194,46 @@ def temporal_r1() -> Tree:
             },
         ]
     }  # fmt: skip
+
+
+def video_r1(cot: bool = False) -> Tree:
+    """Video-R1: five types about images and videos, a type given as a list, a path under another key, problem numbers that repeat,
+    and records that cannot be used."""
+    base = {
+        "data_type": "video",
+        "path": "./LLaVA-Video-178K/a/one.mp4",
+        "data_source": "LLaVA-Video-178K/30_60_s_youtube_v0_1",
+    }
+    image = {"data_type": "image", "path": "./Math/a/one.png", "data_source": "Math"}
+    letters = ["A. it rises", "B. it falls"]
+
+    def row(number: int, kind: object, problem: str, solution: str, **other: Any) -> dict[str, Any]:
+        answer = f"<answer>{solution}</answer>"
+        record = {
+            "problem_id": number,
+            "problem": problem,
+            "problem_type": kind,
+            "options": [],
+            "solution": answer,
+            **base,
+            **other,
+        }
+        return {**record, "process": f"<think>I see it: {solution}.</think>"} if cot else record
+
+    records = [
+        row(1, "multiple choice", "What does the ball do? ", "B", options=letters),
+        row(2, "numerical", "How many balls are there?", "3", **image),
+        row(3, "OCR", "What does the sign say?", "Exit Only", **image),
+        row(4, "free-form", "Describe the scene.", "A ball falls into a box."),
+        row(5, ["regression", "object size"], "How wide is the box, in cm?", "12.5"),
+        row(5, "regression", "How high is the box, in cm?", "7"),
+        row(7, "math-proof", "Prove it.", "see above"),
+        row(8, "regression", "How far does it move?", "0"),
+        row(9, "multiple choice", "Which?", "C", options=letters),
+        row(10, "free-form", "Say <image> twice.", "yes"),
+        row(11, "OCR", "What does the label say?", ""),
+    ]
+    records[3]["video_filename"] = records[3].pop("path")
+    if cot:
+        records[2]["process"] = "<think>never closed"
+    return {"Video-R1-COT-165k.json" if cot else "Video-R1-260k.json": records}
