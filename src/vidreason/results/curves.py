@@ -1,7 +1,7 @@
 """Figures of a run's training curves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -15,21 +15,31 @@ from vidreason.rl.terms import NO_VARIANCE, RESERVED
 
 PANELS = (
     ("reward", "mean reward", 1.0),
-    ("accuracy", "accuracy (%)", 100.0),
+    ("accuracy", "grade of the answers (%)", 100.0),
     ("format", "format followed (%)", 100.0),
     ("tokens", "answer length (tokens)", 1.0),
     ("kl", "KL to the reference (nats)", 1.0),
     ("grad_norm", "gradient norm", 1.0),
 )
 """Curves of a GRPO run: key in metrics.jsonl, axis label with unit, factor."""
+WHERE_LOGGED = (
+    ("zero_variance", "groups of equal rewards (%)", 100.0),
+    ("entropy", "entropy (nats per token)", 1.0),
+    ("clip_fraction", "clipped tokens (%)", 100.0),
+    ("resampled", "groups replaced (%)", 100.0),
+    ("temporal_fired", "groups with temporal bonus (%)", 100.0),
+)
+"""Curves that only some trainings have."""
 
 
 def draw_grpo(inputs: ResultInputs) -> Figure:
-    """Reward, accuracy, format, length, KL and gradient norm over the steps; validation as marked points."""
+    """What every training measures over the steps, every reward term, and what else was logged; validation as marked points."""
     if not inputs.grpo:
         return empty_figure(Figure(figsize=(5, 2), layout="constrained"), "no GRPO arm in this run")
     curves = [(_label(inputs, path), read_metrics(path)) for path in sorted(inputs.grpo, key=arm_and_seed)]
-    panels = [*PANELS, *((term, f"reward term {term}", 1.0) for term in _further_terms(curves))]
+    logged = {name for _, measured in curves for one in measured if one.kind == "train" for name in one.values}
+    panels = [*PANELS, *((term, f"reward term {term}", 1.0) for term in _further_terms(logged))]
+    panels += [panel for panel in WHERE_LOGGED if panel[0] in logged]
     rows = math.ceil(len(panels) / 3)
     figure = Figure(figsize=(9, 2.3 * rows), layout="constrained")
     all_axes = list(figure.subplots(rows, 3, sharex=True, squeeze=False).flat)
@@ -46,10 +56,9 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
     return figure
 
 
-def _further_terms(curves: Sequence[tuple[str, Sequence[Measured]]]) -> list[str]:
+def _further_terms(logged: Collection[str]) -> list[str]:
     """Names of the reward terms that were logged beside those with a panel of their own."""
-    names = {name for _, measured in curves for one in measured if one.kind == "train" for name in one.values}
-    names = {name for name in names if not name.endswith(NO_VARIANCE)}
+    names = {name for name in logged if not name.endswith(NO_VARIANCE)}
     return sorted(names - set(RESERVED) - {key for key, _, _ in PANELS})
 
 

@@ -172,7 +172,7 @@ FIGURES = (
     Figure("selection", "How training questions were answered", f"{_ROOM}.figures.draw_selection"),
     Figure("grpo", "Training curves of GRPO", f"{_ROOM}.curves.draw_grpo"),
     Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.curves.draw_sft"),
-    Figure("temporal", "Accuracy with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
+    Figure("temporal", "Headline metric with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
 )
 """In the order in which the report shows them."""
 

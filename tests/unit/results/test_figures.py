@@ -110,7 +110,7 @@ def test_selection_shows_kept_and_dropped(inputs: ResultInputs) -> None:
 def test_training_curves_have_units(inputs: ResultInputs) -> None:
     assert {
         "mean reward",
-        "accuracy (%)",
+        "grade of the answers (%)",
         "KL to the reference (nats)",
         "answer length (tokens)",
         "step",
@@ -121,11 +121,25 @@ def test_training_curves_have_units(inputs: ResultInputs) -> None:
 
 def test_a_reward_term_gets_a_panel_without_being_known_here(inputs: ResultInputs) -> None:
     path = Path(inputs.grpo[0])
-    rows = [json.loads(line) | {"brevity": 0.5} for line in path.read_text().splitlines()]
+    rows = [json.loads(line) | {"brevity": 0.5, "brevity_zero_variance": 1.0} for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     figure = draw_grpo(inputs)
-    assert len(figure.axes) == 7
-    assert "reward term brevity" in labels(figure)
+    assert len(figure.axes) == 8
+    assert {"reward term brevity", "groups of equal rewards (%)"} <= labels(figure)
+
+
+def test_what_only_some_trainings_log_has_a_panel_there(inputs: ResultInputs) -> None:
+    assert "groups with temporal bonus (%)" not in labels(draw_grpo(inputs))
+    path = Path(inputs.grpo[0])
+    further = {"temporal_fired": 0.5, "resampled": 0.25, "entropy": 1.5, "clip_fraction": 0.1, "rollouts": 64}
+    rows = [json.loads(line) | further for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figure = draw_grpo(inputs)
+    shown = {"groups with temporal bonus (%)", "groups replaced (%)", "entropy (nats per token)", "clipped tokens (%)"}
+    assert shown <= labels(figure)
+    assert len(figure.axes) == 11
+    bonus = next(axes for axes in figure.axes if axes.get_ylabel() == "groups with temporal bonus (%)")
+    assert set(bonus.get_lines()[0].get_ydata()) == {50.0}
 
 
 def test_curves_are_named_by_the_labels_of_the_arms(inputs: ResultInputs) -> None:
