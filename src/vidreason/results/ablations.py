@@ -19,7 +19,8 @@ from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import CONTROL, Arm, Runs, headline_name, values_of
 
 MEAN = "mean"
-COSTS = ("rollouts_training", "rollouts_selection", "seconds_training", "seconds_selection")
+ROLLOUTS = ("rollouts_training", "rollouts_selection")
+COSTS = (*ROLLOUTS, "seconds_training", "seconds_selection")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from vidreason.artifacts.csv_files import read_csv
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
-from vidreason.results.ablations import COSTS, MEAN, ablations_table, rivals
+from vidreason.results.ablations import MEAN, ROLLOUTS, ablations_table, rivals
 from vidreason.results.comparisons import gains_table
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.number_format import Row, plus_minus
@@ -58,8 +58,8 @@ def summary(inputs: ResultInputs) -> list[Block]:
 
 _HOLM = (
     "Mean over the benchmarks in points, paired by question, with 95% intervals clustered by video; p by flipping signs of whole "
-    "videos, and after Holm's correction for all rows that have one. Rollouts and seconds are those of training and, after the "
-    "plus sign, of selecting its questions, in the mean over the seeds; a dash is not known."
+    "videos, and after Holm's correction for all rows that have one. Rollouts are those of training and, after the plus sign, of "
+    "selecting its questions, in the mean over the seeds; a dash is not known. Seconds are in ablations.csv."
 )
 
 
@@ -93,7 +93,7 @@ def _further_metrics(runs: Runs) -> Grid | None:
 
 
 def _ablations(inputs: ResultInputs) -> Grid:
-    """The rows of the table of ablations for the mean over the benchmarks."""
+    """The rows of the table of ablations for the mean over the benchmarks, without seconds: equal scores give equal bytes."""
     rows = []
     for row in ablations_table(inputs):
         if row["benchmark"] != MEAN:
@@ -104,14 +104,14 @@ def _ablations(inputs: ResultInputs) -> Grid:
             if cells["difference"]
             else "-"
         )
-        rollouts, rollouts_before, seconds, seconds_before = (cells[name] or "-" for name in COSTS)
+        rollouts = " + ".join(cells[name] or "-" for name in ROLLOUTS)
         rows.append(
             [
                 *(cells["label"], f"{float(cells['value']):.1f}", gap, cells["p"] or "-", cells["p_holm"] or "-"),
-                *(f"{rollouts} + {rollouts_before}", f"{seconds} + {seconds_before}"),
+                rollouts,
             ]
         )
-    return Grid(["arm", "mean", "difference", "p", "p (Holm)", "rollouts", "seconds"], rows)
+    return Grid(["arm", "mean", "difference", "p", "p (Holm)", "rollouts"], rows)
 
 
 def _arm_rows(runs: Runs) -> list[list[str]]:

@@ -143,3 +143,24 @@ def test_metrics_table(run: ResultInputs, tmp_path: Path) -> None:
         "accuracy_macro": ("66.67", "yes"),
     }
     assert {row["view"] for row in rows if row["arm"] == "r1_shuffled"} == {"shuffled"}
+
+
+def test_the_summary_compares_only_where_something_rivals_grpo(run: ResultInputs, tmp_path: Path) -> None:
+    """A section of main.md with one row an arm, and without times; none where one arm of GRPO stands alone."""
+    make_tables(run, {"markdown": tmp_path / "main.md"})
+    text = (tmp_path / "main.md").read_text()
+    title = "## Every trained arm minus R1 \\<ours> & co, over 2 seeds"
+    lines = text[text.index(title) :].split("\n\n")[1].splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == [
+        "arm", "mean", "difference", "p", "p (Holm)", "rollouts",
+    ]  # fmt: skip
+    better = next(line for line in lines if line.startswith("| Better"))
+    row = cells_of(run)["better", "mean"]
+    shown = ["77.1", f"+6.2 ({row['ci_low']} to {row['ci_high']})", row["p"], row["p_holm"], "- + -"]
+    assert [cell.strip() for cell in better.split("|")[2:-1]] == shown
+    alone = [name for name in run.arms if name != "better"]
+    paths = {
+        kind: [p for p in getattr(run, kind) if Path(p).parent.parent.name in alone] for kind in ("scores", "scored")
+    }
+    make_tables(replace(run, arms={name: run.arms[name] for name in alone}, **paths), {"markdown": tmp_path / "one.md"})
+    assert "Every trained arm minus" not in (tmp_path / "one.md").read_text()
