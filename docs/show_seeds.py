@@ -73,7 +73,9 @@ def types(run: Path) -> list[list[str]]:
         ]
         shares = []
         for kind in TYPES:
-            members = [row for row in answers if (row["truth"] or {}).get("kind") == kind]
+            members = [
+                row for row in answers if (row["truth"] or {}).get("kind") == kind and row["question"]["options"]
+            ]
             shares.append(
                 f"{100 * sum(row['grades'][row['rule']]['correct'] for row in members) / len(members):.0f}"
                 if members
