@@ -1,0 +1,77 @@
+"""The overlays of other articles load, fetch what they read, and say what differs from the shipped run in a few lines."""
+
+import re
+
+import pytest
+
+from tests.support.configs import ROOT, known, papers_layers
+from vidreason.config.load_runs import load_run
+from vidreason.config.run import Run
+from vidreason.config.settings import Arm, GrpoMethod
+from vidreason.config.yaml_layers import read_layer
+from vidreason.plan import describe
+
+OVERLAYS = ("video_r1", "temporal_rlt")
+
+
+def overlay(name: str) -> Run:
+    return load_run(papers_layers(read_layer(ROOT / f"config/{name}.yaml")), known())
+
+
+def grpo_of(arm: Arm) -> GrpoMethod:
+    assert isinstance(arm.training, GrpoMethod)
+    return arm.training
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_is_planned_from_sources_alone(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = overlay(name)
+    assert run.run == name
+    for dataset in run.used_datasets():
+        assert run.makes(run.root(dataset)), dataset
+        assert run.source_of(run.root(dataset)) in run.used_sources()
+    assert "nextqa" not in run.used_datasets()
+    text = describe(run)
+    assert f"Plan of the run {name}" in text
+    assert "train_grpo" in text
+
+
+def test_t_grpo_is_an_arm_of_six_lines() -> None:
+    text = (ROOT / "config/video_r1.yaml").read_text("utf-8")
+    (entry,) = re.findall(r"^  t_grpo:\n((?:    .*\n)+)", text, re.MULTILINE)
+    assert len(entry.splitlines()) <= 6
+    for line in entry.splitlines():
+        assert re.sub(r" +#.*", "", line) in (ROOT / "docs/other_papers.md").read_text("utf-8")
+    arms = overlay("video_r1").arms
+    plain, bonus = grpo_of(arms["r1"]), grpo_of(arms["t_grpo"])
+    assert (bonus.views.ordered, bonus.views.shuffled) == (8, 4)
+    assert set(bonus.rewards.terms) - set(plain.rewards.terms) == {"temporal", "length_band"}
+    assert bonus.rewards.terms["temporal"]["weight"] == 0.3
+    # As many steps: rollouts of both views count.
+    assert bonus.rollout_limit
+    assert plain.rollout_limit
+    assert bonus.rollout_limit / 12 == plain.rollout_limit / 8 == 1200 * plain.batch_size
+    assert bonus.objective == plain.objective
+    assert bonus.optimizer == plain.optimizer
+
+
+def test_temporal_rlt_rewards_the_overlap_and_selects_by_its_spread() -> None:
+    run = overlay("temporal_rlt")
+    assert dict(grpo_of(run.arms["r1"]).rewards.terms) == {
+        "tiou": {"weight": 0.5, "segments": "union"},
+        "format": {"weight": 0.5},
+    }
+    assert "accuracy" in grpo_of(run.arms["r1_dual"]).rewards.terms
+    strategies = [getattr(run.arms[arm].selection, "strategy", None) for arm in ("r1", "r1_selected")]
+    assert strategies == ["all", "informative"]
+
+
+def test_every_registered_data_set_has_an_entry_and_every_source_is_used_by_one() -> None:
+    run = overlay("video_r1")
+    assert set(run.datasets) == set(known().datasets)
+    roots = [entry.root for entry in run.datasets.values()]
+    roots += [name for entry in run.datasets.values() if (name := getattr(entry, "annotations", None))]
+    roots += [path for arm in run.arms.values() for path in (arm.weights, arm.tokenizer, arm.processor) if path]
+    used = {run.source_of(path) for path in roots}
+    assert set(run.sources) - used <= {"TinyLLaVA-Video-Coldstart_NextQA_16", "TinyLLaVA-Video-R1"}
