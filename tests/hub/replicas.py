@@ -60,7 +60,13 @@ R1 = "Zhang199/TinyLLaVA-Video-R1"
 QWEN = "Qwen/Qwen2.5-3B"
 SIGLIP = "google/siglip-so400m-patch14-384"
 
-PUBLISHED = {LLAVA: "d8ee1c8", VIDEO_MME: "ead1408f75b618502df9a1d8e0950166bf0a2a0b", MMVU: "b937f41"}
+PUBLISHED = {
+    LLAVA: "d8ee1c8",
+    VIDEO_MME: "ead1408f75b618502df9a1d8e0950166bf0a2a0b",
+    MMVU: "b937f41",
+    "lmms-lab/charades_sta": "799008a8e37860e3bbd8418c6e3111b0bc05f648",
+    "yeliudev/VideoMind-Dataset": "3518d8e8c2c7c1ceec4b242afc07162bbafa33d8",
+}
 """Repository -> the commit of `main` that the paper's run pins, or its beginning; the rest is made up."""
 OLDER = "older"
 """The commit of `LLAVA` before its annotations shrank. No branch leads to it: only `commit_of(LLAVA, OLDER)` does."""
@@ -160,7 +166,7 @@ def build(root: Path, seed: int = 0) -> dict[str, Any]:
         raise FileExistsError(f"{root}: a folder that is no miniature hub; it would be replaced")
     with write_aside(root) as aside, tempfile.TemporaryDirectory() as scratch:
         aside.mkdir()
-        writer = _Writer(aside, Path(scratch), seed)
+        writer = Writer(aside, Path(scratch), seed)
         counts: dict[str, Any] = {
             **writer.write_training_sets(),
             "video_mme": writer.write_video_mme(),
@@ -176,7 +182,7 @@ def build(root: Path, seed: int = 0) -> dict[str, Any]:
     return counts
 
 
-class _Writer:
+class Writer:
     """Writes the repositories, one method for each."""
 
     def __init__(self, root: Path, scratch: Path, seed: int) -> None:
