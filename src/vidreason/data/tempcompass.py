@@ -93,7 +93,7 @@ def records_of(file: Path) -> list[Any]:
     return rows
 
 
-def parse_record(record: Mapping[str, Any], kind: str, located: Callable[[str], str]) -> Question:
+def parse_record(record: Any, kind: str, located: Callable[[str], str]) -> Question:
     """Turn one flat record into a question.
 
     Raises:
