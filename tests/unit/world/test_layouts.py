@@ -10,7 +10,7 @@ import pytest
 from tests.support.worlds import world_settings
 from vidreason.artifacts.files import read_json, read_json_lines
 from vidreason.data import mvbench
-from vidreason.data.registry import names, read_questions
+from vidreason.data.registry import read_questions
 from vidreason.media.extract_frames import take_frames
 from vidreason.media.frame_rules import segment_indices, uniform_indices
 from vidreason.media.probe import probe
@@ -55,7 +55,7 @@ def test_readers_find_every_question_and_the_truth_knows_it(world, dataset):
         assert len(row["facts"]) == row["caption"].count(",") + 1
 
 
-@pytest.mark.parametrize("dataset", ["coldstart", *names("benchmark")])
+@pytest.mark.parametrize("dataset", [name for name in DATASETS if name != "nextqa"])
 def test_sixteen_frames_of_every_clip_show_its_sixteen_steps(world, dataset):
     """Also in webm, avi, frame folders and between bounds.
 
