@@ -197,3 +197,11 @@ def even_letters(self, groups):
     texts = [completion.text for group in groups for completion in group.completions]
     shares = [sum(ord(letter) % 2 == 0 for letter in text) / max(1, len(text)) for text in texts]
     return RewardTable({}, np.array(shares))
+
+
+def letters_of_odd_questions(self, groups):
+    """`even_letters`, but all answers to a question with an even number are rewarded alike."""
+    table = even_letters(self, groups)
+    counts = [len(group.completions) for group in groups]
+    odd = np.repeat([int(group.question.id[1:]) % 2 == 1 for group in groups], counts)
+    return RewardTable({}, np.where(odd, table.total, 0.5))

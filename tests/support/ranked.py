@@ -48,7 +48,7 @@ def train(method: str, folder: Path, name: str, changes: dict) -> Path:
     """Train from `folder/init` on the questions of `folder` into `folder/name`."""
     questions, held_out = folder / "questions.jsonl", folder / "validation.jsonl"
     data = micro.files(folder / name, folder / "init", questions, [folder / "shard0.parquet"], held_out)
-    RewardFunction.__call__ = micro.even_letters
+    RewardFunction.__call__ = micro.letters_of_odd_questions if changes.get("resample") else micro.even_letters
     micro.train(method, data, **changes)
     return folder / name
 

@@ -141,7 +141,8 @@ def folder(tmp_path):
 
 def alone(method, folder, name="alone", **changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RewardFunction, "__call__", micro.even_letters)
+        reward = micro.letters_of_odd_questions if changes.get("resample") else micro.even_letters
+        patch.setattr(RewardFunction, "__call__", reward)
         return ranked.train(method, folder, name, CHANGES[method] | changes)
 
 
@@ -218,6 +219,36 @@ def test_results_are_whole_before_any_process_may_die_of_its_end(folder):
     made = together("sft", folder, dies_at_exit=True)
     assert (made / "checkpoint" / "model.safetensors").is_file()
     assert (made / "checkpoint" / "tokenizer_config.json").is_file()
+
+
+class TestRollouts:
+    """Shuffled rollouts, fresh questions and further updates are the same in two processes as in one."""
+
+    CHANGES = {"shuffled": 2, "resample": 2, "updates": 2, "epochs": 3}  # noqa: RUF012
+
+    def assert_same(self, folder, **changes):
+        one, other = alone("grpo", folder, **self.CHANGES), together("grpo", folder, **self.CHANGES, **changes)
+        assert_same_training(one, other, folder / "init")
+        rows = [
+            [
+                (row["rollouts"], row["resampled"], row["zero_variance"])
+                for row in read_json_lines(made / "metrics.jsonl")
+                if row["kind"] == "train"
+            ]
+            for made in (one, other)
+        ]
+        assert rows[0] == rows[1]
+        assert any(resampled for _, resampled, _ in rows[0])
+        # Four questions of 4 + 2 rollouts, and as many again for each that was tried in a round.
+        assert any(rollouts > 24 for rollouts, _, _ in rows[0])
+        assert all(rollouts >= 24 and rollouts % 6 == 0 for rollouts, _, _ in rows[0])
+
+    def test_two_processes_train_as_one(self, folder):
+        self.assert_same(folder, micro_batch=1)
+
+    def test_under_deepspeed_too(self, folder):
+        """With sharded weights every gather needs all processes, also those with nothing to sample again."""
+        self.assert_same(folder, deepspeed={"zero_stage": 3, "offload_optimizer": False}, gradient_checkpointing=True)
 
 
 class TestEnds:
