@@ -12,7 +12,7 @@ from typing import Any
 from vidreason.artifacts.digests import sha256_of
 from vidreason.config.messages import listing, show
 from vidreason.config.registered_names import Known
-from vidreason.config.settings import Grpo
+from vidreason.config.settings import NO_VARIANCE, Grpo
 from vidreason.config.yaml_layers import Layer, problem_at
 from vidreason.records import check_name
 
@@ -34,7 +34,7 @@ def function_problems(
             check_name("reward function", name)
         except ValueError as error:
             yield problem_at(layers, place, str(error))
-        if name in known.terms or name in known.columns:
+        if name in known.terms or name in known.columns or name.endswith(NO_VARIANCE):
             kind = "a reward term" if name in known.terms else "a column of the metrics"
             yield problem_at(layers, place, f"{show(name)} is the name of {kind}; allowed: another name")
         file, function = Path(entry["file"]), entry["function"]

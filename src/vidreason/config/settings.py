@@ -41,6 +41,8 @@ class Sampling(Section):
 
 TEMPORAL = "temporal"
 """The reward term that compares the rollouts of a question with those whose frames were shuffled."""
+NO_VARIANCE = "_zero_variance"
+"""Suffix of the metric with the share of groups in which a reward term has the same value for all rollouts."""
 
 
 class Views(Section):

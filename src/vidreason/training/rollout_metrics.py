@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vidreason.config.settings import TEMPORAL, Grpo
+from vidreason.config.settings import NO_VARIANCE, TEMPORAL, Grpo
 from vidreason.rl.rewards import RewardTable
 from vidreason.rl.rollout_group import RolloutGroup
-from vidreason.rl.terms import NO_VARIANCE
 from vidreason.tasks.markup import think_text
 from vidreason.training.distributed import Ranks
 from vidreason.training.rollouts import Sampled, StepRollouts

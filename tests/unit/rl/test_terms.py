@@ -18,7 +18,7 @@ from vidreason.tasks.markup import think_text
 QUESTION = Question("q", "nextqa", "multiple_choice", "Which?", ClipRef("v.mp4"), ("a", "b"), "A")
 REASONED = "<think> it falls </think> <answer> A </answer>"
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-*_, NEW_FILE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+*_, NEW_FILE, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def group_of(*texts, values=None, question=QUESTION, **options):

@@ -23,7 +23,7 @@ from vidreason.tasks.prompt_templates import evaluation_query, training_query
 
 TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)
-_, COUNT, _ = re.findall(
+_, COUNT, *_ = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parents[3] / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL
 )
 TAGS = ("<answer>", "</answer>", "\n", " ", "B", "ab", "<", "answer>")

@@ -6,6 +6,7 @@ import torch
 
 from tests.support import micro
 from vidreason.artifacts.files import read_json_lines
+from vidreason.config.settings import NO_VARIANCE
 from vidreason.engine.generation import Decoding
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.families import load_checkpoint
@@ -122,7 +123,7 @@ class TestRows:
 
     def test_the_columns_of_the_metrics(self, init, data, tmp_path):
         rows = train(init, data, tmp_path)
-        named = {name for row in rows for name in row if not name.endswith(terms.NO_VARIANCE)}
+        named = {name for row in rows for name in row if not name.endswith(NO_VARIANCE)}
         assert named <= {*terms.RESERVED, "accuracy", "format"}
         own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished"]
         uniform = ["accuracy_zero_variance", "format_zero_variance", "think_length_zero_variance"]

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from vidreason.config.settings import NO_VARIANCE
 from vidreason.config.types import Parameters
 from vidreason.records import check_name
 from vidreason.rl.rollout_group import RolloutGroup
@@ -33,8 +34,6 @@ RESERVED = (
     "zero_variance", "temporal_fired", "resampled", "rollouts", "without_frames", "too_long", "left_out", "grad_norm", "lr",
 )  # fmt: skip
 """Columns of the metrics that are no terms."""
-NO_VARIANCE = "_zero_variance"
-"""Suffix of the column with the share of groups in which a term has the same value for all rollouts."""
 
 _factories: dict[str, Factory] = {}
 
