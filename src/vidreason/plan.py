@@ -14,6 +14,7 @@ from vidreason.artifacts.files import read_json
 from vidreason.config import job_inputs, paths
 from vidreason.config.datasets import SourceEntry
 from vidreason.config.run import Run
+from vidreason.config.settings import Grpo
 from vidreason.sources.lock import Lock, Source, SourceError
 
 GPU, CPU = "GPU", "CPU core"
@@ -46,7 +47,9 @@ COSTS: Mapping[str, Cost] = {
     ),
     "train_sft": Cost(1.0, GPU, "question", "own estimate: 3e13 FLOPs forward and back, a tenth of an A100's peak"),
     "generate": Cost(1 / 25, GPU, "token of a batch", "own estimate: 25 tokens a second for every answer of a batch"),
-    "train_grpo": Cost(157.0, GPU, "question", "arXiv 2504.09641: 687 steps of 8 questions in 30 h on 8 A100"),
+    "train_grpo": Cost(
+        157.0 / 8, GPU, "rollout", "arXiv 2504.09641: 687 steps of 8 questions, 8 rollouts each, in 30 h on 8 A100"
+    ),
 }
 """Step -> cost. The decoding times were measured on 2 cores; the other times are estimates."""
 
@@ -159,13 +162,25 @@ def _question_counts(run: Run) -> dict[str, float | None]:
 
 
 def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> StepPlan:
-    """The trainings of one method."""
-    passes = []
+    """The trainings of one method: questions of supervised fine-tuning, rollouts of GRPO."""
+    units = []
     for name in run.arms_by(method):
         spec = run.spec(name, 0)
-        passes.append(_times(counts[spec.data], spec.settings.epochs * len(run.seeds)))
+        count = _times(counts[spec.data], spec.settings.epochs)
+        units.append(
+            _times(_rollouts(spec.settings, count) if isinstance(spec.settings, Grpo) else count, len(run.seeds))
+        )
     folders = job_inputs.of_arms(run, {"sft": paths.SFT, "grpo": paths.GRPO}[method], method)
-    return _step(f"train_{method}", folders, "question", None if None in passes else sum(filter(None, passes)))
+    return _step(f"train_{method}", folders, "rollout" if method == "grpo" else "question", _sum(units))
+
+
+def _rollouts(settings: Grpo, questions: float | None) -> float | None:
+    """Rollouts of a GRPO training that sees so many questions, shuffled ones included, up to its limit.
+
+    Rollouts of fresh questions (`resample`) are not foreseen: how many there are depends on the model.
+    """
+    limit, count = settings.rollout_limit, _times(questions, settings.views.ordered + settings.views.shuffled)
+    return count if limit is None else float(limit) if count is None else min(count, limit)
 
 
 def _sampling(run: Run, counts: Mapping[str, float | None]) -> StepPlan:

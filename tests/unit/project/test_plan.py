@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import configs
 from vidreason.config.run import Run
-from vidreason.plan import COSTS, describe, plan_sources, plan_steps
+from vidreason.plan import COSTS, StepPlan, describe, plan_sources, plan_steps
 
 
 @pytest.fixture
@@ -70,6 +71,18 @@ def test_the_papers_grpo_costs_what_the_paper_says(paper: Run) -> None:
     Path("results/paper/questions").mkdir(parents=True)
     Path("results/paper/questions/nextqa.jsonl").touch()
     assert {step.rule: step.done for step in plan_steps(paper)}["filter_questions"] == 1
+
+
+def test_shuffled_rollouts_cost_more_and_a_limit_costs_less(paper: Run) -> None:
+    def planned(**settings: Any) -> StepPlan:
+        run = configs.paper(seeds=[0, 1], methods={"grpo": settings})
+        return {step.rule: step for step in plan_steps(run)}["train_grpo"]
+
+    plain, shuffled = planned(), planned(views={"shuffled": 4})
+    assert plain.units == "87,936 rollouts"
+    assert shuffled.seconds == pytest.approx(1.5 * (plain.seconds or 0))
+    assert planned(epochs=50, rollout_limit=1000).units == "2,000 rollouts"
+    assert planned(rollout_limit=10**9).units == plain.units
 
 
 def test_more_epochs_and_seeds_cost_more(paper: Run) -> None:
