@@ -60,6 +60,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
             text = f"{show(name)} is not among the data sets; allowed: {listing(config['datasets'])}"
             yield problem_at(layers, ["evaluation", "benchmarks"], text)
     yield from _rule_problems(config, layers)
+    yield from _scoring_problems(config, layers)
     if "base" in config:
         yield from _base_problems(config["base"], config["frames"]["count"], layers)
         yield from _context_problems(config, layers)
@@ -184,6 +185,14 @@ def _rule_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
             if merge(rule, changes)["strategy"] == "all" and changes.get(key):
                 text = f"{show(changes[key])} is not allowed with the strategy all, which keeps every question; allowed: null"
                 yield problem_at(layers, [*path, key], text)
+
+
+def _scoring_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line where random letters are asked for, and the code whose reading decides draws none."""
+    scoring = config["evaluation"]["scoring"]
+    if scoring["unparsed"] == "random" and scoring["parser"] not in ("strict", "upstream"):
+        text = f"random is not allowed with parser {scoring['parser']}, whose code draws no letters; allowed: wrong"
+        yield problem_at(layers, ["evaluation", "scoring", "unparsed"], text)
 
 
 def path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

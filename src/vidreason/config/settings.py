@@ -222,11 +222,12 @@ class EvaluationGeneration(Section):
 class Scoring(Section):
     """How answers are graded; changing this generates nothing again."""
 
-    parser: Literal["strict", "upstream"] = Field(
-        description="Which reading of an answer decides; all readings are recorded."
+    parser: Literal["strict", "upstream", "video_r1", "temporal_r1"] = Field(
+        description="Which reading of an answer decides: strict, or what the evaluation of TinyLLaVA-Video-R1 (upstream), of "
+        "Video-R1 or of Temporal-R1 reads. strict and upstream are always recorded."
     )
     unparsed: Literal["wrong", "random"] = Field(
-        description="What an answer without a letter is: wrong, or a random letter as upstream does."
+        description="What an answer without a letter is: wrong, or a random letter as upstream does (parser strict or upstream)."
     )
     max_missing_fraction: Share = Field(
         description="Share of the questions whose video cannot be read that is tolerated; they count as wrong."

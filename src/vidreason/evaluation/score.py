@@ -22,7 +22,7 @@ from vidreason.config.types import Style
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.score_record import MACRO, Majority, Part, Reading, Score, ScoringRules, rounded
-from vidreason.evaluation.scored_answers import RULES, Scored, Truth, chance_level, majority_letter
+from vidreason.evaluation.scored_answers import ALWAYS_RECORDED, RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
 from vidreason.records import NO_OPTION, OK, PROMPT_TOO_LONG, UNANSWERED, Grade, Prediction, Question
 from vidreason.tasks.base import grade, rule_for, task_of
@@ -181,7 +181,7 @@ def _scored(
     """Grade one answer by every rule of reading. A question that was not answered has no parsed letter, no guess, and counts as wrong."""
     task = task_of(question.task)
     rule = rule_for(task, RULES[settings.parser])
-    rules = list(dict.fromkeys(rule_for(task, name) for name in RULES.values()))
+    rules = list(dict.fromkeys([*(rule_for(task, name) for name in ALWAYS_RECORDED), rule]))
     if prediction.status != OK:
         return Scored(question, prediction, rule, dict.fromkeys(rules, UNANSWERED), truth=truth)
     text = prediction.completion.text

@@ -23,7 +23,7 @@ class ScoringRules:
     """The settings `evaluation.scoring` that a score was made with.
 
     Attributes:
-        parser: `strict` or `upstream`.
+        parser: A key of `vidreason.evaluation.scored_answers.RULES`.
         unparsed: `wrong` or `random`.
         max_missing_fraction: Share of questions without frames that was tolerated.
     """

@@ -14,8 +14,15 @@ from vidreason.records import NO_OPTION, OK, Grade, Prediction, Question
 from vidreason.tasks.base import task_of
 from vidreason.tasks.markup import first_think_text
 
-RULES: Mapping[str, str] = {"strict": "tagged", "upstream": "first_block"}
+RULES: Mapping[str, str] = {
+    "strict": "tagged",
+    "upstream": "first_block",
+    "video_r1": "video_r1_eval",
+    "temporal_r1": "temporal_r1_eval",
+}
 """Value of `evaluation.scoring.parser` -> the rule of reading that it stands for."""
+ALWAYS_RECORDED = ("tagged", "first_block")
+"""Rules by which every answer is graded, whichever counts."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from vidreason.tasks.base import task_of
 PARSERS = {
     "strict": "the letter of the last answer block, also where the format is broken",
     "upstream": "the first character of the first answer block",
+    "video_r1": "the whole first answer block, or the whole text without one",
+    "temporal_r1": "what Temporal-R1's evaluation reads",
 }
 """Value of `evaluation.scoring.parser` -> how an answer is read."""
 

@@ -3,6 +3,7 @@
 from vidreason.records import Grade, Question
 from vidreason.tasks import base, video_r1
 from vidreason.tasks.markup import last_block, reasoned_instruction
+from vidreason.tasks.prompt_templates import instruction
 
 
 class Written:
@@ -31,9 +32,7 @@ class Written:
         Raises:
             ValueError: There is no such style.
         """
-        if style not in ("reason", "option"):
-            raise ValueError(f"answer style is {style!r}; allowed: reason, option")
-        return reasoned_instruction(self.asks_for) if style == "reason" else self.alone
+        return instruction(style, {"reason": reasoned_instruction(self.asks_for), "option": self.alone})
 
     def grade(self, completion: str, question: Question, rule: str) -> Grade:
         """Grade one completion by a rule."""

@@ -177,6 +177,12 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
             "{} is not allowed; allowed: one or more of accuracy, format, ",
         ),
         (
+            {"evaluation": {"scoring": {"parser": "video_r1", "unparsed": "random"}}},
+            "evaluation.scoring.unparsed",
+            "random is not allowed with parser video_r1, whose code draws no letters; allowed: wrong",
+        ),
+        ({"evaluation": {"scoring": {"parser": "loose"}}}, "evaluation.scoring.parser", "video_r1, temporal_r1"),
+        (
             {"methods": {"grpo": {"rewards": {"terms": {"accuracy": {"weight": 2}}}}}},
             "methods.grpo.rewards.terms.accuracy.weight",
             "2 is not allowed: tinyllava_r1 does not weigh accuracy; allowed: 1",
