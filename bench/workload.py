@@ -27,8 +27,8 @@ from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_ids
 from vidreason.records import ClipRef, Question
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks
-from vidreason.training.grpo import GrpoTrainer, Policies
-from vidreason.training.reference import reference_of
+from vidreason.training.grpo import GrpoTrainer
+from vidreason.training.reference import Policies, reference_of
 from vidreason.world.scenes import COLOURS, THINGS
 
 SEED = 0

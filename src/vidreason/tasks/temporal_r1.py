@@ -29,7 +29,8 @@ def well_formed(completion: str) -> bool:
     """Whether the format reward is given: a think block, and a JSON object with quoted times in the last answer block.
 
     Example:
-        >>> well_formed('<think>a</think><answer>{"start_time": "1", "end_time": "2.5"}</answer>')
+        >>> block = '{"start_time": "1", "end_time": "2.5"}'
+        >>> well_formed(f"{THINK}a{END_THINK}{ANSWER}{block}{END_ANSWER}")
         True
     """
     end = completion.rfind(END_THINK)

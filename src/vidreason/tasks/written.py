@@ -3,6 +3,7 @@
 from vidreason.records import Grade, Question
 from vidreason.tasks import base, video_r1
 from vidreason.tasks.markup import last_block, reasoned_instruction
+from vidreason.tasks.metrics import Metric
 from vidreason.tasks.prompt_templates import instruction
 
 
@@ -16,10 +17,12 @@ class Written:
         name: Value of `Question.task`.
         asks_for: What the answer block is to hold.
         alone: The instruction to answer without a thought.
+        metrics: What a score measures.
         right_from: Least value of an answer that counts as right.
     """
 
     name: str
+    metrics: tuple[Metric, ...]
     asks_for: str
     alone: str
     right_from: float = 1.0
@@ -64,6 +67,10 @@ class Written:
     def evaluation_reward(self, answer: str, gold: str) -> float:
         """Video-R1's reward in evaluation: 0 for an answer in words, whatever it is."""
         return 0.0
+
+    def check(self, question: Question) -> None:
+        """Refuse a gold answer that is none of this type."""
+        raise NotImplementedError
 
     def answer(self, question: Question) -> str:
         """The gold answer."""

@@ -229,7 +229,7 @@ def test_predictions_of_other_questions_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"parser": "lenient"}, r"parser\n.*'strict' or 'upstream'.*'lenient'"),
+        ({"parser": "lenient"}, r"parser\n.*'strict', 'upstream', 'video_r1' or 'temporal_r1'.*'lenient'"),
         ({"unparsed": "skip"}, r"unparsed\n.*'wrong' or 'random'.*'skip'"),
         ({"max_missing_fraction": 1.5}, r"max_missing_fraction\n.*less than or equal to 1.*1\.5"),
         ({"max_missing_fraction": True}, r"max_missing_fraction\n.*valid number.*True"),
