@@ -17,7 +17,7 @@ pytestmark = pytest.mark.workflow
         ("arms: {coldstart: {parent: r1}}", r"mistake.yaml: arms.coldstart.parent: .*coldstart -> r1 -> coldstart"),
         (
             "datasets: {tempcompass: {root: x}}",
-            r"mistake.yaml: datasets.tempcompass: unknown key .*allowed: coldstart, mlvu, mmvu, mvbench, nextqa, video_mme",
+            r"mistake.yaml: datasets.temp_compass: unknown key .*did you mean tempcompass",
         ),
         (
             "benchmarks: {mlvu: {root: x}}",

@@ -196,6 +196,23 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"arms": {"new": {"label": "x", "method": "grpo", "style": "reason"}}}, "arms.new", "needs the key parent"),
         ({"arms": {"new": {"label": "x"}}}, "arms.new.style", "missing"),
         ({"selection": {"rule": {"keep_max": 9}}}, "selection.rule", "keep_min <= keep_max <= 8"),
+        ({"selection": {"rule": {"band": [0.9, 0.1]}}}, "selection.rule.band", "allowed: the smaller share first"),
+        ({"selection": {"rule": {"strategy": "top"}}}, "selection.rule.strategy", "neither; allowed: one of them"),
+        (
+            {"arms": {"r1": {"selection": "top"}}},
+            "arms.r1.selection.strategy",
+            "keeps as many as limit or per_task say",
+        ),
+        (
+            {"arms": {"r1": {"selection": {"strategy": "all", "per_video": 2}}}},
+            "arms.r1.selection.per_video",
+            "2 is not allowed with the strategy all",
+        ),
+        (
+            {"arms": {"r1": {"selection": {"per_task": {"charades": 2}}}}},
+            "arms.r1.selection.per_task.charades",
+            "allowed: free_form, grounded_choice, grounding",
+        ),
         ({"world": {}}, "world.broken", "missing"),
         (
             {"arms": {"r1": {"data": "coldstart"}}},

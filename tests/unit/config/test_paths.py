@@ -98,3 +98,42 @@ def test_the_grammar_on_the_workflows_first_page_is_the_one_in_force() -> None:
     assert len(named) > 12
     for path in named:
         assert any(path in (pattern, str(Path(pattern).parent)) for pattern in PATTERNS.values()), path
+
+
+def test_an_arm_may_learn_from_another_training_set() -> None:
+    """Its selection, validation and frames are of that set; data that no arm and no benchmark names is not used."""
+    run = paper(
+        arms={"r1": {"data": "charades_sta_train"}, "sft": {"data": "charades_sta_train"}},
+        evaluation={"benchmarks": ["charades_sta"]},
+    )
+    shards = [f"results/paper/sample_rollouts/coldstart/charades_sta_train/seed0/shard{n}.jsonl" for n in range(8)]
+    assert job_inputs.rollouts(run, "r1", 0) == shards
+    assert job_inputs.training_questions(run, "r1") == "results/paper/questions/charades_sta_train.jsonl"
+    held_out = "results/paper/filter_questions/charades_sta_train/validation.jsonl"
+    assert job_inputs.validation_questions(run, "r1") == held_out
+    assert job_inputs.decoded_questions(run, "charades_sta_train")[1] == held_out
+    assert job_inputs.decoded_questions(run, "charades_sta") == ["results/paper/questions/charades_sta.jsonl"]
+    used = ["coldstart", "charades_sta_train", "charades_sta"]
+    assert sorted(run.used_datasets()) == sorted(used)
+    assert not [path for path in (*job_inputs.all_clips(run), *job_inputs.set_aside(run)) if "nextqa" in path]
+    assert not {"LLaVA-Video-178K", "MVBench", "MLVU"} & set(run.used_sources())
+    assert job_inputs.filtered(run, "durations.csv") == [held_out.replace("validation.jsonl", "durations.csv")]
+
+
+def test_a_selection_of_all_questions_samples_nothing() -> None:
+    run = paper(
+        selection={"rule": {"strategy": "all"}},
+        arms={"r2": {"like": "r1", "label": "R2", "selection": {"strategy": "top", "limit": 9}}},
+    )
+    assert job_inputs.rollouts(run, "r1", 0) == [], "the rule of all arms"
+    assert len(job_inputs.rollouts(run, "r2", 0)) == 8
+    assert job_inputs.selection_rule(run, "r2")["keep_max"] == 7, "the rest of the rule is inherited"
+
+
+def test_a_data_set_that_is_not_configured_is_named() -> None:
+    run = demo()
+    missing = next(
+        name for name in ("rextime", "activitynet_tvg", "charades_sta", "street") if name not in run.datasets
+    )
+    with pytest.raises(ConfigError, match=rf"results/demo: {missing} is no data set of this run; allowed: .*nextqa"):
+        run.root(missing)
