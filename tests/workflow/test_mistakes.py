@@ -16,7 +16,7 @@ pytestmark = pytest.mark.workflow
         ("arms: {r1: {parent: coldstrat}}", r"mistake.yaml: arms.r1.parent: .* is no arm; .*did you mean coldstart\?"),
         ("arms: {coldstart: {parent: r1}}", r"mistake.yaml: arms.coldstart.parent: .*coldstart -> r1 -> coldstart"),
         (
-            "datasets: {tempcompass: {root: x}}",
+            "datasets: {temp_compass: {root: x}}",
             r"mistake.yaml: datasets.temp_compass: unknown key .*did you mean tempcompass",
         ),
         (
