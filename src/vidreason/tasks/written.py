@@ -1,5 +1,7 @@
 """What the answer types have in common whose answer is written and not chosen: numbers and texts."""
 
+import abc
+
 from vidreason.records import Grade, Question
 from vidreason.tasks import base, video_r1
 from vidreason.tasks.markup import last_block, reasoned_instruction
@@ -7,7 +9,7 @@ from vidreason.tasks.metrics import Metric
 from vidreason.tasks.prompt_templates import instruction
 
 
-class Written:
+class Written(abc.ABC):
     """Base class of these types.
 
     Rules of reading: `tagged` takes the last answer block, strictly; `video_r1` and `video_r1_eval` are what Video-R1's
@@ -52,25 +54,25 @@ class Written:
             correct = value == 1.0
         return video_r1.graded(value, correct, answer, completion)
 
+    @abc.abstractmethod
     def grade_block(self, block: str, gold: str) -> Grade:
         """Grade the content of an answer block, which is not empty, by the strict rule."""
-        raise NotImplementedError
 
     def nothing(self) -> Grade:
         """The grade where nothing is read."""
         return Grade(0.0, False)
 
+    @abc.abstractmethod
     def training_reward(self, answer: str, gold: str) -> float:
         """Video-R1's reward in training."""
-        raise NotImplementedError
 
     def evaluation_reward(self, answer: str, gold: str) -> float:
         """Video-R1's reward in evaluation: 0 for an answer in words, whatever it is."""
         return 0.0
 
+    @abc.abstractmethod
     def check(self, question: Question) -> None:
         """Refuse a gold answer that is none of this type."""
-        raise NotImplementedError
 
     def answer(self, question: Question) -> str:
         """The gold answer."""
