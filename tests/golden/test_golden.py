@@ -132,13 +132,13 @@ def test_padding_that_is_read_is_noticed(uneven, monkeypatch):
 
 
 def test_kl_of_the_other_direction_is_noticed(monkeypatch):
-    original = losses.k3_kl
+    original = losses.token_kl
 
-    def reversed_kl(logp, ref, *clamps):
-        return original(ref, logp, *clamps)
+    def reversed_kl(logp, ref, *rest, **options):
+        return original(ref, logp, *rest, **options)
 
-    monkeypatch.setattr(losses, "k3_kl", reversed_kl)
-    monkeypatch.setattr(objectives, "k3_kl", reversed_kl)
+    monkeypatch.setattr(losses, "token_kl", reversed_kl)
+    monkeypatch.setattr(objectives, "token_kl", reversed_kl)
     failed = failures("kl_cases", "grpo")
     assert {"kl: single numbers", "grpo: KL per token", "grpo, beta 1: gradient norms (relative)"} <= set(failed)
 

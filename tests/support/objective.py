@@ -3,7 +3,7 @@
 from vidreason.config.settings import Objective
 
 OBJECTIVE = {
-    "name": "grpo", "beta": 0.01, "kl_clamp": 100.0, "log_ratio_clamp": None, "clip_low": None, "clip_high": None,
+    "name": "grpo", "beta": 0.01, "kl_estimate": "k3", "kl_clamp": 100.0, "log_ratio_clamp": None, "clip_low": None, "clip_high": None,
     "entropy": 0.0, "mask_unfinished": False, "token_mean_over": None,
 }  # fmt: skip
 

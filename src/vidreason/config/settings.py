@@ -99,6 +99,10 @@ class Objective(Section):
         "length. dapo: mean over tokens. gspo: ratio of whole completions. cispo: clipped ratio as a constant weight."
     )
     beta: float = Field(ge=0, le=1000, description="Weight of the KL divergence from the reference policy; 0 for none.")
+    kl_estimate: Literal["k3", "k1", "abs", "mse"] = Field(
+        description="Estimate of a token's KL divergence from the difference of log-probabilities d = reference - policy: k3, "
+        "exp(d) - d - 1; k1, -d; abs, |d|; mse, d^2 / 2."
+    )
     kl_clamp: float | None = Field(
         gt=0, le=1_000_000, description="Limit of a token's KL estimate, in nats; null for none."
     )

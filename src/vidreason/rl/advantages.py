@@ -3,6 +3,7 @@
 Letters: N completions, G rollouts of a prompt (adjacent rows).
 """
 
+from collections.abc import Hashable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -55,6 +56,35 @@ def group_advantages(
         centered = centered / (group_std(rewards, group, std)[:, None] + eps)
     advantages = centered.reshape(rewards.shape)
     return advantages if noise is None else advantages + noise
+
+
+def named_group_advantages(
+    rewards: torch.Tensor, names: Sequence[Hashable], std: StdKind = "unbiased", eps: float = 1e-6
+) -> torch.Tensor:
+    """Reward relative to the group, for groups of any sizes in any order; a group of one keeps its reward.
+
+    Args:
+        rewards: [N] float.
+        names: N names of groups.
+        std: As in `group_advantages`.
+        eps: Added to the standard deviation.
+
+    Returns:
+        [N] float.
+
+    Source: verl/trainer/core_algos.py of appletea233/Temporal-R1@f364f6c, where groups may differ in size. Trainings here
+        have groups of `views.ordered` rollouts and use `group_advantages`.
+
+    Example:
+        >>> named_group_advantages(torch.tensor([1.0, 5.0, 3.0]), "aba", std="none").tolist()
+        [-1.0, 5.0, 1.0]
+    """
+    advantages = rewards.clone()
+    for name in set(names):
+        rows = [row for row, other in enumerate(names) if other == name]
+        if len(rows) > 1:
+            advantages[rows] = group_advantages(rewards[rows], len(rows), std, eps)
+    return advantages
 
 
 def group_std(rewards: torch.Tensor, group: int, std: StdKind = "unbiased") -> torch.Tensor:

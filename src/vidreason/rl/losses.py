@@ -5,6 +5,7 @@ The losses of GRPO and its relatives are in `vidreason.rl.objectives`.
 Letters: B sequences, L positions, N completions, T completion tokens, M tokens, D width, V vocabulary.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,6 +13,14 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 EntropyKind = Literal["none", "value", "gradient"]
+KlEstimate = Literal["k3", "k1", "abs", "mse"]
+KL_ESTIMATES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "k3": lambda difference: torch.exp(difference) - difference - 1,
+    "k1": torch.neg,
+    "abs": torch.abs,
+    "mse": lambda difference: 0.5 * difference.square(),
+}
+"""Estimates of the KL divergence at a token, as functions of reference minus policy; see `token_kl`."""
 IGNORE_INDEX = -100
 """Label of a position that takes no part in the loss: transformers' own value, as in `vidreason.models.base`."""
 KL_CLAMP = 100.0
@@ -139,37 +148,45 @@ def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return total / (wanted != IGNORE_INDEX).sum().clamp(min=1)
 
 
-def k3_kl(
-    logp: torch.Tensor,
-    ref_logp: torch.Tensor,
-    clamp: float | None = KL_CLAMP,
-    log_ratio_clamp: float | None = None,
-) -> torch.Tensor:
-    """Unbiased, non-negative estimate of KL(policy || reference) per token.
-
-    k3 = exp(ref - logp) - (ref - logp) - 1
-
-    Args:
-        logp: Log-probabilities under the policy.
-        ref_logp: Under the reference policy, same shape.
-        clamp: Values are clamped to +-clamp, beyond which the gradient is 0; None for no limit.
-        log_ratio_clamp: ref - logp is clamped to +-this first, beyond which the gradient is 0; None for no limit.
-
-    Returns:
-        Same shape.
-
-    Source: tinyllava/train/tinyllava_trainer_reason.py@efe76a1 (`clamp` 100); src/r1-v/src/open_r1/trainer/grpo_trainer.py of
-        tulerfeng/Video-R1@59d65c3 (`log_ratio_clamp` 10); verl/trainer/core_algos.py of appletea233/Temporal-R1@f364f6c
-        (`clamp` 10); http://joschu.net/blog/kl-approx.html.
+def k3_kl(logp: torch.Tensor, ref_logp: torch.Tensor, clamp: float | None = KL_CLAMP) -> torch.Tensor:
+    """`token_kl` by the estimate k3: unbiased and never negative.
 
     Example:
         >>> k3_kl(torch.tensor([0.0, -1.0]), torch.tensor([0.0, -0.5])).tolist()
         [0.0, 0.14872121810913086]
     """
+    return token_kl(logp, ref_logp, clamp=clamp)
+
+
+def token_kl(
+    logp: torch.Tensor,
+    ref_logp: torch.Tensor,
+    estimate: KlEstimate = "k3",
+    clamp: float | None = None,
+    log_ratio_clamp: float | None = None,
+) -> torch.Tensor:
+    """Estimate of KL(policy || reference) at each token, from the difference d = ref - logp.
+
+    k3 = exp(d) - d - 1; k1 = -d; abs = |d|; mse = d^2 / 2
+
+    Args:
+        logp: Log-probabilities under the policy.
+        ref_logp: Under the reference policy, same shape.
+        estimate: Which of the four. The gradient of k1 has mean 0 over what the policy samples: k1 restrains nothing.
+        clamp: Values are clamped to +-clamp, beyond which the gradient is 0; None for no limit.
+        log_ratio_clamp: d is clamped to +-this first, beyond which the gradient is 0; None for no limit.
+
+    Returns:
+        Same shape.
+
+    Source: tinyllava/train/tinyllava_trainer_reason.py@efe76a1 (k3, `clamp` 100); src/r1-v/src/open_r1/trainer/grpo_trainer.py
+        of tulerfeng/Video-R1@59d65c3 (k3, `log_ratio_clamp` 10); verl/trainer/core_algos.py of
+        appletea233/Temporal-R1@f364f6c (all four, `clamp` 10 for k3); http://joschu.net/blog/kl-approx.html.
+    """
     difference = ref_logp - logp
     if log_ratio_clamp is not None:
         difference = difference.clamp(-log_ratio_clamp, log_ratio_clamp)
-    kl = torch.exp(difference) - difference - 1
+    kl = KL_ESTIMATES[estimate](difference)
     return kl if clamp is None else torch.clamp(kl, min=-clamp, max=clamp)
 
 

@@ -2,10 +2,10 @@
 
 All have the form
 
-    loss = sum over tokens of w_t (-s_t A + beta k3_t)  -  entropy weight * (mean entropy of the tokens)
+    loss = sum over tokens of w_t (-s_t A + beta k_t)  -  entropy weight * (mean entropy of the tokens)
 
 where A is the completion's advantage, s_t the surrogate (the clipped probability ratio to the policy that sampled the
-completion), k3_t the estimate of the KL divergence from the reference policy, and w_t the token's weight. `OBJECTIVES` lists
+completion), k_t the estimate of the KL divergence from the reference policy, and w_t the token's weight. `OBJECTIVES` lists
 what s_t and w_t are.
 
 The weights come from a `Normalizer` that counts the completions and tokens of a whole optimizer step. Losses and metrics of
@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from vidreason.config.settings import Objective
-from vidreason.rl.losses import k3_kl
+from vidreason.rl.losses import token_kl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +109,11 @@ class GrpoLoss(NamedTuple):
 
     Attributes:
         loss: Scalar with gradient.
-        kl: Scalar, mean over completions of the mean k3 over their tokens, without gradient.
+        kl: Scalar, mean over completions of the mean KL estimate over their tokens, without gradient.
         clip_fraction: Scalar, share of the tokens (of the completions, where the ratio is the sequence's) on which the clipped
             ratio replaces the ratio.
         entropy: Scalar, mean over tokens, without gradient; None if the batch has none.
-        token_loss: [N, T], -s_t A + beta k3_t, masked tokens included, without gradient.
+        token_loss: [N, T], -s_t A + beta k_t, masked tokens included, without gradient.
     """
 
     loss: torch.Tensor
@@ -166,7 +166,8 @@ def grpo_loss(batch: TokenBatch, objective: Objective, normalizer: Normalizer) -
     kl = torch.zeros_like(batch.logp)
     if batch.ref_logp is not None:
         reference = torch.where(mask, batch.ref_logp, batch.logp.detach())
-        kl = k3_kl(batch.logp, reference, objective.kl_clamp, objective.log_ratio_clamp)
+        clamps = objective.kl_clamp, objective.log_ratio_clamp
+        kl = token_kl(batch.logp, reference, objective.kl_estimate, *clamps)
     token_loss = -surrogate * batch.advantages[:, None] + objective.beta * kl
     weights = mask / _divisors(lengths, rule, objective, normalizer)[:, None]
     loss = (token_loss * weights).sum()

@@ -1,5 +1,7 @@
 """The golden checks of Video-R1 and Temporal-R1 pass, and notice the mistakes that are easily made."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,25 @@ def test_a_planted_mistake_is_noticed(methods, mutation):
     with mutation.plant():
         failed = {item.name for item in mutation.check(methods) if not item.passed}
     assert set(mutation.noticed) <= failed
+
+
+def test_the_command_line_takes_this_layout_too(tmp_path, capsys):
+    shutil.copytree(HERE, tmp_path / "methods")
+    assert check.main([str(tmp_path / "methods"), "--only", "video_r1_losses"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in lines[:-1])
+    assert lines[-1] == f"{len(lines) - 1} items, all within tolerance"
+
+
+def test_another_number_in_the_folder_fails(tmp_path, capsys):
+    """The folder that is named is the one that is read."""
+    shutil.copytree(HERE, tmp_path / "methods")
+    path = tmp_path / "methods/video_r1/loss.json"
+    published = json.loads(path.read_text(encoding="utf-8"))
+    published["cases"][0]["mean_kl"] += 1
+    path.write_text(json.dumps(published), encoding="utf-8")
+    assert check.main([str(tmp_path / "methods"), "--only", "video_r1_losses"]) == 1
+    assert "FAIL" in capsys.readouterr().out
 
 
 def test_a_check_of_the_other_layout_is_refused(capsys):
