@@ -125,8 +125,9 @@ def same(name: str, cases: Iterable[tuple[str, Any, Any]]) -> Item:
 
 
 def worst(name: str, cases: Iterable[tuple[str, float, float]], tolerance: float) -> Item:
-    """Largest absolute difference over cases (label, found, wanted)."""
-    listed = [(abs(float(found) - float(wanted)), label) for label, found, wanted in cases]
+    """Largest absolute difference over cases (label, found, wanted); infinite where one is not a number."""
+    differences = [(float(found) - float(wanted), label) for label, found, wanted in cases]
+    listed = [(math.inf if math.isnan(value) else abs(value), label) for value, label in differences]
     if not listed:
         return Item(name, math.inf, tolerance, "no cases")
     deviation, label = max(listed)
