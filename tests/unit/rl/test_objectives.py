@@ -127,6 +127,14 @@ def test_unfinished_answers_are_left_out_under_the_switch_alone(batch):
     assert loss_of(dataclasses.replace(on_policy(batch), mask=mask), beta=0.0).loss.item() == pytest.approx(-0.75 / 4)
 
 
+def test_bounds_are_those_of_the_articles():
+    """arXiv 2402.03300, 2503.20783, 2503.14476, 2507.18071 and, for cispo, which has no lower one, 2510.13786."""
+    bounds = {name: (rule.clip_low, rule.clip_high) for name, rule in OBJECTIVES.items()}
+    assert bounds == {
+        "grpo": (0.2, 0.2), "dr_grpo": (0.2, 0.2), "dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (None, 4.0)
+    }  # fmt: skip
+
+
 def test_bad_arguments_are_refused(batch):
     with pytest.raises(ValueError, match=r"beta is 0\.1, but there is no reference"):
         loss_of(dataclasses.replace(batch, ref_logp=None), beta=0.1)
