@@ -61,7 +61,7 @@ def summary(inputs: ResultInputs) -> list[Block]:
 _HOLM = (
     "Mean over the benchmarks in points, paired by question, with 95% intervals clustered by video; p by flipping signs of whole "
     "videos, and after Holm's correction for all rows that have one. Rollouts are those of training and, after the plus sign, of "
-    "selecting its questions, in the mean over the seeds; a dash is not known. Seconds are in ablations.csv."
+    "selecting its questions, in the mean over the seeds; a dash is not known. `ablations.csv` has the seconds too."
 )
 
 
