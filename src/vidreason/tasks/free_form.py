@@ -8,7 +8,9 @@ from vidreason.tasks.written import Written
 
 
 class FreeForm(Written):
-    """The answer is a short text. Value: mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L; from 0.5 it counts as right.
+    """The answer is a short text. Value: mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L.
+
+    From 0.6 on it counts as right, which is where the published filter of demonstrations begins (`video_r1.KEPT_ABOVE`).
 
     By the strict rule words of every script count, and a gold answer of one word, which has no pair of words, is compared
     without ROUGE-2, so that the gold answer itself always gets 1.
@@ -18,7 +20,7 @@ class FreeForm(Written):
     metrics: tuple[Metric, ...] = (MEAN_VALUE,)
     asks_for = "text"
     alone = "Answer with a short text."
-    right_from = 0.5
+    right_from = video_r1.KEPT_ABOVE
 
     def grade_block(self, block: str, gold: str) -> Grade:
         """Mean F1."""

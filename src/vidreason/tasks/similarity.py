@@ -9,8 +9,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
-LONGEST_STEMMED = 100
-"""Letters of the longest word that is stemmed; the stemmer calls itself once for every letter of some texts."""
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -111,8 +109,8 @@ class _Stemmer:
 
 
 def stem(word: str) -> str:
-    """Porter's stem of a word; a word longer than any of a language stays as it is."""
-    return word if len(word) > LONGEST_STEMMED else str(_porter().stem(word))
+    """Porter's stem of a word."""
+    return str(_porter().stem(word))
 
 
 @functools.cache

@@ -120,6 +120,21 @@ def test_parsers_stand_side_by_side(tmp_path: Path) -> None:
     assert switched.unparsed == 0
 
 
+def test_the_reading_of_another_articles_evaluation_is_recorded_where_it_decides(tmp_path: Path) -> None:
+    # Gold of question 1 is B. Video-R1 compares the whole first block, and the whole text where there is none.
+    predictions = change(predictions_of("coldstart", "video_mme"), 1, text="<answer>B.</answer>")
+    predictions = change(predictions, 2, text="C")
+    plain, _ = scored(tmp_path, "coldstart", "video_mme", with_predictions=predictions)
+    assert set(plain.readings) == {"tagged", "first_block"}
+    switched, rows = scored(
+        tmp_path, "coldstart", "video_mme", with_predictions=predictions, settings=SETTINGS | {"parser": "video_r1"}
+    )
+    assert [row.correct for row in rows[1:3]] == [False, True]
+    assert [row.grades["tagged"].correct for row in rows[1:3]] == [True, False]
+    assert set(switched.readings) == {"tagged", "first_block", "video_r1_eval"}
+    assert {row.rule for row in rows} == {"video_r1_eval"}
+
+
 def test_random_letters_only_under_the_switch_and_seeded(tmp_path: Path) -> None:
     predictions = predictions_of("r1", "video_mme")
     for number in range(8):

@@ -21,7 +21,8 @@ from vidreason.tasks.base import module_of, task_of
 from vidreason.tasks.markup import ANSWER, END_ANSWER, as_answer, first_line_block, last_block
 from vidreason.tasks.prompt_templates import evaluation_query, training_query
 
-TABLE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
+(TABLE,) = re.findall(r"^## Multiple choice\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
 ROWS = re.findall(r"^\| `(.*?)` \| ([A-D]|none) \| ([A-D]|none) \|", TABLE, re.MULTILINE)
 _, COUNT, *_ = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parents[3] / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL
