@@ -54,7 +54,7 @@ def train(method: str, folder: Path, name: str, changes: dict) -> Path:
 
 
 if __name__ == "__main__":
-    losses.chunked_log_probs.__defaults__ = (2048,)  # a few tokens' logits at a time, so that there are several chunks
+    losses.LOGITS_AT_ONCE = 2048  # a few tokens' logits at a time, so that there are several chunks
     update.WEIGHTS_A_GROUP = 8000  # several groups under DeepSpeed
     changes = json.loads(sys.argv[4])
     if "fail_at" in changes:

@@ -72,7 +72,7 @@ def token_entropy(log_softmax: torch.Tensor) -> torch.Tensor:
 
 
 def chunked_log_probs(
-    head: torch.nn.Module, hidden: torch.Tensor, ids: torch.Tensor, limit: int = LOGITS_AT_ONCE
+    head: torch.nn.Module, hidden: torch.Tensor, ids: torch.Tensor, limit: int | None = None
 ) -> torch.Tensor:
     """Log-probability of each token, without having all logits in memory at once; see `chunked_scores`.
 

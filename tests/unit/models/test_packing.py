@@ -7,7 +7,7 @@ from tests.support import micro
 from vidreason.engine.generation import Completions
 from vidreason.engine.log_probs import completion_log_probs, label_log_probs
 from vidreason.models.packing import Packing
-from vidreason.rl.losses import chunked_log_probs, sft_loss, token_log_probs
+from vidreason.rl.losses import chunked_log_probs, chunked_scores, sft_loss, token_log_probs
 
 CPU = torch.device("cpu")
 PACKING = Packing((3, 5), (2, 0, 1, 4), CPU)
@@ -117,6 +117,26 @@ class TestChunks:
             grads.append((logp.detach(), *torch.autograd.grad((logp * weights).sum(), (hidden, head.weight))))
         for ours, whole in zip(*grads, strict=True):
             assert torch.allclose(ours, whole, atol=1e-6)
+
+    @pytest.mark.parametrize("limit", [12, 24, 10**6])
+    def test_entropies_are_those_of_the_whole(self, limit):
+        generator = torch.Generator().manual_seed(3)
+        head = torch.nn.Linear(4, 12, bias=False)
+        hidden = torch.randn(7, 4, generator=generator, requires_grad=True)
+        ids, weights = torch.arange(7), torch.randn(2, 7, generator=generator)
+        wanted = torch.distributions.Categorical(logits=head(hidden)).entropy()
+        logp = token_log_probs(head(hidden), ids)
+        for kind in ("value", "gradient"):
+            scores = chunked_scores(head, hidden, ids, kind, limit)
+            assert torch.allclose(scores.entropy, wanted, atol=1e-6)
+            assert scores.entropy.requires_grad == (kind == "gradient")
+            sums = [
+                (weights[0] * one).sum() + (weights[1] * other).sum() * (kind == "gradient")
+                for one, other in ((scores.log_probs, scores.entropy), (logp, wanted))
+            ]
+            grads = [torch.autograd.grad(one, (hidden, head.weight), retain_graph=True) for one in sums]
+            for ours, whole in zip(*grads, strict=True):
+                assert torch.allclose(ours, whole, atol=1e-6)
 
     @pytest.mark.parametrize("gradient", [False, True])
     def test_the_logits_never_stand_whole(self, gradient):

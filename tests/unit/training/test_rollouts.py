@@ -14,6 +14,7 @@ from vidreason.media.frame_store import FrameStore
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.records import IMAGE, OK, WELL_FORMED, ClipRef, Grade
+from vidreason.rl.objectives import OBJECTIVES
 from vidreason.rl.rewards import RewardFunction, RewardTable
 from vidreason.training import rollouts
 from vidreason.training.distributed import Ranks
@@ -271,6 +272,17 @@ def rows_of(made):
     return [row for row in read_json_lines(made.metrics) if row["kind"] == "train"]
 
 
+class OneOfTwo(Ranks):
+    """A process that is told the means over itself and another one."""
+
+    def __init__(self, **means):
+        super().__init__()
+        object.__setattr__(self, "means", means)
+
+    def mean(self, row, weight=1.0):
+        return {key: self.means.get(key, value) for key, value in row.items()}
+
+
 class TestUpdates:
     @pytest.mark.usefixtures("letters")
     def test_later_updates_compare_with_the_policy_that_sampled(self, trainer):
@@ -301,6 +313,59 @@ class TestUpdates:
             assert row["clip_fraction"] == pytest.approx(clipped / tokens)
             assert clipped > 0
         assert next(steps, None) is None
+
+    @pytest.mark.usefixtures("letters")
+    @pytest.mark.parametrize("name", OBJECTIVES)
+    def test_parts_of_a_later_update_add_up_to_the_whole(self, trainer, name):
+        """However few questions a gradient is computed for at a time, ratios that are clipped included."""
+        made = []
+        for size in (None, 1, 2):
+            one = trainer(updates=2, objective=name, entropy=0.1, micro_batch=size)
+            steps = one.step(0, QUESTIONS[:3], lambda part, last: part.backward())
+            next(steps)
+            one.policy.zero_grad()
+            with torch.no_grad():
+                for number, weight in enumerate(one.policy.language_model.parameters()):
+                    weight.add_(0.03 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)))
+            loss, row = next(steps)
+            made.append((loss, row, {n: p.grad for n, p in one.policy.named_parameters() if p.grad is not None}))
+        loss, row, whole = made[0]
+        assert row["clip_fraction"] > 0 or name == "cispo"  # whose ratio may reach 5
+        assert row["kl"] > 0
+        for part_loss, part_row, gradients in made[1:]:
+            assert part_loss == pytest.approx(loss, rel=1e-5, abs=1e-6)
+            for key in ("clip_fraction", "kl", "entropy"):
+                assert part_row[key] == pytest.approx(row[key], rel=1e-5, abs=1e-6), key
+            for key, gradient in whole.items():
+                # Float32 in another order.
+                assert float((gradient - gradients[key]).norm()) <= 1e-4 * float(gradient.norm()), key
+
+    @pytest.mark.usefixtures("letters")
+    def test_a_mean_over_tokens_is_over_those_of_all_processes(self, trainer, monkeypatch):
+        """Two processes with a question each and answers of other lengths: their mean gradient is that of one process."""
+        generate = rollouts.generate
+
+        def cut(*args):
+            made = generate(*args)
+            return dataclasses.replace(made, lengths=1 + made.ids.sum(dim=1) % made.lengths)
+
+        monkeypatch.setattr(rollouts, "generate", cut)
+        found, tokens = [], []
+        for questions in (QUESTIONS[:2], QUESTIONS[:1], QUESTIONS[1:2]):
+            made = trainer(objective="dapo", entropy=0.1)
+            if tokens:  # one of two processes
+                made.ranks = OneOfTwo(tokens=tokens[0] / 2, completions=4.0)
+            lengths = sampled(made, questions)
+            tokens.append(sum(int(one.completions.lengths.sum()) for one in lengths.groups))
+            for loss, _ in made.step(0, questions, lambda part, last: part.backward()):
+                gradients = {n: p.grad for n, p in made.policy.named_parameters() if p.grad is not None}
+                found.append((loss, gradients))
+        assert tokens[1] != tokens[2]
+        (loss, whole), *parts = found
+        assert sum(one for one, _ in parts) / 2 == pytest.approx(loss, abs=1e-6)
+        for name, gradient in whole.items():
+            mean = sum(one[name] for _, one in parts) / 2
+            assert float((gradient - mean).norm()) <= 1e-4 * float(gradient.norm()), name
 
     @pytest.mark.usefixtures("letters")
     def test_weights_that_have_not_moved_give_the_same_gradient_again(self, trainer):
