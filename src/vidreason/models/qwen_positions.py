@@ -50,14 +50,14 @@ def position_ids(
         >>> position_ids([9, 3, 2, 2, 9], [1] * 5, [(2, 2, 2)], 1.0, VisionIds(3, 2)).tolist()[0]
         [0, 1, 2, 4, 5]
     """
-    seen = [token for token, counts in zip(ids, mask, strict=True) if counts]
+    visible = [token for token, counts in zip(ids, mask, strict=True) if counts]
     columns: list[torch.Tensor] = []
     place, following = 0, 0
     for time, height, width in grids:
         first = next(
             index
-            for index in range(place, len(seen))
-            if seen[index] == vision.video and seen[index - 1] == vision.start
+            for index in range(place, len(visible))
+            if visible[index] == vision.video and visible[index - 1] == vision.start
         )
         columns.append(_text(first - place, following))
         following += first - place
@@ -68,7 +68,7 @@ def position_ids(
         columns.append(video)
         following = int(video.max()) + 1
         place = first + time * rows * cells
-    columns.append(_text(len(seen) - place, following))
+    columns.append(_text(len(visible) - place, following))
     positions = torch.ones(3, len(ids), dtype=torch.int64)
     positions[:, torch.tensor(mask, dtype=torch.bool)] = torch.cat(columns, dim=1)
     return positions

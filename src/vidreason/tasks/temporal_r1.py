@@ -116,8 +116,8 @@ def extract_time(text: str) -> Interval | None:
         if last is not None
     ]
     if not ranges:
-        spoken = (sentence for sentence in _BREAK.split(text) if any(word in sentence for word in _TIME_WORDS))
-        times = [float(found.group()) for found in map(_NUMBER.search, spoken) if found]
+        sentences = (sentence for sentence in _BREAK.split(text) if any(word in sentence for word in _TIME_WORDS))
+        times = [float(found.group()) for found in map(_NUMBER.search, sentences) if found]
         ranges = [(times[0], times[1])] if len(times) > 1 else []
     return (min(ranges[0]), max(ranges[0])) if ranges else None
 

@@ -96,7 +96,7 @@ class StepRollouts:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
+class _Request:
     """One question as the policy gets it: prompt ids, and the features of its clip in some view."""
 
     question: Question
@@ -192,9 +192,9 @@ class RolloutSampler:
         missing = [question for question in questions if question.clip.key not in features]
         features |= gathered_features(policy, self.store, missing)
         in_order = (features[question.clip.key] for question in questions)
-        asked = [_Asked(*parts) for parts in zip(questions, prompts, in_order, strict=True)]
-        completions = self._generate(asked, views.ordered, (self.spec.seed, "grpo", step))
-        contrasts = self._contrasts(step, asked) if views.shuffled else {}
+        requests = [_Request(*parts) for parts in zip(questions, prompts, in_order, strict=True)]
+        completions = self._generate(requests, views.ordered, (self.spec.seed, "grpo", step))
+        contrasts = self._contrasts(step, requests) if views.shuffled else {}
         groups = [
             self.graded(question, own, contrasts.get(question.id))
             for question, own in zip(questions, completions, strict=True)
@@ -202,7 +202,7 @@ class RolloutSampler:
         rewards = self.reward(groups).split(views.ordered) if groups else []
         return [Sampled(*parts) for parts in zip(prompts, completions, groups, rewards, strict=True)]
 
-    def _contrasts(self, step: int, asked: Sequence[_Asked]) -> dict[str, RolloutGroup]:
+    def _contrasts(self, step: int, requests: Sequence[_Request]) -> dict[str, RolloutGroup]:
         """Rollouts of each question about a video with its frames in a random order, by the question's id.
 
         All rollouts of a question see the same order, which is drawn for the frames as they are stored, before the model
@@ -211,7 +211,7 @@ class RolloutSampler:
         Source: T-GRPO of tulerfeng/Video-R1@59d65c3:src/r1-v/src/open_r1/trainer/grpo_trainer.py.
         Differs from the source: the order is drawn with a seed of its own, not from the global generator.
         """
-        videos = [one for one in asked if one.question.clip.kind != IMAGE]
+        videos = [one for one in requests if one.question.clip.kind != IMAGE]
         pixels = [self._shuffled(step, one.question) for one in videos]
         policy = self.policies.policy
         with gathered_tower(policy):
@@ -229,19 +229,19 @@ class RolloutSampler:
         name = rollout_seed(self.spec.seed, "shuffle", step, question.id)
         return shuffled(self.store.pixels(question.clip.key), np.random.default_rng(name))
 
-    def _generate(self, asked: Sequence[_Asked], count: int, name: tuple[int | str, ...]) -> list[Completions]:
+    def _generate(self, requests: Sequence[_Request], count: int, name: tuple[int | str, ...]) -> list[Completions]:
         """Sample `count` completions of each question, `rollout_batch` questions at a time.
 
         Args:
-            asked: Questions, prompts and clips; may be empty, in processes that only take part.
+            requests: Questions, prompts and clips; may be empty, in processes that only take part.
             count: Completions of each.
             name: Names the random draws, together with question and number.
         """
         policy, completions = self.policies.sampler or self.policies.policy, list[Completions]()
-        size = self.runtime.rollout_batch or max(1, len(asked))
+        size = self.runtime.rollout_batch or max(1, len(requests))
         with span("sample"), torch.no_grad(), gathered_weights(policy):
-            for start in range(0, len(asked), size):
-                batch = asked[start : start + size]
+            for start in range(0, len(requests), size):
+                batch = requests[start : start + size]
                 videos = policy.connect([one.features for one in batch])
                 prompts = [one.prompt for one in batch]
                 seeds = [rollout_seed(*name, one.question.id, number) for one in batch for number in range(count)]
