@@ -58,8 +58,8 @@ class Read:
 _UNIT = r"(?:s|secs?|seconds?)"
 _TIME = r"""[-−+]?[^\s\-–—−,;{}\[\]"]+"""
 _SPAN = rf"(?:from\s+)?({_TIME})(?:\s+{_UNIT})?(?:\s+to\s+|\s*[-–—]\s*)({_TIME})(?:\s+{_UNIT})?"
-_WHOLE = re.compile(rf"{_SPAN}\.?", re.IGNORECASE)
-_TAIL = re.compile(rf"(?:^|(?<=[\s,;:.)\]])){_SPAN}\.?\Z", re.IGNORECASE)
+_WHOLE = re.compile(_SPAN, re.IGNORECASE)
+_TAIL = re.compile(rf"(?:^|(?<=[\s,;:.)\]])){_SPAN}\Z", re.IGNORECASE)
 _NUMBERS = re.compile(r"[0-9]\s*(?:s(?:ec(?:ond)?s?)?\s*)?(?:to\s|[-–—])\s*[0-9]", re.IGNORECASE)
 """Enough of an interval to count how many a text holds."""
 _PAIR = r"""\s*"(\w+)"\s*:\s*("[^"]*"|[^\s",:{}\[\]]+)\s*"""
@@ -89,7 +89,7 @@ def read_interval(answer: str | None, duration: float | None) -> Read:
     text = (answer or "").strip()
     if text.startswith("{"):
         return read_object(text, duration, ("start_time", "end_time"))[0]
-    whole = _WHOLE.fullmatch(text)
+    whole = _WHOLE.fullmatch(text.removesuffix("."))
     return Read(None, _kind(text)) if whole is None else _checked(whole.group(1), whole.group(2), duration)
 
 
@@ -109,7 +109,7 @@ def read_tail(answer: str, duration: float | None) -> tuple[str, Read]:
         ('B', Read(interval=(2.5, 7.0), fault=''))
     """
     text = answer.strip()
-    tail = _TAIL.search(text)
+    tail = _TAIL.search(text.removesuffix("."))
     if tail is None:
         return text, Read(None, _kind(text))
     return text[: tail.start()].rstrip(" \t\n\r,;:-–—"), _checked(tail.group(1), tail.group(2), duration)
