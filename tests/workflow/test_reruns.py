@@ -104,7 +104,7 @@ def test_frames_are_shared_between_runs(fresh: Workplace, tmp_path: Path, monkey
 def test_answers_are_shared_between_folders(spare: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDREASON_CACHE", str(tmp_path / "cache"))
     files = (
-        "results/tiny/sample_rollouts/coldstart/seed0/shard0.jsonl",
+        "results/tiny/sample_rollouts/coldstart/nextqa/seed0/shard0.jsonl",
         "results/tiny/predict/base/seed0/mmvu/shard0.jsonl",
     )
     before = {file: (spare.root / file).read_bytes() for file in files}
@@ -214,7 +214,7 @@ def test_videos_of_ones_own_show_by_name_and_size(own: tuple[Workplace, tuple[st
         ("score/r1/seed0/mmvu.score.json", "make_tables", "tables/main.csv"),
         ("tables/controls.csv", "make_figures", "figures/temporal.png"),
         (
-            "sample_rollouts/coldstart/seed0/shard0.jsonl",
+            "sample_rollouts/coldstart/nextqa/seed0/shard0.jsonl",
             "select_by_variance/r1/seed0",
             "select_by_variance/r1/seed0/selected.jsonl",
         ),

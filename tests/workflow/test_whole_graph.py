@@ -74,7 +74,7 @@ def test_the_number_of_shards_changes_no_byte(finished: Workplace, spare: Workpl
     selected = "select_by_variance/r1/seed0/selected.jsonl"
     spare.run(f"results/tiny/{selected}", configs=configs)
     assert (spare.results / selected).read_bytes() == (finished.results / selected).read_bytes()
-    sampled = "sample_rollouts/coldstart/seed0"
+    sampled = "sample_rollouts/coldstart/nextqa/seed0"
     assert _lines(spare.results / sampled, "shard*.jsonl") == _lines(finished.results / sampled, "shard*.jsonl")
     arms = ("base", "r1_shuffled")
     scores = [f"score/{arm}/seed0/mvbench.score.json" for arm in arms]
@@ -89,4 +89,6 @@ def test_the_number_of_shards_changes_no_byte(finished: Workplace, spare: Workpl
 
 def _lines(folder: Path, pattern: str) -> list[str]:
     """All records of a folder's shards; which of them a shard holds is all that may differ."""
-    return sorted(line for path in folder.glob(pattern) for line in path.read_text().splitlines())
+    lines = sorted(line for path in folder.glob(pattern) for line in path.read_text().splitlines())
+    assert lines, f"{folder}: no {pattern}"
+    return lines

@@ -12,7 +12,6 @@ rule make_tables:
         durations=of_run(job_inputs.filtered, table="durations.csv"),
         clips=of_run(job_inputs.all_clips),
         published=of_run(job_inputs.published),
-        grpo=of_run(job_inputs.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
     output:
         **{
             table.name: report(table.path, caption=f"../report/{table.caption}.rst", category="Tables")
@@ -27,7 +26,9 @@ rule make_tables:
     params:
         arms=of_run(job_inputs.shown_arms),
         benchmarks=of_run(job_inputs.shown_benchmarks),
+        # What trainings cost, as far as it is known. No inputs: tables are made from cached answers, and train nothing.
         costs=paths.COSTS,
+        curves=of_run(job_inputs.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
         code=of_run(registered.results_code, modules=modules_of(TABLES)),
     script:
         "../scripts/make_tables.py"

@@ -28,7 +28,7 @@ class ResultInputs:
         checked: `ClipStatus` of training clips before the filter, JSON lines in folders `.../{data set}/`.
         clips: JSON lines of `ClipStatus`, in folders `.../{data set}/`.
         published: Published numbers (columns arm, benchmark, value, protocol, source).
-        grpo: `metrics.jsonl` of the GRPO arms, in folders `.../{arm}/seed{seed}/`.
+        grpo: `metrics.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
         sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.
         costs: Folder in which Snakemake writes what each job cost; what is not there is unknown.
         tables: Finished tables, under the file names of the registry.
