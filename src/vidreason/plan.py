@@ -90,6 +90,7 @@ class StepPlan:
         jobs: Number of jobs.
         units: What is worked on, in words.
         seconds: In all; None where the number of units is not known.
+        most_seconds: The same at worst; more than `seconds` only where the number of units depends on the model (`resample`).
         of: `GPU`, `CPU core` or `""`.
         done: Jobs whose result is there.
     """
@@ -98,6 +99,7 @@ class StepPlan:
     jobs: int
     units: str
     seconds: float | None
+    most_seconds: float | None
     of: str
     done: int
 
@@ -167,20 +169,24 @@ def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> Step
     for name in run.arms_by(method):
         spec = run.spec(name, 0)
         count = _times(counts[spec.data], spec.settings.epochs)
-        units.append(
-            _times(_rollouts(spec.settings, count) if isinstance(spec.settings, Grpo) else count, len(run.seeds))
-        )
+        least, most = _rollouts(spec.settings, count) if isinstance(spec.settings, Grpo) else (count, count)
+        units.append((_times(least, len(run.seeds)), _times(most, len(run.seeds))))
     folders = job_inputs.of_arms(run, {"sft": paths.SFT, "grpo": paths.GRPO}[method], method)
-    return _step(f"train_{method}", folders, "rollout" if method == "grpo" else "question", _sum(units))
+    unit = "rollout" if method == "grpo" else "question"
+    least, most = (_sum(pair[place] for pair in units) for place in (0, 1))
+    return _step(f"train_{method}", folders, unit, least, most=most)
 
 
-def _rollouts(settings: Grpo, questions: float | None) -> float | None:
-    """Rollouts of a GRPO training that sees so many questions, shuffled ones included, up to its limit.
+def _rollouts(settings: Grpo, questions: float | None) -> tuple[float | None, float | None]:
+    """Fewest and most rollouts of a GRPO training that sees so many questions, shuffled ones included, up to its limit.
 
-    Rollouts of fresh questions (`resample`) are not foreseen: how many there are depends on the model.
+    How many groups are replaced by those of fresh questions (`resample`) depends on the model: from none to all of them in every
+    round.
     """
     limit, count = settings.rollout_limit, _times(questions, settings.views.ordered + settings.views.shuffled)
-    return count if limit is None else float(limit) if count is None else min(count, limit)
+    bounds = (count, _times(count, 1 + settings.resample))
+    least, most = bounds if limit is None else (float(limit) if n is None else min(n, limit) for n in bounds)
+    return least, most
 
 
 def _sampling(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
@@ -226,14 +232,23 @@ def _times(count: float | None, factor: float) -> float | None:
     return None if count is None else count * factor
 
 
-def _step(rule: str, results: Sequence[str], unit: str, units: float | None, cost: str = "") -> StepPlan:
-    """One step: its number of units, times the cost of one."""
+def _step(
+    rule: str, results: Sequence[str], unit: str, units: float | None, cost: str = "", most: float | None = None
+) -> StepPlan:
+    """One step: its number of units, or the fewest and the most of them, times the cost of one."""
     price = COSTS.get(cost or rule)
-    words = "" if units is None else f"{units:,.0f} {unit}{'s' if not unit.endswith('batch') else ''}"
-    seconds = None if price is None or units is None else units * price.seconds
-    return StepPlan(
-        rule, len(results), words, seconds, price.of if price else "", sum(Path(path).exists() for path in results)
-    )
+    most = units if most is None else most
+    plural = "" if unit.endswith("batch") else "s"
+    words = "" if units is None else f"{_range(units, most or units, ',.0f')} {unit}{plural}"
+    seconds, most_seconds = (_times(count, price.seconds) if price else None for count in (units, most))
+    done = sum(Path(path).exists() for path in results)
+    return StepPlan(rule, len(results), words, seconds, most_seconds, price.of if price else "", done)
+
+
+def _range(least: float, most: float, form: str) -> str:
+    """Two numbers as a range, or the one that both are written as."""
+    low, high = format(least, form), format(most, form)
+    return low if low == high else f"{low} to {high}"
 
 
 def _count(expected: Any) -> float | None:
@@ -295,20 +310,30 @@ def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
     """Lines about the steps: jobs, and the hours that they take."""
     rows = [("step", "jobs", "done", "units", "GPU-hours", "core-hours")]
     for step in steps:
-        hours = "" if step.seconds is None else f"{step.seconds / 3600:.1f}"
+        hours = ""
+        if step.seconds is not None and step.most_seconds is not None:
+            hours = _range(step.seconds / 3600, step.most_seconds / 3600, ".1f")
         gpu, cpu = (hours if step.of == kind else "" for kind in (GPU, CPU))
         rows.append((step.rule, str(step.jobs), str(step.done), step.units, gpu, cpu))
     lines = [*_table(rows), ""]
     if run.world:
         lines.append("The hours are those of the paper's model; this run's own is a thousand times smaller.")
-    total = sum(step.seconds or 0 for step in steps if step.of == GPU) / 3600
-    training = sum(step.seconds or 0 for step in steps if step.rule.startswith("train_")) / 3600
-    lines.append(
-        f"GPU-hours: {total:.0f} in all. Walltime: {total:.0f} h on one GPU; on 8, {total / 8:.0f} h, where trainings"
-    )
-    lines.append(f"({training:.0f} GPU-hours) use all of them at once; sampling and answering are split into shards.")
+    on_gpu = [step for step in steps if step.of == GPU]
+    total, eighth = _hours(on_gpu), _hours(on_gpu, devices=8)
+    training = _hours([step for step in on_gpu if step.rule.startswith("train_")])
+    lines.append(f"GPU-hours: {total} in all. Walltime: {total} h on one GPU; on 8, {eighth} h, where trainings")
+    lines.append(f"({training} GPU-hours) use all of them at once; sampling and answering are split into shards.")
+    if any(step.seconds != step.most_seconds for step in steps):
+        lines.append("The range is that of resample: from no group that is replaced to all of them in every round,")
+        lines.append("each rollout at the price of one that is learned from. A rollout_limit bounds both ends.")
     lines.append("Selection keeps fewer questions than all, so train_grpo will take less than this.")
     return lines
+
+
+def _hours(steps: Sequence[StepPlan], devices: int = 1) -> str:
+    """Hours of some steps on so many devices; a range where the steps have one."""
+    least, most = sum(step.seconds or 0 for step in steps), sum(step.most_seconds or 0 for step in steps)
+    return _range(least / 3600 / devices, most / 3600 / devices, ".0f")
 
 
 def _describe_basis() -> list[str]:

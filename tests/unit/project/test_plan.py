@@ -85,6 +85,32 @@ def test_shuffled_rollouts_cost_more_and_a_limit_costs_less(paper: Run) -> None:
     assert planned(rollout_limit=10**9).units == plain.units
 
 
+def test_replaced_groups_give_a_range_that_a_limit_closes() -> None:
+    def planned(**settings: Any) -> tuple[StepPlan, str]:
+        run = configs.paper(methods={"grpo": {"resample": 3, **settings}})
+        return {step.rule: step for step in plan_steps(run)}["train_grpo"], describe(run)
+
+    # 5,496 questions, 8 rollouts each; 3 rounds at most sample each of them again.
+    step, text = planned()
+    assert step.units == "43,968 to 175,872 rollouts"
+    assert step.most_seconds == pytest.approx(4 * (step.seconds or 0))
+    assert "239.7 to 958.7" in text
+    assert "The range is that of resample" in text
+    step, _ = planned(rollout_limit=100_000)
+    assert step.units == "43,968 to 100,000 rollouts"
+    step, text = planned(rollout_limit=30_000)
+    assert step.units == "30,000 rollouts"
+    assert step.seconds == step.most_seconds
+    assert "The range" not in text
+
+
+def test_nothing_replaced_no_range(paper: Run) -> None:
+    text = describe(paper)
+    assert "The range" not in text
+    assert " to " not in next(line for line in text.splitlines() if line.startswith(("GPU-hours", "train_grpo")))
+    assert all(step.seconds == step.most_seconds for step in plan_steps(paper))
+
+
 def test_more_epochs_and_seeds_cost_more(paper: Run) -> None:
     twice = {step.rule: step for step in plan_steps(configs.paper(seeds=[0, 1], methods={"grpo": {"epochs": 2}}))}
     once = {step.rule: step for step in plan_steps(paper)}
