@@ -51,11 +51,11 @@ def answers(world, folder, shards=1, settings=GREEDY, view="ordered", **options)
     return paths
 
 
-def rollouts(world, folder, shards=1, **options):
+def rollouts(world, folder, shards=1, generation=GENERATION, **options):
     """Rollouts of all shards."""
     paths = [folder / f"rollouts{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
-        sample_rollouts(shard_of(world, folder, number, shards, **options), GENERATION, "upstream", "reason", path)
+        sample_rollouts(shard_of(world, folder, number, shards, **options), generation, "upstream", "reason", path)
     return paths
 
 

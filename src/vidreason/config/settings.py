@@ -36,6 +36,13 @@ class Sampling(Section):
 
     temperature: float = Field(gt=0, le=100, description="Divides the logits before sampling.")
     top_k: int = Field(ge=0, le=1_000_000, description="Sample among this many most likely tokens; 0 for all.")
+    top_p: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Sample among the fewest most likely tokens that hold this share of the probability, after temperature and "
+        "top_k; null for all.",
+    )
     max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")
 
 

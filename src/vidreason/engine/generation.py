@@ -35,16 +35,21 @@ class Decoding:
         max_new_tokens: Limit on new tokens, end of sequence included.
         temperature: Divides the logits; 0 takes the most likely token (greedy).
         top_k: Sample from this many most likely tokens; 0 for all. Upstream samples with transformers' default of 50.
+        top_p: Sample from the fewest most likely tokens that hold this share of the probability, after temperature and top_k;
+            None for all.
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_k: int = 50
+    top_p: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         if self.max_new_tokens < 1 or self.temperature < 0 or self.top_k < 0:
             raise ValueError(f"{self}: max_new_tokens must be at least 1, temperature and top_k at least 0")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"{self}: top_p must be above 0 and at most 1, or None")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +130,12 @@ def uniforms(seeds: Sequence[np.random.SeedSequence], count: int) -> torch.Tenso
 def choose_tokens(logits: torch.Tensor, decoding: Decoding, uniform: torch.Tensor | None) -> torch.Tensor:
     """Choose the next token of every row.
 
-    Sampling inverts the cumulative distribution of the (at most) top_k most likely tokens with one uniform number.
+    Sampling inverts the cumulative distribution of the tokens that top_k and top_p leave, with one uniform number. As in
+    transformers, top_p is a share of what top_k leaves, and the token that reaches the share is kept.
 
     Args:
         logits: float [N, V].
-        decoding: Temperature and top_k.
+        decoding: Temperature, top_k and top_p.
         uniform: float64 [N] in [0, 1); not used by greedy decoding.
 
     Returns:
@@ -139,8 +145,15 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, uniform: torch.Tenso
         return logits.argmax(dim=-1)
     top, tokens = logits.float().topk(min(decoding.top_k or logits.shape[-1], logits.shape[-1]), dim=-1)
     cumulative = (top.double() / decoding.temperature).softmax(dim=-1).cumsum(dim=-1)
-    place = torch.searchsorted(cumulative, uniform[:, None].to(logits.device) * cumulative[:, -1:], right=True)
-    return tokens.gather(1, place.clamp(max=tokens.shape[1] - 1)).squeeze(1)
+    last = torch.full_like(
+        tokens[:, :1], tokens.shape[1] - 1
+    )  # place of the least likely token that may be chosen, [N, 1]
+    if decoding.top_p is not None and decoding.top_p < 1:
+        share = torch.full_like(cumulative[:, :1], decoding.top_p)
+        last = torch.minimum(torch.searchsorted(cumulative, share), last)
+    random = uniform[:, None].to(logits.device) * cumulative.gather(1, last)
+    place = torch.searchsorted(cumulative, random, right=True)
+    return tokens.gather(1, torch.minimum(place, last)).squeeze(1)
 
 
 class TokenColumn(NamedTuple):

@@ -130,7 +130,7 @@ class RolloutSampler:
     def decoding(self) -> Decoding:
         """How rollouts are sampled."""
         sampling = self.settings.sampling
-        return Decoding(sampling.max_new_tokens, sampling.temperature, sampling.top_k)
+        return Decoding(sampling.max_new_tokens, sampling.temperature, sampling.top_k, sampling.top_p)
 
     def prompts(self, questions: Sequence[Question]) -> list[torch.Tensor]:
         """Prompt ids of questions, as training writes them."""

@@ -35,7 +35,7 @@ def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Pro
         style=style,
         training=True,
         view=ORDERED,
-        decoding=Decoding(sampling.max_new_tokens, sampling.temperature, sampling.top_k),
+        decoding=Decoding(sampling.max_new_tokens, sampling.temperature, sampling.top_k, sampling.top_p),
         group=generation.rollouts,
         batch_size=generation.batch_size,
         precision=generation.precision,

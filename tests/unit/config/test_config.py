@@ -623,6 +623,7 @@ def test_what_upstream_has_in_its_code_alone() -> None:
     grpo = grpo_of(paper())
     assert (grpo.views.ordered, grpo.objective.beta, grpo.objective.kl_clamp) == (8, 0.01, 100.0)
     assert (grpo.sampling.temperature, grpo.sampling.top_k, grpo.sampling.max_new_tokens) == (1.0, 50, 512)
+    assert grpo.sampling.top_p is None
     assert (grpo.advantage.std, grpo.advantage.eps) == ("unbiased", 1e-4)
 
 

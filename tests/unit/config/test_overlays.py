@@ -53,6 +53,11 @@ def test_t_grpo_is_an_arm_of_six_lines() -> None:
     assert plain.rollout_limit
     assert plain.rollout_limit / 8 == 1200 * plain.batch_size
     assert bonus.rollout_limit / (8 + 4 * 116_248 / 263_071) == pytest.approx(1200 * plain.batch_size, rel=0.001)
+    # tulerfeng/Video-R1@59d65c3, src/scripts/run_grpo_video.sh and src/r1-v/src/open_r1/trainer/grpo_trainer.py.
+    assert plain.batch_size == 4
+    assert (plain.sampling.temperature, plain.sampling.top_k, plain.sampling.top_p) == (1.0, 50, 0.95)
+    assert (plain.optimizer.learning_rate, plain.optimizer.schedule, plain.optimizer.warmup) == (1e-6, "cosine", 0.0)
+    assert bonus.sampling == plain.sampling
     assert bonus.objective == plain.objective
     assert bonus.optimizer == plain.optimizer
 

@@ -42,7 +42,7 @@ def test_a_setting_may_be_named_by_wildcards(functions: RuleFunctions) -> None:
     assert shards(wildcards(run="paper", dataset="mmvu")) == 4
     assert functions.setting("arms.{arm}.shown_view")(wildcards(run="demo", arm="r1_gray")) == "gray"
     sampling = functions.setting("selection.generation")(wildcards(run="paper"))["sampling"]
-    assert sampling == {"temperature": 1.0, "top_k": 50, "max_new_tokens": 512}, (
+    assert sampling == {"temperature": 1.0, "top_k": 50, "top_p": None, "max_new_tokens": 512}, (
         "plain values, which Snakemake compares"
     )
 

@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 import torch
+from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from tests.support import micro
 from vidreason.engine.generation import (
@@ -85,8 +86,9 @@ class TestSampling:
             assert finished or len(row) == TOKENS
         assert (found.ids[~found.mask] == end).all()
 
-    def test_a_batch_of_groups_equals_one_rollout_at_a_time(self, model, prompts, videos, end):
-        decoding, group = Decoding(TOKENS, 1.0, 6), 4
+    @pytest.mark.parametrize("decoding", [Decoding(TOKENS, 1.0, 6), Decoding(TOKENS, 1.0, 0, 0.7)])
+    def test_a_batch_of_groups_equals_one_rollout_at_a_time(self, model, prompts, videos, end, decoding):
+        group = 4
         together = rows_of(generate(model, prompts, videos, decoding, end, group, seeds(3, group)))
         for prompt in range(3):
             for g in range(group):
@@ -238,6 +240,53 @@ class TestChooseTokens:
         # Inverting the distribution on an even grid misses a share by less than one step of the grid.
         assert torch.allclose(shares.double(), wanted, atol=1.01 / count)
 
+    @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+    @pytest.mark.parametrize("top_k", [0, 1, 7])
+    @pytest.mark.parametrize("top_p", [1e-6, 0.1, 0.5, 0.95, 1.0])
+    def test_top_p_leaves_the_tokens_that_transformers_leaves(self, temperature, top_k, top_p):
+        """Every row has a nucleus of its own; the grid of random numbers reaches every token that has a share."""
+        logits = torch.randn(6, 23, generator=torch.Generator().manual_seed(5), dtype=torch.float64).float() * 2
+        warpers = [TemperatureLogitsWarper(temperature)]
+        warpers += [TopKLogitsWarper(top_k)] if top_k else []
+        warpers += [TopPLogitsWarper(top_p)]
+        scores = logits.double()
+        for warper in warpers:
+            scores = warper(None, scores)
+        count = 4000
+        grid = torch.arange(count, dtype=torch.float64) / count + 0.5 / count
+        decoding = Decoding(1, temperature, top_k, top_p)
+        tokens = choose_tokens(logits.repeat_interleave(count, dim=0), decoding, grid.repeat(len(logits))).view(
+            len(logits), count
+        )
+        shares = torch.stack([torch.bincount(row, minlength=logits.shape[1]) for row in tokens]) / count
+        assert torch.allclose(shares.double(), scores.softmax(-1), atol=1.01 / count)
+        assert not shares[scores.isneginf()].any()
+
+    def test_top_p_keeps_the_token_that_reaches_the_share(self):
+        """Probabilities 1/2, 1/4, 1/4: a share of exactly 1/2 is the first token's, any more needs the second."""
+        logits = torch.tensor([[2.0, 1.0, 1.0]], dtype=torch.float64).mul(np.log(2)).float()
+        grid = torch.linspace(0, 1, 50, dtype=torch.float64)[:-1]
+        for top_p, kept in ((0.49, 1), (0.51, 2), (0.74, 2), (0.76, 3)):
+            tokens = choose_tokens(logits.expand(len(grid), -1), Decoding(1, 1.0, 0, top_p), grid)
+            assert len(set(tokens.tolist())) == kept, top_p
+
+    @pytest.mark.parametrize("top_k", [0, 3])
+    def test_without_top_p_no_token_changes(self, top_k):
+        logits = torch.randn(50, 200, generator=torch.Generator().manual_seed(6))
+        random = torch.rand(50, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+        plain = choose_tokens(logits, Decoding(1, 0.9, top_k), random)
+        assert torch.equal(plain, choose_tokens(logits, Decoding(1, 0.9, top_k, 1.0), random))
+
+    @pytest.mark.parametrize("top_p", [None, 0.5])
+    def test_the_largest_random_number_takes_the_last_token_that_is_left(self, top_p):
+        """Every token has the same probability, 1/5; half of the probability are three of them."""
+        ends = torch.tensor([float(np.nextafter(1.0, 0.0))], dtype=torch.float64)
+        order = torch.zeros(1, 5).topk(5).indices[0].tolist()
+        assert (
+            choose_tokens(torch.zeros(1, 5), Decoding(1, 1.0, 0, top_p), ends).item()
+            == order[4 if top_p is None else 2]
+        )
+
     def test_the_ends_of_the_interval_are_tokens(self):
         ends = torch.tensor([0.0, float(np.nextafter(1.0, 0.0))], dtype=torch.float64)
         assert choose_tokens(self.logits.expand(2, -1), Decoding(1, 1.0, 0), ends).tolist() == [0, 3]
@@ -268,6 +317,11 @@ class TestChooseTokens:
     def test_settings_without_a_meaning_are_refused(self, wrong):
         with pytest.raises(ValueError, match="must be at least"):
             Decoding(**{"max_new_tokens": 1, **wrong})
+
+    @pytest.mark.parametrize("top_p", [0.0, -0.5, 1.01, float("nan")])
+    def test_a_share_that_is_none_is_refused(self, top_p):
+        with pytest.raises(ValueError, match=r"top_p must be above 0 and at most 1, or None"):
+            Decoding(1, top_p=top_p)
 
 
 class TestSeeds:

@@ -379,6 +379,16 @@ class TestRollouts:
             if row.status != OK
         )
 
+    def test_all_settings_of_the_sampling_count(self, world, tmp_path):
+        """The smallest nucleus holds one token: the most likely one, which is all that the smallest top_k leaves too."""
+        told = []
+        for number, changes in enumerate(({}, {"top_k": 1}, {"top_p": 1e-6})):
+            sampling = GENERATION.sampling.model_copy(update=changes)
+            generation = GENERATION.model_copy(update={"sampling": sampling})
+            (path,) = rollouts(world, tmp_path / str(number), generation=generation)
+            told.append([row.completion for row in read_jsonl(path, Rollout)])
+        assert told[0] != told[1] == told[2]
+
     def test_rollouts_are_judged(self, world, tmp_path, monkeypatch):
         said = iter(["<think> x </think> <answer> A </answer>", "B", "<answer>C</answer>"] * 100)
         monkeypatch.setattr(

@@ -306,12 +306,12 @@ def test_without_a_kl_term_there_is_no_reference(init, data, tmp_path, monkeypat
 
 
 def test_settings_come_from_the_spec(init, data):
-    sampling = {"temperature": 0.7, "top_k": 7, "max_new_tokens": 5}
+    sampling = {"temperature": 0.7, "top_k": 7, "top_p": 0.6, "max_new_tokens": 5}
     spec, runtime = micro.training("grpo", rollouts=6, sampling=sampling, protocol="paper")
     policy = load_checkpoint(init)
     trainer = GrpoTrainer(spec, runtime, Policies(policy), FrameStore(data["frames"]))
     assert trainer.rollouts == 6
-    assert trainer.sampler.decoding == Decoding(5, 0.7, 7)
+    assert trainer.sampler.decoding == Decoding(5, 0.7, 7, 0.6)
     assert trainer.sampler.reward.rule == "tagged"
     with pytest.raises(ValueError, match="arm 'micro': method is 'sft'; expected grpo"):
         GrpoTrainer(micro.training("sft")[0], runtime, Policies(policy), FrameStore(data["frames"]))
