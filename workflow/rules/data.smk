@@ -18,7 +18,7 @@ rule make_world:
     params:
         settings=setting("world"),
         seed=setting("seed"),
-        code=code_digest(*registered.modules_with("vidreason.world.layouts", *WORLD_DATASETS)),
+        code=code_digest(*registered.modules_with("vidreason.world.write", *WORLD_DATASETS)),
     script:
         "../scripts/make_world.py"
 

@@ -18,6 +18,10 @@ class VideoCounts(Section):
     mvbench: int = Field(ge=1, le=1_000_000, description="Number for this data set.")
     mlvu: int = Field(ge=1, le=1_000_000, description="Number for this data set.")
     mmvu: int = Field(ge=1, le=1_000_000, description="Number for this data set.")
+    charades_sta_train: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
+    charades_sta: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
+    nextgqa_val: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
+    nextgqa: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
 
 
 class QuestionCounts(VideoCounts):
@@ -25,6 +29,10 @@ class QuestionCounts(VideoCounts):
 
     coldstart: int = Field(ge=1, le=1, description="The layout holds one question a video.")
     mvbench: int = Field(ge=1, le=1, description="The layout holds one question a video.")
+    charades_sta_train: int = Field(default=1, ge=1, le=1, description="A clip shows one thing to ask for.")
+    charades_sta: int = Field(default=1, ge=1, le=1, description="A clip shows one thing to ask for.")
+    nextgqa_val: int = Field(default=1, ge=1, le=2, description="A clip allows two questions.")
+    nextgqa: int = Field(default=1, ge=1, le=2, description="A clip allows two questions.")
 
 
 class World(Section):

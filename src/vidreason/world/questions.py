@@ -30,6 +30,7 @@ class WorldQuestion:
         category: Key of `CATEGORIES`.
         temporal: Whether the order of the frames is needed to answer it.
         about: Thing or position that the question is about, which a conclusion names before the answer; `""` for none.
+        steps: First step of the evidence and the first after it; None where none is annotated.
     """
 
     text: str
@@ -38,19 +39,20 @@ class WorldQuestion:
     category: str
     temporal: bool
     about: str = ""
+    steps: tuple[int, int] | None = None
 
     @property
     def gold_text(self) -> str:
-        """Text of the right option."""
-        return self.options[LETTERS.index(self.gold)]
+        """Text of the right option; `""` where there are no options."""
+        return "" if not self.options else self.options[LETTERS.index(self.gold)]
 
 
 Draft = tuple[str, str, str, list[str]]
 """Question, thing or position it is about, right answer, wrong answers."""
 
 
-def _pick(rng: np.random.Generator, pool: list[str], count: int) -> list[str]:
-    """Draw `count` different words, or all of them if there are fewer."""
+def pick(rng: np.random.Generator, pool: list[str], count: int) -> list[str]:
+    """Draw `count` different words in random order, or all of them if there are fewer."""
     order = rng.permutation(len(pool))
     return [pool[index] for index in order[:count]]
 
@@ -107,13 +109,13 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Draft | None:
     act = _one(rng, [act for act in scene.acts if act.verb != "turns"])
     if act is None:
         return None
-    wrong = _pick(rng, [colour for colour in COLOURS if colour != act.colour], 3)
+    wrong = pick(rng, [colour for colour in COLOURS if colour != act.colour], 3)
     return f"Which colour is the {act.thing}?", act.thing, act.colour, wrong
 
 
 def _existence(scene: Scene, rng: np.random.Generator) -> Draft | None:
-    right = _pick(rng, _things(scene), 1)[0]
-    return "Which thing appears?", "", right, _pick(rng, _absent(scene), 4)
+    right = pick(rng, _things(scene), 1)[0]
+    return "Which thing appears?", "", right, pick(rng, _absent(scene), 4)
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Draft | None:
@@ -150,7 +152,7 @@ def make_question(scene: Scene, category: str, rng: np.random.Generator) -> Worl
     if draft is None:
         return None
     text, about, right, wrong = draft
-    options = _pick(rng, [right, *wrong], 1 + len(wrong))
+    options = pick(rng, [right, *wrong], 1 + len(wrong))
     return WorldQuestion(text, tuple(options), LETTERS[options.index(right)], category, temporal, about)
 
 

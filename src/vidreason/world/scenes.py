@@ -138,7 +138,7 @@ def _draw_stationary(rng: np.random.Generator, colour: str) -> tuple[str, str, i
 
 
 def render(scene: Scene, step: int, size: int) -> np.ndarray:
-    """Draw the picture of one step.
+    """Draw the picture of one step; where no act is going on, it is empty.
 
     Args:
         scene: The scene.
@@ -148,12 +148,13 @@ def render(scene: Scene, step: int, size: int) -> np.ndarray:
     Returns:
         uint8 [size, size, 3], RGB.
     """
-    act = scene.act_at(step)
-    row, column, colour = act.at(step)
     cell = size // GRID
     picture = np.full((size, size, 3), scene.background, dtype=np.uint8)
-    box = picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
-    box[sprite(act.thing, cell)] = COLOURS[colour]
+    for act in scene.acts:
+        if act.start <= step < act.end:
+            row, column, colour = act.at(step)
+            box = picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+            box[sprite(act.thing, cell)] = COLOURS[colour]
     return picture
 
 

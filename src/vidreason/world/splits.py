@@ -9,11 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from vidreason.config.world import VideoCounts, World
+from vidreason.world.moments import DURATIONS, ask_with_evidence, make_moment, when
 from vidreason.world.questions import CATEGORIES, WorldQuestion, make_questions, think_text
 from vidreason.world.scenes import Scene, make_scene
 
 SPLITS = ("base", "nextqa", "coldstart", "video_mme", "mvbench", "mlvu", "mmvu", "surroundings")
 """Ranges of seeds: one for each data set, `base` for the base model's pre-training, `surroundings` for what surrounds bounded clips."""
+LATER_SPLITS = ("charades_sta_train", "charades_sta", "nextgqa_val", "nextgqa")
+"""Further data sets. They have a numbering of their own, so that adding one changes no scene of the others; add at the end."""
 RANGE = 1_000_000
 """Number of scenes in a range."""
 ALL_CATEGORIES = tuple(CATEGORIES)
@@ -57,6 +60,10 @@ SECONDS: Mapping[str, tuple[float, float]] = {
 """Shortest and longest duration, by data set or by duration class of Video-MME. NextQA also has videos that are too long."""
 TOO_LONG_SECONDS = (32.0, 45.0)
 
+QUERIES = ("charades_sta_train", "charades_sta")
+"""Data sets of queries: when is what is described?"""
+MOMENTS = (*QUERIES, "nextgqa_val", "nextgqa")
+"""Data sets about moments (`vidreason.world.moments`)."""
 DATASETS = tuple(VideoCounts.model_fields)
 """Data sets of the world."""
 
@@ -87,7 +94,7 @@ def scene_seed(seed: int, split: str, number: int) -> int:
 
     Args:
         seed: Seed of the whole world.
-        split: One of `SPLITS`.
+        split: One of `SPLITS` or `LATER_SPLITS`.
         number: 0 <= number < `RANGE`.
 
     Raises:
@@ -95,7 +102,11 @@ def scene_seed(seed: int, split: str, number: int) -> int:
     """
     if not 0 <= number < RANGE:
         raise ValueError(f"scene {number} of {split}; allowed: 0 <= number < {RANGE}")
-    return (seed * len(SPLITS) + SPLITS.index(split)) * RANGE + number
+    if split in SPLITS:
+        return (seed * len(SPLITS) + SPLITS.index(split)) * RANGE + number
+    return (
+        ((LATER_SPLITS.index(split) + 1) << 128) + seed * RANGE + number
+    )  # beyond all of the above: a seed has 64 bits at most
 
 
 def draw_items(split: str, settings: World, seed: int) -> list[WorldItem]:
@@ -109,6 +120,8 @@ def draw_items(split: str, settings: World, seed: int) -> list[WorldItem]:
     Returns:
         As many items as the settings say, spread evenly over the benchmark's categories.
     """
+    if split in MOMENTS:
+        return _draw_moments(split, settings, seed)
     rng = np.random.default_rng([seed, SPLITS.index(split), 0x17E])
     table: Mapping[str, tuple[str, ...]] = {"mvbench": MVBENCH_CATEGORIES, "mlvu": MLVU_CATEGORIES}.get(
         split, {"": ALL_CATEGORIES}
@@ -128,6 +141,19 @@ def draw_items(split: str, settings: World, seed: int) -> list[WorldItem]:
         think = think_text(scene, questions[0], len(items) % LETTERED == 0) if split == "coldstart" else ""
         duration = _draw_duration(split, len(items), settings, rng)
         items.append(WorldItem(len(items), scene, duration, questions, category, think))
+    return items
+
+
+def _draw_moments(split: str, settings: World, seed: int) -> list[WorldItem]:
+    """Draw the clips of a data set of temporal grounding, each with its query, or with questions and their evidence."""
+    rng = np.random.default_rng([seed, LATER_SPLITS.index(split), 0x17F])
+    count = int(getattr(settings.questions_per_video, split))
+    items = []
+    for number in range(getattr(settings.videos, split)):
+        scene = make_moment(scene_seed(seed, split, number))
+        duration = float(rng.choice(DURATIONS))
+        questions = (when(scene),) if split in QUERIES else ask_with_evidence(scene, count, rng)
+        items.append(WorldItem(number, scene, duration, questions))
     return items
 
 

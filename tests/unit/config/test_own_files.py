@@ -11,7 +11,7 @@ from vidreason.data.registry import read_questions
 from vidreason.models.tinyllava.checkpoint_files import CONFIG, INDEX, WEIGHTS
 from vidreason.sources import own_files
 from vidreason.sources.own_files import annotation_files, checkpoint_files, fingerprint, video_digest
-from vidreason.world.layouts import write_world
+from vidreason.world.write import write_world
 
 GOLDEN = Path(__file__).parents[2] / "golden/checkpoint"
 TABLES = {".json", ".jsonl", ".parquet"}

@@ -17,12 +17,30 @@ from vidreason.media.probe import probe
 from vidreason.media.resize import resize_frames
 from vidreason.records import OK
 from vidreason.world.encode import KINDS, RATES, STEPS, can_write_all_kinds, encode, ffmpeg_binary, timing
-from vidreason.world.layouts import READER_KINDS, write_nextqa, write_world
+from vidreason.world.layouts import READER_KINDS, write_nextqa
 from vidreason.world.scenes import make_scene, render
-from vidreason.world.splits import DATASETS, MVBENCH_CATEGORIES, RANGE, SPLITS, draw_items, scene_seed
+from vidreason.world.splits import (
+    DATASETS,
+    LATER_SPLITS,
+    MOMENTS,
+    MVBENCH_CATEGORIES,
+    RANGE,
+    SPLITS,
+    draw_items,
+    scene_seed,
+)
+from vidreason.world.write import write_world
 
 SETTINGS = {
-    "videos": {"nextqa": 12, "coldstart": 4, "video_mme": 12, "mvbench": 11, "mlvu": 7, "mmvu": 5},
+    "videos": {
+        "nextqa": 12,
+        "coldstart": 4,
+        "video_mme": 12,
+        "mvbench": 11,
+        "mlvu": 7,
+        "mmvu": 5,
+        **dict.fromkeys(MOMENTS, 8),
+    },
     "too_long_fraction": 0.3,
     "variable_fraction": 0.3,
 }
@@ -136,7 +154,9 @@ def test_another_seed_draws_another_world():
 
 def test_no_two_data_sets_share_a_seed():
     ranges = [
-        (scene_seed(seed, split, 0), scene_seed(seed, split, RANGE - 1)) for seed in (0, 1, 7) for split in SPLITS
+        (scene_seed(seed, split, 0), scene_seed(seed, split, RANGE - 1))
+        for seed in (0, 1, 7)
+        for split in (*SPLITS, *LATER_SPLITS)
     ]
     for (low, high), (other_low, other_high) in itertools.combinations(ranges, 2):
         assert high < other_low or other_high < low

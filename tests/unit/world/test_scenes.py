@@ -10,7 +10,7 @@ import pytest
 from tests.support.worlds import world_settings
 from vidreason.evaluation.scored_answers import caption_is_true
 from vidreason.world.scenes import ACT_ENDS, COLOURS, DIRECTIONS, GRID, STEPS, THINGS, make_scene, render, sprite
-from vidreason.world.splits import DATASETS, RANGE, SPLITS, draw_items, scene_seed
+from vidreason.world.splits import DATASETS, LATER_SPLITS, RANGE, SPLITS, draw_items, scene_seed
 
 SCENES = [make_scene(seed) for seed in range(400)]
 
@@ -145,7 +145,7 @@ class TestSplits:
             drawn = {split: [item.scene.seed for item in draw_items(split, settings, seed)] for split in DATASETS}
             drawn["base"] = [scene_seed(seed, "base", number) for number in (0, 1, 3999, RANGE - 1)]
             drawn["surroundings"] = [scene_seed(seed, "surroundings", number) for number in (0, 1, RANGE - 1)]
-            assert set(drawn) == set(SPLITS)
+            assert set(drawn) == {*SPLITS, *LATER_SPLITS}
             for split, seeds in drawn.items():
                 assert len(set(seeds)) == len(seeds)
                 for number in seeds:
@@ -153,7 +153,9 @@ class TestSplits:
 
     def test_ranges_are_apart(self):
         ends = sorted(
-            (scene_seed(seed, split, 0), scene_seed(seed, split, RANGE - 1)) for seed in range(3) for split in SPLITS
+            (scene_seed(seed, split, 0), scene_seed(seed, split, RANGE - 1))
+            for seed in (0, 1, 2, 10**18 - 1)
+            for split in (*SPLITS, *LATER_SPLITS)
         )
         assert all(low <= high for low, high in ends)
         assert all(before[1] < after[0] for before, after in itertools.pairwise(ends))
