@@ -34,7 +34,10 @@ CONFIG ?=
 BENCH ?=
 PIECE ?=
 
-.PHONY: help setup check_demo demo plan seeds test test-all bench gpu golden lint format schema graph lock clean
+# Runs of `make ablations`, each an overlay of the demo: config/<name>.yaml.
+ABLATIONS := ablations
+
+.PHONY: help setup check_demo demo plan seeds ablations test test-all bench gpu golden lint format schema graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -73,6 +76,13 @@ seeds: setup  ## The demo from three seeds, and its numbers into docs/demo.md
 	$(MAKE) demo SEED=1
 	$(MAKE) demo SEED=2
 	$(VENV)/bin/python docs/show_seeds.py results/demo-scratch results/demo-seed1 results/demo-seed2
+
+ablations: setup  ## Every idea of the three papers against plain GRPO, three seeds each, and the numbers into docs/ablations.md
+	@for run in $(ABLATIONS); do \
+		workflow/launch.sh --cores $(CORES) --configfile config/demo.yaml config/$$run.yaml 2>&1 \
+			| $(VENV)/bin/python workflow/progress.py logs/$$run/snakemake.log || exit 1; \
+	done
+	$(VENV)/bin/python docs/show_ablations.py $(ABLATIONS:%=results/%)
 
 # One process more than cores: SLURM's tests wait most of the time. In the order of tests/conftest.py, where the longest files
 # come first: left alone, pytest-xdist ends with the files that have the fewest tests, which are the longest.
