@@ -5,6 +5,7 @@ Layout: `charades_sta_train.txt` and `charades_sta_test.txt`; beside them, or in
 times to half precision (24.3 becomes 24.296875), and the regrouped form with durations (`vidreason.data.moments`).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ DURATIONS = ("charades.json", "durations.json")
 """Names of the file of durations, beside the annotations or in the root: `{id: {"duration": s}}` or `{id: s}`."""
 FOLDERS = ("Charades_v1_480", "videos", "videos_3fps_480_noaudio", ".")
 """Folders of the videos below the root, in the order in which they are tried."""
-CITATION = "Gao et al., TALL: Temporal Activity Localization via Language Query, ICCV 2017, arXiv 1705.02101"
 
 
 def read_train(source: Source) -> list[Question]:
@@ -38,8 +38,7 @@ def read_test(source: Source) -> list[Question]:
 def _read(dataset: str, source: Source, names: tuple[str, ...], for_training: bool) -> list[Question]:
     file = find_annotations(source.root, source.annotations, names)
     located = video_finder(source.root, FOLDERS)
-    questions = read_moments(dataset, source, file, located, read_durations(source.root, file), for_training)
-    return questions
+    return read_moments(dataset, source, file, located, read_durations(source.root, file), for_training)
 
 
 def files_of(source: Source, names: tuple[str, ...]) -> list[Path]:
@@ -56,7 +55,8 @@ def read_durations(root: Path, file: Path) -> dict[str, float]:
         file: The annotations.
 
     Raises:
-        ValueError: The file holds something else than a number of seconds for each name.
+        ValueError: The file holds something else than a number of seconds for each name, or the annotations are of the form
+            that needs it, and there is none.
     """
     path = _durations_file(root, file)
     if path is None:
@@ -84,29 +84,26 @@ def _durations_file(root: Path, file: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
+BENCHMARK = Dataset(
+    name="charades_sta",
+    title="Charades-STA",
+    description="Charades-STA (temporal grounding, test split)",
+    citation="Gao et al., TALL: Temporal Activity Localization via Language Query, ICCV 2017, arXiv 1705.02101",
+    role="benchmark",
+    template=query,
+    read=read_test,
+    annotation_files=lambda source: files_of(source, TEST),
+    tasks=("grounding",),
+)
+register(BENCHMARK)
 register(
-    Dataset(
+    dataclasses.replace(
+        BENCHMARK,
         name="charades_sta_train",
         title="Charades-STA train",
         description="Charades-STA (temporal grounding, training split)",
-        citation=CITATION,
         role="training",
-        template=query,
         read=read_train,
         annotation_files=lambda source: files_of(source, TRAIN),
-        tasks=("grounding",),
-    )
-)
-register(
-    Dataset(
-        name="charades_sta",
-        title="Charades-STA",
-        description="Charades-STA (temporal grounding, test split)",
-        citation=CITATION,
-        role="benchmark",
-        template=query,
-        read=read_test,
-        annotation_files=lambda source: files_of(source, TEST),
-        tasks=("grounding",),
     )
 )

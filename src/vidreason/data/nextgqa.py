@@ -40,9 +40,6 @@ FOLDERS = (".", "videos", "NExTVideo", "nextqa/videos")
 """Folders that the paths may be relative to, below the root, in the order in which they are tried."""
 NO_SEGMENT = "no_segment"
 COLUMNS = ("video_id", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4")
-CITATION = (
-    "Xiao et al., Can I Trust Your Answer? Visually Grounded Video Question Answering, CVPR 2024, arXiv 2309.01327"
-)
 
 
 def read_val(source: Source) -> list[Question]:
@@ -175,29 +172,26 @@ def files_of(source: Source, names: Sequence[str]) -> list[Path]:
     return [*found, *(path for path in with_it if path.is_file())]
 
 
+BENCHMARK = Dataset(
+    name="nextgqa",
+    title="NExT-GQA",
+    description="NExT-GQA (grounded multiple choice, test split)",
+    citation="Xiao et al., Can I Trust Your Answer? Visually Grounded Video Question Answering, CVPR 2024, arXiv 2309.01327",
+    role="benchmark",
+    template=with_options_line,
+    read=read_test,
+    annotation_files=lambda source: files_of(source, TEST),
+    tasks=("grounded_choice",),
+)
+register(BENCHMARK)
 register(
-    Dataset(
+    dataclasses.replace(
+        BENCHMARK,
         name="nextgqa_val",
         title="NExT-GQA val",
         description="NExT-GQA (grounded multiple choice, validation split)",
-        citation=CITATION,
         role="training",
-        template=with_options_line,
         read=read_val,
         annotation_files=lambda source: files_of(source, VAL),
-        tasks=("grounded_choice",),
-    )
-)
-register(
-    Dataset(
-        name="nextgqa",
-        title="NExT-GQA",
-        description="NExT-GQA (grounded multiple choice, test split)",
-        citation=CITATION,
-        role="benchmark",
-        template=with_options_line,
-        read=read_test,
-        annotation_files=lambda source: files_of(source, TEST),
-        tasks=("grounded_choice",),
     )
 )

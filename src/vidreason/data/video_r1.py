@@ -42,7 +42,6 @@ TASKS = {
 UNKNOWN_TYPE = "unknown_type"
 NO_THOUGHT = "no_thought"
 _LETTERED = re.compile(r"\s*([A-J])[.:)]\s*(.*)", re.DOTALL)
-_CITATION = "Feng et al., Video-R1, arXiv 2503.21776"
 
 
 def read_rl(source: Source) -> list[Question]:
@@ -167,29 +166,26 @@ def question_block(question: Question) -> str:
     return "\n".join([f"{question.text}Options:", *lines]) if lines else question.text
 
 
-register(
-    Dataset(
-        name="video_r1_260k",
-        title="Video-R1-260k",
-        description="Video-R1-260k (images and videos, five answer types)",
-        citation=_CITATION,
-        role="training",
-        template=question_block,
-        read=read_rl,
-        annotation_files=lambda source: existing_annotations(source.root, source.annotations, RL),
-        tasks=tuple(TASKS.values()),
-    )
+QUESTIONS = Dataset(
+    name="video_r1_260k",
+    title="Video-R1-260k",
+    description="Video-R1-260k (images and videos, five answer types)",
+    citation="Feng et al., Video-R1, arXiv 2503.21776",
+    role="training",
+    template=question_block,
+    read=read_rl,
+    annotation_files=lambda source: existing_annotations(source.root, source.annotations, RL),
+    tasks=tuple(TASKS.values()),
 )
+register(QUESTIONS)
 register(
-    Dataset(
+    dataclasses.replace(
+        QUESTIONS,
         name="video_r1_cot",
         title="Video-R1-CoT",
         description="Video-R1-CoT-165k (annotated thoughts)",
-        citation=_CITATION,
         role="demonstrations",
-        template=question_block,
         read=read_cot,
         annotation_files=lambda source: existing_annotations(source.root, source.annotations, COT),
-        tasks=tuple(TASKS.values()),
     )
 )
