@@ -10,8 +10,8 @@ PAGE = ROOT / "docs" / "tables.md"
 INTRODUCTION = """# Tables and figures
 
 Every run writes these files to `results/<run>/tables/` and `results/<run>/figures/`. `report/index.html` shows them on one page.
-Metrics, differences and their intervals are in percent; other shares are fractions. Equal scores give equal bytes, but for the
-seconds in `ablations.csv`.
+Metrics, differences and their intervals are in percent; other shares are fractions. Equal scores give equal bytes, except for
+the seconds in `ablations.csv`.
 
 This page is written from `src/vidreason/results/registry.py`. To add a table or a figure, write the function that makes it, register it
 there, and put its caption in `workflow/report/`."""

@@ -83,7 +83,7 @@ class SourcePlan:
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
-    """A step of the job_inputs.
+    """A step of a run.
 
     Attributes:
         rule: Its rule.
@@ -136,7 +136,7 @@ def _plan_source(name: str, entry: SourceEntry) -> SourcePlan:
 
 
 def plan_steps(run: Run) -> list[StepPlan]:
-    """The steps of a run, in the order of the job_inputs."""
+    """The steps of a run, in the order in which they are taken."""
     counts = _question_counts(run)
     imported = [paths.IMPORTED.format(run=run.run, arm=arm) for arm in run.arms_by("given")]
     used = run.used_datasets()

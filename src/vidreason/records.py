@@ -131,7 +131,7 @@ class ClipStatus:
     Attributes:
         key: `ClipRef.key`.
         status: `ok`, or the reason why there are no frames: `missing`, `empty_file`, `unreadable`, `truncated`,
-            `too_short`, `not_a_video`, `not_an_image`, `timed_out` (see config/README.md), `too_long` (NextQA).
+            `too_short`, `not_a_video`, `not_an_image`, `timed_out` (see config/README.md), `too_long` (training data).
         duration: True duration in seconds; None when unknown.
         fps: Average frames per second; None when unknown.
         frames: Number of frames in the stream; None when unknown.

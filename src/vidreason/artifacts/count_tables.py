@@ -40,8 +40,8 @@ class Bin:
     Attributes:
         task: Answer type of the questions.
         measure: `correct`, the number of right answers, or the name of a spread.
-        low: Least number of right answers, or the spread that all of the questions are above; equal to `high` for one value.
-        high: Greatest number, or the spread that none is above.
+        low: Lower bound of the bin: a number of right answers, or a spread, which is not in the bin itself unless it equals `high`.
+        high: Upper bound, which is in the bin.
         rollouts: Answers to each question.
         questions: Questions in the bin.
         kept: Those of them that are trained on.

@@ -277,7 +277,8 @@ class ArmKeys(Section):
         default=None, description="Data set that it is trained on; a grpo arm sees the selected part of it."
     )
     view: View | None = Field(
-        default=None, description="What a control is shown: frames in order, in random order, or gray frames."
+        default=None,
+        description="What a control is shown: frames in order, in random order, gray frames, or the times of the frames in random order.",
     )
     selection: SelectionRule | None = Field(
         default=None,

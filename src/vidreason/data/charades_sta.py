@@ -43,8 +43,8 @@ def _read(dataset: str, source: Source, names: tuple[str, ...], for_training: bo
 
 def files_of(source: Source, names: tuple[str, ...]) -> list[Path]:
     """The annotation file and the file of durations, as far as they exist."""
-    found = existing_annotations(source.root, source.annotations, names)
-    return [*found, *(path for file in found if (path := _durations_file(source.root, file)))]
+    files = existing_annotations(source.root, source.annotations, names)
+    return [*files, *(path for file in files if (path := _durations_file(source.root, file)))]
 
 
 def read_durations(root: Path, file: Path) -> dict[str, float]:

@@ -219,15 +219,15 @@ def video_finder(root: Path, folders: Sequence[str]) -> Callable[[str], str]:
         root: Folder of the data set.
         folders: Folders in which videos may be, in the order in which they are tried; `.` for the root itself.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
 
     def located(name: str) -> str:
-        if name not in found:
+        if name not in paths:
             places = [
                 (PurePosixPath(folder) / f"{name}{suffix}").as_posix() for folder in folders for suffix in SUFFIXES
             ]
-            found[name] = next((place for place in places if is_there(root / place)), places[0])
-        return found[name]
+            paths[name] = next((place for place in places if is_there(root / place)), places[0])
+        return paths[name]
 
     return located
 

@@ -167,9 +167,9 @@ def _object(file: Path) -> dict[str, Any]:
 
 def files_of(source: Source, names: Sequence[str]) -> list[Path]:
     """The annotation file and those read with it, as far as they exist."""
-    found = existing_annotations(source.root, source.annotations, names)
-    with_it = [file.parent / name for file in found for name in (SEGMENTS.get(file.name), MAP) if name]
-    return [*found, *(path for path in with_it if path.is_file())]
+    files = existing_annotations(source.root, source.annotations, names)
+    with_it = [file.parent / name for file in files for name in (SEGMENTS.get(file.name), MAP) if name]
+    return [*files, *(path for path in with_it if path.is_file())]
 
 
 BENCHMARK = Dataset(

@@ -61,8 +61,8 @@ def names_of(kind: str) -> tuple[str, ...]:
 
 def annotation_files(source: Source) -> list[Path]:
     """One file for each kind; it may not exist."""
-    found = {kind: existing_annotations(source.root, None, names_of(kind)) for kind in KINDS}
-    return [file for kind, files in found.items() for file in files or [source.root / names_of(kind)[0]]]
+    by_kind = {kind: existing_annotations(source.root, None, names_of(kind)) for kind in KINDS}
+    return [file for kind, files in by_kind.items() for file in files or [source.root / names_of(kind)[0]]]
 
 
 def records_of(file: Path) -> list[Any]:

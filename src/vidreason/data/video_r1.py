@@ -27,6 +27,7 @@ from vidreason.data.options import answer_letter
 from vidreason.data.registry import Dataset, Source, register
 from vidreason.records import LETTERS, ClipRef, Question
 from vidreason.tasks.markup import checked_answer, first_answer
+from vidreason.tasks.prompt_templates import dotted
 
 RL = ("Video-R1-260k.json",)
 """Published name of the annotation file below the root."""
@@ -162,8 +163,7 @@ def question_block(question: Question) -> str:
         >>> question_block(Question("1", "", "multiple_choice", "Why?", ClipRef("v.mp4"), ("rain", "sun"), "A"))
         'Why?Options:\nA. rain\nB. sun'
     """
-    lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, question.options, strict=False)]
-    return "\n".join([f"{question.text}Options:", *lines]) if lines else question.text
+    return f"{question.text}Options:\n{dotted(question.options)}" if question.options else question.text
 
 
 QUESTIONS = Dataset(

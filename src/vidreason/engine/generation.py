@@ -147,7 +147,7 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, uniform: torch.Tenso
     cumulative = (top.double() / decoding.temperature).softmax(dim=-1).cumsum(dim=-1)
     last = torch.full_like(
         tokens[:, :1], tokens.shape[1] - 1
-    )  # place of the least likely token that may be chosen, [N, 1]
+    )  # [N, 1], place of the least likely token that may be chosen
     if decoding.top_p is not None and decoding.top_p < 1:
         share = torch.full_like(cumulative[:, :1], decoding.top_p)
         last = torch.minimum(torch.searchsorted(cumulative, share), last)

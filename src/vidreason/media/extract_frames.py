@@ -2,8 +2,8 @@
 
 `extract_frames` writes one shard: a parquet file with one row per frame (clip, position among the chosen frames, index in
 the video, time stamp, SHA-256 of the pixels, height, width, the pixels), and a `ClipStatus` row for every clip, readable or
-not. Each clip is a row group of its own (one row for a picture, which is shown F times), so that `vidreason.media.frame_store.FrameStore` reads one clip without touching the
-others. The table's metadata says how many frames a clip has.
+not. Each clip is a row group of its own, so that `vidreason.media.frame_store.FrameStore` reads one clip without touching the
+others. A picture has one row, although it is shown F times. The table's metadata says how many frames a clip has.
 
 Letters: F frames of a clip, S height and width.
 """

@@ -58,21 +58,38 @@ def ablations_table(inputs: ResultInputs) -> list[Row]:
             continue
         cost = mean_cost(inputs, arm, runs.seeds)
         for place in places:
-            found = compared[arm.name][place] if arm != reference else None
+            comparison = None if arm == reference else compared[arm.name][place]
             p_holm = corrected[place].get(arm.name)
             rows.append(
-                {"arm": arm.name, "label": arm.label, "compared_to": reference.name if found else ""}
-                | {"benchmark": place, "metric": _metric(runs, place), "seeds": len(runs.seeds)}
-                | {"n": _questions(runs, place), "value": percent(_value(runs, arm, place))}
-                | interval_cells(found.difference if found else None, ("difference", "ci_low", "ci_high"))
-                | {"p": f"{found.p:.5f}" if found else "", "p_holm": "" if p_holm is None else f"{p_holm:.5f}"}
-                | {
-                    "difference_lowest_seed": percent(min(found.by_seed)) if found else "",
-                    "difference_highest_seed": percent(max(found.by_seed)) if found else "",
+                {
+                    "arm": arm.name,
+                    "label": arm.label,
+                    "compared_to": reference.name if comparison else "",
+                    "benchmark": place,
+                    "metric": _metric(runs, place),
+                    "seeds": len(runs.seeds),
+                    "n": _questions(runs, place),
+                    "value": percent(_value(runs, arm, place)),
+                    **_comparison_cells(comparison),
+                    "p_holm": "" if p_holm is None else f"{p_holm:.5f}",
+                    **(cost if place == MEAN else dict.fromkeys(COSTS, "")),
                 }
-                | (cost if place == MEAN else dict.fromkeys(COSTS, ""))
             )
     return rows
+
+
+def _comparison_cells(comparison: Comparison | None) -> Row:
+    """Cells of a comparison; empty for the reference itself."""
+    if comparison is None:
+        return dict.fromkeys(
+            ("difference", "ci_low", "ci_high", "p", "difference_lowest_seed", "difference_highest_seed"), ""
+        )
+    return {
+        **interval_cells(comparison.difference, ("difference", "ci_low", "ci_high")),
+        "p": f"{comparison.p:.5f}",
+        "difference_lowest_seed": percent(min(comparison.by_seed)),
+        "difference_highest_seed": percent(max(comparison.by_seed)),
+    }
 
 
 def rivals(runs: Runs, reference: Arm) -> list[str]:
@@ -85,7 +102,7 @@ def rivals(runs: Runs, reference: Arm) -> list[str]:
 
 def compare(runs: Runs, arm: Arm, reference: Arm) -> dict[str, Comparison]:
     """An arm minus the reference, for every benchmark and in the mean over them."""
-    found: dict[str, Comparison] = {}
+    comparisons: dict[str, Comparison] = {}
     sums: list[float] = []
     for benchmark in runs.benchmarks:
         ours, theirs = ([runs.by_key[one.name, seed, benchmark] for seed in runs.seeds] for one in (arm, reference))
@@ -109,12 +126,12 @@ def compare(runs: Runs, arm: Arm, reference: Arm) -> dict[str, Comparison]:
         sums += [value / len(runs.benchmarks) for value in own]
         by_seed = tuple(one.estimate.mean - other.estimate.mean for one, other in zip(ours, theirs, strict=True))
         p = sign_flip_p(own, f"{arm.name} {reference.name} {benchmark}")
-        found[benchmark] = Comparison(difference, p, by_seed)
-    parts = list(found.values())
+        comparisons[benchmark] = Comparison(difference, p, by_seed)
+    parts = list(comparisons.values())
     mean = mean_of_estimates([part.difference for part in parts], (-1.0, 1.0))
     seeds = tuple(math.fsum(values) / len(values) for values in zip(*(part.by_seed for part in parts), strict=True))
-    found[MEAN] = Comparison(mean, sign_flip_p(sums, f"{arm.name} {reference.name} {MEAN}"), seeds)
-    return found
+    comparisons[MEAN] = Comparison(mean, sign_flip_p(sums, f"{arm.name} {reference.name} {MEAN}"), seeds)
+    return comparisons
 
 
 def _metric(runs: Runs, place: str) -> str:

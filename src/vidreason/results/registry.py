@@ -194,7 +194,7 @@ COLUMNS = {
     "difference_high": "upper end of its 95% interval",
     "difference_low": "lower end of its 95% interval",
     "format_followed": "fraction of the answers in the form of one think block and one answer block",
-    "group": "duration (Video-MME) or subject (MMVU)",
+    "group": "duration (Video-MME), subject (MMVU), kind of question (TempCompass) or origin of the video (ReXTime)",
     "headline": "`yes` for the metric that stands for the benchmark in the other tables",
     "high": "greatest number of right answers, or greatest spread, of the questions of a row",
     "kept": "questions that are kept for training",
@@ -230,7 +230,7 @@ COLUMNS = {
     "value_think_false": "value where the think text does not describe the clip correctly",
     "value_think_true": "value where the think text describes the clip correctly",
     "value_within_well_formed": "value of the answers that follow the format, with its interval",
-    "view": "how the arm is shown the frames: `ordered`, `shuffled` or `gray`",
+    "view": "how the arm is shown the frames: `ordered`, `shuffled`, `gray`, or with their times in random order (`times_shuffled`)",
     "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",
 }
 """Column -> what it means, for the docs."""

@@ -28,7 +28,7 @@ class Arm:
         style: How it answers: with an `option` alone, or with a `reason` before it.
         method: `given`, `sft`, `grpo` or `control`.
         parent: Arm whose weights it starts from (or uses, for a control); `""` without one.
-        view: How it is shown the frames: `ordered`, `shuffled` or `gray`.
+        view: How it is shown the frames: a name of `vidreason.media.views.VIEWS`.
         sampler: `{arm}/{data set}` whose repeated answers its questions were selected by; `""` where none were sampled.
         repeats: Answers to each of these questions.
     """

@@ -29,9 +29,9 @@ def load_function(name: str, entry: RewardFile) -> Term:
         OSError: The file cannot be read.
     """
     path = Path(entry.file)
-    if entry.sha256 is not None and (found := sha256_of(path)) != entry.sha256:
+    if entry.sha256 is not None and (digest := sha256_of(path)) != entry.sha256:
         raise ValueError(
-            f"rewards.functions.{name}: {path} has the SHA-256 {found[:12]}..., the training's spec has "
+            f"rewards.functions.{name}: {path} has the SHA-256 {digest[:12]}..., the training's spec has "
             f"{entry.sha256[:12]}...: the file has changed since; run the same command again"
         )
     function = getattr(_module_of(name, path), entry.function, None)

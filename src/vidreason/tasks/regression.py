@@ -1,5 +1,7 @@
 """Regression: the answer is a number, and a near miss is worth something."""
 
+import dataclasses
+
 from vidreason.records import Grade, Question
 from vidreason.tasks import base, video_r1
 from vidreason.tasks.metrics import MEAN_VALUE, Metric
@@ -27,10 +29,8 @@ class Regression(Written):
     def grade(self, completion: str, question: Question, rule: str) -> Grade:
         """Grade one completion by a rule."""
         grade = super().grade(completion, question, rule)
-        if MRA in grade.parts:
-            return grade
         score = video_r1.regression_score(grade.parsed or "", question.gold)
-        return Grade(grade.value, grade.correct, grade.parsed, {**grade.parts, MRA: score})
+        return dataclasses.replace(grade, parts={**grade.parts, MRA: score})
 
     def grade_block(self, block: str, gold: str) -> Grade:
         """1 - relative difference, at least 0."""

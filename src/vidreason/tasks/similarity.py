@@ -48,8 +48,8 @@ def words(text: str) -> list[str]:
         >>> words("Two dogs, running"), words("Café")
         (['two', 'dog', 'run'], ['café'])
     """
-    found = _WORD.findall(unicodedata.normalize("NFC", text.lower()))
-    return [stem(word) if len(word) > 3 else word for word in found]
+    runs = _WORD.findall(unicodedata.normalize("NFC", text.lower()))
+    return [stem(word) if len(word) > 3 else word for word in runs]
 
 
 def rouge(answer: str, gold: str, tokenize: Callable[[str], list[str]], skip_absent: bool) -> float:

@@ -117,7 +117,7 @@ def extract_time(text: str) -> Interval | None:
     ]
     if not ranges:
         sentences = (sentence for sentence in _BREAK.split(text) if any(word in sentence for word in _TIME_WORDS))
-        times = [float(found.group()) for found in map(_NUMBER.search, sentences) if found]
+        times = [float(number.group()) for number in map(_NUMBER.search, sentences) if number]
         ranges = [(times[0], times[1])] if len(times) > 1 else []
     return (min(ranges[0]), max(ranges[0])) if ranges else None
 

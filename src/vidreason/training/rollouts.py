@@ -162,9 +162,9 @@ class RolloutSampler:
             # Under ZeRO-3 sampling gathers weights from all processes: all take part in a round, or none.
             if not any(self.ranks.gather(bool(wanted))):
                 break
-            found = self._round(step, list(wanted.values()), features)
-            sampled += sum(group.cost for group in found)
-            better = {slot: group for slot, group in zip(wanted, found, strict=True) if group.has_variance}
+            others = self._round(step, list(wanted.values()), features)
+            sampled += sum(group.cost for group in others)
+            better = {slot: group for slot, group in zip(wanted, others, strict=True) if group.has_variance}
             groups, replaced = [better.get(slot, group) for slot, group in enumerate(groups)], replaced + len(better)
         return StepRollouts(groups, features, sampled, replaced)
 

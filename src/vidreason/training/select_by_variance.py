@@ -146,7 +146,7 @@ def _groups(
     """Read all rollouts, by question, and why others were not answered; refuse unknown questions and rows that come twice."""
     groups: dict[str, list[Rollout]] = defaultdict(list)
     unanswered: dict[str, str] = {}
-    seen: set[tuple[str, int]] = set()
+    keys: set[tuple[str, int]] = set()  # of the rollouts so far
     for shard in shards:
         for rollout in read_jsonl(shard, Rollout):
             if rollout.question_id not in known:
@@ -157,7 +157,7 @@ def _groups(
                 raise ValueError(
                     f"{shard}: rollout of question {rollout.question_id!r}, which has changed since; sample again"
                 )
-            if (rollout.question_id, rollout.index) in seen:
+            if (rollout.question_id, rollout.index) in keys:
                 raise ValueError(
                     f"{shard}: rollout {rollout.index} of question {rollout.question_id!r} comes twice; "
                     f"was a shard of another split left in the folder?"
@@ -167,7 +167,7 @@ def _groups(
                     f"{shard}: rollout index {rollout.index} of question {rollout.question_id!r}; "
                     f"allowed are 0 to {'N' if group_size is None else group_size} - 1"
                 )
-            seen.add((rollout.question_id, rollout.index))
+            keys.add((rollout.question_id, rollout.index))
             if rollout.status == OK:
                 groups[rollout.question_id].append(rollout)
             else:
@@ -197,7 +197,7 @@ def _reasons_without_rollouts(
     questions: Sequence[Question], known: Set[str], clips: Sequence[str | Path]
 ) -> dict[str, str]:
     """Why a question without a row was not sampled: the status of its clip."""
-    status = {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
+    status = _statuses(clips)
     reasons = {}
     lost = []
     for question in questions:
@@ -216,8 +216,13 @@ def _reasons_without_rollouts(
 
 def _unreadable(questions: Sequence[Question], clips: Sequence[str | Path]) -> dict[str, str]:
     """Status of the clip of every question without frames."""
-    status = {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
+    status = _statuses(clips)
     return {question.id: reason for question in questions if (reason := status.get(question.clip.key, OK)) != OK}
+
+
+def _statuses(clips: Sequence[str | Path]) -> dict[str, str]:
+    """Key of a clip -> its status."""
+    return {clip.key: clip.status for path in clips for clip in read_jsonl(path, ClipStatus)}
 
 
 def _dropped_table(

@@ -200,8 +200,8 @@ class Trainer:
         diverged = f"lower learning_rate ({job.optimizer.learning_rate}). The state of the last saved step is kept in {job.state}"
         losses = self._step(step, optimizer.backward)
         with out_of_memory_advice(f"{job.title}: step {step}: {self._less_memory}"):
-            while (found := self._next_loss(step, losses, diverged)) is not None:
-                loss, row = found
+            while (update := self._next_loss(step, losses, diverged)) is not None:
+                loss, row = update
                 rate = job.rate(step, len(rows), rollouts)
                 with span("update"):
                     norm = optimizer.step(rate)
