@@ -50,7 +50,7 @@ def load_run(layers: Sequence[Layer], known: Known) -> Run:
 
 
 def _refuse(problems: Iterable[str]) -> None:
-    lines = list(problems)
+    lines = list(dict.fromkeys(problems))  # arms that share a setting share its mistake
     if lines:
         raise ConfigError("\n".join(lines))
 

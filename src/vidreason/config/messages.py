@@ -94,7 +94,7 @@ def _allowed(error: jsonschema.ValidationError) -> str:
     limit = error.validator_value
     match error.validator:
         case "enum":
-            return unknown(error.instance, map(str, limit))
+            return unknown(error.instance, ("null" if value is None else str(value) for value in limit))
         case "type":
             types = [limit] if isinstance(limit, str) else limit
             keys = error.schema.get("properties")
@@ -113,6 +113,8 @@ def _allowed(error: jsonschema.ValidationError) -> str:
             return "allowed: a text that is not empty"
         case "minItems" | "minProperties":
             return f"allowed: {limit} entries or more"
+        case "maxItems":
+            return f"allowed: {limit} entries or fewer"
         case "uniqueItems":
             return "allowed: every entry once"
         case "pattern":

@@ -34,6 +34,8 @@ class Known:
         unweighted: Combination -> the terms whose weight it does not use, so that it has to be 1.
         columns: Columns of a training's metrics that are no reward terms, so that none may be named like one.
         tasks: Answer types.
+        contrasting: Reward terms that compare rollouts with those of shuffled frames.
+        tasks_of: Data set -> the answer types of its questions.
     """
 
     datasets: Mapping[str, str]
@@ -42,6 +44,8 @@ class Known:
     unweighted: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     columns: Sequence[str] = ()
     tasks: Sequence[str] = ()
+    contrasting: Sequence[str] = ()
+    tasks_of: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

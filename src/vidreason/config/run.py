@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.path_checks import is_there
 from vidreason.config import paths
 from vidreason.config.annotations import find_annotations
@@ -13,7 +14,6 @@ from vidreason.config.arms import TRAINED, weights_arm
 from vidreason.config.datasets import DataEntry, TrainingData
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
-from vidreason.config.reward_files import with_digests
 from vidreason.config.settings import Arm, Grpo, RunSettings, TrainingSpec
 from vidreason.config.yaml_layers import ConfigError, Layer, problem_at
 
@@ -195,7 +195,7 @@ class Run(RunSettings):
         if own.training is None:
             text = f"arms.{arm}: method {own.method} is not trained; allowed: {listing(self.arms_by(*TRAINED))}"
             raise ConfigError(text)
-        training = with_digests(own.training) if isinstance(own.training, Grpo) else own.training
+        training = _with_digests(own.training) if isinstance(own.training, Grpo) else own.training
         return TrainingSpec.of(
             {
                 "arm": arm,
@@ -219,3 +219,16 @@ class Run(RunSettings):
         if training is None:
             raise ConfigError(f"arms.{arm}: method {self.arms[arm].method} is not trained")
         return training.runtime
+
+
+def _with_digests(training: Grpo) -> Grpo:
+    """The settings of a GRPO training with the digest of every reward function's file.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    functions = training.rewards.functions
+    if not functions:
+        return training
+    digests = {name: entry.model_copy(update={"sha256": sha256_of(entry.file)}) for name, entry in functions.items()}
+    return training.model_copy(update={"rewards": training.rewards.model_copy(update={"functions": digests})})

@@ -10,13 +10,12 @@ from typing import Any
 
 from vidreason.artifacts.path_checks import is_there
 from vidreason.config.arms import LIKE, TRAINED, parent_circles, training_of
+from vidreason.config.grpo_checks import selection_problems, training_problems
 from vidreason.config.messages import listing, schema_problems, show, unknown
 from vidreason.config.paths import RESULTS, SOURCES, is_made
 from vidreason.config.registered_names import Known
-from vidreason.config.reward_files import function_problems
 from vidreason.config.schema import method_schemas
-from vidreason.config.settings import TEMPORAL
-from vidreason.config.yaml_layers import Config, Layer, merge, problem_at
+from vidreason.config.yaml_layers import Config, Layer, problem_at
 from vidreason.records import check_label
 
 NEEDED = {
@@ -26,9 +25,6 @@ NEEDED = {
     "control": ("parent", "view"),
 }
 """Method -> the keys that an arm of this method must have; null is as if the key were not there."""
-
-TOKEN_MEANS = ("dapo", "cispo")
-"""Objectives whose loss is a mean over tokens (vidreason.rl.objectives)."""
 
 OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
 """Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
@@ -49,17 +45,17 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
         method = config["arms"][name]["method"]
         if not problems and method in TRAINED:
             training = training_of(config, name)
-            yield from schema_problems(training, schemas[method], layers, ["arms", name])
-            own = ["arms", name] if "rewards" in config["arms"][name] else ["methods", method]
-            yield from _reward_problems(training, known, own, layers)
-            yield from _objective_problems(training, name, layers)
+            faults = list(schema_problems(training, schemas[method], layers, ["arms", name]))
+            yield from faults
+            if method == "grpo" and not faults:
+                yield from training_problems(config, name, training, known, layers)
     yield from parent_circles(config["arms"], layers)
     yield from _label_problems(config["arms"], layers)
     for name in config["evaluation"]["benchmarks"]:
         if name not in config["datasets"]:
             text = f"{show(name)} is not among the data sets; allowed: {listing(config['datasets'])}"
             yield problem_at(layers, ["evaluation", "benchmarks"], text)
-    yield from _rule_problems(config, layers)
+    yield from selection_problems(config, known, layers)
     yield from _scoring_problems(config, layers)
     if "base" in config:
         yield from _base_problems(config["base"], config["frames"]["count"], layers)
@@ -120,71 +116,6 @@ def _label_problems(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterabl
         if other != name:
             text = f"{show(arm['label'])} is the label of the arm {other} too; allowed: a label for {name} alone"
             yield problem_at(layers, ["arms", name, "label"], text)
-
-
-def _reward_problems(training: Config, known: Known, path: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:
-    """One line where the reward has no term, lacks some that its combination needs, or weighs one that it cannot."""
-    if "rewards" not in training:
-        return
-    rewards = training["rewards"]
-    combine, terms, functions = rewards["combine"], rewards["terms"], rewards["functions"]
-    yield from function_problems(functions, known, path, layers)
-    if not terms and not functions:
-        text = f"{{}} is not allowed; allowed: one or more of {listing(known.terms)}"
-        yield problem_at(layers, [*path, "rewards", "terms"], text)
-        return
-    if TEMPORAL in terms and not training["views"]["shuffled"]:
-        text = f"{TEMPORAL} is not allowed where views.shuffled is 0: there is nothing to compare with; allowed: views.shuffled above 0"
-        yield problem_at(layers, [*path, "rewards", "terms", TEMPORAL], text)
-    lacking = [term for term in known.combinations.get(combine, ()) if term not in terms]
-    if lacking:
-        text = f"{combine} combines the terms {listing(known.combinations[combine])}; missing: {listing(lacking)}"
-        yield problem_at(layers, [*path, "rewards", "terms"], text)
-    for term in known.unweighted.get(combine, ()):
-        parameters = terms.get(term)
-        weight = parameters.get("weight", 1) if isinstance(parameters, Mapping) else 1
-        if weight != 1:
-            text = f"{show(weight)} is not allowed: {combine} does not weigh {term}; allowed: 1"
-            yield problem_at(layers, [*path, "rewards", "terms", term, "weight"], text)
-
-
-def _objective_problems(training: Config, name: str, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line where `token_mean_over` does not fit the objective or the number of rollouts of an arm."""
-    objective = training.get("objective", {})
-    part, path = objective.get("token_mean_over"), ["arms", name, "objective", "token_mean_over"]
-    if part is None:
-        return
-    if objective["name"] not in TOKEN_MEANS:
-        text = f"{part} is not allowed: {objective['name']} takes no mean over tokens (of {listing(TOKEN_MEANS)})"
-        yield problem_at(layers, path, f"{text}; allowed: null")
-    elif training["views"]["ordered"] % part:
-        rollouts = training["views"]["ordered"]
-        yield problem_at(layers, path, f"{part} is not allowed; allowed: a divisor of views.ordered, {rollouts}")
-
-
-def _rule_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every number of a selection that contradicts another, the number of rollouts, or the strategy."""
-    rollouts, rule = config["selection"]["generation"]["rollouts"], config["selection"]["rule"]
-    own = [
-        (["arms", name, "selection"], arm["selection"]) for name, arm in config["arms"].items() if "selection" in arm
-    ]
-    for path, changes in ((["selection", "rule"], rule), *own):
-        whole = merge(rule, changes)
-        low, high = whole["keep_min"], whole["keep_max"]
-        if not low <= high <= rollouts:
-            text = f"keep_min {low}, keep_max {high}: allowed: 0 <= keep_min <= keep_max <= {rollouts} rollouts"
-            yield problem_at(layers, path, text)
-        if whole["band"][0] > whole["band"][1]:
-            text = f"{show(whole['band'])} is not allowed; allowed: the smaller share first"
-            yield problem_at(layers, [*path, "band"], text)
-        if whole["strategy"] == "top" and whole["limit"] is None and not any(whole["per_task"].values()):
-            text = "the strategy top keeps as many as limit or per_task say, and there is neither; allowed: one of them"
-            yield problem_at(layers, [*path, "strategy"], text)
-    for path, changes in own:  # what is inherited is of use to other arms
-        for key in ("limit", "per_task", "per_video"):
-            if merge(rule, changes)["strategy"] == "all" and changes.get(key):
-                text = f"{show(changes[key])} is not allowed with the strategy all, which keeps every question; allowed: null"
-                yield problem_at(layers, [*path, key], text)
 
 
 def _scoring_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

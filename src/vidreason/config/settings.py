@@ -92,7 +92,11 @@ class Advantage(Section):
     """How the rewards of a group become advantages."""
 
     std: Literal["unbiased", "population", "none"] = Field(description="What a group's advantages are divided by.")
-    eps: Share = Field(description="Added to the standard deviation of a group's rewards.")
+    eps: float = Field(
+        gt=0,
+        le=1,
+        description="Added to the standard deviation of a group's rewards, which is 0 where they are all equal.",
+    )
     noise: float = Field(
         ge=0, le=100, description="Standard deviation of the Gaussian noise that is added to every advantage."
     )

@@ -41,7 +41,7 @@ def load_function(name: str, entry: RewardFile) -> Term:
     def values(group: RolloutGroup) -> np.ndarray:
         try:
             return np.asarray(function(group), dtype=np.float64)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a training that a reward ends must not look as if it had succeeded
             texts = "; ".join(f"{number}: {one.text[:200]!r}" for number, one in enumerate(group.completions))
             raise RewardFunctionError(
                 f"reward function {name!r} ({entry.function} of {path}): {type(error).__name__}: {error}; question "
@@ -59,7 +59,7 @@ def _module_of(name: str, path: Path) -> types.ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RewardFunctionError(
             f"rewards.functions.{name}: {path} cannot be imported: {type(error).__name__}: {error}"
         ) from error

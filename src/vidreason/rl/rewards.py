@@ -170,12 +170,23 @@ class RewardFunction:
         """Reward all completions of some groups, group after group.
 
         Raises:
-            ValueError: A term gives another number of values than there are completions, or a value that is not finite; or a
-                user's function raises an exception.
+            ValueError: A term gives another number of values than there are completions, or a value that is not finite; a
+                user's function raises an exception; or a reward is too large for float32, in which advantages are computed.
         """
         columns = {name: np.concatenate([self._column(name, group) for group in groups]) for name in self._terms}
         correct = np.array([grade.correct for group in groups for grade in group.grades], dtype=bool)
-        return RewardTable(columns, self._combine(columns, correct, self._weighing))
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self._combine(columns, correct, self._weighing)
+        large = ~(np.abs(total) <= np.finfo(np.float32).max)  # not-a-number, as of inf - inf, is larger too
+        if large.any():
+            row = int(np.argmax(large))
+            question = [group.question for group in groups for _ in group.completions][row]
+            values = ", ".join(f"{name} {column[row]:g}" for name, column in columns.items())
+            raise ValueError(
+                f"the reward of a completion of question {question.id!r} is {total[row]:g} ({values}, before weighting); allowed: "
+                f"at most {np.finfo(np.float32).max:g}, the largest number of float32"
+            )
+        return RewardTable(columns, total)
 
     def _column(self, name: str, group: RolloutGroup) -> np.ndarray:
         values = np.asarray(self._terms[name](group), dtype=np.float64)

@@ -21,10 +21,12 @@ def registered() -> Known:
     return Known(
         datasets={name: dataset.role for name, dataset in sorted(registry.discover().items())},
         terms=terms.factories(),
+        contrasting=terms.contrasting(),
         combinations={name: combination.needs for name, combination in COMBINATIONS.items()},
         unweighted={name: combination.unweighted for name, combination in COMBINATIONS.items()},
         columns=terms.RESERVED,
         tasks=sorted(tasks.discover()),
+        tasks_of={name: dataset.tasks for name, dataset in registry.discover().items()},
     )
 
 

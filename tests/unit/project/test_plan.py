@@ -78,7 +78,8 @@ def test_shuffled_rollouts_cost_more_and_a_limit_costs_less(paper: Run) -> None:
         run = configs.paper(seeds=[0, 1], methods={"grpo": settings})
         return {step.rule: step for step in plan_steps(run)}["train_grpo"]
 
-    plain, shuffled = planned(), planned(views={"shuffled": 4})
+    terms = {"temporal": {"weight": 0.3}}
+    plain, shuffled = planned(), planned(views={"shuffled": 4}, rewards={"terms": terms})
     assert plain.units == "87,936 rollouts"
     assert shuffled.seconds == pytest.approx(1.5 * (plain.seconds or 0))
     assert planned(epochs=50, rollout_limit=1000).units == "2,000 rollouts"

@@ -77,13 +77,19 @@ class TestReward:
             ("return [1.0, 0.0, float('-inf')]", r"'own' is -inf for a completion of question 'q7'.*: 'one two'$"),
             ("return [1.0, 0.0]", r"'own': values of shape \(2,\) for 3 completions of question 'q7'"),
             ("return 1.0", r"'own': values of shape \(\) for 3 completions of question 'q7'"),
+            (
+                "return [1e39, 0.0, 0.0]",
+                r"question 'q7' is 1e\+39 .*own 1e\+39, before weighting\); allowed: at most 3\.4",
+            ),
+            ("return [1e308, 0.0, 0.0]", r"question 'q7' is inf \(accuracy 1, format 1, own 1e\+308, before weighting"),
+            ("raise SystemExit(0)", r"reward function 'own' .*: SystemExit: 0; question 'q7'"),
             ("return None", r"reward function 'own' .*question 'q7'|'own': values of shape \(\) for 3"),
         ],
     )
     def test_what_it_does_wrong_is_told_with_question_and_completion(self, file, body, words):
         file.write_text(f"def brevity(group):\n    {body}\n")
         with pytest.raises(ValueError, match=words):
-            reward_of(file)([GROUP])
+            reward_of(file, weight=100.0 if "1e308" in body else 1.0)([GROUP])
 
     def test_long_completions_are_cut(self, file):
         file.write_text("def brevity(group):\n    raise ValueError\n")
@@ -96,6 +102,11 @@ class TestReward:
         with pytest.raises(
             RewardFunctionError, match=r"rewards.functions.own: .*my_rewards.py cannot be imported: Mod"
         ):
+            reward_of(file)
+
+    def test_a_file_that_ends_the_program_while_it_is_imported(self, file):
+        file.write_text("import sys\n\nsys.exit(0)\n")
+        with pytest.raises(RewardFunctionError, match=r"cannot be imported: SystemExit: 0"):
             reward_of(file)
 
     def test_a_file_that_has_changed_since_the_spec_is_refused(self, file):
@@ -149,6 +160,16 @@ class TestConfiguration:
         file.write_text("def brevity(group)\n")
         with pytest.raises(ConfigError, match=r"cannot be read as Python \(expected ':'"):
             run_with({"brevity": entry(file)})
+
+    def test_a_file_whose_expressions_python_cannot_parse(self, file):
+        file.write_text("depth = " + "-" * 200_000 + "1\n")
+        with pytest.raises(ConfigError, match=r"cannot be read as Python \(nested too deeply\)"):
+            run_with({"brevity": entry(file)})
+
+    def test_a_file_that_training_could_not_import(self, file):
+        other = file.rename(file.with_suffix(".txt"))
+        with pytest.raises(ConfigError, match=r"cannot be read as Python \(its name must end in .py\)"):
+            run_with({"brevity": entry(other)})
 
     def test_checking_imports_nothing(self, file):
         """The graph is built where the libraries of a reward may be missing."""

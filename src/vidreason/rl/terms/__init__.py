@@ -36,13 +36,15 @@ RESERVED = (
 """Columns of the metrics that are no terms."""
 
 _factories: dict[str, Factory] = {}
+_contrasting: set[str] = set()
 
 
-def register(name: str) -> Callable[[AnyFactory], AnyFactory]:
+def register(name: str, contrasts: bool = False) -> Callable[[AnyFactory], AnyFactory]:
     """Register the factory of a term; its keyword arguments are the term's parameters.
 
     Args:
         name: Key of the configuration's `rewards.terms`, and column of the reward table.
+        contrasts: Whether the term compares a group with its `contrast`, for which `views.shuffled` has to be above 0.
 
     Raises:
         ValueError: The name is not allowed (`check_name`), or another factory or a column of the metrics has it; or a
@@ -63,6 +65,7 @@ def register(name: str) -> Callable[[AnyFactory], AnyFactory]:
         for parameter in inspect.signature(factory).parameters.values():
             _check_parameter(name, factory, parameter)
         _factories[name] = factory
+        _contrasting.update([name] if contrasts else [])
         return factory
 
     return add
@@ -92,6 +95,12 @@ def factories() -> Mapping[str, Factory]:
     """Every term by its name, sorted; the keyword arguments of its factory are the term's parameters."""
     discover()
     return MappingProxyType(dict(sorted(_factories.items())))
+
+
+def contrasting() -> list[str]:
+    """Names of the terms that compare rollouts with those of shuffled frames, sorted."""
+    discover()
+    return sorted(_contrasting)
 
 
 def modules_of(terms: Iterable[str]) -> list[str]:

@@ -42,7 +42,7 @@ Threshold = Annotated[
 ]
 
 
-@register("temporal")
+@register("temporal", contrasts=True)
 def temporal(threshold: Threshold = 1.0, right_above: RightAbove = 0.1) -> Term:
     """T-GRPO's bonus: 1 for right answers where the frames' order helped the group, else 0."""
 
