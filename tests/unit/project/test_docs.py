@@ -24,8 +24,8 @@ def test_every_deviation_is_pinned_by_a_test_that_exists(row):
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
     assert named
     for file, name in named:
-        (path,) = [*(ROOT / "tests").rglob(file)]
-        assert re.search(rf"def {name}\(", path.read_text(encoding="utf-8")), f"{file}::{name}"
+        texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob(file)]
+        assert any(re.search(rf"def {name}\(", text) for text in texts), f"{file}::{name}"
 
 
 def test_every_switch_is_a_key_of_the_configuration():

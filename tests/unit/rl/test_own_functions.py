@@ -83,7 +83,7 @@ class TestReward:
             ),
             ("return [1e308, 0.0, 0.0]", r"question 'q7' is inf \(accuracy 1, format 1, own 1e\+308, before weighting"),
             ("raise SystemExit(0)", r"reward function 'own' .*: SystemExit: 0; question 'q7'"),
-            ("return None", r"reward function 'own' .*question 'q7'|'own': values of shape \(\) for 3"),
+            ("return None", r"'own': values of shape \(\) for 3 completions of question 'q7'"),
         ],
     )
     def test_what_it_does_wrong_is_told_with_question_and_completion(self, file, body, words):

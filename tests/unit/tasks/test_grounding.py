@@ -12,6 +12,7 @@ from vidreason.tasks.intervals import FAULTS, iop, read_interval, tiou
 from vidreason.tasks.markup import as_answer, completion_of
 
 TEN = 10.0
+RULES = ("tagged", "temporal_r1", "temporal_r1_eval")
 PAGE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 ROWS = re.findall(
     r"^\| `(.+)` \| ([a-z0-9_. ]+) \|", PAGE.partition("## Grounding\n")[2].partition("\n## ")[0], re.MULTILINE
@@ -120,7 +121,33 @@ def test_no_interval_is_better_than_the_truth():
     assert max(tiou((0.0, end / 10), [(2.0, 6.0)]) for end in range(1, 101)) < 1.0
 
 
-def test_the_reward_takes_the_last_block_and_counts_as_right_from_a_half():
+def as_released(start, end):
+    """An interval in the form of Temporal-R1."""
+    return f'{{"start_time": "{start}", "end_time": "{end}"}}'
+
+
+def test_the_last_block_counts_strictly_and_the_first_as_published():
+    text = completion_of("x", as_released(2, 6)) + as_answer(as_released(7, 9))
+    values = {rule: grade(text, query((2.0, 6.0)), rule).value for rule in RULES}
+    assert values == {"tagged": 0.0, "temporal_r1": 1.0, "temporal_r1_eval": 1.0}
+
+
+def test_the_published_reward_pays_for_an_interval_that_leaves_the_video():
+    text = completion_of("x", as_released(2, 20))
+    assert grade(text, query((2.0, 6.0)), "temporal_r1").value == pytest.approx(4 / 18)
+    strict = grade(text, query((2.0, 6.0)), "tagged")
+    assert (strict.value, strict.unread) == (0.0, ("beyond",))
+
+
+def test_the_form_is_that_of_the_rule():
+    """Strictly any answer has the form; as published only one object with quoted times, in this order."""
+    other_order = '{"end_time": "6", "start_time": "2"}'
+    for answer, published in ((as_released(2, 6), 1.0), (other_order, 0.0), ("2.0 to 6.0", 0.0), ("soon", 0.0)):
+        grades = [grade(completion_of("x", answer), query((2.0, 6.0)), rule) for rule in RULES]
+        assert [one.parts[WELL_FORMED] for one in grades] == [1.0, published, published], answer
+
+
+def test_an_answer_counts_as_right_from_a_half():
     right = grade(completion_of("x", "2.0 to 6.0"), query((2.0, 6.0)), "tagged")
     assert (right.value, right.correct, right.parsed, right.parts[WELL_FORMED]) == (1.0, True, "2 to 6", 1.0)
     half = grade(completion_of("x", "2.0 to 4.0"), query((2.0, 6.0)), "tagged")
@@ -196,7 +223,7 @@ def test_a_question_that_nothing_can_be_measured_with_is_refused(question, messa
         task_of("grounding").check(question)
 
 
-@pytest.mark.parametrize("rule", ["tagged", "temporal_r1", "temporal_r1_eval"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(
     "text",
     ["1" * 200_000, "1-" * 100_000, "{" * 100_000, '{"start_time": ' * 20_000, "start " * 50_000, "\u0661 to \u0662"],
