@@ -1,13 +1,14 @@
 """What training an arm cost: rollouts and seconds, of the training itself and of the selection of its questions."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidreason.artifacts.count_tables import count_of
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_jsonl
+from vidreason.config import paths
 from vidreason.records import Question
 from vidreason.results.measured import read_metrics
 from vidreason.results.number_format import Row
@@ -34,13 +35,14 @@ class Cost:
 
 def cost_of(inputs: ResultInputs, arm: Arm, seed: int) -> Cost:
     """What an arm's own training cost, without that of its parent."""
-    own = f"{arm.name}/seed{seed}"
-    seconds = _seconds(inputs.costs, [f"train_{arm.method}/{own}.tsv"]) if arm.method in ("sft", "grpo") else 0.0
+    own = {"arm": arm.name, "seed": seed}
+    seconds = _seconds(inputs.costs, [_table(f"train_{arm.method}", own)]) if arm.method in ("sft", "grpo") else 0.0
     if arm.method != "grpo":
         return Cost(0, 0, seconds, 0.0)
-    selecting = [f"select_by_variance/{own}.tsv"]
+    selecting = [_table("select_by_variance", own)]
     if arm.sampler:
-        selecting.append(f"sample_rollouts/{arm.sampler}/seed{seed}/*.tsv")
+        sampler, dataset = arm.sampler.split("/")
+        selecting.append(_table("sample_rollouts", {"arm": sampler, "dataset": dataset, "seed": seed, "shard": "*"}))
     return Cost(
         _sampled(inputs, arm, seed), _selected_from(inputs, arm, seed), seconds, _seconds(inputs.costs, selecting)
     )
@@ -55,6 +57,11 @@ def mean_cost(inputs: ResultInputs, arm: Arm, seeds: Iterable[int]) -> Row:
         "seconds_training": _mean([cost.seconds_training for cost in costs], 1),
         "seconds_selection": _mean([cost.seconds_selection for cost in costs], 1),
     }
+
+
+def _table(rule: str, wildcards: Mapping[str, str | int]) -> str:
+    """Where Snakemake writes what a job costs, below the folder of all costs of a run."""
+    return paths.cost(rule).removeprefix(f"{paths.COSTS}/").format(**wildcards)
 
 
 def _mean(values: list[float | None] | list[int | None] | list[int | float | None], digits: int = 0) -> str:

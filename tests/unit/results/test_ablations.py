@@ -9,6 +9,7 @@ from tests.support import scored_run
 from tests.support.scored_run import ARMS, BENCHMARKS, RIGHT, predictions_of, score_one
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_jsonl
+from vidreason.config import paths
 from vidreason.evaluation.paired_tests import sign_flip_p
 from vidreason.evaluation.statistics import paired_difference
 from vidreason.records import ClipRef, Question
@@ -87,6 +88,12 @@ def test_p_values_and_their_correction(run: ResultInputs) -> None:
     assert cells["coldstart", "mean"]["p"]
 
 
+def write_cost(path: Path, seconds: str) -> None:
+    """Snakemake's table of what a job cost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\th:m:s\n{seconds}\t0:00:10\n")
+
+
 def test_costs(run: ResultInputs, tmp_path: Path) -> None:
     """Rollouts of both kinds and seconds, in the mean over the seeds; what is not known is empty."""
     assert cells_of(run)["better", "mean"]["rollouts_training"] == ""
@@ -100,16 +107,16 @@ def test_costs(run: ResultInputs, tmp_path: Path) -> None:
         (folder / "dropped.csv").write_text("question,reason,rollouts\n7,always_right,4\n8,truncated,0\n")
         curves, selected = [*curves, folder / "metrics.jsonl"], [*selected, folder / "selected.jsonl"]
         dropped.append(folder / "dropped.csv")
-        costs = {"train_grpo/better": "10", "select_by_variance/better": "1.5"}
-        for name, seconds in costs.items():
-            path = tmp_path / "benchmarks" / name / f"seed{seed}.tsv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"s\th:m:s\n{seconds}\t0:00:10\n")
+        costs = {"train_grpo": "10", "select_by_variance": "1.5"}
+        for rule, seconds in costs.items():
+            write_cost(tmp_path / paths.cost(rule).format(run="x", arm="better", seed=seed), seconds)
+        sampled = {"run": "x", "arm": "coldstart", "dataset": "nextqa", "seed": seed}
         for shard in (0, 1):
-            path = tmp_path / f"benchmarks/sample_rollouts/coldstart/nextqa/seed{seed}/shard{shard}.tsv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"s\th:m:s\n{20 + seed}\t0:00:20\n")
-    known = replace(run, grpo=curves, selected=selected, dropped=dropped, costs=tmp_path / "benchmarks")
+            write_cost(tmp_path / paths.cost("sample_rollouts").format(**sampled, shard=shard), f"{20 + seed}")
+        # Of other jobs, which must not be counted.
+        write_cost(tmp_path / paths.cost("sample_rollouts").format(**sampled | {"dataset": "other"}, shard=0), "1000")
+        write_cost(tmp_path / paths.cost("sample_rollouts").format(**sampled | {"arm": "r1"}, shard=0), "1000")
+    known = replace(run, grpo=curves, selected=selected, dropped=dropped, costs=tmp_path / "results/x/benchmarks")
     cells = cells_of(known)
     names = ("rollouts_training", "rollouts_selection", "seconds_training", "seconds_selection")
     assert [cells["better", "mean"][name] for name in names] == ["74", "24", "10.0", "42.5"]
@@ -117,7 +124,7 @@ def test_costs(run: ResultInputs, tmp_path: Path) -> None:
     assert [cells["imitates", "mean"][name] for name in names] == ["0", "0", "", "0.0"]
     assert [cells["r1", "mean"][name] for name in names] == ["", "0", "", ""]
     assert cells["better", "mlvu"]["seconds_training"] == ""
-    (tmp_path / "benchmarks/train_grpo/better/seed0.tsv").write_text("s\th:m:s\nlong\t-\n")
+    write_cost(tmp_path / "results/x/benchmarks/train_grpo/better/seed0.tsv", "long")
     with pytest.raises(ValueError, match=r"seed0\.tsv: s is 'long'; needed are seconds"):
         ablations_table(known)
 
