@@ -66,10 +66,17 @@ def read_moments(
         ValueError: A record is malformed; the message names the file and the number of the record.
     """
     known: collections.Counter[str] = collections.Counter()
+    paths: dict[str, str] = {}
 
     def parse(record: Any, index: int) -> Question:
         require_keys(record, ("video", "caption", "timestamp"))
-        name = PurePosixPath(without_suffix(video_path(record["video"]))).name
+        path = without_suffix(video_path(record["video"]))
+        name = PurePosixPath(path).name
+        if paths.setdefault(name, path) != path:
+            raise ValueError(
+                f"the videos {paths[name][:200]!r} and {path[:200]!r} have one name, by which videos are found and counted; "
+                f"allowed: a name of its own for each video"
+            )
         known[name] += 1
         question = Question(
             id=f"{name}-{known[name] - 1}",
@@ -97,7 +104,9 @@ def moment_records(file: Path) -> list[Any]:
         ValueError: A line is not `VIDEO START END##SENTENCE`, or the object does not hold lists of equal lengths.
     """
     if file.suffix == ".txt":
-        lines = enumerate(_text_of(file).splitlines(), start=1)
+        lines = enumerate(
+            _text_of(file).split("\n"), start=1
+        )  # a sentence may hold what `splitlines` takes for a line break
         return [_of_line(file, number, line) for number, line in lines if line.strip()]
     if file.suffix == ".json" and isinstance(grouped := read_json(file), dict):
         return [record for video, entry in grouped.items() for record in _of_video(file, video, entry)]
@@ -192,9 +201,14 @@ def as_seconds(value: Any, key: str) -> float:
         ValueError: It is no finite number.
     """
     # A table's half-precision number is a `Real` and no `float`.
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    try:
+        seconds = float(value) if is_number else math.nan
+    except OverflowError:  # a whole number of more than 308 digits
+        seconds = math.inf
+    if not math.isfinite(seconds):
         raise ValueError(f"{key} is {str(value)[:80]!a} ({type(value).__name__}); expected a number of seconds")
-    return float(value)
+    return seconds + 0.0  # of -0.0 it makes 0.0; an answer that begins with a minus sign is none
 
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")

@@ -19,6 +19,7 @@ from vidreason.data.moments import video_finder
 from vidreason.data.options import answer_letter, split_choices
 from vidreason.data.registry import Dataset, Source, register
 from vidreason.records import LETTERS, ClipRef, Question
+from vidreason.tasks.multiple_choice import check_number
 from vidreason.tasks.prompt_templates import with_letters
 
 FOLDERS = ("videos", ".")
@@ -81,14 +82,20 @@ def records_of(file: Path) -> list[Any]:
                 raise ValueError(f"{file}: video {video[:80]!r}: expected lists of questions by dimension")
             for dimension, items in dimensions.items():
                 for item in items:
-                    require_keys(item, ("question", "answer"))
+                    try:
+                        require_keys(item, ("question", "answer"))
+                    except ValueError as error:
+                        raise ValueError(f"{file}: video {video[:80]!r}, {dimension[:80]!r}: {error}") from error
                     rows.append({**item, "video_id": video, "dim": dimension})
     else:
         rows = read_records(file)
-    counts: dict[tuple[Any, Any], int] = {}
-    for row in rows:
-        require_keys(row, ("video_id", "dim", "question", "answer"))
-        place = (row["video_id"], row["dim"])
+    counts: dict[tuple[str, str], int] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            require_keys(row, ("video_id", "dim", "question", "answer"))
+            place = (as_text(row["video_id"], "video_id"), as_text(row["dim"], "dim"))
+        except ValueError as error:
+            raise ValueError(f"{file}: record {number}: {error} (records are counted from 1)") from error
         counts[place] = row["number"] = counts.get(place, -1) + 1
     return rows
 
@@ -155,6 +162,7 @@ def caption_matching(question: str, answer: str) -> Choice:
     right = _LABELLED.fullmatch(answer.strip())
     if not text or len(options) < 2:
         raise ValueError(f"expected a question and two or more labelled sentences, found {question[:200]!r}")
+    check_number(options)
     places = [number for number, match in enumerate(labelled) if right and match.groups() == right.groups()]
     if len(places) != 1:
         raise ValueError(f"the answer {answer[:80]!r} is not one of the sentences {list(options)}")

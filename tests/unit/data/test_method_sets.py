@@ -150,6 +150,14 @@ def test_tempcompass_is_read_as_choices(tmp_path):
     assert {one.text for one in captions} == {"Which describes the video better?"}
 
 
+LABELLED = {
+    "question": "Which?\n"
+    + "\n".join(f"Sentence {letter}: {letter}{letter}" for letter in "ABCDEFGHIJ")
+    + "\nOption 1: x",
+    "answer": "Option 1: x",
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "item", "words"),
     [
@@ -158,13 +166,31 @@ def test_tempcompass_is_read_as_choices(tmp_path):
         ("multi-choice", {"question": "What?", "answer": "A. z"}, r"no line begins with 'A\. '"),
         ("caption_matching", {"question": "Which?\nOption 1: x", "answer": "Option 1: x"}, "two or more labelled"),
         ("caption_matching", {"question": "Q\nOption 1: x\nOption 2: y", "answer": "Option 2: x"}, "is not one of the"),
-        ("yes_no", {"question": "Is it?"}, r"no key \['answer'\]"),
+        ("yes_no", {"question": "Is it?"}, r"yes_no\.json: video '1', 'action': no key \['answer'\]"),
+        ("yes_no", "Is it?", r"yes_no\.json: video '1', 'action': expected a JSON object, found str"),
+        ("yes_no", None, r"video '1', 'action': expected a JSON object, found NoneType"),
+        ("caption_matching", LABELLED, r"record 1: 11 options; allowed: 1 to 10"),
     ],
 )
 def test_a_malformed_question_of_tempcompass_is_refused(tmp_path, kind, item, words):
     published.write(tmp_path, {f"{kind}.json": {"1": {"action": [item]}}})
     with pytest.raises(ValueError, match=words):
         read_questions("tempcompass", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dim": ["action"]}, r"record 2: dim is .*\(list\); expected a text"),
+        ({"video_id": None}, "record 2: video_id is 'None'"),
+    ],
+)
+def test_a_malformed_row_of_a_table_of_tempcompass_is_refused(tmp_path, change, words):
+    row = {"video_id": "1", "dim": "action", "question": "Is it?", "answer": "yes"}
+    lines = [json.dumps(one) for one in (row, {**row, **change})]
+    (tmp_path / "yes_no.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=rf"yes_no\.jsonl: {words}"):
+        tempcompass.records_of(tmp_path / "yes_no.jsonl")
 
 
 def test_tempcompass_without_files_says_where_they_were_looked_for(tmp_path):

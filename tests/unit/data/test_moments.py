@@ -11,6 +11,7 @@ from vidreason.artifacts.files import read_jsonl
 from vidreason.data import activitynet, moments
 from vidreason.data.registry import Source, question_prompt, read_questions, write_questions
 from vidreason.records import Question
+from vidreason.tasks.grounding import Grounding
 
 MOMENT = {"video": "v.mp4", "duration": 10.0, "timestamp": [2.0, 4.0], "caption": "A dog runs."}
 
@@ -92,6 +93,8 @@ def test_where_nothing_is_left_the_first_reason_is_told(tmp_path):
         ({"timestamp": ["2", 4.0]}, r"start is '2' \(str\); expected a number of seconds"),
         ({"timestamp": [True, 4.0]}, r"start is 'True' \(bool\)"),
         ({"timestamp": [2.0, math.inf]}, "end is 'inf'|Infinity"),
+        ({"timestamp": [2, 10**400]}, r"end is '1000+' \(int\); expected a number of seconds"),
+        ({"video": "other/v.mp4"}, "the videos 'v' and 'other/v' have one name, by which videos are found and counted"),
         ({"duration": 0}, "duration is 0; allowed: more than 0 seconds"),
         ({"duration": "ten"}, r"duration is 'ten' \(str\)"),
         ({"video": "../v.mp4"}, r"the video '\.\./v\.mp4' is no path inside"),
@@ -127,6 +130,21 @@ def test_a_malformed_line_is_refused_with_its_number(tmp_path, line, seen):
     (tmp_path / "a.txt").write_text(f"AO9RW 0.0 1.0##y.\n\n{line}\n")
     with pytest.raises(ValueError, match=rf"a\.txt: line 3: .*{seen}.*; allowed: VIDEO START END##SENTENCE"):
         moments.moment_records(tmp_path / "a.txt")
+
+
+def test_a_sentence_may_hold_other_line_breaks(tmp_path):
+    """Those that `str.splitlines` knows and no editor counts."""
+    (tmp_path / "a.txt").write_text("AO9RW 0.0 1.0##one\u2028two\x0bthree\x85\r\nAO9RW 1.0 2.0##four\n", newline="")
+    assert [one["caption"] for one in moments.moment_records(tmp_path / "a.txt")] == [
+        "one\u2028two\x0bthree\x85",
+        "four",
+    ]
+
+
+def test_a_negative_zero_is_zero(tmp_path):
+    """The answer that SFT learns begins with the start, and an answer with a minus sign is none."""
+    (question,) = moments_of(tmp_path, {**MOMENT, "timestamp": [-0.0, 4.0]})
+    assert Grounding().answer(question) == "0.0 to 4.0"
 
 
 def test_videos_are_found_in_other_folders_and_with_other_suffixes(tmp_path):
