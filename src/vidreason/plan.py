@@ -178,7 +178,7 @@ def _training(run: Run, method: str, counts: Mapping[str, float | None]) -> Step
 
 
 def _rollouts(settings: Grpo, questions: float | None) -> tuple[float | None, float | None]:
-    """Fewest and most rollouts of a GRPO training that sees so many questions, shuffled ones included, up to its limit.
+    """Fewest and most rollouts of a GRPO training on `questions` questions, shuffled rollouts included, up to its limit.
 
     How many groups are replaced by those of fresh questions (`resample`) depends on the model: from none to all of them in every
     round.
@@ -331,7 +331,7 @@ def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
 
 
 def _hours(steps: Sequence[StepPlan], devices: int = 1) -> str:
-    """Hours of some steps on so many devices; a range where the steps have one."""
+    """Hours of some steps on a number of devices; a range where the steps have one."""
     least, most = sum(step.seconds or 0 for step in steps), sum(step.most_seconds or 0 for step in steps)
     return _range(least / 3600 / devices, most / 3600 / devices, ".0f")
 

@@ -13,7 +13,7 @@ import numpy as np
 from vidreason.artifacts.digests import sha256_text
 
 FLIPS = 20_000
-"""Sign patterns that are tried: all of them for up to 14 clusters, else so many drawn ones."""
+"""Number of sign patterns that are drawn. Where there are no more patterns than this (up to 14 clusters), all are tried."""
 _BLOCK = 1000
 _TIE = 1e-9
 
@@ -41,16 +41,16 @@ def cluster_sums(
 def sign_flip_p(sums: Sequence[float], name: str) -> float:
     r"""Two-sided p-value of a mean difference, by flipping the sign of whole clusters.
 
-    If two arms are equally good, which of them answered a video better is a coin's toss: every pattern of signs of the $S_c$ is as
-    likely as the one that was seen. p is the share of patterns with $|\sum_c \pm S_c| \ge |\sum_c S_c|$; where patterns are drawn,
-    the one that was seen counts among them, so that p is never 0 and the test keeps its level.
+    If two arms are equally good, which of them answers a video better is a coin's toss: every pattern of signs of the $S_c$ is as
+    likely as the observed one. p is the share of patterns with $|\sum_c \pm S_c| \ge |\sum_c S_c|$. Where patterns are drawn,
+    the observed one counts among them, so that p is never 0 and the test keeps its level.
 
     Args:
         sums: What every cluster adds to the mean (`cluster_sums`), over all benchmarks.
         name: Seeds the drawing: the same name and sums give the same p.
 
     Source: Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010, "Permutation p-values should never be
-        zero" (the count of the pattern that was seen).
+        zero" (the observed pattern is counted).
     Differs from the source: the unit is the video, not the question.
 
     Example:

@@ -15,7 +15,7 @@ from vidreason.results.scored_runs import Arm, Run, Runs, axis_label, title, tit
 from vidreason.tasks.base import task_of
 
 PARSERS = {
-    "strict": "the letter of the last answer block, also where the format is broken",
+    "strict": "the last answer block, also where the format is broken",
     "upstream": "the first character of the first answer block",
     "video_r1": "the whole first answer block, or the whole text without one",
     "temporal_r1": "what Temporal-R1's evaluation reads",

@@ -161,11 +161,11 @@ def dropped_questions(candidates: Sequence[Candidate], rule: SelectionRule, seed
     reasons = {one.id: ONE_OPTION for one in candidates if one.single}
     pool = [one for one in candidates if one.id not in reasons]
     strategy = "informative" if rule.strategy == "random" else rule.strategy
-    unfit = {one.id: reason for one in pool if (reason := _unfit(one, strategy, rule))}
+    unfit = {one.id: reason for one in pool if (reason := _drop_reason(one, strategy, rule))}
     ranked = _ranked([one for one in pool if one.id not in unfit], rule.statistic, seed)
-    kept, over = _walk(ranked, rule.limit, rule.per_task, rule.per_video)
+    kept, over = _within_budgets(ranked, rule.limit, rule.per_task, rule.per_video)
     if rule.strategy == "random":
-        drawn = _drawn(pool, Counter(one.task for one in kept), rule.per_video, seed)
+        drawn = _random_draw(pool, Counter(one.task for one in kept), rule.per_video, seed)
         reasons |= {one.id: NOT_DRAWN for one in pool if one.id not in drawn}
     else:
         reasons |= unfit | over
@@ -185,7 +185,7 @@ def check_bounds(rule: SelectionRule, size: int) -> None:
         )
 
 
-def _unfit(one: Candidate, strategy: str, rule: SelectionRule) -> str | None:
+def _drop_reason(one: Candidate, strategy: str, rule: SelectionRule) -> str | None:
     """Why a strategy drops a question by its answers; None if it does not."""
     spread = one.spread(rule.statistic)
     if strategy == "informative":
@@ -226,7 +226,7 @@ def _ranked(candidates: Sequence[Candidate], statistic: str, seed: int) -> list[
     return sorted(candidates, key=lambda one: (-one.spread(statistic), tie[one.id]))
 
 
-def _walk(
+def _within_budgets(
     ranked: Iterable[Candidate], limit: int | None, per_task: Mapping[str, int | None], per_video: int | None
 ) -> tuple[list[Candidate], dict[str, str]]:
     """The questions that are kept when a ranking is read from its top, and why each other one is not."""
@@ -249,7 +249,7 @@ def _walk(
     return kept, over
 
 
-def _drawn(pool: Sequence[Candidate], sizes: Mapping[str, int], per_video: int | None, seed: int) -> set[str]:
+def _random_draw(pool: Sequence[Candidate], sizes: Mapping[str, int], per_video: int | None, seed: int) -> set[str]:
     """Ids of as many questions of each answer type as `sizes` says, drawn at random."""
     draw = random.Random(seed)
     by_id = sorted(pool, key=lambda one: one.id)
@@ -260,7 +260,7 @@ def _drawn(pool: Sequence[Candidate], sizes: Mapping[str, int], per_video: int |
         order = draw.sample(by_id, len(by_id))
         # Answer types with the least choice first: others could use up their videos.
         order.sort(key=lambda one: there[one.task] - budgets[one.task])
-        kept, _over = _walk(order, None, budgets, per_video)
+        kept, _over = _within_budgets(order, None, budgets, per_video)
         if len(kept) == needed:
             return {one.id for one in kept}
     raise ValueError(

@@ -198,9 +198,9 @@ class GrpoTrainer:
             files.metrics,
             files.state,
             origin,
-            settings.validation.every,
-            settings.updates,
-            limit,
+            validate_every=settings.validation.every,
+            updates=settings.updates,
+            rollout_limit=limit,
         )
         has_validation = bool(usable and settings.validation.limit)
         Trainer(self.policy, job, step, validate if has_validation else None, self.ranks).fit()

@@ -101,11 +101,11 @@ class Job:
     rollout_limit: int | None = None
 
     def is_over(self, done: int, rollouts: int) -> bool:
-        """Whether a training ends after so many steps and rollouts."""
+        """Whether the training ends once `done` steps are taken and `rollouts` rollouts are sampled."""
         return done == self.steps or (self.rollout_limit is not None and rollouts >= self.rollout_limit)
 
     def rate(self, step: int, update: int, rollouts: int) -> float:
-        """Learning rate of an update of a step, before which so many rollouts were sampled.
+        """Learning rate of an update of a step, before which `rollouts` rollouts were sampled.
 
         The schedule counts updates. A limit of rollouts that is nearer than the last step moves it on, so that it ends where the
         training does.
