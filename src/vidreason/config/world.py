@@ -22,6 +22,9 @@ class VideoCounts(Section):
     charades_sta: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
     nextgqa_val: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
     nextgqa: int = Field(default=0, ge=0, le=1_000_000, description="Number for this data set; 0 for none.")
+    video_r1_260k: int = Field(
+        default=0, ge=0, le=1_000_000, description="Number for this data set, half of them pictures; 0 for none."
+    )
 
 
 class QuestionCounts(VideoCounts):
@@ -33,6 +36,7 @@ class QuestionCounts(VideoCounts):
     charades_sta: int = Field(default=1, ge=1, le=1, description="A clip shows one thing to ask for.")
     nextgqa_val: int = Field(default=1, ge=1, le=2, description="A clip allows two questions.")
     nextgqa: int = Field(default=1, ge=1, le=2, description="A clip allows two questions.")
+    video_r1_260k: int = Field(default=1, ge=1, le=1, description="A picture or clip is drawn for its question.")
 
 
 class World(Section):
@@ -45,4 +49,8 @@ class World(Section):
     broken: tuple[Damage, ...] = Field(
         strict=False, description="Training files that are damaged, one of each kind named."
     )
-    size: int = Field(ge=16, le=4096, description="Height and width of the encoded videos in pixels.")
+    size: int = Field(
+        ge=16,
+        le=4096,
+        description="Height and width of the encoded videos in pixels; letters (video_r1_260k) need at least 32.",
+    )

@@ -32,8 +32,6 @@ CAPTION_REQUEST = "Describe the video."
 PICTURE_REQUEST = "Describe the picture."
 EXPLAIN_REQUEST = "Explain the answer."
 COLOURS_REQUEST = "List the colours."
-PLACES = ("one", "two", "three", "four")
-"""Words for rows, from the top, and columns, from the left."""
 WORDS = (
     *THINGS, *COLOURS, *DIRECTIONS, "stays", "put", "goes", "turns", "two", "three", "four", "so", "the", "answer", "is",
     "Which", "thing", "comes", "first", "last", "right", "after", "way", "does", "go", "colour", "turn", "into",
@@ -95,10 +93,7 @@ def draw_exercise(kind: str, scenes: list[Scene], questions: int, rng: np.random
 
 def _picture(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:
     step = int(rng.integers(STEPS))
-    act = scene.act_at(step)
-    row, column, colour = act.at(step)
-    description = f"{colour} {act.thing} {PLACES[row]} {PLACES[column]}"
-    return [(PICTURE_REQUEST, description)], np.full(STEPS, step)
+    return [(PICTURE_REQUEST, scene.act_at(step).description(step))], np.full(STEPS, step)
 
 
 def _act(scene: Scene, questions: int, rng: np.random.Generator) -> Dialogue:

@@ -20,6 +20,7 @@ import numpy as np
 
 from vidreason.media.probe import FOLDER_FPS
 from vidreason.world.scenes import STEPS, Scene, render
+from vidreason.world.signs import Sign, render_sign
 
 SIZE = 64
 """Height and width of a clip in pixels. A cell of the grid then has 16 pixels, and 8 in the subsampled chroma planes."""
@@ -105,8 +106,10 @@ def with_surroundings(clip: Timing, before: float, after: float) -> Timing:
     return dataclasses.replace(clip, before=round(before * clip.fps), after=round(after * clip.fps))
 
 
-def encode(scene: Scene, path: Path, clip: Timing, kind: str, around: Scene | None = None, size: int = SIZE) -> None:
-    """Write a scene as a video.
+def encode(
+    scene: Scene | Sign, path: Path, clip: Timing, kind: str, around: Scene | None = None, size: int = SIZE
+) -> None:
+    """Write a scene or a sign as a video.
 
     Args:
         scene: The scene; all its steps are shown equally long.
@@ -130,9 +133,14 @@ def encode(scene: Scene, path: Path, clip: Timing, kind: str, around: Scene | No
         _run_ffmpeg(pictures, clip.fps, path, KINDS[kind])
 
 
-def picture_sequence(scene: Scene, clip: Timing, around: Scene | None = None, size: int = SIZE) -> np.ndarray:
+def picture_at(scene: Scene | Sign, step: int, size: int) -> np.ndarray:
+    """Draw the picture of one step of a scene or a sign: uint8 [S, S, 3]."""
+    return render_sign(scene, step, size) if isinstance(scene, Sign) else render(scene, step, size)
+
+
+def picture_sequence(scene: Scene | Sign, clip: Timing, around: Scene | None = None, size: int = SIZE) -> np.ndarray:
     """All frames of a clip: uint8 [N, S, S, 3]."""
-    story = np.repeat([render(scene, step, size) for step in range(STEPS)], clip.per_step, axis=0)
+    story = np.repeat([picture_at(scene, step, size) for step in range(STEPS)], clip.per_step, axis=0)
     if not clip.before and not clip.after:
         return story
     if around is None:

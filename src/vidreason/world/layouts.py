@@ -20,6 +20,7 @@ from vidreason.tasks.prompt_templates import dotted
 from vidreason.world.encode import SIZE, Timing, encode, timing, with_surroundings
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.scenes import Scene, make_scene
+from vidreason.world.signs import Sign
 from vidreason.world.splits import WorldItem, duration_class, scene_seed
 
 NEXTQA_REQUEST = "Please provide your answer by stating the letter followed by the full option."
@@ -36,7 +37,7 @@ class Job:
     """One video to encode.
 
     Attributes:
-        scene: The scene.
+        scene: The scene or sign.
         path: File or folder to write.
         clip: Frame rate and frames.
         kind: Key of `KINDS`.
@@ -44,7 +45,7 @@ class Job:
         size: Height and width in pixels.
     """
 
-    scene: Scene
+    scene: Scene | Sign
     path: Path
     clip: Timing
     kind: str

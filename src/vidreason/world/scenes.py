@@ -26,6 +26,8 @@ COLOURS = {
     "white": (245, 245, 245),
 }
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+PLACES = ("one", "two", "three", "four")
+"""Words for rows, from the top, and columns, from the left."""
 ACT_ENDS = (5, 10, 16)
 """First step after each act."""
 
@@ -58,6 +60,11 @@ class Act:
     def caption(self) -> str:
         """Description of the act in four words."""
         return f"{self.colour} {self.thing} {self.verb} {self.argument}"
+
+    def description(self, step: int) -> str:
+        """Description of the picture of a step in four words: colour, thing, row and column."""
+        row, column, colour = self.at(step)
+        return f"{colour} {self.thing} {PLACES[row]} {PLACES[column]}"
 
     def at(self, step: int) -> tuple[int, int, str]:
         """Row, column and colour at a step of the act."""

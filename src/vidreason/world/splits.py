@@ -9,13 +9,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from vidreason.config.world import VideoCounts, World
+from vidreason.world.five_types import TYPES, ask, make_shown
 from vidreason.world.moments import DURATIONS, ask_with_evidence, make_moment, when
 from vidreason.world.questions import CATEGORIES, WorldQuestion, make_questions, think_text
 from vidreason.world.scenes import Scene, make_scene
+from vidreason.world.signs import Sign
 
 SPLITS = ("base", "nextqa", "coldstart", "video_mme", "mvbench", "mlvu", "mmvu", "surroundings")
 """Ranges of seeds: one for each data set, `base` for the base model's pre-training, `surroundings` for what surrounds bounded clips."""
-LATER_SPLITS = ("charades_sta_train", "charades_sta", "nextgqa_val", "nextgqa")
+LATER_SPLITS = ("charades_sta_train", "charades_sta", "nextgqa_val", "nextgqa", "video_r1_260k")
 """Further data sets. They have a numbering of their own, so that adding one changes no scene of the others; add at the end."""
 RANGE = 1_000_000
 """Number of scenes in a range."""
@@ -56,6 +58,7 @@ SECONDS: Mapping[str, tuple[float, float]] = {
     "short": (5.0, 12.0),
     "medium": (16.0, 26.0),
     "long": (36.0, 45.0),
+    "video_r1_260k": (5.0, 20.0),
 }
 """Shortest and longest duration, by data set or by duration class of Video-MME. NextQA also has videos that are too long."""
 TOO_LONG_SECONDS = (32.0, 45.0)
@@ -64,29 +67,33 @@ QUERIES = ("charades_sta_train", "charades_sta")
 """Data sets of queries: when is what is described?"""
 MOMENTS = (*QUERIES, "nextgqa_val", "nextgqa")
 """Data sets about moments (`vidreason.world.moments`)."""
+FIVE_TYPES = "video_r1_260k"
+"""The data set of pictures and videos with questions of five types (`vidreason.world.five_types`)."""
 DATASETS = tuple(VideoCounts.model_fields)
 """Data sets of the world."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WorldItem:
-    """One video to write, with its questions.
+    """One video or picture to write, with its questions.
 
     Attributes:
         video_id: Number of the video within its data set, from 0.
-        scene: Its scene.
+        scene: Its scene or sign.
         duration: Target duration of the scene in seconds; the clip comes as close as its frame rate allows.
         questions: Questions about it.
         category: The benchmark's own name of the category, `""` where it has none.
         think: Annotated reasoning for the first question (cold start only).
+        picture: Whether it is a picture, that of the first step, and not a video.
     """
 
     video_id: int
-    scene: Scene
+    scene: Scene | Sign
     duration: float
     questions: tuple[WorldQuestion, ...]
     category: str = ""
     think: str = ""
+    picture: bool = False
 
 
 def scene_seed(seed: int, split: str, number: int) -> int:
@@ -122,6 +129,8 @@ def draw_items(split: str, settings: World, seed: int) -> list[WorldItem]:
     """
     if split in MOMENTS:
         return _draw_moments(split, settings, seed)
+    if split == FIVE_TYPES:
+        return _draw_five_types(settings.videos.video_r1_260k, seed)
     rng = np.random.default_rng([seed, SPLITS.index(split), 0x17E])
     table: Mapping[str, tuple[str, ...]] = {"mvbench": MVBENCH_CATEGORIES, "mlvu": MLVU_CATEGORIES}.get(
         split, {"": ALL_CATEGORIES}
@@ -154,6 +163,19 @@ def _draw_moments(split: str, settings: World, seed: int) -> list[WorldItem]:
         duration = float(rng.choice(DURATIONS))
         questions = (when(scene),) if split in QUERIES else ask_with_evidence(scene, count, rng)
         items.append(WorldItem(number, scene, duration, questions))
+    return items
+
+
+def _draw_five_types(count: int, seed: int) -> list[WorldItem]:
+    """Draw pictures and clips in turn, every type of question in turn for both, each with one question."""
+    rng = np.random.default_rng([seed, LATER_SPLITS.index(FIVE_TYPES), 0x180])
+    items = []
+    for number in range(count):
+        picture, kind = number % 2 == 0, TYPES[number // 2 % len(TYPES)]
+        shown = make_shown(kind, scene_seed(seed, FIVE_TYPES, number), picture)
+        duration = 0.0 if picture else float(rng.uniform(*SECONDS[FIVE_TYPES]))
+        question = ask(kind, shown, picture, rng)
+        items.append(WorldItem(number, shown, duration, (question,), kind, picture=picture))
     return items
 
 

@@ -19,6 +19,7 @@ from vidreason.world.layouts import (
     write_nextqa,
     write_video_mme,
 )
+from vidreason.world.mixed_layout import write_video_r1
 from vidreason.world.moment_layouts import segment_of, write_charades_sta, write_nextgqa
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.splits import DATASETS, WorldItem, draw_items
@@ -28,6 +29,7 @@ LATER: Mapping[str, Callable[[Path, Sequence[WorldItem], int, int], None]] = {
     "charades_sta": lambda *args: write_charades_sta(args[0], args[1], "charades_sta_test.txt", *args[2:]),
     "nextgqa_val": lambda *args: write_nextgqa(args[0], args[1], "val.csv", *args[2:]),
     "nextgqa": lambda *args: write_nextgqa(args[0], args[1], "test.csv", *args[2:]),
+    "video_r1_260k": write_video_r1,
 }
 """Data sets that a run may leave out -> function of folder, items, size in pixels and threads that writes them."""
 
@@ -91,11 +93,10 @@ def truth_rows(dataset: str, root: Path, items: Sequence[WorldItem]) -> list[dic
     # Readers give one category after another, as a stable sort of the items does.
     order = {
         name: place
-        for place, name in enumerate({"mvbench": mvbench.CATEGORIES, "mlvu": mlvu.CATEGORIES}.get(dataset, {"": ""}))
+        for place, name in enumerate({"mvbench": mvbench.CATEGORIES, "mlvu": mlvu.CATEGORIES}.get(dataset, {}))
     }
-    written = [
-        (item, question) for item in sorted(items, key=lambda item: order[item.category]) for question in item.questions
-    ]
+    ordered = sorted(items, key=lambda item: order[item.category]) if order else items
+    written = [(item, question) for item in ordered for question in item.questions]
     if len(published) != len(written):
         raise ValueError(f"{root}: {len(written)} questions were written, {len(published)} were read")
     return [

@@ -13,10 +13,9 @@ from vidreason.models.tinyllava.template import IMAGE
 from vidreason.records import LETTERS
 from vidreason.tasks.markup import INSTRUCTION
 from vidreason.tasks.prompt_templates import OPTION_INSTRUCTION
-from vidreason.world import corpus
 from vidreason.world.corpus import EXPLAIN_REQUEST, KINDS, Exercise, clip_pool, draw_exercise
 from vidreason.world.questions import NUMBERS, WorldQuestion
-from vidreason.world.scenes import COLOURS, DIRECTIONS, STEPS, THINGS, make_scene, render
+from vidreason.world.scenes import COLOURS, DIRECTIONS, PLACES, STEPS, THINGS, make_scene, render
 
 SCENES = [make_scene(seed) for seed in range(60)]
 POSSIBLE = {"thing": THINGS, "colour": tuple(COLOURS), "way": tuple(DIRECTIONS), "many": NUMBERS}
@@ -142,7 +141,7 @@ def test_pictures_are_described_truly():
         ((clip, step),) = {tuple(place) for place in exercise.pictures.tolist()}
         act = SCENES[clip].act_at(step)
         row, column, colour = act.at(step)
-        assert exercise.turns[0][1].split() == [colour, act.thing, corpus.PLACES[row], corpus.PLACES[column]]
+        assert exercise.turns[0][1].split() == [colour, act.thing, PLACES[row], PLACES[column]]
 
 
 def test_words_are_found_among_lettered_options():

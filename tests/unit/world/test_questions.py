@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.support.world_oracle import true_options
 from tests.support.worlds import world_settings
 from vidreason.records import LETTERS
 from vidreason.world.questions import CATEGORIES, NUMBERS, conclusion, make_question, make_questions, think_text
@@ -36,35 +37,7 @@ def parade(scene):
 
 def oracle(scene, question):
     """Which of a question's options are true, from what is on stage at every step and from nothing else."""
-    seen, order, words = stage(scene), parade(scene), re.findall(r"[a-z]+", question.text.lower())
-    about = next((word for word in words if word in THINGS), None)
-    places = [(row, column) for thing, row, column, _ in seen if thing == about]
-    colours = [colour for thing, _, _, colour in seen if thing == about]
-
-    def true(option):
-        match words:
-            case ["which", "thing", "comes", "first"]:
-                return order[0] == option
-            case ["which", "thing", "comes", "last"]:
-                return order[-1] == option
-            case ["which", "thing", "comes", "right", "after", "the", _]:
-                return order[order.index(about) + 1 :][:1] == [option]
-            case ["which", "way", "does", "the", _, "go"]:
-                (top, left), (bottom, right) = places[0], places[-1]
-                down, across = DIRECTIONS[option]
-                return np.sign(bottom - top) == down and np.sign(right - left) == across
-            case ["which", "colour", "does", "the", _, "turn", "into"]:
-                return len(set(colours)) == 2 and colours[-1] == option
-            case ["which", "colour", "is", "the", _]:
-                return set(colours) == {option}
-            case ["which", "thing", "appears"]:
-                return option in order
-            case ["how", "many", "things", "go", "somewhere"]:
-                moving = [thing for thing in order if len({s[1:3] for s in seen if s[0] == thing}) > 1]
-                return option == ("none", "one", "two", "three")[len(moving)]
-        raise AssertionError(f"the oracle does not know {question.text!r}")
-
-    return [option for option in question.options if true(option)]
+    return true_options(stage(scene), question.text, question.options)
 
 
 @pytest.mark.parametrize("task", CATEGORIES)
