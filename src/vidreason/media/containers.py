@@ -6,7 +6,9 @@ files are refused.
 
 import contextlib
 import stat
+import struct
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,11 @@ CONTAINERS = (
 """FFmpeg's names of the allowed containers. Each holds its pictures itself."""
 PICTURES = ("JPEG", "PNG", "WEBP", "BMP")
 """Pillow's names of the allowed formats of pictures in a frame folder, whatever their file names say."""
+DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
+    *(AssertionError, RuntimeError, struct.error, zlib.error),
+)
+"""What Pillow raises on damaged pictures: a broken PNG is a SyntaxError, one without its palette an AssertionError."""
 TIME_LIMIT = 1800.0
 """Seconds allowed for reading or decoding one video. The longest published videos last nine hours."""
 MAX_PIXELS = 178_956_970
@@ -169,13 +176,11 @@ def read_picture(path: Path) -> np.ndarray:
     """
     from PIL import Image
 
-    with as_video_error(path.name, path):
-        # A broken PNG raises SyntaxError.
-        try:
-            with Image.open(path, formats=PICTURES) as picture:
-                return np.asarray(picture.convert("RGB"))
-        except (Image.DecompressionBombError, SyntaxError) as error:
-            raise VideoError(UNREADABLE, f"{path.name}: {error}") from error
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (*DAMAGE, Image.DecompressionBombError, MemoryError) as error:
+        raise VideoError(UNREADABLE, f"{path.name}: {_message(error, path)}") from error
 
 
 def packets_of(container: Any, deadline: Deadline, *streams: Any) -> Iterator[Any]:

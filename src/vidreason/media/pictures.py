@@ -10,14 +10,13 @@ What is read is what a viewer shows: turned as its EXIF orientation says, transp
 and CMYK as RGB, and the first frame of an animation.
 """
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vidreason.media.containers import (
+    DAMAGE,
     NOT_A_VIDEO,
     NOT_AN_IMAGE,
     PICTURES,
@@ -41,8 +40,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what makes the picture upright."""
-_DAMAGE = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-"""What Pillow raises on damaged files, beside the errors of struct and zlib: a broken PNG is a SyntaxError."""
 
 
 def read_still(path: Path) -> np.ndarray:
@@ -68,17 +65,19 @@ def read_still(path: Path) -> np.ndarray:
         raise VideoError(NOT_AN_IMAGE, f"none of {', '.join(FORMATS)}, or damaged at its beginning") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise VideoError(UNREADABLE, f"too large: {error}") from error
-    except (*_DAMAGE, struct.error, zlib.error) as error:
+    except DAMAGE as error:
         # A file that ends early: Pillow says so in words.
         ends = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        raise VideoError(TRUNCATED if ends else UNREADABLE, str(error) or type(error).__name__) from error
+        raise VideoError(
+            TRUNCATED if ends else UNREADABLE, str(error) or f"damaged ({type(error).__name__})"
+        ) from error
 
 
 def _orientation(picture: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where none is given, or where the EXIF data are damaged though the picture may not be."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except (*_DAMAGE, struct.error, zlib.error):
+    except DAMAGE:
         return 1
 
 

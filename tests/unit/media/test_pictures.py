@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from tests.support import micro
 from vidreason.artifacts.files import write_jsonl
 from vidreason.engine.features import read_clips
+from vidreason.media.containers import VideoError, read_picture
 from vidreason.media.extract_frames import FrameSpec, check_clip, extract_frames, take_frames, unique_clips
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.pictures import read_still
@@ -97,6 +98,12 @@ def test_modes(tmp_path: Path) -> None:
     assert green > 200 > 60 > max(red, blue)
 
 
+def with_header(png: bytes, width: int, height: int, kind: int) -> bytes:
+    """The bytes of a PNG with another header: its size, and the kind of its colors (2: RGB, 3: of a palette)."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
 def bad_pictures(folder: Path) -> dict[str, str]:
     """File -> the status that it must get."""
     whole = saved(folder / "whole.jpg", Image.fromarray(np.tile(GRADIENT, (8, 8, 1)))).read_bytes()
@@ -111,13 +118,13 @@ def bad_pictures(folder: Path) -> dict[str, str]:
     os.mkfifo(folder / "pipe.png")
     start = png.index(b"IDAT") + 4
     (folder / "broken.png").write_bytes(png[:start] + b"\xff\xff" + png[start + 2 :])
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + png[33:])
+    (folder / "bomb.png").write_bytes(with_header(png, 60_000, 60_000, 2))
+    (folder / "palette.png").write_bytes(with_header(png, 300, 300, 3))
     return {
         "cut.jpg": "truncated", "cut.png": "truncated", "empty.png": "empty_file", "page.jpg": "not_an_image",
         "video.png": "not_an_image", "folder.png": "not_an_image", "link.png": "missing", "absent.png": "missing",
         "pipe.png": "not_an_image", "broken.png": "unreadable", "bomb.png": "unreadable",
+        "palette.png": "unreadable",
     }  # fmt: skip
 
 
@@ -129,6 +136,13 @@ def test_bad_pictures_get_a_status(tmp_path: Path) -> None:
         assert checked.detail
         assert take_frames(image(name), tmp_path, 4, 8).clip == checked
         assert status in STATUSES
+
+
+def test_a_bad_picture_of_a_frame_folder_is_named(tmp_path: Path) -> None:
+    for name, status in bad_pictures(tmp_path).items():
+        if status in ("unreadable", "truncated") and name != "palette.png":  # which Pillow reads without colors
+            with pytest.raises(VideoError, match=rf"unreadable: {name}: "):
+                read_picture(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "gif"])
