@@ -1,4 +1,6 @@
-"""Settings of a GRPO loss."""
+"""Settings of a GRPO loss, and its gradients."""
+
+import torch
 
 from vidreason.config.settings import Objective
 
@@ -11,3 +13,9 @@ OBJECTIVE = {
 def objective(**changes):
     """Settings of a GRPO loss: TinyLLaVA-Video-R1's but for the changes."""
     return Objective.model_validate({**OBJECTIVE, **changes})
+
+
+def gradients(loss, batch):
+    """Gradients with respect to log-probabilities and entropies; 0 where a loss does not depend on them."""
+    found = torch.autograd.grad(loss, (batch.logp, batch.entropy), allow_unused=True)
+    return [torch.zeros_like(batch.logp) if one is None else one for one in found]

@@ -14,7 +14,7 @@ import torch
 import trl
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from tests.support.objective import objective
+from tests.support.objective import gradients, objective
 from vidreason.rl.objectives import OBJECTIVES, Normalizer, TokenBatch, grpo_loss, learned_tokens
 
 LIMIT = 9
@@ -102,12 +102,6 @@ def trl_loss(batch, settings, micro_batches=1, tokens=None):
 def our_loss(batch, settings):
     """Our loss of a batch that is a whole step."""
     return grpo_loss(batch, settings, Normalizer.of(batch.mask, LIMIT))
-
-
-def gradients(loss, batch):
-    """Gradients with respect to log-probabilities and entropies; 0 where a loss does not depend on them."""
-    found = torch.autograd.grad(loss, (batch.logp, batch.entropy), allow_unused=True)
-    return [torch.zeros_like(batch.logp) if one is None else one for one in found]
 
 
 def assert_equal(ours, theirs, batch):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from tests.support.objective import objective
+from tests.support.objective import gradients, objective
 from vidreason.rl.objectives import OBJECTIVES, Normalizer, TokenBatch, grpo_loss, learned_tokens
 
 LIMIT = 6
@@ -36,12 +36,6 @@ def on_policy(batch):
 def loss_of(batch, normalizer=None, **changes):
     """The loss of a batch, by default of one that is a whole step."""
     return grpo_loss(batch, objective(**changes), normalizer or Normalizer.of(batch.mask, LIMIT))
-
-
-def gradients(loss, batch):
-    """Gradients with respect to log-probabilities and entropies; 0 where a loss does not depend on them."""
-    found = torch.autograd.grad(loss, (batch.logp, batch.entropy), allow_unused=True)
-    return [torch.zeros_like(batch.logp) if one is None else one for one in found]
 
 
 def part_of(batch, rows):
