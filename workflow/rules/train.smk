@@ -122,6 +122,7 @@ rule select_by_variance:
     params:
         rule=of_run(job_inputs.selection_rule, "arm"),
         reading=of_run(job_inputs.selection_reading, "arm"),
+        style=of_run(job_inputs.sampler_style, "arm"),
         data=of_run(Run.data_of, "arm"),
         rollouts=setting("selection.generation.rollouts"),
         code=of_run(registered.selection_code, "arm"),

@@ -12,7 +12,7 @@ from vidreason.training.select_by_variance import SelectionFiles, select_by_vari
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 files = SelectionFiles(given.rollouts, given.questions, given.clips, **dict(out.items()))
 rule = SelectionRule.model_validate(params.rule)
-select_by_variance(files, rule, int(snakemake.wildcards.seed), params.rollouts, params.reading)
+select_by_variance(files, rule, int(snakemake.wildcards.seed), params.rollouts, params.reading, params.style)
 for artifact in out:
     write_sidecar(
         artifact, list(given), dict(params.items()), modules_with("vidreason.training.select_by_variance", params.data)

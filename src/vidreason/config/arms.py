@@ -28,6 +28,20 @@ def _with_strategy(arm: Any) -> Any:
     return arm
 
 
+def without_dropped_arms(config: Config, layers: Sequence[Layer]) -> Config:
+    """The configuration without the arms that a later layer sets to null.
+
+    A null that no earlier layer has an entry for stays: the schema refuses it, so that a misspelt name does not pass.
+    """
+    arms = config.get("arms")
+    if not isinstance(arms, Mapping):
+        return config
+    entries = [values["arms"] for _, values in layers if isinstance(values.get("arms"), Mapping)]
+    written = {name for entry in entries for name, arm in entry.items() if isinstance(arm, Mapping)}
+    kept = {name: arm for name, arm in arms.items() if arm is not None or name not in written}
+    return {**config, "arms": kept}
+
+
 def like_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
     """One line for every `like` that names no arm, goes round in a circle, or copies another arm's label."""
     arms = _entries(config)

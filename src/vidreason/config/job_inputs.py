@@ -107,6 +107,11 @@ def selection_reading(run: Run, arm: str) -> str | None:
     return training.rewards.reading if isinstance(training, GrpoMethod) else None
 
 
+def sampler_style(run: Run, arm: str) -> str:
+    """How the arm is asked whose repeated answers an arm's questions are selected by: its parent."""
+    return run.arm(run.parent(arm)).style
+
+
 def rollouts(run: Run, arm: str, seed: Seed) -> list[str]:
     """All shards of the repeated answers by which an arm's questions are selected: its parent's; none for `all`."""
     if not is_sampled(selection_rule(run, arm)["strategy"]):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pydantic
 
-from vidreason.config.arms import like_problems, resolved, with_strategies, without_like
+from vidreason.config.arms import like_problems, resolved, with_strategies, without_dropped_arms, without_like
 from vidreason.config.messages import key_problems, schema_problems, show
 from vidreason.config.registered_names import Known
 from vidreason.config.renamed_keys import renamed_problems
@@ -32,7 +32,7 @@ def load_run(layers: Sequence[Layer], known: Known) -> Run:
         ConfigError: The first kind of mistakes that there is: keys, `like`, schema, meaning, paths.
     """
     layers = [with_strategies(layer) for layer in layers]
-    config = functools.reduce(merge, (values for _, values in layers), Config())
+    config = without_dropped_arms(functools.reduce(merge, (values for _, values in layers), Config()), layers)
     for check in (key_problems, renamed_problems, like_problems):
         _refuse(check(config, layers))
     config = without_like(config)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import vidreason.tasks
 from vidreason.records import WELL_FORMED, Grade, Question, check_name
-from vidreason.tasks.markup import think_text
+from vidreason.tasks.markup import as_answer, think_text
 from vidreason.tasks.metrics import Metric
 
 
@@ -127,13 +127,14 @@ def rule_for(task: Task, rule: str) -> str:
     return rule if rule in task.rules else task.rules[0]
 
 
-def grade(completion: str, question: Question, rule: str) -> Grade:
+def grade(completion: str, question: Question, rule: str, style: str = "reason") -> Grade:
     """How good a completion is as an answer to a question: the one grader of reward, selection, validation and score.
 
     Args:
         completion: Text of the model, special tokens removed.
         question: Its question, whose task grades.
         rule: How the run reads answers; see `rule_for`.
+        style: How the prompt asked: in style `option` the completion is the answer alone and is read as an answer block.
 
     Returns:
         The grade. Its part `WELL_FORMED` says whether the completion is one think block and one answer block
@@ -141,7 +142,8 @@ def grade(completion: str, question: Question, rule: str) -> Grade:
     """
     task = task_of(question.task)
     chosen = rule_for(task, rule)
-    text = completion if chosen in AS_WRITTEN else completion.strip()
+    text = as_answer(completion) if style == "option" else completion
+    text = text if chosen in AS_WRITTEN else text.strip()
     given = task.grade(text, question, chosen)
     if WELL_FORMED in given.parts:
         return given

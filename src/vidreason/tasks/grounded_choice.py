@@ -15,7 +15,7 @@ from vidreason.tasks.intervals import (
     unreadable,
 )
 from vidreason.tasks.markup import as_answer, last_block, reasoned_instruction
-from vidreason.tasks.metrics import ACCURACY, Metric
+from vidreason.tasks.metrics import ACCURACY, Metric, share_from
 from vidreason.tasks.multiple_choice import check_options, strict
 from vidreason.tasks.prompt_templates import instruction
 
@@ -25,8 +25,12 @@ _OPTION = "Answer with the option's letter, and start and end of the evidence in
 _REASON = reasoned_instruction("option, start to end in seconds")
 
 
-def _best(grade: Grade, measure: str) -> float:
-    return overlap_part(grade.parts, measure, "best")
+def _tiou(grade: Grade) -> float:
+    return overlap_part(grade.parts, "tiou", "best")
+
+
+def _iop(grade: Grade) -> float:
+    return overlap_part(grade.parts, "iop", "best")
 
 
 class GroundedChoice:
@@ -46,10 +50,12 @@ class GroundedChoice:
 
     name = "grounded_choice"
     metrics: tuple[Metric, ...] = (
-        Metric("acc_gqa", "Acc@GQA", lambda grade: float(grade.correct and _best(grade, "iop") >= GROUNDED)),
+        Metric("acc_gqa", "Acc@GQA", lambda grade: float(grade.correct and _iop(grade) >= GROUNDED)),
         ACCURACY,
-        Metric("miou", "mIoU", lambda grade: _best(grade, "tiou")),
-        Metric("miop", "mIoP", lambda grade: _best(grade, "iop")),
+        Metric("miou", "mIoU", _tiou),
+        *(share_from("r1", "R@1 IoU", _tiou, threshold) for threshold in (0.3, 0.5)),
+        Metric("miop", "mIoP", _iop),
+        *(share_from("iop", "IoP", _iop, threshold) for threshold in (0.3, 0.5)),
     )
     rules: tuple[str, ...] = ("tagged",)
     timed = True

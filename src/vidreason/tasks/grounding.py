@@ -12,7 +12,7 @@ from vidreason.tasks.intervals import (
     read_interval,
 )
 from vidreason.tasks.markup import last_block, reasoned_instruction
-from vidreason.tasks.metrics import Metric
+from vidreason.tasks.metrics import Metric, share_from
 from vidreason.tasks.prompt_templates import instruction
 
 RIGHT = 0.5
@@ -21,10 +21,8 @@ _OPTION = "Answer with start and end in seconds, as in 2.0 to 7.5."
 _REASON = reasoned_instruction("start to end in seconds")
 
 
-def recall_at(threshold: float) -> Metric:
-    """Share of answers whose temporal IoU is at least a threshold; there is one answer a query, hence R@1."""
-    name = f"r1_{round(10 * threshold):02d}"
-    return Metric(name, f"R@1 IoU {threshold:g}", lambda grade: float(grade.parts.get("tiou", 0.0) >= threshold))
+def _tiou(grade: Grade) -> float:
+    return grade.parts.get("tiou", 0.0)
 
 
 class Grounding:
@@ -37,8 +35,10 @@ class Grounding:
 
     name = "grounding"
     metrics: tuple[Metric, ...] = (
-        Metric("miou", "mIoU", lambda grade: grade.parts.get("tiou", 0.0)),
-        *(recall_at(threshold) for threshold in (0.3, 0.5, 0.7)),
+        Metric("miou", "mIoU", _tiou),
+        *(
+            share_from("r1", "R@1 IoU", _tiou, threshold) for threshold in (0.3, 0.5, 0.7)
+        ),  # one answer a query, hence R@1
     )
     rules: tuple[str, ...] = ("tagged", "temporal_r1", "temporal_r1_eval")
     timed = True

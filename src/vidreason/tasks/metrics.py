@@ -27,3 +27,14 @@ ACCURACY = Metric("accuracy", "accuracy", lambda grade: float(grade.correct))
 """Share of questions that are answered right."""
 MEAN_VALUE = Metric("value", "mean value", lambda grade: grade.value)
 """Mean of the grades' values: an overlap or a similarity, for answers that are not simply right or wrong."""
+
+
+def share_from(prefix: str, title: str, measure: Callable[[Grade], float], threshold: float) -> Metric:
+    """Share of answers whose measure reaches a threshold.
+
+    Example:
+        >>> share_from("r1", "R@1 IoU", lambda grade: grade.value, 0.5).name
+        'r1_05'
+    """
+    name = f"{prefix}_{round(10 * threshold):02d}"
+    return Metric(name, f"{title} {threshold:g}", lambda grade: float(measure(grade) >= threshold))

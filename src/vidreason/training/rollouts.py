@@ -182,7 +182,7 @@ class RolloutSampler:
         texts = completions.texts(self.policies.policy.tokenizer)
         rows = zip(texts, completions.lengths.tolist(), completions.finished.tolist(), strict=True)
         answers = tuple(Completion(*row) for row in rows)
-        grades = tuple(grade(answer.text, question, self.reward.rule) for answer in answers)
+        grades = tuple(grade(answer.text, question, self.reward.rule, self.spec.style) for answer in answers)
         return RolloutGroup(question, answers, grades, view, contrast)
 
     def _round(self, step: int, questions: Sequence[Question], features: dict[str, torch.Tensor]) -> list[Sampled]:

@@ -47,8 +47,8 @@ def sample_rollouts(shard: Shard, generation: SelectionGeneration, protocol: Pro
         if not answers.completions:
             return [Rollout(question.id, 0, Completion(), UNANSWERED, question.sha256, status)]
         return [
-            Rollout(question.id, number, completion, grade(completion.text, question, rule), question.sha256, status)
-            for number, completion in enumerate(answers.completions)
+            Rollout(question.id, number, one, grade(one.text, question, rule, style), question.sha256, status)
+            for number, one in enumerate(answers.completions)
         ]
 
     batches = answer_shard(shard, config, record)

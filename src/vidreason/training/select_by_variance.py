@@ -51,7 +51,12 @@ class SelectionFiles:
 
 
 def select_by_variance(
-    files: SelectionFiles, rule: SelectionRule, seed: int, group_size: int | None = None, reading: str | None = None
+    files: SelectionFiles,
+    rule: SelectionRule,
+    seed: int,
+    group_size: int | None = None,
+    reading: str | None = None,
+    style: str = "reason",
 ) -> None:
     """Select the questions that an arm is trained on, and account for every other question.
 
@@ -62,6 +67,7 @@ def select_by_variance(
         group_size: N; None to take it from the rollouts.
         reading: Rule of reading by which the stored completions are graded again, where the arm's rewards use another one than the
             protocol's; None keeps the stored grades.
+        style: How the sampling arm was asked.
 
     Raises:
         ValueError: An incomplete group, a rollout given twice or of an unknown question, impossible bounds, or nothing kept.
@@ -73,7 +79,7 @@ def select_by_variance(
     groups, unanswered = _groups(files.rollouts, digests, group_size) if sampled else ({}, {})
     size = _group_size(groups, group_size) if sampled else 0
     candidates = {
-        question.id: _candidate(question, groups[question.id], reading)
+        question.id: _candidate(question, groups[question.id], reading, style)
         for question in questions
         if question.id in groups
     }
@@ -90,11 +96,11 @@ def select_by_variance(
     write_text(files.histogram, _histogram_table(list(candidates.values()), reasons, rule.statistic))
 
 
-def _candidate(question: Question, group: Sequence[Rollout], reading: str | None) -> Candidate:
+def _candidate(question: Question, group: Sequence[Rollout], reading: str | None, style: str) -> Candidate:
     """What the answers to a question tell about it."""
     discrete = _is_discrete(question)
     grades = [
-        one.grade if reading is None else grade(one.completion.text, question, reading)
+        one.grade if reading is None else grade(one.completion.text, question, reading, style)
         for one in sorted(group, key=lambda one: one.index)
     ]
     return Candidate(

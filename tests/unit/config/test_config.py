@@ -687,6 +687,30 @@ def test_like_may_follow_like_and_layers_may_change_either() -> None:
     assert [one.epochs for one in settings] == [1, 3, 1]
 
 
+def test_a_later_layer_takes_an_arm_out_with_null() -> None:
+    run = load_run(papers_layers(("mine.yaml", {"arms": {"sft": None}})), known())
+    assert list(run.arms) == ["base", "coldstart", "r1"]
+    again = ("again.yaml", {"arms": {"sft": {"label": "Again", "method": "given", "weights": "w", "style": "option"}}})
+    assert "sft" in load_run(papers_layers(("mine.yaml", {"arms": {"sft": None}}), again), known()).arms
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"stf": None}, "mine.yaml: arms.stf: null is not allowed; allowed: a section"),
+        ({"coldstart": None}, 'arms.r1.parent: "coldstart" is no arm; allowed: base, sft'),
+        (
+            {"r1": None, "r2": {"like": "r1", "label": "R2"}},
+            'arms.r2.like: "r1" is no arm; allowed: base, sft, coldstart',
+        ),
+    ],
+)
+def test_an_arm_that_is_not_there_or_that_others_need_is_not_taken_out(arms: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_run(papers_layers(("mine.yaml", {"arms": arms})), known())
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("selection", "expected"),
     [

@@ -191,6 +191,17 @@ def test_each_half_of_a_grounded_choice_counts_alone(text, letter, interval):
     assert metrics["miou"] == metrics["miop"] == float(interval is not None)
 
 
+def test_shares_of_grounded_answers_count_the_best_segment():
+    """3.0 to 6.0 against 0 to 1 and 4 to 6: IoU 2/3 and IoP 2/3 with the second."""
+    given = grade(completion_of("x", "A, 3.0 to 6.0"), grounded((0.0, 1.0), (4.0, 6.0)), "tagged")
+    metrics = {metric.name: metric.value(given) for metric in task_of("grounded_choice").metrics}
+    assert metrics.pop("miou") == metrics.pop("miop") == pytest.approx(2 / 3)
+    assert metrics == {"acc_gqa": 0.0, "accuracy": 0.0, "r1_03": 1.0, "r1_05": 1.0, "iop_03": 1.0, "iop_05": 1.0}
+    given = grade(completion_of("x", "A, 0.0 to 6.0"), grounded((0.0, 1.0), (4.0, 6.0)), "tagged")  # 1/3 of both
+    metrics = {metric.name: metric.value(given) for metric in task_of("grounded_choice").metrics}
+    assert [metrics[name] for name in ("r1_03", "r1_05", "iop_03", "iop_05")] == [1.0, 0.0, 1.0, 0.0]
+
+
 def test_a_grounded_answer_needs_half_of_its_interval_in_one_segment():
     question = grounded((0.0, 1.0), (4.0, 6.0))
     exactly = grade(completion_of("x", "B, 4.0 to 8.0"), question, "tagged")

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def trainer(init, store):
 def graded(monkeypatch):
     """Grades that the answers of a random model differ in."""
 
-    def grade(text, question, rule):
+    def grade(text, question, rule, style):
         right = sum(map(ord, text)) % 3 == 0
         return Grade(float(right), right, parts={WELL_FORMED: float(len(text) % 2)})
 
@@ -91,6 +92,19 @@ def run_step(trainer, questions, number=0, fresh=None):
 
 def sampled(trainer, questions, step=0, fresh=lambda _: ()):
     return trainer.sampler.sample(step, questions, fresh)
+
+
+@pytest.mark.parametrize(("style", "right"), [("option", True), ("reason", False)])
+def test_an_answer_alone_is_read_as_one_where_the_prompt_asks_for_it(trainer, monkeypatch, style, right):
+    """Selection and evaluation read it so, too."""
+    made = trainer().sampler
+    monkeypatch.setattr(made, "spec", made.spec.model_copy(update={"style": style}))
+    monkeypatch.setattr(made.reward, "rule", "tagged")
+    question = dataclasses.replace(QUESTIONS[0], gold="A")
+    completions = types.SimpleNamespace(
+        texts=lambda tokenizer: ["A"], lengths=torch.tensor([1]), finished=torch.tensor([True])
+    )
+    assert [one.correct for one in made.graded(question, completions).grades] == [right]
 
 
 class TestShuffled:
