@@ -20,7 +20,7 @@ Differs from the source: the paper names neither N nor thresholds nor the statis
 import math
 import random
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +41,6 @@ NOT_DRAWN = "not_drawn"
 
 MOST_SPREAD = 0.5
 """Greatest spread of values from 0 to 1: half of them 0, half of them 1."""
-_DRAWS = 100
-"""Random orders that are tried before a random selection is given up; more than one is needed only where budgets and videos clash."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def dropped_questions(candidates: Sequence[Candidate], rule: SelectionRule, seed
         Id of every dropped question -> the reason, in the order of the candidates.
 
     Raises:
-        ValueError: The bounds contradict each other or the number of answers, or no random draw has the size that is needed.
+        ValueError: The bounds contradict each other or the number of answers.
 
     Example:
         >>> rule = SelectionRule(
@@ -250,20 +248,89 @@ def _within_budgets(
 
 
 def _random_draw(pool: Sequence[Candidate], sizes: Mapping[str, int], per_video: int | None, seed: int) -> set[str]:
-    """Ids of as many questions of each answer type as `sizes` says, drawn at random."""
-    draw = random.Random(seed)
+    """Ids of as many questions of each answer type as `sizes` says, drawn at random; `pool` must hold such a selection."""
     by_id = sorted(pool, key=lambda one: one.id)
-    needed = sum(sizes.values())
+    order = random.Random(seed).sample(by_id, len(by_id))
     budgets = {one.task: sizes.get(one.task, 0) for one in pool}
     there = Counter(one.task for one in pool)
-    for _ in range(_DRAWS):
-        order = draw.sample(by_id, len(by_id))
-        # Answer types with the least choice first: others could use up their videos.
-        order.sort(key=lambda one: there[one.task] - budgets[one.task])
-        kept, _over = _within_budgets(order, None, budgets, per_video)
-        if len(kept) == needed:
-            return {one.id for one in kept}
-    raise ValueError(
-        f"selection: no random draw of {_DRAWS} has the {needed} questions that informative keeps ({dict(sizes)}) with at most "
-        f"{per_video} of a video; allowed: a larger per_video, or smaller limits in per_task"
-    )
+    # Answer types with the least choice first: others could use up their videos.
+    order.sort(key=lambda one: there[one.task] - budgets[one.task])
+    kept, _over = _within_budgets(order, None, budgets, per_video)
+    lacking = Counter(sizes) - Counter(one.task for one in kept)
+    if per_video is not None and lacking:
+        draw = _Draw(order, kept, per_video)
+        for task in lacking.elements():
+            draw.add(task)
+        return draw.ids
+    return {one.id for one in kept}
+
+
+class _Draw:
+    """A random draw that lacks questions of some answer types because others took the places of their videos.
+
+    A question of the lacking type takes the place of one of another type, which takes a place about another video, and so on
+    to a video with a free place: an augmenting path of a flow from answer types to videos. There is one as long as any selection
+    of the wanted size exists (Ford and Fulkerson 1956).
+    """
+
+    def __init__(self, order: Sequence[Candidate], kept: Sequence[Candidate], per_video: int) -> None:
+        """Take over a draw.
+
+        Args:
+            order: All questions, in the order in which they were drawn.
+            kept: Those of the draw.
+            per_video: Most questions about one video.
+        """
+        self.ids = {one.id for one in kept}
+        self._used = Counter(one.video for one in kept)
+        self._free = [video for video in dict.fromkeys(one.video for one in order) if self._used[video] < per_video]
+        self._per_video = per_video
+        self._kept: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._spare: dict[tuple[str, str], list[str]] = defaultdict(list)
+        # Keys without values: a set has no order that could be repeated.
+        self._videos: dict[str, dict[str, None]] = defaultdict(dict)
+        for one in order:
+            (self._kept if one.id in self.ids else self._spare)[one.task, one.video].append(one.id)
+            self._videos[one.task][one.video] = None
+
+    def add(self, task: str) -> None:
+        """Draw one more question of an answer type.
+
+        Raises:
+            ValueError: No selection is so large.
+        """
+        gave_way: dict[str, tuple[str, str]] = {}  # answer type -> the type that takes a place from it, and the video
+        reached = [task]
+        for current in reached:
+            place = next((video for video in self._free if self._spare[current, video]), None)
+            if place is not None:
+                self._exchange(task, current, place, gave_way)
+                return
+            for video in self._videos[current]:
+                if len(reached) == len(self._videos):
+                    break
+                if self._spare[current, video]:
+                    others = [other for other in self._videos if other not in reached and self._kept[other, video]]
+                    gave_way |= dict.fromkeys(others, (current, video))
+                    reached += others
+        raise ValueError(
+            f"selection: no draw with at most {self._per_video} of a video has one more question of {task}"
+        )
+
+    def _exchange(self, task: str, current: str, place: str, gave_way: Mapping[str, tuple[str, str]]) -> None:
+        """Fill a free place with a question of `current`, its own with one of the type that it gave way to, up to `task`."""
+        self._used[place] += 1
+        self._free = [video for video in self._free if self._used[video] < self._per_video]
+        self._keep(current, place)
+        while current != task:
+            taker, video = gave_way[current]
+            given = self._kept[current, video].pop()
+            self._spare[current, video].append(given)
+            self.ids.remove(given)
+            self._keep(taker, video)
+            current = taker
+
+    def _keep(self, task: str, video: str) -> None:
+        chosen = self._spare[task, video].pop(0)
+        self._kept[task, video].append(chosen)
+        self.ids.add(chosen)

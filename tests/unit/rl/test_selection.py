@@ -1,6 +1,9 @@
 """The strategies of a selection: what each keeps, in which order limits apply, and the random control of the same size."""
 
+import random
+import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -129,18 +132,56 @@ def test_a_random_selection_has_the_size_of_the_informative_one_for_every_answer
     assert {"m0", "m8", "m9"} & {name for names in drawn for name in names}, "also what informative drops"
 
 
-def test_a_random_draw_is_possible_where_answer_types_compete_for_videos(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_random_draw_is_possible_where_answer_types_compete_for_videos() -> None:
     """Numbers are asked about 20 videos, ten of which are the only ones with intervals."""
     asked = [worth_of(f"g{n}", 0.0, 1.0) for n in range(10)]
     asked += [right(f"n{n}", 3, f"g{n}", "numerical") for n in range(20)]
     assert len(kept(asked, per_video=1)) == 20
     for seed in range(5):
         assert len(kept(asked, seed, strategy="random", per_video=1)) == 20
-    monkeypatch.setattr(selection, "_DRAWS", 0)
-    with pytest.raises(
-        ValueError, match=r"no random draw of 0 has the 20 .* at most 1 of a video; allowed: a larger per_video"
-    ):
-        kept(asked, strategy="random", per_video=1)
+
+
+@pytest.mark.parametrize("per_video", [1, 2])
+def test_every_random_draw_has_the_size_of_the_informative_selection(
+    per_video: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many questions about few videos, of which informative fills every place: types that were drawn last give others' places back."""
+    exchanges: list[int] = []
+    exchange = selection._Draw._exchange
+
+    def counted(draw: selection._Draw, *parts: Any) -> None:
+        exchanges.append(len(parts[-1]))
+        exchange(draw, *parts)
+
+    monkeypatch.setattr(selection._Draw, "_exchange", counted)
+    tasks = ("numerical", "multiple_choice", "ocr", "regression", "free_form")
+    for seed in range(300):
+        draw = random.Random(seed)
+        videos = draw.randint(3, 12)
+        places = [(draw.choice(tasks), draw.randrange(videos)) for _ in range(draw.randint(1, 4) * videos)]
+        asked = [right(f"q{number}", draw.choice((4, 4, 0)), f"v{v}", task) for number, (task, v) in enumerate(places)]
+        known = {one.id: one for one in asked}
+        chosen, drawn = (kept(asked, seed, strategy=name, per_video=per_video) for name in ("informative", "random"))
+        assert Counter(known[name].task for name in drawn) == Counter(known[name].task for name in chosen), seed
+        assert max(Counter(known[name].video for name in drawn).values(), default=0) <= per_video
+        assert drawn == kept(asked, seed, strategy="random", per_video=per_video)
+    assert len(exchanges) > 20
+    assert max(exchanges) > 1, "one exchange makes room for another"
+
+
+def test_a_draw_that_fills_every_video_takes_no_time() -> None:
+    """Four answer types about 3,000 videos, one question of each kept: the places that a type took first may be another's only ones."""
+    tasks = ("numerical", "multiple_choice", "ocr", "regression")
+    asked = [right(f"{task}{n}", 4, f"v{n}", task) for n in range(3000) for task in tasks if (n + len(task)) % 5 < 2]
+    began = time.perf_counter()
+    names = kept(asked, 1, strategy="random", per_video=1)
+    assert time.perf_counter() - began < 5
+    assert (
+        len(names)
+        == len({name.lstrip("abcdefghijklmnopqrstuvwxyz_") for name in names})
+        == len({one.video for one in asked})
+    )
+    assert len(set(names) & set(kept(asked, 1, per_video=1))) < 0.9 * len(names)
 
 
 def test_bounds_that_contradict_the_number_of_answers_are_refused() -> None:
