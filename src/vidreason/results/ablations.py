@@ -107,8 +107,8 @@ def compare(runs: Runs, arm: Arm, reference: Arm) -> dict[str, Comparison]:
     for benchmark in runs.benchmarks:
         ours, theirs = ([runs.by_key[one.name, seed, benchmark] for seed in runs.seeds] for one in (arm, reference))
         rows = ours[0].rows
-        names = [row.question.id for row in rows]
-        if any([row.question.id for row in run.rows] != names for run in (*ours, *theirs)):
+        questions = [row.question for row in rows]
+        if any([row.question for row in run.rows] != questions for run in (*ours, *theirs)):
             raise ValueError(
                 f"{benchmark}: arms {arm.name} and {reference.name} were scored on different questions; score both again from "
                 f"the same list"

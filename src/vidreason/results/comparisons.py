@@ -102,6 +102,7 @@ def _paired(
     strata: Sequence[Hashable] | None = None,
 ) -> Estimate:
     """Paired difference of two arms' answers; both lists are sorted by question."""
-    if [row.question.id for row in first] != [row.question.id for row in second]:
+    # Whole questions and not their ids: one whose gold answer was corrected in between is another one.
+    if [row.question for row in first] != [row.question for row in second]:
         raise ValueError("two arms were scored on different questions; score both again from the same list")
     return paired_difference(values_of(first), values_of(second), clusters, strata)

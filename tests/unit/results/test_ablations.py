@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,11 @@ from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_jsonl
 from vidreason.config import paths
 from vidreason.evaluation.paired_tests import sign_flip_p
+from vidreason.evaluation.scored_answers import read_scored
 from vidreason.evaluation.statistics import paired_difference
 from vidreason.records import ClipRef, Question
 from vidreason.results.ablations import ablations_table
+from vidreason.results.comparisons import gains_table
 from vidreason.results.registry import TABLES
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import read_arms
@@ -171,3 +174,15 @@ def test_the_summary_compares_only_where_something_rivals_grpo(run: ResultInputs
     }
     make_tables(replace(run, arms={name: run.arms[name] for name in alone}, **paths), {"markdown": tmp_path / "one.md"})
     assert "Every trained arm minus" not in (tmp_path / "one.md").read_text()
+
+
+@pytest.mark.parametrize("change", [{"id": "mlvu-9"}, {"gold": "D"}, {"clip": ClipRef("clips/9.mp4")}])
+def test_arms_that_answered_different_questions_are_not_compared(run: ResultInputs, change: dict[str, Any]) -> None:
+    """A question of the last score has another id, or a gold answer or a video that was corrected since the other arms' scores."""
+    path = Path(run.scored[-1])
+    first, *others = read_scored(path)
+    write_jsonl(path, [replace(first, question=replace(first.question, **change)), *others])
+    with pytest.raises(ValueError, match=r"mlvu: arms imitates and r1 were scored on different questions; score both"):
+        ablations_table(run)
+    with pytest.raises(ValueError, match="two arms were scored on different questions; score both again"):
+        gains_table(run)
