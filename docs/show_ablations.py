@@ -168,8 +168,8 @@ def _means(
 TRAINED = {
     "groups without variance": ("zero_variance", "all"),
     "groups replaced": ("resampled", "all"),
-    "bonus paid": ("temporal_fired", "all"),
-    "clipped": ("clip_fraction", "all"),
+    "groups with the bonus": ("temporal_fired", "all"),
+    "clipped tokens": ("clip_fraction", "all"),
     "KL": ("kl", "end"),
     "entropy": ("entropy", "end"),
     "format": ("format", "end"),
@@ -195,9 +195,10 @@ def trainings(run: Path) -> str:
                 row[metric] for curve in curves for row in curve[-LAST_STEPS if part == "end" else 0 :] if metric in row
             ]
             known = [value for value in values if value is not None]
-            cells.append(
-                (f"{fmean(known):.0f}" if metric == "think_characters" else f"{fmean(known):.2f}") if known else "-"
-            )
+            if metric == "kl" and not any(known):
+                known = []  # a training without a reference policy measures none and logs 0
+            digits = 0 if metric == "think_characters" else 2
+            cells.append(f"{fmean(known):.{digits}f}" if known else "-")
         body.append([label, *cells])
     return markdown(["arm", "steps", *TRAINED], body) if body else ""
 
@@ -213,8 +214,11 @@ def block(runs: Sequence[Path]) -> str:
         sections = (
             (f"Every arm minus {reference}, in points", means(run)),
             ("By benchmark: the value of the reference, and the differences of the others", benchmarks(run)),
-            ("Every metric, controls included, mean over the seeds", metrics(run)),
-            ("By need of the order of time, controls included, mean over the seeds", kinds(run)),
+            ("Every metric, controls included, means over the seeds", metrics(run)),
+            (
+                "Questions that need the order of time and the others, controls included, means over the seeds",
+                kinds(run),
+            ),
             (f"The trainings: means over the steps; KL, entropy, format and thought over {last}", trainings(run)),
         )
         parts += [f"### {run.name}", origin(run)]

@@ -146,7 +146,13 @@ def test_trainings_are_counted_over_all_steps_or_the_last_ones(run: Path) -> Non
     header, line = lines_of(show_ablations.trainings(run))
     cells = dict(zip(header, line, strict=True))
     assert (cells["arm"], cells["steps"], cells["groups without variance"]) == ("GRPO", "20", "0.62")
-    assert (cells["KL"], cells["bonus paid"]) == ("14.50", "-"), "steps 10 to 19 of both seeds"
+    assert (cells["KL"], cells["groups with the bonus"]) == ("14.50", "-"), "steps 10 to 19 of both seeds"
+    for path in run.glob("train_grpo/r1/*/metrics.jsonl"):
+        path.write_text(json.dumps({"kind": "train", "step": 0, "kl": 0.0, "zero_variance": 0.0}) + "\n")
+    _, line = lines_of(show_ablations.trainings(run))
+    assert (line[header.index("groups without variance")], line[header.index("KL")]) == ("0.00", "-"), (
+        "no KL is measured"
+    )
 
 
 def test_a_page_is_written_between_its_marks(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
