@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import os
+import signal
 import types
 
 import numpy as np
@@ -21,6 +23,7 @@ from vidreason.training import rollouts
 from vidreason.training.distributed import Ranks
 from vidreason.training.grpo import GrpoTrainer, Policies
 from vidreason.training.sampler import EpochSampler
+from vidreason.training.stop import Stopped
 from vidreason.training.trainer import Job
 
 CLIPS = dict.fromkeys("abcdefgh", OK)
@@ -455,6 +458,31 @@ class TestResume:
                 micro.train("grpo", cut, **changes)
         assert max(path.name for path in cut.state.glob("step*")) == "step00000002"
         micro.train("grpo", cut, **changes)
+        assert micro.weights_of(cut.checkpoint) == micro.weights_of(whole.checkpoint)
+        assert cut.metrics.read_bytes() == whole.metrics.read_bytes()
+
+    @pytest.mark.usefixtures("uniform_where_even")
+    @pytest.mark.parametrize("moment", ["in a round", "in an update"])
+    def test_a_signal_ends_the_step_first(self, files, monkeypatch, moment):
+        """Sent while groups are replaced, or between the updates of a step: the state is that after the step."""
+        whole, cut = files("whole"), files("cut")
+        micro.train("grpo", whole, **self.CHANGES)
+        holder, name = (rollouts.RolloutSampler, "_round") if moment == "in a round" else (GrpoTrainer, "_learn")
+        step, calls = getattr(holder, name), []
+
+        def signalled(*args):
+            calls.append(1)
+            if len(calls) == 4:  # a step samples once and in at least one round more, and learns twice
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, signalled)
+            with pytest.raises(Stopped):
+                micro.train("grpo", cut, **self.CHANGES)
+        (state,) = cut.state.glob("step*")
+        assert state.name in ("step00000001", "step00000002")
+        micro.train("grpo", cut, **self.CHANGES)
         assert micro.weights_of(cut.checkpoint) == micro.weights_of(whole.checkpoint)
         assert cut.metrics.read_bytes() == whole.metrics.read_bytes()
 
