@@ -181,9 +181,9 @@ def check_clips(
 def _held_out(
     questions: Sequence[Question], share: float, seed: int, video_name: Callable[[str], str]
 ) -> tuple[set[str], list[str]]:
-    """Files whose questions are held out, and all files in the random order that they are the beginning of."""
+    """Files whose questions are held out, at least one less than there are, and all files in the random order that they begin."""
     ranked = sorted({question.clip.path for question in questions}, key=lambda path: _rank(seed, video_name(path)))
-    count = max(1, round(share * len(ranked))) if share > 0 and len(ranked) > 1 else 0
+    count = min(max(1, round(share * len(ranked))), len(ranked) - 1) if share > 0 and ranked else 0
     return set(ranked[:count]), ranked
 
 

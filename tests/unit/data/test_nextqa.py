@@ -223,6 +223,8 @@ def test_validation_is_split_by_video_and_seed(published, tmp_path):
     assert run_filter(root, tmp_path)[1:3] == (train, validation)
     assert run_filter(root, tmp_path, seed=2)[2] != validation
     assert run_filter(root, tmp_path, validation_fraction=0)[2] == []
+    _, last, *_ = run_filter(root, tmp_path, validation_fraction=0.99)
+    assert len({question.clip.path for question in last}) == 1, "rounded up, the share would leave nothing to train on"
     counts, limited, _, dropped, _ = run_filter(root, tmp_path, limit=5)
     assert len(limited) == 5
     assert {question.id for question in limited} <= {question.id for question in train}
