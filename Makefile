@@ -35,7 +35,7 @@ BENCH ?=
 PIECE ?=
 
 # Runs of `make ablations`, each an overlay of the demo: config/<name>.yaml.
-ABLATIONS := ablations
+ABLATIONS := ablations grounding
 
 .PHONY: help setup check_demo demo plan seeds ablations test test-all bench gpu golden lint format schema graph lock clean
 

@@ -114,13 +114,16 @@ def means(run: Path) -> str:
 
 
 def benchmarks(run: Path) -> str:
-    """Every arm on every benchmark: the reference's value, and the difference of all others with its interval."""
+    """Every arm by every metric of every benchmark: the reference's value, and the others' differences with their intervals."""
     table = [row for row in rows(run, "ablations") if row["benchmark"] != MEAN]
     body = [
         [own[0]["label"], *(interval(row) if row["compared_to"] else f"{float(row['value']):.1f}" for row in own)]
         for own in by_arm(table).values()
     ]
-    return markdown(["arm", *map(title_of, dict.fromkeys(row["benchmark"] for row in table))], body)
+    places = dict.fromkeys((row["benchmark"], row["metric"]) for row in table)
+    several = len({benchmark for benchmark, _ in places}) < len(places)
+    header = [f"{title_of(name)}: {metric}" if several else title_of(name) for name, metric in places]
+    return markdown(["arm", *header], body)
 
 
 def metrics(run: Path) -> str:

@@ -144,6 +144,10 @@ class Score:
         """Whether the headline is the mean over categories."""
         return self.headline.endswith(MACRO)
 
+    def of(self, metric: Metric) -> Estimate:
+        """A metric of the benchmark's first task: the mean over categories where the headline is one, else over questions."""
+        return self.metrics[f"{metric.name}{MACRO if self.is_macro else ''}"]
+
     @property
     def over_questions(self) -> Estimate:
         """The headline metric as the mean over questions, whichever mean is reported."""
@@ -155,18 +159,19 @@ class Score:
         return rounded(self.with_frames / self.n)
 
 
+def metrics_of(benchmark: str) -> tuple[Metric, ...]:
+    """What a benchmark's questions are measured by: the metrics of its first task."""
+    return task_of(dataset_of(benchmark).tasks[0]).metrics
+
+
 def headline_metric(benchmark: str) -> Metric:
-    """What the headline number of a benchmark measures: the first metric of its first task, for all its questions."""
-    return task_of(dataset_of(benchmark).tasks[0]).metrics[0]
+    """What the headline number of a benchmark measures: its first metric."""
+    return metrics_of(benchmark)[0]
 
 
 def bounds_of(score: Score) -> Mapping[str, tuple[float, float]]:
     """Least and greatest possible value of every metric that the benchmark's first task has today."""
-    return {
-        f"{metric.name}{ending}": metric.bounds
-        for metric in task_of(dataset_of(score.benchmark).tasks[0]).metrics
-        for ending in ("", MACRO)
-    }
+    return {f"{metric.name}{ending}": metric.bounds for metric in metrics_of(score.benchmark) for ending in ("", MACRO)}
 
 
 def rounded(value: float) -> float:

@@ -59,7 +59,7 @@ def mean_cost(inputs: ResultInputs, arm: Arm, seeds: Iterable[int]) -> Row:
     }
 
 
-def _table(rule: str, wildcards: Mapping[str, str | int]) -> str:
+def _table(rule: str, wildcards: Mapping[str, object]) -> str:
     """Where Snakemake writes what a job costs, below the folder of all costs of a run."""
     return paths.cost(rule).removeprefix(f"{paths.COSTS}/").format(**wildcards)
 

@@ -95,6 +95,29 @@ def test_rows_name_their_metric(tables: dict[str, Path]) -> None:
     assert float(ablation["value"]) == pytest.approx((75 + float(main["r1", "moments"]["value"])) / 2, abs=0.01)
 
 
+def test_arms_are_compared_by_every_metric(tables: dict[str, Path]) -> None:
+    """The cold start reads one query half right, the other backwards; r1 both in part (`SPOKEN`)."""
+    table = read_csv(tables["ablations"])
+    of_arm = {(row["benchmark"], row["metric"]): row for row in table if row["arm"] == "coldstart"}
+    assert list(of_arm) == [
+        ("video_mme", "accuracy"),
+        *(("moments", metric) for metric in ("miou", "r1_03", "r1_05", "r1_07")),
+        ("mean", "accuracy+miou"),
+    ]
+    metrics = {
+        (row["arm"], row["metric"]): float(row["value"])
+        for row in read_csv(tables["metrics"])
+        if row["benchmark"] == "moments"
+    }
+    for metric in ("miou", "r1_03", "r1_05", "r1_07"):
+        row = of_arm["moments", metric]
+        assert float(row["value"]) == pytest.approx(metrics["coldstart", metric], abs=0.01)
+        difference = metrics["coldstart", metric] - metrics["r1", metric]
+        assert float(row["difference"]) == pytest.approx(difference, abs=0.011)
+        assert row["difference_lowest_seed"] == row["difference_highest_seed"] == row["difference"]
+    assert len({of_arm["moments", metric]["difference"] for metric in ("miou", "r1_07")}) == 2
+
+
 def test_answers_of_different_metrics_are_not_pooled(tables: dict[str, Path]) -> None:
     """The control's rows and those over all benchmarks stand once for each metric, with a chance level only where it exists."""
     controls = [row for row in read_csv(tables["controls"]) if row["arm"] == "r1_shuffled"]
