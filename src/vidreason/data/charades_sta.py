@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_json
+from vidreason.artifacts.strict_json import abridged
 from vidreason.config.annotations import existing_annotations, find_annotations
 from vidreason.data.moments import as_seconds, query, read_moments, video_finder
 from vidreason.data.registry import Dataset, Source, register
@@ -72,7 +73,7 @@ def read_durations(root: Path, file: Path) -> dict[str, float]:
     try:
         return {name: as_seconds(_duration(entry), f"the duration of {name!r}") for name, entry in entries.items()}
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {abridged(str(error))}") from error
 
 
 def _duration(entry: Any) -> Any:

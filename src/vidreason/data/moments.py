@@ -20,6 +20,7 @@ from typing import Any
 from vidreason.artifacts.files import read_json
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.path_checks import is_there
+from vidreason.artifacts.strict_json import abridged
 from vidreason.data.fields import (
     UnusableRecordError,
     as_optional_text,
@@ -143,7 +144,7 @@ def _of_video(file: Path, video: str, entry: Any) -> list[dict[str, Any]]:
         if not isinstance(times, list) or not isinstance(sentences, list) or len(times) != len(sentences):
             raise ValueError("timestamps and sentences must be lists of the same length")
     except ValueError as error:
-        raise ValueError(f"{file}: video {video[:80]!r}: {error}") from error
+        raise ValueError(f"{file}: video {video[:80]!r}: {abridged(str(error))}") from error
     return [
         {"video": video, "duration": entry["duration"], "timestamp": time, "caption": sentence}
         for time, sentence in zip(times, sentences, strict=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_json
+from vidreason.artifacts.strict_json import abridged
 from vidreason.config.annotations import existing_annotations
 from vidreason.data.fields import as_text, questions_of, read_records, require_keys, video_path
 from vidreason.data.moments import video_finder
@@ -85,7 +86,9 @@ def records_of(file: Path) -> list[Any]:
                     try:
                         require_keys(item, ("question", "answer"))
                     except ValueError as error:
-                        raise ValueError(f"{file}: video {video[:80]!r}, {dimension[:80]!r}: {error}") from error
+                        raise ValueError(
+                            f"{file}: video {video[:80]!r}, {dimension[:80]!r}: {abridged(str(error))}"
+                        ) from error
                     rows.append({**item, "video_id": video, "dim": dimension})
     else:
         rows = read_records(file)
@@ -95,7 +98,7 @@ def records_of(file: Path) -> list[Any]:
             require_keys(row, ("video_id", "dim", "question", "answer"))
             place = (as_text(row["video_id"], "video_id"), as_text(row["dim"], "dim"))
         except ValueError as error:
-            raise ValueError(f"{file}: record {number}: {error} (records are counted from 1)") from error
+            raise ValueError(f"{file}: record {number}: {abridged(str(error))} (records are counted from 1)") from error
         counts[place] = row["number"] = counts.get(place, -1) + 1
     return rows
 

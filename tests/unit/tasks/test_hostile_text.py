@@ -1,8 +1,12 @@
 """No text, however odd, holds a stage up: reading takes time in proportion to its length."""
 
+import json
+import re
 import time
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +18,7 @@ from vidreason.data.coldstart import checked_answer
 from vidreason.data.fields import LONGEST_TEXT, as_text, questions_of
 from vidreason.data.nextqa import parse_record
 from vidreason.data.options import answer_letter, split_choices
+from vidreason.data.registry import read_questions
 from vidreason.models.tinyllava.template import conversation_text
 from vidreason.records import ClipRef, Question
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph, to_markdown
@@ -144,4 +149,25 @@ def test_the_place_of_a_repeated_key_makes_a_short_message():
     content = b'{"a":' * 500 + b'{"' + b"z" * 10**5 + b'":1,"' + b"z" * 10**5 + b'":2}' + b"}" * 500
     with pytest.raises(ValueError, match="comes twice") as caught:
         loads(content)
+    error_is_short(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file", "content"),
+    [
+        ("activitynet_tvg", "val_2.json", {"v_a": {"x" * 10**5: 1}}),
+        ("tempcompass", "yes_no.json", {"1": {"action": [{"x" * 10**5: 1}]}}),
+        ("tempcompass", "yes_no/test-00000-of-00001.parquet", None),
+        ("charades_sta", "charades.json", {"x" * 10**5: "31"}),
+    ],
+)
+def test_a_file_with_a_key_beyond_all_measure_makes_a_short_message(tmp_path, dataset, file, content):
+    (tmp_path / "charades_sta_test.txt").write_text("AO9RW 0.0 1.0##y.\n")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    if content is None:
+        pq.write_table(pa.table({"x" * 10**5: [1]}), tmp_path / file)
+    else:
+        (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / file))) as caught:
+        read_questions(dataset, tmp_path)
     error_is_short(caught.value)
