@@ -209,6 +209,10 @@ def _problems(score: Score) -> Iterator[str]:
     plain = score.headline.removesuffix(MACRO)
     if plain not in score.metrics:
         yield f"metrics.{plain} is missing; the headline {score.headline} needs it; there are {', '.join(score.metrics)}"
+    for metric in metrics_of(score.benchmark):
+        for name in (metric.name, f"{metric.name}{MACRO}")[: 1 + score.is_macro]:
+            if name not in score.metrics:  # the task may have got the metric since
+                yield f"metrics.{name} is missing; {score.benchmark} is measured by it; there are {', '.join(score.metrics)}"
     if not score.n:
         yield "n is 0; needed is one question or more"
     if score.with_frames > score.n:

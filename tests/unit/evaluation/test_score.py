@@ -435,3 +435,14 @@ def test_bounds_come_from_the_metric(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.write_text(path.read_text().replace(f'"high": {found.estimate.high}', '"high": 0.25'))
     with pytest.raises(ValueError, match=r"metrics\.miou\.high is 0\.25; needed is -1 to 0\. Score again"):
         read_score(path)
+
+
+def test_a_score_from_before_a_metric_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grounding_set: str
+) -> None:
+    """The answer type has got a metric since, which tables would look for."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Grounding, "metrics", Grounding.metrics[:-1])
+        grounding_score(tmp_path, grounding_set)
+    with pytest.raises(ValueError, match=r"metrics\.r1_07 is missing; moments is measured by it; .*Score again"):
+        read_score(tmp_path / "score.json")
