@@ -9,11 +9,11 @@ The file of a reward function is parsed here, not imported: it may need librarie
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from vidreason.config.messages import listing, show
 from vidreason.config.registered_names import Known
-from vidreason.config.settings import NO_VARIANCE
+from vidreason.config.settings import NO_VARIANCE, Reading
 from vidreason.config.yaml_layers import Config, Layer, merge, problem_at
 from vidreason.records import check_name
 
@@ -44,6 +44,7 @@ def training_problems(
         return ["arms", name] if section in config["arms"][name] else ["methods", "grpo"]
 
     yield from _reward_problems(training, known, place("rewards"), layers)
+    yield from _reading_problems(training, config["arms"][name]["data"], known, place("rewards"), layers)
     yield from _view_problems(training, known, place, layers)
     yield from _limit_problems(training, place("rollout_limit"), layers)
     yield from _objective_problems(training, place("objective"), layers)
@@ -125,6 +126,17 @@ def functions_in(file: Path) -> list[str]:
         raise ValueError("its name must end in .py")
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def _reading_problems(
+    training: Config, data: str, known: Known, path: Sequence[str], layers: Sequence[Layer]
+) -> Iterable[str]:
+    """One line where no answer type of an arm's data set can be read by the rule that its rewards ask for."""
+    reading, tasks = training["rewards"]["reading"], known.tasks_of.get(data, ())
+    rules = [rule for rule in get_args(Reading) if any(rule in known.readings.get(task, ()) for task in tasks)]
+    if reading is not None and rules and reading not in rules:
+        text = f"{reading} is not allowed: no answer of {data} ({listing(tasks)}) can be read by it; allowed: {listing(rules)}, null"
+        yield problem_at(layers, [*path, "rewards", "reading"], text)
 
 
 def _view_problems(training: Config, known: Known, place: Place, layers: Sequence[Layer]) -> Iterable[str]:

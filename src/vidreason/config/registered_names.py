@@ -36,6 +36,8 @@ class Known:
         tasks: Answer types.
         contrasting: Reward terms that compare rollouts with those of shuffled frames.
         tasks_of: Data set -> the answer types of its questions.
+        readings: Answer type -> the rules by which its answers can be read.
+        timed: Answer types whose prompts state when the frames were taken.
     """
 
     datasets: Mapping[str, str]
@@ -46,6 +48,8 @@ class Known:
     tasks: Sequence[str] = ()
     contrasting: Sequence[str] = ()
     tasks_of: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    readings: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    timed: Sequence[str] = ()
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ NEEDED = {
 }
 """Method -> the keys that an arm of this method must have; null is as if the key were not there."""
 
+TIMES_SHUFFLED = "times_shuffled"
+"""The view in which prompts state the times of the frames in a random order (vidreason.media.views)."""
 OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
 """Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
 
@@ -57,6 +59,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
             yield problem_at(layers, ["evaluation", "benchmarks"], text)
     yield from selection_problems(config, known, layers)
     yield from _scoring_problems(config, layers)
+    yield from _control_problems(config, known, layers)
     if "base" in config:
         yield from _base_problems(config["base"], config["frames"]["count"], layers)
         yield from _context_problems(config, layers)
@@ -124,6 +127,20 @@ def _scoring_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
     if scoring["unparsed"] == "random" and scoring["parser"] not in ("strict", "upstream"):
         text = f"random is not allowed with parser {scoring['parser']}, whose code draws no letters; allowed: wrong"
         yield problem_at(layers, ["evaluation", "scoring", "unparsed"], text)
+
+
+def _control_problems(config: Config, known: Known, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every control that shuffles times where no benchmark's prompts state any: it would repeat its parent."""
+    benchmarks = config["evaluation"]["benchmarks"]
+    if any(task in known.timed for name in benchmarks for task in known.tasks_of.get(name, ())):
+        return
+    for name, arm in config["arms"].items():
+        if arm.get("view") == TIMES_SHUFFLED:
+            text = (
+                f"{TIMES_SHUFFLED} is not allowed: the prompts of no benchmark ({listing(benchmarks)}) state times; allowed: another "
+                f"view, or a benchmark with questions of the type {' or '.join(known.timed)}"
+            )
+            yield problem_at(layers, ["arms", name, "view"], text)
 
 
 def path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

@@ -74,11 +74,15 @@ class RewardFile(Section):
     """Digest of the file, which a spec has (`Run.spec`): another content is another training."""
 
 
+Reading = Literal["tagged", "anywhere", "video_r1", "temporal_r1"]
+"""Rules of reading that a reward can ask for; not every answer type has each (docs/answers.md)."""
+
+
 class Rewards(Section):
     """Which terms a rollout's reward is made of, and how they combine."""
 
     combine: str = Field(description="Name of the combination of the terms (vidreason.rl.rewards).")
-    reading: Literal["tagged", "anywhere", "video_r1", "temporal_r1"] | None = Field(
+    reading: Reading | None = Field(
         default=None, description="Rule by which answers are read before they are graded; null for the protocol's."
     )
     penalize_wrong: bool = Field(description="Whether a wrong, well-formed answer loses its format reward.")

@@ -67,6 +67,28 @@ MISTAKES = [
         "arms.r1.rewards.terms",
         "every weight is 0 (accuracy, format), so that every reward is; allowed: one weight above 0 or more",
     ),
+    (
+        r1(rewards={"reading": "temporal_r1"}),
+        "arms.r1.rewards.reading",
+        "temporal_r1 is not allowed: no answer of nextqa (multiple_choice) can be read by it; allowed: tagged, anywhere, video_r1, "
+        "null",
+    ),
+    (
+        {
+            "arms": {
+                "times": {
+                    "label": "T",
+                    "method": "control",
+                    "parent": "r1",
+                    "style": "reason",
+                    "view": "times_shuffled",
+                }
+            }
+        },
+        "arms.times.view",
+        "times_shuffled is not allowed: the prompts of no benchmark (video_mme, mvbench, mlvu, mmvu) state times; allowed: another "
+        "view, or a benchmark with questions of the type grounded_choice or grounding",
+    ),
     (r1(rewards={"reading": "loose"}), "arms.r1.rewards.reading", "tagged, anywhere, video_r1, temporal_r1, null"),
     (
         r1(selection={"per_task": {"grounding": 2}}),
