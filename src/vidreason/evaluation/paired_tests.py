@@ -49,6 +49,9 @@ def sign_flip_p(sums: Sequence[float], name: str) -> float:
         sums: What every cluster adds to the mean (`cluster_sums`), over all benchmarks.
         name: Seeds the drawing: the same name and sums give the same p.
 
+    Raises:
+        ValueError: A sum is not finite; no comparison with it would hold, and p would come out as 0.
+
     Source: Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010, "Permutation p-values should never be
         zero" (the observed pattern is counted).
     Differs from the source: the unit is the video, not the question.
@@ -58,6 +61,8 @@ def sign_flip_p(sums: Sequence[float], name: str) -> float:
         0.25
     """
     values = np.array([value for value in sums if value], np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: a difference is {values[~np.isfinite(values)][0]}; allowed: finite numbers")
     count = len(values)
     if not count:
         return 1.0

@@ -87,3 +87,10 @@ def test_holm_keeps_the_order_and_begins_with_bonferroni(p_values: list[float]) 
     order = sorted(range(len(p_values)), key=lambda number: p_values[number])
     assert [adjusted[number] for number in order] == sorted(adjusted.values())
     assert adjusted[order[0]] == min(1.0, len(p_values) * p_values[order[0]])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("count", [2, 40])
+def test_what_is_not_finite_is_no_evidence(value: float, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"r1 sft mlvu: a difference is {value}; allowed: finite numbers"):
+        sign_flip_p([value, *[0.1] * count], "r1 sft mlvu")
