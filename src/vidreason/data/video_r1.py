@@ -66,7 +66,7 @@ def _read(dataset: str, source: Source, names: tuple[str, ...]) -> list[Question
 
     def parse(record: Any, index: int) -> Question:
         question = parse_record(record, dataset, index)
-        if question.id in known:  # numbers of problems repeat where files were joined
+        while question.id in known:  # numbers of problems repeat where files were joined
             question = dataclasses.replace(question, id=f"{question.id}-record{index + 1}")
         known.add(question.id)
         return usable(question, for_training=True)

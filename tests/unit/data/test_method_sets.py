@@ -292,6 +292,21 @@ def test_every_kind_of_tempcompass_has_a_name_in_both_layouts():
     }  # fmt: skip
 
 
+def test_an_id_that_looks_like_a_repeated_one_stops_nothing(tmp_path):
+    record = {
+        "problem": "How many?", "data_type": "image", "problem_type": "numerical", "solution": "3", "path": "a.png",
+    }  # fmt: skip
+    records = [{**record, "problem_id": name} for name in ("5-record2", "5", "5")]
+    records[1:1] = [{**record, "problem_id": "5-record4"}]
+    published.write(tmp_path, {"Video-R1-260k.json": records})
+    assert [one.id for one in video_r1.read_rl(Source(tmp_path))] == [
+        "5-record2",
+        "5-record4",
+        "5",
+        "5-record4-record4",
+    ]
+
+
 # --- What the published code made of records ---------------------------------------------------------------------------
 
 GOLDEN = Path(__file__).parents[2] / "golden_methods"
