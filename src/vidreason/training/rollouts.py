@@ -125,6 +125,7 @@ class RolloutSampler:
         self.spec, self.runtime, self.policies, self.store, self.ranks = spec, runtime, policies, store, ranks
         self.settings = grpo_settings(spec)
         self.reward = RewardFunction(self.settings.rewards, spec.protocol)
+        self._untried = bool(self.settings.rewards.functions and self.settings.validation.limit)
 
     @property
     def decoding(self) -> Decoding:
@@ -200,7 +201,27 @@ class RolloutSampler:
             for question, own in zip(questions, completions, strict=True)
         ]
         rewards = self.reward(groups).split(views.ordered) if groups else []
+        if groups and self._untried:
+            self._try_one_answer(groups[0])
         return [Sampled(*parts) for parts in zip(prompts, completions, groups, rewards, strict=True)]
+
+    def _try_one_answer(self, group: RolloutGroup) -> None:
+        """Reward what validation rewards, so that a user's function that cannot do it fails in the first step and not in the last.
+
+        Raises:
+            ValueError: It cannot.
+        """
+        self._untried = False
+        one = dataclasses.replace(
+            group, completions=group.completions[:1], grades=group.grades[:1], view="ordered", contrast=None
+        )
+        try:
+            self.reward([one])
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. Validation rewards groups of one answer without a contrast; let the function take such a group, or set "
+                f"validation.limit to 0"
+            ) from error
 
     def _contrasts(self, step: int, requests: Sequence[_Request]) -> dict[str, RolloutGroup]:
         """Rollouts of each question about a video with its frames in a random order, by the question's id.

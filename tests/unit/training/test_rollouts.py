@@ -510,6 +510,22 @@ class TestLimit:
         assert (job.is_over(10, 0), free.is_over(9, 10**6)) == (True, False)
 
 
+@pytest.mark.parametrize("limit", [0, 2])
+def test_a_function_that_validation_cannot_use_fails_in_the_first_step(trainer, tmp_path, limit):
+    """The example divides by the number of other answers, of which a group of validation has none."""
+    file = tmp_path / "spread.py"
+    file.write_text("def spread(group):\n    return [1 / (len(group.completions) - 1) for _ in group.completions]\n")
+    functions = {"spread": {"file": str(file), "function": "spread"}}
+    made = trainer(rewards={**micro.GRPO["rewards"], "functions": functions}, validation_limit=limit)
+    if not limit:
+        assert run_step(made, QUESTIONS[:2])[2]["spread"] == pytest.approx(1 / 3)
+        return
+    with pytest.raises(
+        ValueError, match=r"'spread' .*: ZeroDivisionError: .*\. Validation rewards groups of one answer"
+    ):
+        run_step(made, QUESTIONS[:2])
+
+
 def test_the_reading_is_the_protocols_or_the_configured_one(trainer):
     assert trainer(protocol="paper").sampler.reward.rule == "tagged"
     assert trainer(protocol="upstream").sampler.reward.rule == "anywhere"
