@@ -168,6 +168,15 @@ def refuse_text(head: bytes) -> None:
         raise VideoError(NOT_A_VIDEO, f"the file is text and begins {head[:60].decode('utf-8', 'replace')!r}")
 
 
+def in_eight_bits(picture: Any) -> Any:
+    """A Pillow picture with 16 bits of gray scaled to 8, which `convert` would cut off at 255; any other as it is."""
+    from PIL import Image
+
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    return Image.fromarray(np.clip(np.round(np.asarray(picture, np.float64) / 257), 0, 255).astype(np.uint8))
+
+
 def read_picture(path: Path) -> np.ndarray:
     """Read a picture of a frame folder: uint8 [height, width, 3], RGB.
 
@@ -178,7 +187,7 @@ def read_picture(path: Path) -> np.ndarray:
 
     try:
         with Image.open(path, formats=PICTURES) as picture:
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(in_eight_bits(picture).convert("RGB"))
     except (*DAMAGE, Image.DecompressionBombError, MemoryError) as error:
         raise VideoError(UNREADABLE, f"{path.name}: {_message(error, path)}") from error
 

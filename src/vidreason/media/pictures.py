@@ -24,6 +24,7 @@ from vidreason.media.containers import (
     UNREADABLE,
     VideoError,
     file_size,
+    in_eight_bits,
     is_folder,
 )
 
@@ -83,9 +84,7 @@ def _orientation(picture: Image.Image) -> int:
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
     """A picture of any mode in 8-bit RGB, transparency over white."""
-    if picture.mode.startswith(("I", "F")):  # 16 bits of gray, which `convert` would cut off at 255
-        levels = np.clip(np.round(np.asarray(picture, np.float64) / 257), 0, 255).astype(np.uint8)
-        return Image.fromarray(levels).convert("RGB")
+    picture = in_eight_bits(picture)
     if picture.has_transparency_data:
         colors = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors).convert("RGB")

@@ -87,6 +87,7 @@ def test_modes(tmp_path: Path) -> None:
     assert shown[0, 1].tolist() == [200, 0, 0]
     deep = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
     assert read_still(saved(tmp_path / "deep.png", Image.fromarray(deep)))[0, :, 1].tolist() == [0, 1, 128, 255]
+    assert read_picture(tmp_path / "deep.png")[0, :, 1].tolist() == [0, 1, 128, 255], "as a frame of a folder"
     palette = Image.new("P", (2, 2), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     assert read_still(saved(tmp_path / "p.png", palette))[0, 0].tolist() == [10, 20, 30]
