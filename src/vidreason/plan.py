@@ -14,6 +14,7 @@ from vidreason.artifacts.files import read_json
 from vidreason.config import job_inputs, paths
 from vidreason.config.datasets import SourceEntry
 from vidreason.config.run import Run
+from vidreason.config.selection import is_sampled
 from vidreason.config.settings import Grpo
 from vidreason.sources.lock import Lock, Source, SourceError
 
@@ -326,7 +327,12 @@ def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
     if any(step.seconds != step.most_seconds for step in steps):
         lines.append("The range is that of resample: from no group that is replaced to all of them in every round,")
         lines.append("each rollout at the price of one that is learned from. A rollout_limit bounds both ends.")
-    lines.append("Selection keeps fewer questions than all, so train_grpo will take less than this.")
+    if unknown := [step.rule for step in steps if step.jobs and step.of and step.seconds is None]:
+        lines.append(
+            f"Not counted: {', '.join(unknown)}, because the number of questions is not known before they are read."
+        )
+    if any(arm.selection and is_sampled(arm.selection.strategy) for arm in run.arms.values()):
+        lines.append("Selection keeps fewer questions than all, so train_grpo will take less than this.")
     return lines
 
 

@@ -77,7 +77,7 @@ def check_ranks(arm: str, batch_size: int, ranks: int) -> None:
     if batch_size % ranks:
         raise ValueError(
             f"{arm} would train on {ranks} GPUs, which its batch_size of {batch_size} cannot be shared by evenly; ask fewer for "
-            "this rule (slurm/config.yaml, --set-resources), or make batch_size a multiple"
+            "this rule (in slurm/config.yaml, because --set-resources would drop all that the profile sets), or make batch_size a multiple"
         )
 
 

@@ -125,6 +125,16 @@ def test_a_number_that_is_not_known_gives_no_estimate(paper: Run) -> None:
     steps = {step.rule: step for step in plan_steps(open_ended)}
     assert steps["train_grpo"].seconds is None
     assert steps["train_grpo"].units == ""
+    assert "Not counted: filter_questions, extract_frames, train_sft, sample_rollouts, train_grpo, because" in describe(
+        open_ended
+    )
+    assert "Not counted" not in describe(paper)
+
+
+def test_only_a_selection_keeps_fewer_questions(paper: Run) -> None:
+    assert "Selection keeps fewer" in describe(paper)
+    everything = configs.paper(arms={"r1": {"selection": {"strategy": "all"}}})
+    assert "Selection keeps fewer" not in describe(everything)
 
 
 def test_every_estimate_says_where_it_comes_from(paper: Run) -> None:
