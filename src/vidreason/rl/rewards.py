@@ -18,6 +18,9 @@ from vidreason.rl.own_functions import load_function
 from vidreason.rl.protocols import UNFORMATTED, protocol_rules
 from vidreason.rl.rollout_group import RolloutGroup
 
+LARGEST = 1e16
+"""Largest reward: advantages are computed in float32, which holds the sum of the squares of a group of such rewards."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RewardTable:
@@ -171,20 +174,20 @@ class RewardFunction:
 
         Raises:
             ValueError: A term gives another number of values than there are completions, or a value that is not finite; a
-                user's function raises an exception; or a reward is too large for float32, in which advantages are computed.
+                user's function raises an exception; or a reward is larger than `LARGEST`.
         """
         columns = {name: np.concatenate([self._column(name, group) for group in groups]) for name in self._terms}
         correct = np.array([grade.correct for group in groups for grade in group.grades], dtype=bool)
         with np.errstate(over="ignore", invalid="ignore"):
             total = self._combine(columns, correct, self._weighing)
-        large = ~(np.abs(total) <= np.finfo(np.float32).max)  # not-a-number, as of inf - inf, is larger too
+        large = ~(np.abs(total) <= LARGEST)  # not-a-number, as of inf - inf, is larger too
         if large.any():
             row = int(np.argmax(large))
             question = [group.question for group in groups for _ in group.completions][row]
             values = ", ".join(f"{name} {column[row]:g}" for name, column in columns.items())
             raise ValueError(
                 f"the reward of a completion of question {question.id!r} is {total[row]:g} ({values}, before weighting); allowed: "
-                f"at most {np.finfo(np.float32).max:g}, the largest number of float32"
+                f"-{LARGEST:g} to {LARGEST:g}"
             )
         return RewardTable(columns, total)
 

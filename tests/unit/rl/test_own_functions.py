@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 
 from tests.support import configs
 from tests.unit.project.test_packaging import ROOT
@@ -10,6 +11,7 @@ from vidreason.artifacts.digests import sha256_of
 from vidreason.config.settings import RewardFile, Rewards
 from vidreason.config.yaml_layers import ConfigError
 from vidreason.records import WELL_FORMED, ClipRef, Completion, Grade, Question
+from vidreason.rl.advantages import group_advantages
 from vidreason.rl.own_functions import RewardFunctionError, load_function
 from vidreason.rl.rewards import RewardFunction
 from vidreason.rl.rollout_group import RolloutGroup
@@ -78,8 +80,8 @@ class TestReward:
             ("return [1.0, 0.0]", r"'own': values of shape \(2,\) for 3 completions of question 'q7'"),
             ("return 1.0", r"'own': values of shape \(\) for 3 completions of question 'q7'"),
             (
-                "return [1e39, 0.0, 0.0]",
-                r"question 'q7' is 1e\+39 .*own 1e\+39, before weighting\); allowed: at most 3\.4",
+                "return [2e18, 0.0, 0.0]",
+                r"question 'q7' is 2e\+18 .*own 2e\+18, before weighting\); allowed: -1e\+16 to 1e",
             ),
             ("return [1e308, 0.0, 0.0]", r"question 'q7' is inf \(accuracy 1, format 1, own 1e\+308, before weighting"),
             ("raise SystemExit(0)", r"reward function 'own' .*: SystemExit: 0; question 'q7'"),
@@ -90,6 +92,13 @@ class TestReward:
         file.write_text(f"def brevity(group):\n    {body}\n")
         with pytest.raises(ValueError, match=words):
             reward_of(file, weight=100.0 if "1e308" in body else 1.0)([GROUP])
+
+    def test_the_largest_reward_has_an_advantage(self, file):
+        file.write_text("def brevity(group):\n    return [-1e16, 1e16] * 512\n")
+        group = group_of(*["x"] * 1024, values=[0.0] * 1024)
+        total = torch.from_numpy(reward_of(file)([group]).total).float()
+        advantages = group_advantages(total, 1024)
+        assert advantages.tolist() == pytest.approx([-1.0, 1.0] * 512, rel=1e-3)
 
     def test_long_completions_are_cut(self, file):
         file.write_text("def brevity(group):\n    raise ValueError\n")
