@@ -225,6 +225,35 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class KeptRollout:
+    """One rollout of a step of a GRPO training.
+
+    Attributes:
+        step: Number of the step, from 0.
+        question_id: `Question.id`.
+        index: Number of the rollout among those of its question and view, from 0.
+        view: View of the video that it was sampled under; `ordered` ones are learned from.
+        completion: What the model wrote.
+        grade: How good it is, as the reward reads it.
+        terms: Reward term -> its value before weighting; empty for a rollout that is not learned from.
+        reward: The combined reward; None for a rollout that is not learned from.
+        advantage: What its log-probability was weighed with, noise included; None for a rollout that is not learned from.
+    """
+
+    FORMAT: ClassVar[str] = "kept_rollout/1"
+
+    step: int
+    question_id: str
+    index: int
+    view: str
+    completion: Completion
+    grade: Grade
+    terms: Mapping[str, float] = field(default_factory=dict)
+    reward: float | None = None
+    advantage: float | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer of one arm to one benchmark question, with all that is needed to score it again.
 

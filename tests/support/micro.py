@@ -148,6 +148,9 @@ PLACES = {
 """Short names that tests use for settings in a section."""
 
 
+GRPO_RUNTIME = {"rollout_batch": None, "offload_reference": False, "keep_rollouts": 1}
+
+
 def optimizer(**changes):
     """Settings of an optimizer."""
     return Optimizer.model_validate({**OPTIMIZER, **changes})
@@ -155,15 +158,14 @@ def optimizer(**changes):
 
 def runtime(**changes):
     """How a training runs; with a key of GRPO alone, how a GRPO training does."""
-    grpo_only = {"rollout_batch": None, "offload_reference": False}
-    if grpo_only.keys() & changes:
-        return GrpoRuntime.model_validate({**RUNTIME, **grpo_only, **changes})
+    if GRPO_RUNTIME.keys() & changes:
+        return GrpoRuntime.model_validate({**RUNTIME, **GRPO_RUNTIME, **changes})
     return Runtime.model_validate({**RUNTIME, **changes})
 
 
 def training(method, seed=0, style="reason", protocol="upstream", **changes):
     """Spec and runtime of a training; changes by the names of their settings, or by those of `PLACES`."""
-    running = {**RUNTIME, **({"rollout_batch": None, "offload_reference": False} if method == "grpo" else {})}
+    running = {**RUNTIME, **(GRPO_RUNTIME if method == "grpo" else {})}
     sections = {"epochs": 2 if method == "sft" else 1, "batch_size": 2, "optimizer": dict(OPTIMIZER)}
     sections |= copy.deepcopy(GRPO) if method == "grpo" else {}
     for name, value in changes.items():
@@ -183,7 +185,8 @@ def training(method, seed=0, style="reason", protocol="upstream", **changes):
 def files(folder, init, questions, frames, validation=None):
     """What a training into a folder reads and writes."""
     made = (folder / "checkpoint", folder / "metrics.jsonl", folder / "state")
-    return TrainingFiles(init, questions, validation, tuple(frames), *made)
+    rollouts = None if validation is None else folder / "rollouts.jsonl"
+    return TrainingFiles(init, questions, validation, tuple(frames), *made, rollouts)
 
 
 def train(method, data, **changes):

@@ -140,6 +140,7 @@ rule train_grpo:
     output:
         checkpoint=directory(paths.GRPO),
         metrics=paths.GRPO_CURVES,
+        rollouts=paths.GRPO_ROLLOUTS,
     log:
         paths.log("train_grpo"),
     benchmark:
@@ -159,4 +160,4 @@ rule train_grpo:
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --validation {input.validation:q} --frames {input.frames:q} "
-        "--out {output.checkpoint:q} --metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"
+        "--out {output.checkpoint:q} --metrics {output.metrics:q} --rollouts {output.rollouts:q} --state {params.state:q} > {log:q} 2>&1"

@@ -19,6 +19,7 @@ parser.add_argument("--validation", type=Path, help="questions held out; for GRP
 parser.add_argument("--frames", type=Path, nargs="+", required=True, help="frame tables")
 parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
 parser.add_argument("--metrics", type=Path, required=True, help="training curves to write")
+parser.add_argument("--rollouts", type=Path, help="rollouts of some steps to write; for GRPO")
 parser.add_argument("--state", type=Path, required=True, help="folder of saved states; survives a failure")
 args = parser.parse_args()
 
@@ -31,6 +32,7 @@ files = TrainingFiles(
     frames=tuple(args.frames),
     checkpoint=args.out,
     metrics=args.metrics,
+    rollouts=args.rollouts,
     state=args.state,
 )
 with ending_together():

@@ -64,3 +64,6 @@ class GrpoRuntime(Runtime):
     offload_reference: bool = Field(
         description="Keep the reference policy in the host's memory between its forward passes."
     )
+    keep_rollouts: int = Field(
+        ge=0, le=MOST, description="Steps from one whose rollouts are kept to the next; 0 keeps none."
+    )

@@ -16,6 +16,7 @@ class TrainingFiles:
         checkpoint: Checkpoint folder to write.
         metrics: Training curves to write, as JSON lines.
         state: Folder of the saved states.
+        rollouts: Rollouts of some steps to write, as JSON lines; None for a method without rollouts.
         spec: JSON file of the spec; None outside of the workflow.
     """
 
@@ -26,6 +27,7 @@ class TrainingFiles:
     checkpoint: Path
     metrics: Path
     state: Path
+    rollouts: Path | None = None
     spec: Path | None = None
 
     @property
@@ -33,3 +35,8 @@ class TrainingFiles:
         """All files and folders that the training reads, besides its spec."""
         validation = [] if self.validation is None else [self.validation]
         return [self.init, self.questions, *validation, *self.frames]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files and folders that the training writes, besides its states."""
+        return [self.checkpoint, self.metrics, *([] if self.rollouts is None else [self.rollouts])]

@@ -36,6 +36,7 @@ from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
 from vidreason.training.files import TrainingFiles
 from vidreason.training.optimizer import gathered_weights
 from vidreason.training.reference import Policies, bf16_copy, cast_linears, loaded_on, offload, reference_of, sync_from
+from vidreason.training.rollout_log import RolloutLog
 from vidreason.training.rollout_metrics import step_metrics, summary
 from vidreason.training.rollouts import Fresh, RolloutSampler, Sampled, grpo_settings
 from vidreason.training.sampler import EpochSampler
@@ -167,6 +168,7 @@ class GrpoTrainer:
         self.policy = policies.policy
         self.sampler = RolloutSampler(spec, runtime, policies, store, ranks)
         self.rollouts = self.settings.views.ordered
+        self.kept: RolloutLog | None = None
 
     def fit(self, files: TrainingFiles, origin: Origin) -> None:
         """Train on the questions of `files`; resumes from a saved state if there is one."""
@@ -178,7 +180,13 @@ class GrpoTrainer:
         ]
         own = usable[: settings.validation.limit][self.ranks.rank :: self.ranks.count]
 
+        kept = self.kept = (
+            RolloutLog(files.rollouts, files.state, self.runtime.keep_rollouts, self.ranks) if files.rollouts else None
+        )
+
         def step(number: int, backward: Backward) -> Iterator[tuple[float, Metrics]]:
+            if kept:
+                kept.begin(number)
             losses = self.step(
                 number, shard(data.batch(number)), backward, lambda turn: shard(data.fresh(number, turn))
             )
@@ -204,6 +212,8 @@ class GrpoTrainer:
         )
         has_validation = bool(usable and settings.validation.limit)
         Trainer(self.policy, job, step, validate if has_validation else None, self.ranks).fit()
+        if kept:
+            kept.finish()
 
     def step(
         self, step: int, questions: Sequence[Question], backward: Backward, fresh: Fresh = no_question
@@ -226,6 +236,8 @@ class GrpoTrainer:
         """
         rollouts = self.sampler.sample(step, questions, fresh)
         own = self._groups(step, rollouts.groups)
+        if self.kept:
+            self.kept.write(step, rollouts.groups, [group.advantages for group in own])
         groups = self.ranks.rebalance(own, [group.tokens for group in own])
         received = [group.question for group in groups if group.question.clip.key not in rollouts.features]
         features = rollouts.features | gathered_features(self.policy, self.store, received)

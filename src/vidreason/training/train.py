@@ -31,6 +31,6 @@ def train(spec: TrainingSpec, runtime: Runtime, files: TrainingFiles) -> None:
     else:
         ranks = train_sft(spec, runtime, files, origin)
     if ranks.is_main:
-        for artifact in (files.checkpoint, files.metrics):
+        for artifact in files.outputs:
             write_sidecar(artifact, [files.spec, *files.inputs], written | {"runtime": runtime.model_dump()}, modules)
         discard_states(files.state)

@@ -238,6 +238,10 @@ class TestRollouts:
             for made in (one, other)
         ]
         assert rows[0] == rows[1]
+        kept = [read_json_lines(made / "rollouts.jsonl") for made in (one, other)]
+        first = [[row for row in lines if row["step"] == 0] for lines in kept]
+        assert first[0] == first[1], "before the first update the processes' questions stand as in one process"
+        assert len(first[0]) == 24
         assert any(resampled for _, resampled, _ in rows[0])
         # Four questions of 4 + 2 rollouts, and as many again for each that was tried in a round.
         assert any(rollouts > 24 for rollouts, _, _ in rows[0])

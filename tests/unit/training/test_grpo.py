@@ -47,7 +47,8 @@ def train(init, data, folder, **changes):
 
 
 def bytes_of(folder):
-    return micro.weights_of(folder / "checkpoint"), (folder / "metrics.jsonl").read_bytes()
+    lines = [(folder / name).read_bytes() for name in ("metrics.jsonl", "rollouts.jsonl")]
+    return micro.weights_of(folder / "checkpoint"), *lines
 
 
 @pytest.fixture
