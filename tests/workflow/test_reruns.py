@@ -346,3 +346,24 @@ def test_the_papers_graph_grows_with_shards_and_not_with_videos(fresh: Workplace
     assert jobs["predict"] == 4 * (8 + 8 + 8 + 2)
     assert jobs["lock_source"] == jobs["fetch_source"] == 9
     assert sum(jobs.values()) < 250
+
+
+TIMERS = """
+import pathlib, threading
+class Timer(threading.Timer):
+    def __init__(self, interval, function, *others):
+        if function.__module__.startswith("snakemake.scheduling"):
+            pathlib.Path("timers").touch()
+        super().__init__(interval, function, *others)
+threading.Timer = Timer
+"""
+
+
+@pytest.mark.parametrize(("limit", "passes"), [((), False), (("--max-jobs-per-timespan", "50/1s"), True)])
+def test_snakemake_does_not_pass_its_time_with_passes_of_its_scheduler(
+    fresh: Workplace, limit: tuple[str, ...], passes: bool
+) -> None:
+    """One timer begets the next and each job a further one, all for a limit of jobs a second that nobody asked for."""
+    (fresh.root / "src/sitecustomize.py").write_text(TIMERS)
+    fresh.run("results/tiny/specs/r1/seed0.json", *limit)
+    assert (fresh.root / "timers").exists() == passes

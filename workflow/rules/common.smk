@@ -15,7 +15,7 @@ from vidreason.config import job_inputs, launcher, paths
 from vidreason.config.rule_functions import RuleFunctions, one_of
 from vidreason.config.run import Run
 from vidreason.config.load_runs import load_runs
-from vidreason.config.startup import StartError, check_start
+from vidreason.config.startup import StartError, check_start, drop_default_limit
 from vidreason.config.world import VideoCounts
 from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, modules_of
 from vidreason.sources import prerequisites
@@ -64,3 +64,4 @@ def start():
             logger.warning(warning)
     except StartError as error:
         raise WorkflowError(str(error)) from None
+    drop_default_limit(workflow.scheduler)

@@ -50,6 +50,24 @@ def check_start(python: str | None, folder: str, slurm: bool, resources: Iterabl
     return [warning for warning in warnings if warning]
 
 
+DEFAULT_LIMIT = (100, 1)
+"""Snakemake's limit where none is asked for: jobs, and the seconds in which no more of them are started."""
+
+
+def drop_default_limit(scheduler: Any) -> None:
+    """Take Snakemake's default limit of jobs by time from its scheduler; one that was asked for stays.
+
+    For that limit each pass of the scheduler starts a timer that starts another pass a second later (Snakemake 9.27), and each
+    finished job adds such a chain. After 250 jobs Snakemake took 40% of a core from the jobs, on a cluster from the login node.
+
+    Args:
+        scheduler: Snakemake's `JobScheduler`.
+    """
+    limit = getattr(scheduler, "job_rate_limiter", None)
+    if limit is not None and (limit.max_jobs, limit.timespan) == DEFAULT_LIMIT:
+        scheduler.job_rate_limiter = None
+
+
 def interpreter_warning(python: str) -> str | None:
     """A warning where the interpreter's path cannot stand in a shell without quotes.
 
