@@ -138,6 +138,11 @@ class VideoLM(nn.Module, abc.ABC):
 
     @property
     @abc.abstractmethod
+    def frame_size(self) -> int:
+        """Height and width of the frames that `encode` takes, S, in pixels."""
+
+    @property
+    @abc.abstractmethod
     def image_token(self) -> int:
         """Id that marks a video's place among the ids; it is replaced by Q positions."""
 

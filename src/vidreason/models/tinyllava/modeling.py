@@ -94,6 +94,11 @@ class TinyLlavaVideo(VideoLM):
         return self.config.queries
 
     @property
+    def frame_size(self) -> int:
+        """Height and width of a frame in pixels, S."""
+        return self.config.image_size
+
+    @property
     def image_token(self) -> int:
         """Id that marks a video's place."""
         return IMAGE_TOKEN_INDEX
