@@ -1,6 +1,6 @@
-"""Is a difference between two arms more than luck? A sign-flip test by video, and Holm's correction for several comparisons.
+"""Is a difference between two arms more than luck? A sign-flip test by video, McNemar's test by question, and Holm's correction.
 
-Letters: N questions, C clusters (videos), S strata (categories).
+Letters: N questions, C clusters (videos), S strata (categories), K comparisons.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from scipy import stats
 
 from vidreason.artifacts.digests import sha256_text
 
@@ -61,21 +62,87 @@ def sign_flip_p(sums: Sequence[float], name: str) -> float:
         0.25
     """
     values = np.array([value for value in sums if value], np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name}: a difference is {values[~np.isfinite(values)][0]}; allowed: finite numbers")
+    _check_finite(values, name)
     count = len(values)
     if not count:
         return 1.0
-    least = abs(math.fsum(values)) - _TIE * float(np.abs(values).sum())
+    least = _least(values[:, None])[0]
     if 2**count <= FLIPS:
         patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(np.mean(np.abs((2 * patterns - 1) @ values) >= least))
-    random = np.random.default_rng(int(sha256_text(name)[:16], 16))
+    random = _random(name)
     extreme = 0
     for _ in range(0, FLIPS, _BLOCK):
         signs = 2.0 * random.integers(0, 2, (_BLOCK, count)) - 1.0
         extreme += int(np.sum(np.abs(signs @ values) >= least))
     return (1 + extreme) / (1 + FLIPS)
+
+
+def sign_flip_many(parts: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """`sign_flip_p` of many comparisons at once, by the same drawn patterns of signs for all of them.
+
+    Args:
+        parts: For each of B benchmarks, the videos of which are different ones, float64 [C, K]: what every cluster adds to the mean, a
+            column for each comparison.
+        name: Seeds the drawing.
+
+    Returns:
+        float64 [B + 1, K]: p-values of every benchmark, and at last of the sum over the benchmarks. A column with no more
+        patterns than are drawn gets its exact p-value.
+    """
+    columns = [*parts, np.concatenate(parts)]
+    _check_finite(columns[-1], name)
+    p_values = np.ones([len(columns), parts[0].shape[1]])
+    extreme = np.zeros(p_values.shape, np.int64)
+    least = np.array([_least(column) for column in columns])
+    drawn = np.array([np.count_nonzero(column, axis=0) > math.log2(FLIPS) for column in columns])
+    for place, number in zip(*np.nonzero(~drawn), strict=True):
+        p_values[place, number] = sign_flip_p(columns[place][:, number], name)
+    if not drawn.any():
+        return p_values
+    random = _random(name)
+    for _ in range(0, FLIPS, _BLOCK):
+        signs = [1.0 - 2.0 * random.integers(0, 2, (_BLOCK, len(part)), dtype=bool) for part in parts]
+        flipped = np.stack([sign @ part for sign, part in zip(signs, parts, strict=True)])
+        extreme[:-1] += np.sum(np.abs(flipped) >= least[:-1, None], axis=1)
+        extreme[-1] += np.sum(np.abs(flipped.sum(axis=0)) >= least[-1], axis=0)
+    return np.where(drawn, (1 + extreme) / (1 + FLIPS), p_values)
+
+
+def _check_finite(values: np.ndarray, name: str) -> None:
+    """Refuse what is no evidence for anything."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: a difference is {values[~np.isfinite(values)][0]}; allowed: finite numbers")
+
+
+def _least(sums: np.ndarray) -> np.ndarray:
+    """Sums of columns, float64 [K] from [C, K], from which on a pattern is as far from 0 as the observed one."""
+    totals = np.array([math.fsum(column) for column in sums.T])
+    return np.asarray(np.abs(totals) - _TIE * np.abs(sums).sum(axis=0))
+
+
+def _random(name: str) -> np.random.Generator:
+    """A generator that is seeded by a name."""
+    return np.random.default_rng(int(sha256_text(name)[:16], 16))
+
+
+def mcnemar_p(won: int, lost: int) -> float:
+    """Two-sided p-value of McNemar's exact test: the sign test on the questions that one of two arms answers better.
+
+    It takes every question for independent of the others, so where several share a video, `sign_flip_p` is the one to go by.
+
+    Args:
+        won: Questions that the first arm answers better; with answers that are right or wrong: it alone is right.
+        lost: Questions that the second arm answers better.
+
+    Source: McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages", in the
+        exact form with the binomial distribution.
+
+    Example:
+        >>> mcnemar_p(5, 0), mcnemar_p(0, 0)
+        (0.0625, 1.0)
+    """
+    return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:

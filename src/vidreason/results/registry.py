@@ -116,6 +116,15 @@ TABLES = (
         ),
     ),
     Table(
+        "pairs",
+        "Any two arms compared, controls included, over all seeds",
+        f"{_ROOM}.pairs.pairs_table",
+        _columns(
+            "arm compared_to benchmark metric seeds n videos difference ci_low ci_high p p_holm won lost p_mcnemar "
+            "smallest_difference"
+        ),
+    ),
+    Table(
         "controls",
         "What the order of the frames is worth: all arms and controls",
         f"{_ROOM}.comparisons.controls_table",
@@ -201,11 +210,14 @@ COLUMNS = {
     "label": "the arm's label",
     "metric": "what is measured (docs/answers.md); `_macro`: as the mean over the benchmark's categories; `a+b`: the mean over "
     "benchmarks with different metrics",
+    "lost": "questions that the compared arm answers better, by their mean over the seeds",
     "low": "lower bound of the questions of a row: a number of right answers, or a spread, which is included only where it equals `high`",
     "measure": "`correct`: number of right answers; `std`, `half_range`: spread of what the answers are worth",
     "n": "questions",
     "p": "p-value of the difference, by flipping the signs of whole videos at random (two-sided)",
-    "p_holm": "the same after Holm's correction for all arms that rival the compared one; empty for its own ancestors",
+    "p_holm": "the same after Holm's correction for all arms that rival the compared one; empty for its own ancestors; "
+    "in `pairs.csv` for all pairs of arms, empty for pairs with a control",
+    "p_mcnemar": "p-value of McNemar's exact test of `won` against `lost` (two-sided); it takes questions about one video for independent",
     "questions": "type of question: `temporal` needs the order of the frames; in `selection.csv` their number",
     "reason": "why, or `ok` and `kept`",
     "rollouts": "rollouts of a question",
@@ -216,6 +228,7 @@ COLUMNS = {
     "seed": "seed of the run",
     "seeds": "how many seeds the row is a mean of",
     "separate": "`yes` if the two arms' own intervals do not overlap",
+    "smallest_difference": "smallest true difference, in points, that would be seen at 5% in four of five samples of so many videos",
     "stage": "step of the pipeline",
     "style": "how the arm answers: with an `option` alone, or with a `reason` before it",
     "task": "answer type",
@@ -230,7 +243,9 @@ COLUMNS = {
     "value_think_false": "value where the think text does not describe the clip correctly",
     "value_think_true": "value where the think text describes the clip correctly",
     "value_within_well_formed": "value of the answers that follow the format, with its interval",
+    "videos": "different videos of the questions",
     "view": "how the arm is shown the frames: `ordered`, `shuffled`, `gray`, or with their times in random order (`times_shuffled`)",
+    "won": "questions that the arm answers better than the compared one, by their mean over the seeds",
     "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",
 }
 """Column -> what it means, for the docs."""

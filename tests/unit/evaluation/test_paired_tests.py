@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vidreason.evaluation.paired_tests import FLIPS, cluster_sums, holm, sign_flip_p
+from vidreason.evaluation.paired_tests import FLIPS, cluster_sums, holm, mcnemar_p, sign_flip_many, sign_flip_p
 from vidreason.evaluation.statistics import paired_difference
 
 
@@ -94,3 +94,34 @@ def test_holm_keeps_the_order_and_begins_with_bonferroni(p_values: list[float]) 
 def test_what_is_not_finite_is_no_evidence(value: float, count: int) -> None:
     with pytest.raises(ValueError, match=rf"r1 sft mlvu: a difference is {value}; allowed: finite numbers"):
         sign_flip_p([value, *[0.1] * count], "r1 sft mlvu")
+    with pytest.raises(ValueError, match=rf"pairs: a difference is {value}; allowed: finite numbers"):
+        sign_flip_many([np.array([[0.1], *[[value]] * count])], "pairs")
+
+
+def test_many_comparisons_at_once() -> None:
+    """Few videos: the exact p-value of each alone; many: the same within what 20,000 draws can tell, never 0."""
+    random_numbers = np.random.default_rng(3)
+    small, large = random_numbers.normal(size=(6, 5)), random_numbers.normal(0.15, size=(80, 5))
+    large[:, 4], large[3:, 3] = 0.0, 0.0
+    large[:, 2] = np.abs(large[:, 2])
+    p_values = sign_flip_many([small, large], "x")
+    assert p_values.shape == (3, 5)
+    for number in range(5):
+        assert p_values[0, number] == sign_flip_p(small[:, number].tolist(), "any")
+        assert p_values[1, number] == pytest.approx(sign_flip_p(large[:, number].tolist(), "any"), abs=0.012)
+        both = [*small[:, number], *large[:, number]]
+        assert p_values[2, number] == pytest.approx(sign_flip_p(both, "any"), abs=0.012)
+    assert p_values[1, 2] == 1 / (1 + FLIPS)
+    assert p_values[1, 4] == 1.0
+    assert p_values[1, 3] == sign_flip_p(large[:3, 3].tolist(), "any"), "three videos: exact, whatever the others need"
+    assert (sign_flip_many([small, large], "x") == p_values).all()
+    assert (sign_flip_many([small, large], "y") != p_values).any()
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 1), (3, 0), (7, 2), (10, 10), (60, 35)])
+def test_mcnemar_in_closed_form(won: int, lost: int) -> None:
+    """Twice the lower tail of the binomial distribution with one half, at most 1."""
+    count = won + lost
+    tail = sum(math.comb(count, number) for number in range(min(won, lost) + 1)) / 2**count
+    assert mcnemar_p(won, lost) == mcnemar_p(lost, won) == pytest.approx(min(1.0, 2 * tail))
+    assert mcnemar_p(0, 0) == 1.0

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidreason.evaluation.statistics import clustered_mean, mean_of_estimates, paired_difference, student_quantile
+from vidreason.evaluation.statistics import (
+    cluster_residuals,
+    clustered_mean,
+    estimate_from_residuals,
+    mean_of_estimates,
+    paired_difference,
+    smallest_difference,
+    student_quantile,
+)
 
 
 def test_two_clusters_by_hand() -> None:
@@ -275,3 +283,55 @@ def test_coverage_where_hardly_anything_is_wrong(videos: tuple[int, ...]) -> Non
 )
 def test_quantiles_have_not_changed(freedom: float, expected: float) -> None:
     assert student_quantile(freedom) == pytest.approx(expected, rel=1e-9)
+
+
+def paired_answers(
+    draw: random.Random, videos: int, first: float, second: float
+) -> tuple[list[float], list[float], list[int]]:
+    """Right and wrong answers of two arms to three questions a video, which both find hard or easy together."""
+    ours, theirs, clusters = [], [], []
+    for video in range(videos):
+        shift = draw.uniform(-0.3, 0.3)
+        for _ in range(3):
+            hard = draw.random()
+            ours.append(float(hard < first + shift))
+            theirs.append(float((hard if draw.random() < 0.6 else draw.random()) < second + shift))
+            clusters.append(video)
+    return ours, theirs, clusters
+
+
+@pytest.mark.parametrize("videos", [20, 60])
+def test_coverage_of_the_paired_interval(videos: int) -> None:
+    """Nominal 95%, within three standard errors of a share of 800 trials."""
+    draw = random.Random(videos)
+    trials, inside = 800, 0
+    for _ in range(trials):
+        estimate = paired_difference(*paired_answers(draw, videos, 0.6, 0.5))
+        inside += estimate.low <= 0.1 <= estimate.high
+    assert abs(inside / trials - 0.95) < 3 * math.sqrt(0.95 * 0.05 / trials)
+
+
+def test_the_smallest_difference_is_seen_in_four_of_five_samples() -> None:
+    """Closed form with z of 1.960 and 0.842; and by simulation with the standard error of a first sample of the same size."""
+    assert smallest_difference(0.01) == pytest.approx(0.0280159, rel=1e-5)
+    assert smallest_difference(1.0, power=0.5) == pytest.approx(1.959964, rel=1e-6)
+    draw = random.Random(4)
+    videos, trials = 100, 400
+    errors = [paired_difference(*paired_answers(draw, videos, 0.57, 0.5)).se for _ in range(40)]
+    true = smallest_difference(sum(errors) / len(errors))
+    samples = (paired_difference(*paired_answers(draw, videos, 0.5 + true, 0.5)) for _ in range(trials))
+    seen = sum(estimate.low > 0 for estimate in samples)
+    assert abs(seen / trials - 0.8) < 3 * math.sqrt(0.8 * 0.2 / trials)
+
+
+def test_an_estimate_is_its_mean_and_its_residuals() -> None:
+    """Residuals of a difference are the differences of the residuals, which is how many pairs are compared at once."""
+    draw = random.Random(8)
+    first, second, videos = paired_answers(draw, 30, 0.6, 0.4)
+    tasks = [number % 4 for number in range(len(first))]
+    for strata in (None, tasks):
+        (mean, ours), (other, theirs) = (cluster_residuals(values, videos, strata) for values in (first, second))
+        parts = [one - two for one, two in zip(ours.values(), theirs.values(), strict=True)]
+        found = estimate_from_residuals(mean - other, parts, lambda: 0.0, (-1.0, 1.0), len(first))
+        alone = paired_difference(first, second, videos, strata)
+        assert (found.mean, found.se, found.low) == pytest.approx((alone.mean, alone.se, alone.low))
