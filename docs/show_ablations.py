@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, variance
 
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_json
@@ -111,6 +111,24 @@ def means(run: Path) -> str:
     ]
     header = ["arm", "mean", "difference (95% interval)", "p", "p (Holm)", "single seeds", "rollouts", "seconds"]
     return markdown(header, body)
+
+
+def spread_of_seeds(run: Path) -> str:
+    """How far the seeds of one arm lie apart, as a sentence; `""` for a single seed.
+
+    The standard deviation of an arm's mean over the benchmarks, pooled over the arms of GRPO. The intervals leave it out.
+    """
+    of_grpo = {path.name for path in (run / "train_grpo").iterdir()}
+    table = [row for row in rows(run, "main") if row["benchmark"] == MEAN]
+    values = [[float(row["value"]) for row in own] for arm, own in by_arm(table).items() if arm in of_grpo]
+    if not values or any(len(own) < 2 for own in values):
+        return ""
+    deviation = fmean(variance(own) for own in values) ** 0.5
+    error = deviation * (2 / len(values[0])) ** 0.5
+    return (
+        f"The seeds of one arm of GRPO have a standard deviation of {deviation:.1f} points (pooled over {len(values)} arms), so a "
+        f"difference of two arms has a standard error of {error:.1f} points from the seeds alone, which the intervals leave out."
+    )
 
 
 def benchmarks(run: Path) -> str:
@@ -226,6 +244,7 @@ def block(runs: Sequence[Path]) -> str:
         )
         parts += [f"### {run.name}", origin(run)]
         parts += [f"{title}:\n\n{table}" for title, table in sections if table]
+        parts += filter(None, [spread_of_seeds(run)])
     return "\n\n".join([*parts, END])
 
 

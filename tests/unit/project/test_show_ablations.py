@@ -73,6 +73,15 @@ def run(tmp_path: Path) -> Path:
             for kind in ("temporal", "other", "all")
         ],
     )
+    write_table(
+        run,
+        "main",
+        [
+            {"arm": arm, "label": LABELS[arm], "benchmark": "mean", "metric": "accuracy", "seed": seed, "value": value}
+            for arm, values in {"sft": ("40.00", "40.00"), "r1": ("79.00", "83.00")}.items()
+            for seed, value in zip(("0", "1"), values, strict=True)
+        ],
+    )
     write_table(run, "metrics", [metric("r1", "0", "mvbench", "accuracy", "yes", "81.00")])
     made = {"commit": "0123456789abcdef+changes", "python": "3.11.9", "created": "2026-11-29T12:00:00+00:00"}
     write_sidecar(run / "tables/ablations.csv", [], {}, ["vidreason.records"], made | {"versions": {"torch": "2.9.0"}})
@@ -113,6 +122,18 @@ def test_the_mean_has_differences_and_costs(run: Path) -> None:
             "-",
         ],
     ]
+
+
+def test_the_spread_of_the_seeds_is_that_of_arms_of_grpo(run: Path) -> None:
+    """79 and 83 have a variance of 8; SFT is not of GRPO. Two means of two seeds differ by sqrt(8 / 2 + 8 / 2)."""
+    text = show_ablations.spread_of_seeds(run)
+    assert "a standard deviation of 2.8 points (pooled over 1 arms)" in text
+    assert "a standard error of 2.8 points from the seeds alone" in text
+
+
+def test_a_single_seed_has_no_spread(run: Path) -> None:
+    write_table(run, "main", [{"arm": "r1", "label": "GRPO", "benchmark": "mean", "seed": "0", "value": "79.00"}])
+    assert show_ablations.spread_of_seeds(run) == ""
 
 
 def test_benchmarks_show_the_reference_s_value_and_the_others_differences(run: Path) -> None:
