@@ -16,6 +16,7 @@ from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_json
 from vidreason.artifacts.integrity import sidecar_of
 from vidreason.data.registry import title_of
+from vidreason.evaluation.score_record import MACRO
 from vidreason.results.measured import read_metrics
 from vidreason.tasks.metrics import ACCURACY
 
@@ -145,12 +146,20 @@ def benchmarks(run: Path) -> str:
 
 
 def metrics(run: Path) -> str:
-    """Every metric of the benchmarks whose headline is not accuracy, of arms and controls, in the mean over the seeds."""
+    """Every metric of the benchmarks whose headline is not accuracy, of arms and controls, in the mean over the seeds.
+
+    Means over questions, or over categories where the headline is one.
+    """
     table = rows(run, "metrics")
     other = {
         row["benchmark"] for row in table if row["headline"] == "yes" and not row["metric"].startswith(ACCURACY.name)
     }
-    shown = [row for row in table if row["benchmark"] in other]
+    macro = {row["benchmark"] for row in table if row["headline"] == "yes" and row["metric"].endswith(MACRO)}
+    shown = [
+        row
+        for row in table
+        if row["benchmark"] in other and row["metric"].endswith(MACRO) == (row["benchmark"] in macro)
+    ]
     if not shown:
         return ""
     columns = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in shown))
