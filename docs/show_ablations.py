@@ -5,7 +5,6 @@ choice, accuracy by kind of question with the controls, and what the trainings d
 text is printed.
 """
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -76,21 +75,12 @@ def added(*parts: str) -> str:
 
 
 def origin(run: Path) -> str:
-    """When, from what and where a run was made."""
+    """When and from what the table of differences was made."""
     made = read_json(sidecar_of(run / "tables" / "ablations.csv"))
     commit, changes, _ = made["commit"].partition("+changes")
     source = f"commit {commit[:7] or 'unknown'}{' with changes' if changes else ''}"
     versions = f"Python {made['python']}, torch {made['versions'].get('torch', 'unknown')}"
-    return f"This run was finished on {made['created'][:10]} from {source} ({versions}) on {machine()}."
-
-
-def machine() -> str:
-    """Processor and cores of this machine."""
-    try:
-        models = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        models = []
-    return f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else 'an unknown processor'}"
+    return f"The table of differences was made on {made['created'][:10]} from {source} ({versions})."
 
 
 def means(run: Path) -> str:
@@ -115,20 +105,22 @@ def means(run: Path) -> str:
 
 
 def spread_of_seeds(run: Path) -> str:
-    """How far the seeds of one arm lie apart, as a sentence; `""` for a single seed.
+    """How far the seeds of a difference lie apart, as a sentence; `""` for a single seed or a single arm.
 
-    The standard deviation of an arm's mean over the benchmarks, pooled over the arms of GRPO. The intervals leave it out.
+    The variance over the seeds of an arm's mean minus the reference's, pooled over the arms of GRPO. Arms of one seed share their
+    parent, so the differences count and not the arms by themselves.
     """
     of_grpo = {path.name for path in (run / "train_grpo").iterdir()}
-    table = [row for row in rows(run, "main") if row["benchmark"] == MEAN]
-    values = [[float(row["value"]) for row in own] for arm, own in by_arm(table).items() if arm in of_grpo]
-    if not values or any(len(own) < 2 for own in values):
+    table = [row for row in rows(run, "main") if row["benchmark"] == MEAN and row["arm"] in of_grpo]
+    values = [[float(row["value"]) for row in own] for own in by_arm(table).values()]
+    if len(values) < 2 or len(values[0]) < 2:
         return ""
-    deviation = fmean(variance(own) for own in values) ** 0.5
-    error = deviation * (2 / len(values[0])) ** 0.5
+    reference, *others = values
+    differences = [[one - other for one, other in zip(own, reference, strict=True)] for own in others]
+    error = (fmean(variance(own) for own in differences) / len(reference)) ** 0.5
     return (
-        f"The seeds of one arm of GRPO have a standard deviation of {deviation:.1f} points (pooled over {len(values)} arms), so a "
-        f"difference of two arms has a standard error of {error:.1f} points from the seeds alone, which the intervals leave out."
+        f"A difference has a standard error of {error:.1f} points from the seeds alone (from the differences of single seeds, pooled over "
+        f"{len(others)} arms), which the intervals leave out."
     )
 
 
@@ -173,8 +165,7 @@ def kinds(run: Path) -> str:
     if not table:
         return ""
     columns = list(dict.fromkeys((row["metric"], row["questions"]) for row in table))
-    several = len({metric for metric, _ in columns}) > 1
-    header = ["arm", *(f"{metric}: {kind}" if several else kind for metric, kind in columns)]
+    header = ["arm", *(f"{metric}: {kind}" for metric, kind in columns)]
     body = _means(table, columns, lambda row: (row["metric"], row["questions"]))
     chances = {(row["metric"], row["questions"]): row["chance"] for row in table}
     chance = [f"{float(chances[column]):.1f}" if chances[column] else "-" for column in columns]
@@ -242,7 +233,7 @@ def block(runs: Sequence[Path]) -> str:
         )
         last = f"the last {LAST_STEPS} steps"
         sections = (
-            (f"Every arm minus {reference}, in points", means(run)),
+            (f"Every arm minus “{reference}”, in points", means(run)),
             ("By benchmark: the value of the reference, and the differences of the others", benchmarks(run)),
             ("Every metric, controls included, means over the seeds", metrics(run)),
             (

@@ -359,11 +359,9 @@ threading.Timer = Timer
 """
 
 
-@pytest.mark.parametrize(("limit", "passes"), [((), False), (("--max-jobs-per-timespan", "50/1s"), True)])
-def test_snakemake_does_not_pass_its_time_with_passes_of_its_scheduler(
-    fresh: Workplace, limit: tuple[str, ...], passes: bool
-) -> None:
-    """One timer begets the next and each job a further one, all for a limit of jobs a second that nobody asked for."""
+@pytest.mark.parametrize(("limit", "has_timers"), [((), False), (("--max-jobs-per-timespan", "50/1s"), True)])
+def test_the_default_limit_of_jobs_starts_no_timers(fresh: Workplace, limit: tuple[str, ...], has_timers: bool) -> None:
+    """A timer starts a pass of the scheduler, and each pass the next timer; each job that ends adds such a chain."""
     (fresh.root / "src/sitecustomize.py").write_text(TIMERS)
     fresh.run("results/tiny/specs/r1/seed0.json", *limit)
-    assert (fresh.root / "timers").exists() == passes
+    assert (fresh.root / "timers").exists() == has_timers

@@ -1,4 +1,4 @@
-"""What can be wrong with a GRPO arm's training and selection beyond the schema: settings that contradict each other or change nothing.
+"""What can be wrong with a GRPO arm's training and selection beyond the schema: settings that contradict each other or have no effect.
 
 Each function yields a line for every problem, with the file, the key, the value and what is allowed.
 
@@ -30,7 +30,7 @@ UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 def training_problems(
     config: Config, name: str, training: Config, known: Known, layers: Sequence[Layer]
 ) -> Iterable[str]:
-    """One line for every setting of a GRPO training that contradicts another one, or that nothing would come of.
+    """One line for every setting of a GRPO training that contradicts another one, or that has no effect.
 
     Args:
         config: The whole configuration.
@@ -142,7 +142,7 @@ def _reading_problems(
 def _view_problems(training: Config, known: Known, place: Place, layers: Sequence[Layer]) -> Iterable[str]:
     """One line where a term compares with shuffled rollouts that there are none of, or where nothing compares with them.
 
-    A function of the user's own may, which nobody but the user knows.
+    With a reward function of the user's own nothing is refused: it may compare with them.
     """
     terms, functions = training["rewards"]["terms"], training["rewards"]["functions"]
     shuffled = training["views"]["shuffled"]

@@ -64,6 +64,4 @@ class GrpoRuntime(Runtime):
     offload_reference: bool = Field(
         description="Keep the reference policy in the host's memory between its forward passes."
     )
-    keep_rollouts: int = Field(
-        ge=0, le=MOST, description="Steps from one whose rollouts are kept to the next; 0 keeps none."
-    )
+    keep_rollouts: int = Field(ge=0, le=MOST, description="Keep the rollouts of every N-th step; 0 keeps none.")

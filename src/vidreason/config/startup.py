@@ -55,7 +55,9 @@ DEFAULT_LIMIT = (100, 1)
 
 
 def drop_default_limit(scheduler: Any) -> None:
-    """Take Snakemake's default limit of jobs by time from its scheduler; one that was asked for stays.
+    """Take Snakemake's default limit of jobs by time from its scheduler.
+
+    Another limit stays; one of exactly 100 in 1 s cannot be told from the default.
 
     For that limit each pass of the scheduler starts a timer that starts another pass a second later (Snakemake 9.27), and each
     finished job adds such a chain. After 250 jobs Snakemake took 40% of a core from the jobs, on a cluster from the login node.

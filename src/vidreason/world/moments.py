@@ -4,8 +4,8 @@ A *moment* is a scene of one act with nothing before and after it. It lasts 3 to
 equally likely whatever the act is: a query alone tells nothing about time. Clips last 8, 16 or 24 s (`DURATIONS`), so that a step
 is half a second, a second or one and a half, and a model has to know the times of the frames.
 
-A model of this size does not learn which of several acts a query names: with three acts in a clip its answers stayed as good as
-those to gray frames. With one act in a clip it learns when something is shown, but not to tell what from what.
+A model of this size does not learn which of several acts a query names: in a trial with three acts in a clip its answers stayed as
+good as those to gray frames. With one act in a clip it learns when something is shown, but not to tell what from what.
 """
 
 import dataclasses

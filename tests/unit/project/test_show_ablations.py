@@ -78,7 +78,11 @@ def run(tmp_path: Path) -> Path:
         "main",
         [
             {"arm": arm, "label": LABELS[arm], "benchmark": "mean", "metric": "accuracy", "seed": seed, "value": value}
-            for arm, values in {"sft": ("40.00", "40.00"), "r1": ("79.00", "83.00")}.items()
+            for arm, values in {
+                "sft": ("40.00", "40.00"),
+                "r1": ("79.00", "83.00"),
+                "dynamic": ("81.00", "83.00"),
+            }.items()
             for seed, value in zip(("0", "1"), values, strict=True)
         ],
     )
@@ -124,11 +128,13 @@ def test_the_mean_has_differences_and_costs(run: Path) -> None:
     ]
 
 
-def test_the_spread_of_the_seeds_is_that_of_arms_of_grpo(run: Path) -> None:
-    """79 and 83 have a variance of 8; SFT is not of GRPO. Two means of two seeds differ by sqrt(8 / 2 + 8 / 2)."""
+def test_the_spread_of_the_seeds_is_that_of_the_differences(run: Path) -> None:
+    """Differences of 2 and 0 have a variance of 2, their mean of two seeds a standard error of 1; SFT is not of GRPO."""
+    assert show_ablations.spread_of_seeds(run) == "", "one arm of GRPO has nothing to differ from"
+    (run / "train_grpo" / "dynamic").mkdir()
     text = show_ablations.spread_of_seeds(run)
-    assert "a standard deviation of 2.8 points (pooled over 1 arms)" in text
-    assert "a standard error of 2.8 points from the seeds alone" in text
+    assert "a standard error of 1.0 points from the seeds alone" in text
+    assert "pooled over 1 arms" in text
 
 
 def test_a_single_seed_has_no_spread(run: Path) -> None:
@@ -144,7 +150,7 @@ def test_benchmarks_show_the_reference_s_value_and_the_others_differences(run: P
 
 def test_kinds_of_questions_are_means_over_seeds_with_chance(run: Path) -> None:
     assert lines_of(show_ablations.kinds(run)) == [
-        ["arm", "temporal", "other"],
+        ["arm", "accuracy: temporal", "accuracy: other"],
         ["GRPO", "85.2", "85.2"],
         ["GRPO, gray", "85.2", "85.2"],
         ["chance", "43.3", "23.5"],
@@ -191,7 +197,7 @@ def test_a_page_is_written_between_its_marks(run: Path, tmp_path: Path, monkeypa
     assert text.endswith("\n\nafter\n")
     assert "old" not in text
     assert text.count("### ablations") == 2
-    assert "was finished on 2026-11-29 from commit 0123456 with changes (Python 3.11.9, torch 2.9.0) on " in text
+    assert "was made on 2026-11-29 from commit 0123456 with changes (Python 3.11.9, torch 2.9.0)." in text
 
 
 def test_without_a_page_the_text_is_printed(
