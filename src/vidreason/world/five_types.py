@@ -21,7 +21,7 @@ SIDES = {"across": ("left", "width"), "down": ("top", "height")}
 """Category of a regression question about a place -> where it is measured from, and against what."""
 
 
-def make_shown(kind: str, seed: int, picture: bool) -> Scene | Sign:
+def make_subject(kind: str, seed: int, picture: bool) -> Scene | Sign:
     """Draw what a question of a type is about: a scene, or a sign for OCR; the same seed gives the same.
 
     Args:
@@ -43,7 +43,7 @@ def make_still(seed: int) -> Scene:
     return dataclasses.replace(scene, acts=(Act(act.thing, colour, "stays", "put", row, column, 0, STEPS),))
 
 
-def ask(kind: str, shown: Scene | Sign, picture: bool, rng: np.random.Generator) -> WorldQuestion:
+def make_question_of_type(kind: str, shown: Scene | Sign, picture: bool, rng: np.random.Generator) -> WorldQuestion:
     """Make one question of a type.
 
     Args:

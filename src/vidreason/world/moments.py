@@ -46,7 +46,7 @@ def when(scene: Scene) -> WorldQuestion:
     return WorldQuestion(f"a {act.caption}.", (), "", "when", True, steps=(act.start, act.end))
 
 
-def ask_with_evidence(scene: Scene, count: int, rng: np.random.Generator) -> tuple[WorldQuestion, ...]:
+def make_grounded_questions(scene: Scene, count: int, rng: np.random.Generator) -> tuple[WorldQuestion, ...]:
     """Multiple-choice questions of different categories whose evidence is the moment.
 
     Args:
@@ -57,7 +57,7 @@ def ask_with_evidence(scene: Scene, count: int, rng: np.random.Generator) -> tup
     (act,) = scene.acts
     drafts = {category: _draft(act, category) for category in pick(rng, list(EVIDENCE), len(EVIDENCE))}
     possible = [(category, *draft) for category, draft in drafts.items() if draft is not None]
-    return tuple(_asked(act, *draft, rng) for draft in possible[:count])
+    return tuple(_grounded_question(act, *draft, rng) for draft in possible[:count])
 
 
 def _draft(act: Act, category: str) -> tuple[str, str, list[str]] | None:
@@ -72,7 +72,9 @@ def _draft(act: Act, category: str) -> tuple[str, str, list[str]] | None:
     return None
 
 
-def _asked(act: Act, category: str, text: str, right: str, wrong: list[str], rng: np.random.Generator) -> WorldQuestion:
+def _grounded_question(
+    act: Act, category: str, text: str, right: str, wrong: list[str], rng: np.random.Generator
+) -> WorldQuestion:
     options = pick(rng, [right, *pick(rng, wrong, OPTIONS - 1)], OPTIONS)
     gold = LETTERS[options.index(right)]
     about = act.thing if category != "existence" else ""

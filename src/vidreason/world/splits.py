@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from vidreason.config.world import VideoCounts, World
-from vidreason.world.five_types import TYPES, ask, make_shown
-from vidreason.world.moments import DURATIONS, ask_with_evidence, make_moment, when
+from vidreason.world.five_types import TYPES, make_question_of_type, make_subject
+from vidreason.world.moments import DURATIONS, make_grounded_questions, make_moment, when
 from vidreason.world.questions import CATEGORIES, WorldQuestion, make_questions, think_text
 from vidreason.world.scenes import Scene, make_scene
 from vidreason.world.signs import Sign
@@ -161,7 +161,7 @@ def _draw_moments(split: str, settings: World, seed: int) -> list[WorldItem]:
     for number in range(getattr(settings.videos, split)):
         scene = make_moment(scene_seed(seed, split, number))
         duration = float(rng.choice(DURATIONS))
-        questions = (when(scene),) if split in QUERIES else ask_with_evidence(scene, count, rng)
+        questions = (when(scene),) if split in QUERIES else make_grounded_questions(scene, count, rng)
         items.append(WorldItem(number, scene, duration, questions))
     return items
 
@@ -172,9 +172,9 @@ def _draw_five_types(count: int, seed: int) -> list[WorldItem]:
     items = []
     for number in range(count):
         picture, kind = number % 2 == 0, TYPES[number // 2 % len(TYPES)]
-        shown = make_shown(kind, scene_seed(seed, FIVE_TYPES, number), picture)
+        shown = make_subject(kind, scene_seed(seed, FIVE_TYPES, number), picture)
         duration = 0.0 if picture else float(rng.uniform(*SECONDS[FIVE_TYPES]))
-        question = ask(kind, shown, picture, rng)
+        question = make_question_of_type(kind, shown, picture, rng)
         items.append(WorldItem(number, shown, duration, (question,), kind, picture=picture))
     return items
 

@@ -24,7 +24,7 @@ from vidreason.world.moment_layouts import segment_of, write_charades_sta, write
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.splits import DATASETS, WorldItem, draw_items
 
-LATER: Mapping[str, Callable[[Path, Sequence[WorldItem], int, int], None]] = {
+OPTIONAL_WRITERS: Mapping[str, Callable[[Path, Sequence[WorldItem], int, int], None]] = {
     "charades_sta_train": lambda *args: write_charades_sta(args[0], args[1], "charades_sta_train.txt", *args[2:]),
     "charades_sta": lambda *args: write_charades_sta(args[0], args[1], "charades_sta_test.txt", *args[2:]),
     "nextgqa_val": lambda *args: write_nextgqa(args[0], args[1], "val.csv", *args[2:]),
@@ -57,7 +57,7 @@ def write_world(root: str | Path, settings: World, seed: int, threads: int = 2) 
         write_mvbench(aside / "mvbench", items["mvbench"], seed, size, threads)
         write_mlvu(aside / "mlvu", items["mlvu"], size, threads)
         write_mmvu(aside / "mmvu", items["mmvu"], size, threads)
-        for name, write in LATER.items():
+        for name, write in OPTIONAL_WRITERS.items():
             # A folder even for no videos: the rule's outputs do not depend on the run.
             (aside / name).mkdir()
             if items[name]:

@@ -19,7 +19,7 @@ from vidreason.records import IMAGE, OK, ClipRef, Question
 from vidreason.tasks.base import task_of
 from vidreason.tasks.markup import completion_of
 from vidreason.world.encode import picture_at
-from vidreason.world.five_types import PICTURE_CHOICES, TYPES, ask, make_shown, make_still
+from vidreason.world.five_types import PICTURE_CHOICES, TYPES, make_question_of_type, make_still, make_subject
 from vidreason.world.mixed_layout import write_video_r1
 from vidreason.world.scenes import STEPS, THINGS, make_scene
 from vidreason.world.signs import ALPHABET, GRID, LONGEST, SHORTEST, glyph, make_sign, render_sign
@@ -91,8 +91,8 @@ def test_gold_is_what_the_pixels_as_drawn_say(kind, picture):
     """More questions than there are files, in the size of the demo's model."""
     rng = np.random.default_rng(1)
     for seed in range(100, 140):
-        shown = make_shown(kind, seed, picture)
-        question = read_question(ask(kind, shown, picture, rng), kind)
+        shown = make_subject(kind, seed, picture)
+        question = read_question(make_question_of_type(kind, shown, picture, rng), kind)
         frames = [picture_at(shown, step, 32) for step in ([0] if picture else range(STEPS))]
         wanted = [question.options["ABCDE".index(question.gold)]] if question.options else question.gold
         assert answer_of(question, frames) == wanted, question
@@ -121,8 +121,8 @@ def test_the_answers_follow_the_pixels(written):
 def test_the_gold_answer_gets_full_marks_and_passes_the_checks(kind, picture):
     rng, golds = np.random.default_rng(0), set()
     for seed in range(60):
-        shown = make_shown(kind, seed, picture)
-        question = ask(kind, shown, picture, rng)
+        shown = make_subject(kind, seed, picture)
+        question = make_question_of_type(kind, shown, picture, rng)
         task = task_of(TASKS[kind])
         record = read_question(question, kind)
         task.check(record)
@@ -219,4 +219,4 @@ class TestSigns:
         with pytest.raises(ValueError, match="'Q' is not drawn; allowed: the letters ACEFHIJKLMNOPTUVXYZ"):
             glyph("Q", 16)
         with pytest.raises(ValueError, match="unknown type of question 'essay'; allowed: multiple choice, numerical"):
-            ask("essay", make_scene(0), False, np.random.default_rng(0))
+            make_question_of_type("essay", make_scene(0), False, np.random.default_rng(0))

@@ -10,7 +10,7 @@ from vidreason.data.moments import CLIPPED
 from vidreason.data.registry import Source, dataset_of
 from vidreason.records import LETTERS
 from vidreason.world.moment_layouts import segment_of, write_charades_sta, write_nextgqa
-from vidreason.world.moments import DURATIONS, EVIDENCE, LENGTHS, OPTIONS, ask_with_evidence, make_moment, when
+from vidreason.world.moments import DURATIONS, EVIDENCE, LENGTHS, OPTIONS, make_grounded_questions, make_moment, when
 from vidreason.world.questions import WorldQuestion
 from vidreason.world.scenes import COLOURS, STEPS, THINGS, make_scene, render
 from vidreason.world.splits import MOMENTS, draw_items
@@ -79,7 +79,7 @@ def test_what_is_asked_is_true_of_what_is_drawn():
     rng, kinds = np.random.default_rng(0), collections.Counter()
     for scene in SCENES[:600]:
         (act,) = scene.acts
-        for question in ask_with_evidence(scene, len(EVIDENCE), rng):
+        for question in make_grounded_questions(scene, len(EVIDENCE), rng):
             kinds[question.category] += 1
             assert len(set(question.options)) == OPTIONS
             assert question.steps == (act.start, act.end)
@@ -95,7 +95,7 @@ def test_what_is_asked_is_true_of_what_is_drawn():
 
 def test_every_letter_is_gold_as_often_as_the_others():
     rng = np.random.default_rng(1)
-    golds = collections.Counter(q.gold for scene in SCENES for q in ask_with_evidence(scene, 1, rng))
+    golds = collections.Counter(q.gold for scene in SCENES for q in make_grounded_questions(scene, 1, rng))
     share = len(SCENES) / OPTIONS
     assert set(golds) == set(LETTERS[:OPTIONS])
     assert all(abs(count - share) < 4 * np.sqrt(share * (1 - 1 / OPTIONS)) for count in golds.values())
@@ -106,7 +106,7 @@ def test_words_of_the_options_are_right_as_often_as_they_are_offered():
     rng = np.random.default_rng(2)
     offered, right = collections.Counter(), collections.Counter()
     for scene in SCENES:
-        for question in ask_with_evidence(scene, 2, rng):
+        for question in make_grounded_questions(scene, 2, rng):
             offered.update((question.category, option) for option in question.options)
             right[question.category, question.gold_text] += 1
     assert {word for _, word in offered} == {*THINGS, *COLOURS}
