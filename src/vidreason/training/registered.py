@@ -27,8 +27,8 @@ def registered() -> Known:
         columns=terms.RESERVED,
         tasks=sorted(tasks.discover()),
         tasks_of={name: dataset.tasks for name, dataset in registry.discover().items()},
-        readings={name: task.rules for name, task in tasks.discover().items()},
-        timed=[name for name, task in tasks.discover().items() if task.timed],
+        readings={name: task.rules for name, task in sorted(tasks.discover().items())},
+        timed=sorted(name for name, task in tasks.discover().items() if task.timed),
     )
 
 

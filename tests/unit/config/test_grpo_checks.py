@@ -9,6 +9,8 @@ from tests.support.configs import known, paper, papers_layers
 from vidreason.config.load_runs import load_run
 from vidreason.config.settings import GrpoMethod
 from vidreason.config.yaml_layers import ConfigError
+from vidreason.tasks import base as tasks
+from vidreason.training.registered import registered
 
 ZERO: dict[str, Any] = {"weight": 0.0}
 
@@ -139,3 +141,13 @@ def test_a_limit_of_one_step_is_a_limit() -> None:
     training = paper(arms={"r1": {"rollout_limit": 64}}).arms["r1"].training
     assert isinstance(training, GrpoMethod)
     assert training.rollout_limit == 64
+
+
+def test_what_is_allowed_does_not_depend_on_the_order_of_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever imports one task's module before the others registers it first."""
+    first, found = registered(), tasks.discover()
+    monkeypatch.setattr(tasks, "discover", lambda: dict(reversed(found.items())))
+    again = registered()
+    assert list(first.timed) == list(again.timed) == ["grounded_choice", "grounding"]
+    assert list(first.readings) == list(again.readings)
+    assert list(first.tasks) == list(again.tasks)
