@@ -138,7 +138,7 @@ def _reasoner(options: argparse.Namespace) -> "Reasoner":
 
 def _answer_lines(reasoner: "Reasoner", options: argparse.Namespace, lines: TextIO) -> int:
     """Answer every line about one video; a line that cannot be answered is complained about, and the next one is read."""
-    video, status = reasoner.watch(options.video), 0
+    video, status = reasoner.encode(options.video), 0
     while True:
         if lines.isatty():
             print(f"question {SEPARATOR} option {SEPARATOR} option ... (an empty line ends)", file=sys.stderr)

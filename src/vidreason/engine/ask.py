@@ -1,6 +1,6 @@
 """Questions about one's own video, answered as the evaluation answers those of a benchmark.
 
-`load` gives a `Reasoner`, whose `ask` answers one question. `watch` encodes a video once for many questions. Frames, prompt,
+`load` gives a `Reasoner`, whose `ask` answers one question. `encode` encodes a video once for many questions. Frames, prompt,
 decoding and reading are those of the evaluation: F frames at even distances over the whole video (rule `uniform` of
 `vidreason.media.frame_rules`), the prompt of a benchmark, greedy decoding, the strict reading of docs/answers.md.
 
@@ -114,7 +114,7 @@ class Reasoner:
     style: str = "reason"
 
     @torch.no_grad()
-    def watch(self, path: str | Path) -> Video:
+    def encode(self, path: str | Path) -> Video:
         """Take the frames of a video or picture and encode them, once for any number of questions.
 
         Raises:
@@ -138,7 +138,7 @@ class Reasoner:
         """Answer one question about a video.
 
         Args:
-            video: A file, or the result of `watch`.
+            video: A file, or the result of `encode`.
             text: The question alone, without options and without an instruction.
             options: 1 to 10 texts to choose from, without letters; none for an answer in words.
             style: `reason` or `option`; the checkpoint's own by default.
@@ -175,10 +175,10 @@ class Reasoner:
                 f"the question is too long: its prompt has {prompt.length} positions, video included, and the model has room "
                 f"for {room} beside an answer of {decoding.max_new_tokens} tokens"
             )
-        seen = video if isinstance(video, Video) else self.watch(video)
+        encoded = video if isinstance(video, Video) else self.encode(video)
         seeds = None if decoding.temperature == 0 or seed is None else [rollout_seed(seed, "ask", question.text, 0)]
         end, pieces = self.model.end_id, _Pieces(self.model, listener)
-        connected = self.model.connect(seen.features)
+        connected = self.model.connect(encoded.features)
         with out_of_memory_advice(
             f"the prompt has {prompt.length} positions; ask for a shorter answer or take fewer frames"
         ):

@@ -1,4 +1,4 @@
-"""Settings of a GRPO arm that contradict each other, or that nothing would come of."""
+"""Settings of a GRPO arm that contradict each other, or that have no effect."""
 
 from pathlib import Path
 from typing import Any

@@ -78,7 +78,7 @@ class TestEvaluation:
     def test_a_benchmarks_own_prompt_is_used_for_its_questions(self, world, reasoner):
         folder, questions = world
         as_mlvu = dataclasses.replace(questions[0], dataset="mlvu")
-        video = reasoner.watch(folder / "clip.mp4")
+        video = reasoner.encode(folder / "clip.mp4")
         assert "\n(A) " in reasoner.answer(video, as_mlvu, decoding=SHORT).prompt
         assert "Options:\nA. " in reasoner.answer(video, questions[0], decoding=SHORT).prompt
 
@@ -154,7 +154,7 @@ class TestStream:
 
     def test_a_seed_samples_and_repeats(self, world, reasoner):
         folder, questions = world
-        video = reasoner.watch(folder / "clip.mp4")
+        video = reasoner.encode(folder / "clip.mp4")
 
         def texts(seed):
             return [reasoner.ask(video, each.text, each.options, seed=seed).text for each in questions]
@@ -177,7 +177,7 @@ class TestVideo:
             TinyLlavaVideo, "encode_frames", lambda model, pixels: calls.append(1) or encode_frames(model, pixels)
         )
         folder, questions = world
-        video = reasoner.watch(folder / "clip.mp4")
+        video = reasoner.encode(folder / "clip.mp4")
         replies = [reasoner.ask(video, each.text, each.options).text for each in questions]
         assert len(calls) == 1
         assert replies == [reasoner.ask(folder / "clip.mp4", each.text, each.options).text for each in questions]
@@ -187,11 +187,11 @@ class TestVideo:
         _first_frame(world[0] / "clip.mp4", tmp_path / "single.mp4")
         Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(tmp_path / "still.png")
         for path, frames in ((world[0] / "clip.webm", 16), (tmp_path / "single.mp4", 1), (tmp_path / "still.png", 1)):
-            video = reasoner.watch(path)
+            video = reasoner.encode(path)
             assert len(set(video.frames.indices.tolist())) == frames, path
             assert video.frames.pixels.shape == (16, 32, 32, 3)
             assert reasoner.ask(video, "Which colour is the bar?", ["red", "blue"], decoding=SHORT).text
-        assert reasoner.watch(tmp_path / "still.png").clip.kind == IMAGE
+        assert reasoner.encode(tmp_path / "still.png").clip.kind == IMAGE
 
     @pytest.mark.parametrize(
         ("make", "message"),
@@ -212,7 +212,7 @@ class TestVideo:
     @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "gif"])
     def test_a_picture_of_every_kind_is_a_still(self, reasoner, tmp_path, kind):
         Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(tmp_path / f"still.{kind}")
-        video = reasoner.watch(tmp_path / f"still.{kind}")
+        video = reasoner.encode(tmp_path / f"still.{kind}")
         assert (video.clip.kind, video.frames.clip.codec) == (IMAGE, "image")
         assert (np.abs(video.frames.pixels.astype(int) - 200) < 3).all()
 
@@ -221,7 +221,7 @@ class TestVideo:
         Image.fromarray(noise).save(tmp_path / "whole.png")
         (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
         with pytest.raises(AskError, match=r"half.png: cannot be used as a picture \(truncated\): ") as error:
-            reasoner.watch(tmp_path / "half.png")
+            reasoner.encode(tmp_path / "half.png")
         sentence(error)
 
 
