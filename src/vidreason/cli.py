@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vidreason {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_ask(commands)
+    _add_card(commands)
+    _add_push(commands)
     return parser
 
 
@@ -92,6 +94,28 @@ def _add_ask(commands: Any) -> None:
     ask.set_defaults(command=_ask)
 
 
+def _add_card(commands: Any) -> None:
+    card = commands.add_parser("card", help="print the model card of a checkpoint", description=_card.__doc__)
+    _add_folder(card)
+    card.set_defaults(command=_card)
+
+
+def _add_push(commands: Any) -> None:
+    push = commands.add_parser("push", help="publish a checkpoint with its card on the hub", description=_push.__doc__)
+    _add_folder(push)
+    push.add_argument("repo", metavar="REPO", help="owner/name on the hub")
+    push.add_argument("--yes", action="store_true", help="upload; without it nothing leaves this machine")
+    push.add_argument("--private", action="store_true", help="make the repository, if there is none, a private one")
+    push.set_defaults(command=_push)
+
+
+def _add_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", metavar="FOLDER", help="a checkpoint folder")
+    command.add_argument(
+        "--license", default="other", metavar="ID", help="the hub's name of a license (default: other)"
+    )
+
+
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise argparse.ArgumentTypeError(
@@ -121,6 +145,32 @@ def _ask(options: argparse.Namespace) -> int:
         _answer(reasoner, options, options.video, options.question, options.option)
         return 0
     return _answer_lines(reasoner, options, sys.stdin)
+
+
+def _card(options: argparse.Namespace) -> int:
+    """Print the model card of a checkpoint: data, settings, scores with intervals, commit, from what its run has recorded."""
+    from vidreason.results.model_card import model_card
+
+    print(model_card(options.folder, options.license), end="")
+    return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    """Show what would be uploaded; with --yes, upload it as one commit."""
+    from vidreason.results.model_card import model_card
+    from vidreason.sources.upload import plan_upload, push
+
+    upload = plan_upload(options.folder, options.repo, model_card(options.folder, options.license, options.repo))
+    for name, size in upload.sizes.items():
+        print(f"{size:>15,}  {name}")
+    print(f"{sum(upload.sizes.values()):>15,}  bytes in {len(upload.sizes)} files, to {upload.repo}")
+    if upload.left_out:
+        print(f"left out: {', '.join(upload.left_out)}")
+    if not options.yes:
+        print("Nothing was uploaded. Files of these names that the repository has are replaced; --yes uploads.")
+        return 0
+    print(push(upload, options.private))
+    return 0
 
 
 def _reasoner(options: argparse.Namespace) -> "Reasoner":

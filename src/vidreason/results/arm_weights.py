@@ -29,6 +29,7 @@ class ArmFolder:
         rule: Rule that made it, a key of `TEMPLATES`.
         arm: Name of the arm.
         seed: Seed of its training; None for weights that were given.
+        sidecar: Content of the checkpoint's sidecar; empty where there is none.
     """
 
     folder: Path
