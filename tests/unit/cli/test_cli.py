@@ -209,7 +209,7 @@ def test_importing_the_package_loads_no_heavy_library():
 def test_the_package_says_what_it_has():
     import vidreason
 
-    assert {"load", "__version__"} <= set(dir(vidreason))
+    assert {"load", "register", "__version__"} <= set(dir(vidreason))
     for name in vidreason._ELSEWHERE:
         assert callable(getattr(vidreason, name)), "every name leads to a module that is there"
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):

@@ -118,7 +118,7 @@ def test_the_video_takes_its_positions_and_pixels_are_the_same_from_a_file_and_f
     whole = processor("a <image> b", videos=clips[0])
     assert int((whole["input_ids"] == IMAGE_TOKEN_INDEX).sum()) == model.config.num_queries
     assert whole["pixel_values_videos"].shape == (1, 16, 3, 32, 32)
-    frames = vidreason.load(BASE).watch(clips[0]).frames.pixels
+    frames = vidreason.load(BASE).encode(clips[0]).frames.pixels
     assert torch.equal(processor("<image>", videos=[frames])["pixel_values_videos"], whole["pixel_values_videos"])
     assert "pixel_values_videos" not in processor("no video")
     few = transformers.AutoProcessor.from_pretrained(BASE, frames=4)
