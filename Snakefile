@@ -11,6 +11,7 @@
 #   results/{run}/train_sft/{arm}/seed{seed}/checkpoint/                 weights (train_grpo alike)
 #   results/{run}/sample_rollouts/{arm}/{dataset}/seed{seed}/shard{shard}.jsonl    repeated answers of an arm to a training set
 #   results/{run}/select_by_variance/{arm}/seed{seed}/selected.jsonl     the questions that a GRPO arm is trained on
+#   results/{run}/check_leaks/leaks.csv                                  benchmark videos among the training videos
 #   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by category
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval

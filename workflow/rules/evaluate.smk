@@ -72,3 +72,22 @@ rule score:
         code=of_run(registered.code, "benchmark", module="vidreason.evaluation.score"),
     script:
         "../scripts/score.py"
+
+
+rule check_leaks:
+    input:
+        benchmarks=of_run(job_inputs.benchmark_frames),
+        training=of_run(job_inputs.all_training_frames),
+    output:
+        leaks=paths.LEAKS,
+        counts=paths.LEAK_COUNTS,
+    log:
+        paths.log("check_leaks"),
+    benchmark:
+        paths.cost("check_leaks")
+    conda:
+        "../../envs/video.yaml"
+    params:
+        code=code_digest("vidreason.evaluation.leaks"),
+    script:
+        "../scripts/check_leaks.py"

@@ -12,6 +12,8 @@ rule make_tables:
         durations=of_run(job_inputs.filtered, table="durations.csv"),
         clips=of_run(job_inputs.all_clips),
         published=of_run(job_inputs.published),
+        leaks=paths.LEAKS,
+        leak_counts=paths.LEAK_COUNTS,
     output:
         **{
             table.name: report(table.path, caption=f"../report/{table.caption}.rst", category="Tables")

@@ -190,6 +190,11 @@ def benchmark_frames(run: Run) -> list[str]:
     return _each(frames, run, run.evaluation.benchmarks)
 
 
+def all_training_frames(run: Run) -> list[str]:
+    """Frame tables of all data sets that the run's arms are trained on."""
+    return _each(frames, run, run.training_sets())
+
+
 def shown_arms(run: Run) -> dict[str, dict[str, str]]:
     """What tables say about the arms; settings of a training change no table."""
     keys = ("label", "style", "method", "parent", "view")

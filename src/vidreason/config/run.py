@@ -67,9 +67,13 @@ class Run(RunSettings):
         return isinstance(self.dataset(dataset), TrainingData)
 
     def used_datasets(self) -> list[str]:
-        """Data sets that the run reads: those that its arms are trained on in the order of the configuration, then its benchmarks."""
+        """Data sets that the run reads: those that its arms are trained on, then its benchmarks."""
+        return [*self.training_sets(), *self.evaluation.benchmarks]
+
+    def training_sets(self) -> list[str]:
+        """Data sets that the run's arms are trained on, in the order of the configuration."""
         trained_on = {arm.data for arm in self.arms.values()}
-        return [*(name for name in self.datasets if name in trained_on), *self.evaluation.benchmarks]
+        return [name for name in self.datasets if name in trained_on]
 
     def data_of(self, arm: str) -> str:
         """The data set that an arm is trained on.

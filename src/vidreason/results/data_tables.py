@@ -10,6 +10,7 @@ from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.records import OK, PROMPT_TOO_LONG, TOO_LONG, ClipStatus, Question
 from vidreason.results.number_format import Row
+from vidreason.results.registry import TABLES
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import arm_and_seed
 
@@ -29,6 +30,23 @@ def selection_table(inputs: ResultInputs) -> list[Row]:
 def data_table(inputs: ResultInputs) -> list[Row]:
     """What every stage that can lose data lost: one row per stage, data set and reason; `ok` and `kept` included."""
     return [*_filtered(inputs), *_decoded(inputs), *_selected(inputs), *_answered(inputs)]
+
+
+def leaks_table(inputs: ResultInputs) -> list[Row]:
+    """Clips of the benchmarks that are among the training clips, or look like one."""
+    return [] if inputs.leaks is None else [dict(row) for row in read_csv(inputs.leaks, _columns_of("leaks"))]
+
+
+def leak_counts_table(inputs: ResultInputs) -> list[Row]:
+    """How many clips of every benchmark were found in every training set."""
+    if inputs.leak_counts is None:
+        return []
+    return [dict(row) for row in read_csv(inputs.leak_counts, _columns_of("leak_counts"))]
+
+
+def _columns_of(name: str) -> tuple[str, ...]:
+    """Columns of a registered table."""
+    return next(table.columns for table in TABLES if table.name == name)
 
 
 def _row(stage: str, data: str, unit: str, reason: str, count: int, arm: str = "", seed: int | str = "") -> Row:

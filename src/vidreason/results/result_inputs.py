@@ -27,6 +27,8 @@ class ResultInputs:
         durations: How many training videos last how long, `durations.csv` in folders `.../{data set}/`.
         checked: `ClipStatus` of training clips before the filter, JSON lines in folders `.../{data set}/`.
         clips: JSON lines of `ClipStatus`, in folders `.../{data set}/`.
+        leaks: What `check_leaks` found, a row for every pair of clips.
+        leak_counts: What it counted, a row for every benchmark and training set.
         published: Published numbers (columns arm, benchmark, value, protocol, source).
         grpo: `metrics.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
         sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.
@@ -49,6 +51,8 @@ class ResultInputs:
     durations: Files = ()
     checked: Files = ()
     clips: Files = ()
+    leaks: str | Path | None = None
+    leak_counts: str | Path | None = None
     published: str | Path | None = None
     grpo: Files = ()
     sft: Files = ()
