@@ -41,6 +41,16 @@ def test_broken_training_videos_are_counted_and_shown(finished: Workplace) -> No
         assert reason in page
 
 
+def test_no_benchmark_video_is_among_the_training_videos(finished: Workplace) -> None:
+    assert rows(finished.results / "tables/leaks.csv") == []
+    counts = rows(finished.results / "tables/leak_counts.csv")
+    compared = [(row["benchmark"], row["data"]) for row in counts]
+    assert sorted(compared) == sorted((name, data) for name in BENCHMARKS for data in ("nextqa", "coldstart"))
+    assert {row["found"] for row in counts} == {"0"}
+    assert all(float(row["nearest"]) > 3 for row in counts)
+    assert all(int(row["clips"]) > 0 and int(row["training_clips"]) > 0 for row in counts)
+
+
 def test_nothing_is_done_twice(finished: Workplace) -> None:
     assert "Nothing to be done" in finished.run()
     assert finished.jobs("results/tiny/tables/main.csv") == {}

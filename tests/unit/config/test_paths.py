@@ -48,11 +48,19 @@ def test_every_file_that_a_job_reads_is_one_that_a_job_writes(two_seeds: Run) ->
         *job_inputs.predictions(run, "r1", 0, "mvbench"), *job_inputs.scored(run, paths.SCORE),
         *job_inputs.of_arms(run, paths.SELECTED, "grpo"), *job_inputs.benchmark_questions(run), *job_inputs.all_clips(run),
         job_inputs.validation_questions(run, "r1"), *job_inputs.training_clips(run, "r1"), *job_inputs.set_aside(run),
-        *job_inputs.filtered(run, "durations.csv"),
+        *job_inputs.filtered(run, "durations.csv"), *job_inputs.all_training_frames(run), *job_inputs.benchmark_frames(run),
     ]  # fmt: skip
     for path in read:
         assert any(fits(path, pattern) for pattern in PATTERNS.values()), path
         assert "{" not in path
+
+
+def test_leaks_are_looked_for_in_the_sets_that_arms_are_trained_on(two_seeds: Run) -> None:
+    """Every set once, however many arms use it, and none of the benchmarks."""
+    assert two_seeds.training_sets() == ["nextqa", "coldstart"]
+    assert two_seeds.used_datasets() == ["nextqa", "coldstart", *two_seeds.evaluation.benchmarks]
+    tables = [*job_inputs.frames(two_seeds, "nextqa"), *job_inputs.frames(two_seeds, "coldstart")]
+    assert job_inputs.all_training_frames(two_seeds) == tables
 
 
 def test_arms_of_one_parent_share_its_rollouts_and_have_selections_of_their_own(two_seeds: Run) -> None:

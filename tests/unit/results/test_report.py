@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
+from vidreason.artifacts.csv_files import read_csv, write_csv
 from vidreason.artifacts.files import read_jsonl, write_json, write_jsonl
+from vidreason.evaluation.leaks import COUNTS, LEAKS
 from vidreason.records import ClipStatus, Completion, Question
 from vidreason.results.figures import make_figures
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
@@ -172,6 +174,26 @@ def test_videos_that_the_filter_dropped_are_named_too(page: dict[str, Any], tmp_
     assert "begins with &lt;html&gt;" in text
     assert "NextQA/long.mp4" not in text
     assert "NextQA/fine.mp4" not in text
+
+
+def test_leaks_are_counted_on_the_page_and_listed_beside_it(page: dict[str, Any], tmp_path: Path) -> None:
+    """A row for every benchmark and training set; pairs, the names of which nobody checked, only in the table of pairs."""
+    run = page["inputs"]
+    assert read_csv(run.table("leaks"), LEAKS) == read_csv(run.table("leak_counts"), COUNTS) == []
+    leaks, counts = tmp_path / "found.csv", tmp_path / "counts.csv"
+    write_csv(leaks, LEAKS, [("mlvu", "=a<b>.mp4", "nextqa", "x/a<b>.mp4", "name+hash", "1.25")])
+    write_csv(counts, COUNTS, [("mlvu", "nextqa", 105, 519, 1, 0, 1, 1, "1.25")])
+    made = {table: tmp_path / f"{table}.csv" for table in ("leaks", "leak_counts")}
+    make_tables(replace(run, leaks=leaks, leak_counts=counts), made)
+    assert read_csv(made["leaks"]) == read_csv(leaks)
+    assert made["leaks"].read_text().splitlines()[1].startswith("mlvu,'=a<b>.mp4,")
+    text = written(page, tables=[*made.values()])
+    assert "Benchmark videos among the training videos" in text
+    assert re.search(r"<td[^>]*>105</td>\s*<td[^>]*>519</td>\s*<td[^>]*>1</td>", text)
+    assert "a&lt;b&gt;" not in text
+    write_csv(counts, COUNTS[:-1], [])
+    with pytest.raises(ValueError, match=r"counts\.csv: columns \['nearest'\] are missing"):
+        make_tables(replace(run, leak_counts=counts), {"leak_counts": made["leak_counts"]})
 
 
 def test_a_run_without_broken_videos_says_so(page: dict[str, Any]) -> None:
