@@ -33,11 +33,12 @@ OVERRIDE := $(if $(SCRATCH),--config run=$(RUN) $(if $(SEED),seed=$(SEED) seeds=
 CONFIG ?=
 BENCH ?=
 PIECE ?=
+BUNDLE ?=
 
 # Runs of `make ablations`, each an overlay of the demo: config/<name>.yaml.
 ABLATIONS := ablations grounding
 
-.PHONY: help setup check_demo demo plan seeds ablations test test-all bench gpu golden lint format schema graph lock clean
+.PHONY: help setup check_demo demo tables bundle plan seeds ablations test test-all bench gpu golden lint format schema graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -67,6 +68,16 @@ demo: check_demo setup  ## Videos to results table on two CPU cores (SEED=7: all
 		| $(VENV)/bin/python workflow/progress.py logs/$(RUN)/snakemake.log
 	@cat results/$(RUN)/tables/main.md
 	@echo "Report: results/$(RUN)/report/index.html"
+
+# The configuration that a run was made with: CONFIG, or the demo's with SEED and BASE as in `make demo`.
+MADE_WITH = --run "$(RUN)" $(if $(CONFIG)$(SCRATCH),--configfile $(or $(CONFIG),config/demo.yaml $(SCRATCH))) $(OVERRIDE)
+tables bundle: export BUNDLE := $(BUNDLE)
+
+tables: check_demo setup  ## Tables, figures and page again from the answers of RUN=demo or of BUNDLE=demo.zip: no weights, videos, network
+	@$(VENV)/bin/python workflow/rebuild.py tables --bundle "$$BUNDLE" $(MADE_WITH)
+
+bundle: check_demo setup  ## Pack what `make tables` needs of RUN=demo into results/demo/demo.zip, or into BUNDLE=mine.zip
+	@$(VENV)/bin/python workflow/rebuild.py bundle --bundle "$$BUNDLE" $(MADE_WITH)
 
 plan: setup  ## What the paper's run will download and cost (CONFIG="mine.yaml ...": a variation's); starts nothing
 	@$(VENV)/bin/snakemake plan --cores 1 --quiet progress rules host reason $(if $(CONFIG),--configfile $(CONFIG))

@@ -17,7 +17,7 @@ import pytest
 from vidreason.artifacts.digests import sha256_of
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "Makefile", "workflow", "config", "profiles", "slurm", "envs", "src")
+PARTS = ("Snakefile", "Makefile", "CITATION.cff", "workflow", "config", "profiles", "slurm", "envs", "src")
 TINY = ("config/demo.yaml", "tests/workflow/tiny.yaml")
 
 

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import Workplace, provenance
+from tests.workflow.conftest import TINY, Workplace, new_workplace, provenance
 
 pytestmark = pytest.mark.workflow
 RESULTS = {"make_tables", "make_figures", "report"}
@@ -87,6 +89,38 @@ def test_tables_come_from_cached_predictions_without_weights(spare: Workplace) -
     assert spare.jobs("results/tiny/tables/main.csv") == {"make_tables": 1}
     spare.run("results/tiny/tables/main.csv")
     assert (spare.results / "tables/main.csv").read_bytes() == before
+
+
+def test_a_bundle_gives_the_same_tables_in_a_fresh_clone(finished: Workplace, spare: Workplace, tmp_path: Path) -> None:
+    """And made again where they are, the results are those of the rules, in sidecars and in Snakemake's eyes."""
+    for folder in (*spare.results.rglob("checkpoint"), spare.results / "score", spare.results / "tables"):
+        shutil.rmtree(folder)
+    printed = _rebuild(spare, "bundle", "--run", "tiny", "--bundle", "tiny.zip", "--configfile", *TINY)
+    assert "tiny.zip: " in printed
+    clone = new_workplace(tmp_path / "clone")
+    printed = _rebuild(clone, "tables", "--bundle", str(spare.root / "tiny.zip"))
+    assert "every score and table has the bytes that the bundle records" in printed
+    made = [path for folder in ("score", "tables") for path in (finished.results / folder).rglob("*.*")]
+    results = [str(path.relative_to(finished.results)) for path in made if not path.name.endswith(".provenance.json")]
+    assert len(results) > 60
+    for name in results:
+        before = (finished.results / name).read_bytes()
+        assert (spare.results / name).read_bytes() == before, name
+        assert (clone.results / name).read_bytes() == before, name
+    for name in (*results, "figures/accuracy.png", "report/index.html"):
+        of_rule, of_rebuild = (provenance(place, f"results/tiny/{name}") for place in (finished, spare))
+        for key in ("artifact", "inputs", "params", "modules", "code"):
+            assert of_rebuild[key] == of_rule[key], (name, key)
+    assert (clone.results / "report/index.html").is_file()
+    assert spare.jobs() == {}
+
+
+def _rebuild(place: Workplace, *arguments: str) -> str:
+    """Call workflow/rebuild.py; return what it printed."""
+    command = [sys.executable, "workflow/rebuild.py", *arguments]
+    done = subprocess.run(command, cwd=place.root, env=place.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_frames_are_shared_between_runs(fresh: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

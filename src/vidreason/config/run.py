@@ -1,5 +1,6 @@
 """A run: its settings, and what follows from them for arms, paths and sources."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.path_checks import is_there
 from vidreason.config import paths
 from vidreason.config.annotations import find_annotations
-from vidreason.config.arms import TRAINED, weights_arm
+from vidreason.config.arms import TRAINED, weights_arm, without_dropped_arms
 from vidreason.config.datasets import DataEntry, TrainingData
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
 from vidreason.config.settings import Arm, Grpo, RunSettings, TrainingSpec
-from vidreason.config.yaml_layers import ConfigError, Layer, problem_at
+from vidreason.config.yaml_layers import Config, ConfigError, Layer, merge, problem_at
 
 
 class Run(RunSettings):
@@ -29,6 +30,11 @@ class Run(RunSettings):
         run = cls.model_validate(values)
         run._layers = tuple(layers)
         return run
+
+    def merged_layers(self) -> Config:
+        """The values that the run was loaded from as one layer, of which `load_run` makes the same run."""
+        merged = functools.reduce(merge, (values for _, values in self._layers), Config())
+        return without_dropped_arms(merged, self._layers)
 
     def path(self, *key: str) -> str:
         """Path at a key, `run.path("datasets", "nextqa", "root")`, with `{run}` replaced by the run's name.

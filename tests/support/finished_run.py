@@ -1,0 +1,107 @@
+"""A run that has finished, written by hand: every file that its results are made again from, with sidecars, and no weights or frames."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.configs import demo
+from tests.support.scored_run import BENCHMARKS, predictions_of, questions_of, write_clips, write_selection, write_truth
+from vidreason.artifacts.csv_files import write_csv
+from vidreason.artifacts.files import write_json, write_jsonl
+from vidreason.artifacts.integrity import sidecar_of
+from vidreason.artifacts.provenance import environment, write_sidecar
+from vidreason.config import job_inputs, paths
+from vidreason.config.run import Run
+from vidreason.records import ClipStatus, Prediction
+
+CHANGES: dict[str, Any] = {
+    "run": "small",
+    "evaluation": {"benchmarks": list(BENCHMARKS)},
+    "arms": {"base_thinks": None, "sft": None, "r1_gray": None, "r1": {"label": "R1 <ours> & co"}},
+    "datasets": {name: {"shards": {"predict": 2}} for name in BENCHMARKS},
+}
+
+
+def small_run(**changes: Any) -> Run:
+    """The demo with four arms and two benchmarks in two shards each."""
+    return demo(**{**CHANGES, **changes})
+
+
+def write_finished(run: Run) -> None:
+    """Write a finished run, as `small_run`, below the current folder."""
+    values: dict[str, Any] = {"run": run.run, "seed": 0}
+    written = [write_truth(Path(paths.TRUTH.format(**values)))]
+    for benchmark in run.evaluation.benchmarks:
+        path = Path(paths.QUESTIONS.format(dataset=benchmark, **values))
+        write_jsonl(path, questions_of(benchmark))
+        written.append(path)
+        for arm in run.arms:
+            _write_answers(run, arm, benchmark, predictions_of(arm, benchmark))
+    written += _write_training(run)
+    for path in written:
+        write_sidecar(path, [], {}, ["vidreason.records"])
+    for name in run.used_datasets():
+        for path in job_inputs.frames(run, name):
+            _pretend(path)
+    for arm in ("base", "coldstart", "r1"):
+        _pretend(job_inputs.weights(run, arm, 0))
+        if arm != "base":
+            write_json(paths.SPEC.format(arm=arm, **values), job_inputs.training_spec(run, arm, 0))
+    write_csv(paths.cost("train_grpo").format(arm="r1", **values), ["s"], [["12.5"]])
+
+
+def _write_answers(run: Run, arm: str, benchmark: str, answers: list[Prediction]) -> None:
+    own = run.arms[arm]
+    params = {
+        "settings": run.evaluation.generation.model_dump(mode="json"),
+        "style": own.style,
+        "view": own.shown_view,
+    }
+    shards = job_inputs.predictions(run, arm, 0, benchmark)
+    for number, shard in enumerate(shards):
+        write_jsonl(shard, answers[number :: len(shards)])
+        write_sidecar(shard, [], params, ["vidreason.records"])
+
+
+def _write_training(run: Run) -> list[Path]:
+    """What filters, readers, decoders, selection and trainings counted and measured."""
+    root = Path(f"results/{run.run}")
+    hand_made = root / "by_hand"
+    selection = write_selection(hand_made)
+    folder = root / "select_by_variance/r1/seed0"
+    folder.mkdir(parents=True)
+    written = [path.rename(folder / path.name) for path in selection.values()]
+    write_clips(hand_made)
+    for path in (path for name in run.used_datasets() for path in map(Path, job_inputs.clips(run, name))):
+        known = hand_made / "extract_frames" / path.parent.name / path.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if known.exists():
+            known.rename(path)
+        else:
+            write_jsonl(path, [ClipStatus("v.mp4", "ok", 6.0, 25.0, 150, "h264")])
+        written.append(path)
+    for path in map(Path, job_inputs.set_aside(run)):
+        write_csv(path, ["question", "video", "reason", "duration", "detail"], [["q", "v.mp4", "duplicate", "", ""]])
+        written.append(path)
+    for path in map(Path, job_inputs.filtered(run, "durations.csv")):
+        bounds = [[0, 10, 1], [10, 20, 2], [20, 30, 3], [30, "", 4]]
+        write_csv(path, ["longer_than", "up_to", "videos"], bounds)
+        written.append(path)
+    for path in map(Path, job_inputs.filtered(run, "clips.jsonl")):
+        write_jsonl(path, [ClipStatus("long.mp4", "ok", 40.0, 25.0, 1000, "h264")])
+        written.append(path)
+    for method in ("grpo", "sft"):
+        pattern = {"grpo": paths.GRPO_CURVES, "sft": paths.SFT_CURVES}[method]
+        for path in map(Path, job_inputs.of_arms(run, pattern, method)):
+            rows = [{"kind": "train", "step": step, "loss": 1.0 / step, "rollouts": 16} for step in (1, 2)]
+            write_jsonl(path, rows)
+            written.append(path)
+    for path in sorted(hand_made.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    hand_made.rmdir()
+    return written
+
+
+def _pretend(artifact: str) -> None:
+    """The sidecar of weights or frames that were removed."""
+    known = {"artifact": artifact, "sha256": "ab" * 32, **environment(), "commit": "c" * 40}
+    write_json(sidecar_of(artifact), known)

@@ -1,0 +1,383 @@
+"""Bundles: what is in them, the same bytes out of them, and everything that was changed in them refused by its name."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from rocrate.rocrate import ROCrate
+
+from tests.support.configs import ROOT
+from tests.support.finished_run import small_run, write_finished
+from vidreason.artifacts.digests import sha256_bytes, sha256_of
+from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
+from vidreason.artifacts.integrity import ChangedError
+from vidreason.config.run import Run
+from vidreason.records import Completion, Prediction
+from vidreason.results import bundle as bundles
+from vidreason.results.bundle import BundleError, check, differing_results, pack, read_configuration, unpack
+from vidreason.results.rebuild import NotFinishedError, rebuild, required_files, results_of
+from vidreason.results.registry import TABLES
+
+ANSWERS = "predict/r1/seed0/mlvu/shard0.jsonl"
+
+
+def clone(folder: Path) -> Path:
+    """What a run needs of the repository."""
+    folder.mkdir(parents=True)
+    (folder / "config").mkdir()
+    for name in ("workflow/report", "CITATION.cff", "config/published.tsv", "config/demo_base"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with a finished run and its bundle; tests leave it as it is."""
+    place = clone(tmp_path_factory.mktemp("run") / "first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run = small_run()
+        write_finished(run)
+        rebuild(run)
+        pack(run, "small.zip")
+    return place
+
+
+@pytest.fixture
+def zipped(finished: Path) -> Path:
+    return finished / "small.zip"
+
+
+@pytest.fixture
+def spare(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the clone, which is the current folder."""
+    place = tmp_path / "spare"
+    shutil.copytree(finished, place, symlinks=True)
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh clone, which is the current folder."""
+    place = clone(tmp_path / "other")
+    monkeypatch.chdir(place)
+    return place
+
+
+def contents(bundle: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(bundle) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rewritten(bundle: Path, change: Callable[[dict[str, bytes]], None], target: Path) -> Path:
+    """A copy of a bundle with other contents, its checksums as they were."""
+    files = contents(bundle)
+    change(files)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return target
+
+
+def with_digests(files: dict[str, bytes]) -> None:
+    """Make the list of digests fit to the files, as somebody could who changes a bundle with care."""
+    names = sorted(files.keys() - {"SHA256SUMS"})
+    files["SHA256SUMS"] = "".join(f"{sha256_bytes(files[name])}  {name}\n" for name in names).encode()
+
+
+def test_a_bundle_gives_the_same_scores_and_tables_elsewhere(finished: Path, zipped: Path, other: Path) -> None:
+    run = unpack(zipped)
+    assert run.model_dump() == small_run().model_dump()
+    made = rebuild(run)
+    tables = [path for path in made if path.endswith(".csv")]
+    assert len(tables) == sum(table.file.endswith(".csv") for table in TABLES)
+    for path in (*tables, *results_of(run)):
+        assert (other / path).read_bytes() == (finished / path).read_bytes(), path
+    assert differing_results(run) == []
+    assert (other / "results/small/report/index.html").is_file()
+
+
+def test_a_result_that_comes_out_differently_is_named(zipped: Path, spare: Path) -> None:
+    run = unpack(zipped)
+    assert differing_results(run) == []
+    table = Path("results/small/tables/main.csv")
+    table.write_text(table.read_text().replace("Cold start", "Warm start"))
+    Path("results/small/tables/gains.csv").unlink()
+    assert differing_results(run) == ["tables/gains.csv", "tables/main.csv"]
+    assert "c" * 40 in bundles.code_of(run)
+
+
+def test_a_bundle_holds_what_is_needed_and_no_more(zipped: Path) -> None:
+    files = contents(zipped)
+    about = {"configuration.json", "tables.sha256", "CITATION.cff", "ro-crate-metadata.json", "SHA256SUMS"}
+    run = small_run()
+    needed = {name.removeprefix("results/small/") for name in required_files(run)} | {
+        "benchmarks/train_grpo/r1/seed0.tsv"
+    }
+    specs = {f"specs/{arm}/seed0.json" for arm in ("coldstart", "r1")}
+    assert {name for name in files if not name.endswith(".provenance.json")} == needed | specs | about
+    assert ANSWERS in files
+    assert f"{ANSWERS}.provenance.json" in files
+    assert "train_grpo/r1/seed0/checkpoint.provenance.json" in files
+    assert not [name for name in files if name.endswith((".parquet", ".safetensors"))]
+    assert not [name for name in files if name.startswith(("score/", "tables/", "figures/", "report/"))]
+
+
+def test_without_any_required_file_nothing_is_made(spare: Path) -> None:
+    run = small_run()
+    for path in required_files(run):
+        hidden = Path(path).rename("hidden")
+        with pytest.raises(NotFinishedError, match=f"results/small: {path}: no such file"):
+            rebuild(run)
+        hidden.rename(path)
+
+
+def test_results_made_again_know_costs_and_missing_videos(spare: Path) -> None:
+    rows = csv.DictReader(Path("results/small/tables/ablations.csv").read_text().splitlines())
+    assert "12.5" in {row["seconds_training"] for row in rows if row["arm"] == "r1"}
+    for path in sorted(Path("results/small/predict").rglob("mlvu/shard0.jsonl")):
+        answers = read_jsonl(path, Prediction)
+        write_jsonl(path, [replace(answers[0], status="missing", completion=Completion("", 0, True)), *answers[1:]])
+    with pytest.raises(ValueError, match="mlvu"):
+        rebuild(small_run())
+    shards = {"shards": {"predict": 2}}
+    rebuild(small_run(datasets={"video_mme": shards, "mlvu": {**shards, "known_missing": {"order": 1}}}))
+    assert read_json("results/small/score/r1/seed0/mlvu.score.json")["with_frames"] == 7
+
+
+def test_the_same_results_give_the_same_bytes(spare: Path, zipped: Path) -> None:
+    for path in Path("results").rglob("*"):
+        os.utime(path, (1, 1))
+    pack(small_run(), "again.zip")
+    assert Path("again.zip").read_bytes() == zipped.read_bytes()
+
+
+def test_sha256sum_accepts_what_was_unpacked(zipped: Path, other: Path) -> None:
+    unpack(zipped)
+    folder = Path("results/small")
+    lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {name for _, name in lines} == files - {"SHA256SUMS"}
+    assert all(sha256_of(folder / name) == digest for digest, name in lines)
+
+
+def test_the_package_rocrate_reads_a_bundle(zipped: Path, other: Path) -> None:
+    unpack(zipped)
+    crate = ROCrate(Path("results/small"))
+    assert crate.metadata.version == "1.1"
+    files = {entity.id: entity for entity in crate.data_entities}
+    assert files[ANSWERS]["sha256"] == sha256_of(f"results/small/{ANSWERS}")
+    assert crate.get("#weights-r1-seed0")["sha256"] == "ab" * 32
+    assert crate.get("#dataset-mlvu")["citation"].startswith("Zhou et al., MLVU")
+    software = crate.get("#vidreason")
+    assert "c" * 40 in software["version"]
+    assert "#package-numpy" in {entity.id for entity in software["softwareRequirements"]}
+    assert crate.get("#run")["result"][0].id == "./"
+
+
+def test_a_bundle_is_cited_with_its_data_and_weights(zipped: Path) -> None:
+    cited = yaml.safe_load(contents(zipped)["CITATION.cff"])
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["title"].startswith("Results of the run small of vidreason")
+    titles = [entry["title"] for entry in cited["references"]]
+    assert {"MLVU", "Video-MME", "NextQA", "Weights results/small/train_grpo/r1/seed0/checkpoint"} <= set(titles)
+    assert all(entry.get("authors") for entry in cited["references"])
+
+
+@pytest.mark.parametrize(
+    "name", [ANSWERS, "configuration.json", "ro-crate-metadata.json", "CITATION.cff", "SHA256SUMS"]
+)
+def test_a_changed_byte_is_refused_by_the_files_name(zipped: Path, other: Path, name: str) -> None:
+    def flip(files: dict[str, bytes]) -> None:
+        files[name] = bytes([files[name][0] ^ 1]) + files[name][1:]
+
+    changed = rewritten(zipped, flip, other / "changed.zip")
+    named = "CITATION.cff" if name == "SHA256SUMS" else name  # whose digest is the first of the list
+    with pytest.raises(BundleError, match=rf"changed\.zip: {named}: changed since it was packed"):
+        unpack(changed)
+    assert not Path("results/small").exists()
+
+
+def test_no_flipped_byte_of_the_zip_itself_gets_another_content_through(zipped: Path, other: Path) -> None:
+    whole, expected, draw = zipped.read_bytes(), contents(zipped), random.Random(0)
+    damaged, passed = other / "damaged.zip", 0
+    for place in draw.sample(range(len(whole)), 150):
+        damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << draw.randrange(8)]) + whole[place + 1 :])
+        try:
+            check(damaged)
+        except BundleError as error:
+            assert "damaged.zip: " in str(error)  # noqa: PT017
+        else:
+            passed += 1  # a time or an attribute of an entry
+            assert contents(damaged) == expected
+    assert passed < 75
+
+
+def test_a_missing_and_an_added_file_are_refused(zipped: Path, other: Path) -> None:
+    without = rewritten(zipped, lambda files: files.pop(ANSWERS) and None, other / "without.zip")
+    with pytest.raises(BundleError, match=f"{ANSWERS}: listed in SHA256SUMS and not there"):
+        unpack(without)
+    added = rewritten(zipped, lambda files: files.update({"predict/more.jsonl": b""}), other / "added.zip")
+    with pytest.raises(BundleError, match=r"predict/more\.jsonl: not listed in SHA256SUMS"):
+        unpack(added)
+    assert not Path("results").exists() or not list(Path("results").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["../escaped.txt", "/tmp/escaped.txt", "predict/../../escaped.txt", "a\\..\\escaped.txt"]
+)
+def test_a_path_that_leads_elsewhere_is_refused_even_if_it_is_listed(zipped: Path, other: Path, name: str) -> None:
+    def add(files: dict[str, bytes]) -> None:
+        files[name] = b"escaped"
+        with_digests(files)
+
+    with pytest.raises(BundleError, match=r"escaped\.txt': leads out of the folder"):
+        unpack(rewritten(zipped, add, other / "slip.zip"))
+    assert not list(other.parent.rglob("escaped.txt"))
+
+
+def test_a_name_of_two_files_is_refused(zipped: Path, other: Path) -> None:
+    shutil.copy(zipped, "twice.zip")
+    with zipfile.ZipFile("twice.zip", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(ANSWERS, b"")
+    with pytest.raises(BundleError, match=f"{ANSWERS}: stands twice in the zip"):
+        unpack("twice.zip")
+
+    def nest(files: dict[str, bytes]) -> None:
+        files[f"{ANSWERS}/inner"] = b""
+        with_digests(files)
+
+    with pytest.raises(BundleError, match=f"{ANSWERS}/inner: the name of no single file"):
+        unpack(rewritten(zipped, nest, other / "nested.zip"))
+
+
+def test_metadata_that_describe_other_files_are_refused(zipped: Path, other: Path) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        files[ANSWERS] += b"\n"
+        with_digests(files)
+
+    with pytest.raises(BundleError, match=f"ro-crate-metadata.json: .*describes {ANSWERS} with another digest"):
+        unpack(rewritten(zipped, change, other / "careful.zip"))
+
+
+def test_what_is_no_bundle_is_refused(zipped: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("text.zip").write_text("no zip")
+    with zipfile.ZipFile("plain.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    Path("short.zip").write_bytes(zipped.read_bytes()[:-100])
+    for name, words in (
+        ("absent.zip", "no such file; a bundle is made by: make bundle"),
+        ("text.zip", "not a zip that can be read"),
+        ("short.zip", "not a zip that can be read"),
+        ("plain.zip", "SHA256SUMS: not there"),
+    ):
+        with pytest.raises(BundleError, match=f"{name}: {words}"):
+            unpack(name)
+    monkeypatch.setattr(bundles, "LARGEST", 1000)
+    with pytest.raises(BundleError, match=r"unpacks to .* bytes; allowed: 1,000"):
+        unpack(zipped)
+
+
+def test_a_configuration_of_another_version_is_refused_with_its_key(zipped: Path, other: Path) -> None:
+    def rename(files: dict[str, bytes]) -> None:
+        values = json.loads(files["configuration.json"])
+        values["framez"] = values.pop("frames")
+        files["configuration.json"] = json.dumps(values).encode()
+        crate = json.loads(files["ro-crate-metadata.json"])
+        for entity in crate["@graph"]:
+            if entity["@id"] == "configuration.json":
+                entity["sha256"] = sha256_bytes(files["configuration.json"])
+        files["ro-crate-metadata.json"] = json.dumps(crate).encode()
+        with_digests(files)
+
+    with pytest.raises(BundleError, match=r"(?s)take the version that its CITATION.cff names:.*framez"):
+        unpack(rewritten(zipped, rename, other / "renamed.zip"))
+
+
+def test_a_file_that_is_there_is_never_replaced(zipped: Path, other: Path) -> None:
+    unpack(zipped)
+    answers = Path("results/small") / ANSWERS
+    before = answers.stat()
+    Path("results/small/questions/mlvu.jsonl").unlink()
+    unpack(zipped)
+    assert Path("results/small/questions/mlvu.jsonl").is_file()
+    assert Path("results/small/questions/mlvu.jsonl.provenance.json").is_file()
+    assert read_configuration("results/small/configuration.json").run == "small"
+    assert answers.stat().st_size == before.st_size
+    answers.write_text("mine\n")
+    with pytest.raises(BundleError, match=f"results/small/{ANSWERS}: is there with other bytes than in .*small.zip"):
+        unpack(zipped)
+    assert answers.read_text() == "mine\n"
+
+
+def test_results_of_another_configuration_are_not_packed(spare: Path) -> None:
+    run = small_run(methods={"grpo": {"objective": {"beta": 0.5}}})
+    with pytest.raises(BundleError, match=r"specs/r1/seed0\.json: trained with settings\.objective\.beta: .*has 0\.5"):
+        pack(run, "x.zip")
+    longer = small_run(evaluation={"benchmarks": ["video_mme", "mlvu"], "generation": {"max_new_tokens": 5}})
+    with pytest.raises(BundleError, match=r"shard0\.jsonl: answered with settings\.max_new_tokens: 72, where .* has 5"):
+        pack(longer, "x.zip")
+    table = Path("results/small/tables/main.csv").rename("main.csv")
+    with pytest.raises(BundleError, match=r"tables/main\.csv: no such file; .* make tables"):
+        pack(small_run(), "x.zip")
+    table.rename("results/small/tables/main.csv")
+    spec = Path("results/small/specs/r1/seed0.json")
+    spec.unlink()
+    with pytest.raises(BundleError, match=r"seed0\.json: no such file; it says how r1 was trained"):
+        pack(small_run(), "x.zip")
+    assert not Path("x.zip").exists()
+
+
+def test_an_answer_that_was_edited_is_not_packed(spare: Path) -> None:
+    path = Path("results/small") / ANSWERS
+    path.write_text(path.read_text().replace("ok", "no", 1))
+    with pytest.raises(ChangedError, match=f"{ANSWERS}: changed since it was made"):
+        pack(small_run(), "x.zip")
+    assert not Path("x.zip").exists()
+
+
+def test_other_published_numbers_are_refused(spare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_papers(run: Run) -> str:
+        return "config/published.tsv"
+
+    monkeypatch.setattr("vidreason.config.job_inputs.published", of_papers)
+    pack(small_run(), "papers.zip")
+    bundle = spare / "papers.zip"
+    monkeypatch.chdir(clone(tmp_path / "other"))
+    assert "repository/config/published.tsv" in contents(bundle)
+    assert check(bundle).run == "small"
+    Path("config/published.tsv").unlink()
+    Path("config/published.tsv").write_text("arm\n")
+    with pytest.raises(
+        BundleError, match=r"config/published\.tsv: not the published numbers that .*papers.zip was made"
+    ):
+        unpack(bundle)
+
+
+def test_fetched_sources_are_named_with_their_locked_commit(finished: Path, spare: Path) -> None:
+    from vidreason.results.crate import published_sources
+
+    run = small_run(datasets={"mlvu": {"root": "data/MLVU/MLVU", "shards": {"predict": 2}}})
+    (source,) = published_sources(run)
+    assert (source.name, source.url) == ("MLVU", f"https://huggingface.co/datasets/{run.sources['MLVU'].repo}")
+    assert source.version == run.sources["MLVU"].revision
+    entry = run.sources["MLVU"]
+    lock = {
+        "repo": entry.repo, "type": entry.type, "requested": entry.revision, "patterns": list(entry.files),
+        "revision": "d" * 40, "origin": "hub",
+        "files": [{"path": pattern.replace("[1-7]", "1").replace("*", "1"), "size": 1, "sha256": "e" * 64} for pattern in entry.files],
+    }  # fmt: skip
+    write_json("config/locks/MLVU.json", lock)
+    assert published_sources(run)[0].version == "d" * 40
+    assert published_sources(small_run()) == []
+    assert read_json("config/locks/MLVU.json")["revision"] == "d" * 40
