@@ -70,12 +70,14 @@ rule report:
         clips=of_run(job_inputs.all_clips),
         frames=of_run(job_inputs.benchmark_frames),
         checked=of_run(job_inputs.filtered, table="clips.jsonl"),
+        selected=of_run(job_inputs.of_arms, pattern=paths.SELECTED, method="grpo"),
         published=of_run(job_inputs.published),
         tables=[table.path for table in TABLES],
         figures=[figure.path for figure in FIGURES],
         captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
     output:
         page=paths.REPORT,
+        gallery=directory(paths.GALLERY),
     log:
         paths.log("report"),
     benchmark:
@@ -86,7 +88,10 @@ rule report:
         arms=of_run(job_inputs.shown_arms),
         benchmarks=of_run(job_inputs.shown_benchmarks),
         seed=setting("seed"),
-        code=of_run(registered.results_code, modules=["vidreason.results.report"]),
+        most_clips=setting("gallery.clips"),
+        # Rollouts as far as they are there. No inputs: a run from before they were kept trains nothing again for its gallery.
+        rollouts=of_run(job_inputs.of_arms, pattern=paths.GRPO_ROLLOUTS, method="grpo"),
+        code=of_run(registered.results_code, modules=["vidreason.results.report", "vidreason.results.gallery.write"]),
         templates=content_digest(TEMPLATES)[:16],
     script:
         "../scripts/report.py"

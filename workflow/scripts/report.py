@@ -1,9 +1,12 @@
-"""Write one page that shows a run."""
+"""Write one page that shows a run, and beside it the gallery of all answers."""
 
 import _log
 
 _log.open_log(snakemake.log[0])
 
+from pathlib import Path
+
+from vidreason.results.gallery.write import make_gallery
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.report import make_report
 from vidreason.results.scored_runs import read_arms
@@ -12,9 +15,13 @@ from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
-inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()))
+rollouts = [path for path in params.rollouts if Path(path).is_file()]
+inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **dict(given.items()), rollouts=rollouts)
 traced = [*given.questions, *given.frames, *given.scores, inputs.table("main")]
-make_report(inputs, snakemake.wildcards.run, params.seed, out.page, sidecars=[sidecar_of(path) for path in traced])
-write_sidecar(
-    out.page, list(given), dict(params.items()), ["vidreason.results.report", *definitions(*params.benchmarks)]
-)
+page = Path(out.gallery, "index.html").relative_to(Path(out.page).parent).as_posix()
+make_report(inputs, snakemake.wildcards.run, params.seed, out.page, [sidecar_of(path) for path in traced], gallery=page)
+make_gallery(inputs, snakemake.wildcards.run, out.gallery, params.most_clips)
+modules = definitions(*params.benchmarks)
+write_sidecar(out.page, list(given), dict(params.items()), ["vidreason.results.report", *modules])
+made_from = [*given, *rollouts]
+write_sidecar(out.gallery, made_from, dict(params.items()), ["vidreason.results.gallery.write", *modules])

@@ -67,6 +67,8 @@ SCORED = "results/{run}/score/{arm}/seed{seed}/{benchmark}.scored.jsonl"
 TABLE = "results/{run}/tables/{table}"
 FIGURE = "results/{run}/figures/{figure}.png"
 REPORT = "results/{run}/report/index.html"
+GALLERY = "results/{run}/report/gallery"
+"""Folder of the pages that show every answer."""
 
 COSTS = "results/{run}/benchmarks"
 """Where Snakemake writes what the jobs of a run cost; see `cost`."""

@@ -263,6 +263,16 @@ class Evaluation(Section):
     scoring: Scoring = Field(description="How answers are graded; changing this generates nothing again.")
 
 
+class Gallery(Section):
+    """The pages that show every answer."""
+
+    clips: int = Field(
+        ge=0,
+        le=MOST,
+        description="Most clips whose frames are shown, some 10 to 50 kB each; every benchmark gets an equal share. 0 shows none.",
+    )
+
+
 class ArmKeys(Section):
     """What an arm is, besides the settings of its method that it overrides."""
 
@@ -358,6 +368,7 @@ class RunSettings(Section):
     methods: Methods = Field(description="Settings of the two trainings. An arm may override each of them.")
     selection: Selection = Field(description="Selection of the training questions by the variance of repeated answers.")
     evaluation: Evaluation = Field(description="Which benchmarks arms answer, and how answers are graded.")
+    gallery: Gallery = Field(description="The pages that show every answer.")
     arms: Mapping[str, Arm] = Field(min_length=1, description="Rows of the final table, by name, in their order.")
     world: World | None = Field(
         default=None, description="Sizes of the generated data; only in a run that makes its own."

@@ -1,8 +1,8 @@
 """A small document of headings, tables, lists and paragraphs, and how it looks in Markdown (as HTML: `templates/`)."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from vidreason.artifacts.csv_files import one_line
 
@@ -19,10 +19,17 @@ class Heading:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of texts."""
+    """A table of texts.
+
+    Attributes:
+        header: Names of the columns.
+        rows: The cells.
+        links: (row, column) -> address that the cell leads to; Markdown shows none.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    links: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from vidreason.artifacts.integrity import check_unchanged
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
 from vidreason.results.registry import TEMPLATES
 
+LONGEST = 1200
+"""Characters shown of a think text, a question or any other text of a card."""
 _KEPT = "\n\r\t\u200c\u200d"
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*%?( ± [\d.]+)?( \*)?|-")
 
@@ -56,6 +58,12 @@ def visible(text: str) -> str:
     return "".join(
         "\ufffd" if unicodedata.category(sign) in ("Cc", "Cf", "Cs") and sign not in _KEPT else sign for sign in text
     )
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The beginning of a text as `visible` shows it, with the number of characters that are left out."""
+    left_out = len(text) - longest
+    return visible(f"{text[:longest]} ... ({left_out} more characters)" if left_out > 0 else text)
 
 
 def render(template: str, **values: object) -> str:

@@ -6,7 +6,7 @@ The page is one file, works from a folder or a mail, and loads nothing. The temp
 import io
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from vidreason.evaluation.scored_answers import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import LETTERS, OK, Question
 from vidreason.results.data_tables import broken_clips
+from vidreason.results.gallery.links import main_links
 from vidreason.results.main_markdown import summary
-from vidreason.results.markdown import Grid
+from vidreason.results.markdown import Block, Grid
 from vidreason.results.number_format import percent
-from vidreason.results.page import csv_grid, data_uri, picture_uri, plain_caption, render
+from vidreason.results.page import csv_grid, cut, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import Runs, axis_label
@@ -33,15 +34,19 @@ STRIP = 6
 """Frames shown of a clip."""
 SIDE = 96
 """Greatest height and width of a shown frame in pixels."""
-LONGEST = 1200
-"""Characters shown of a think text, a question or any other text of a card."""
 LONGEST_RAW = 8000
 """Characters shown of a whole completion."""
 SECTIONS = ("results", "figures", "details", "examples", "data", "provenance")
 
 
 def make_report(
-    inputs: ResultInputs, run: str, seed: int, out: str | Path, sidecars: Sequence[str | Path] = (), examples: int = 2
+    inputs: ResultInputs,
+    run: str,
+    seed: int,
+    out: str | Path,
+    sidecars: Sequence[str | Path] = (),
+    examples: int = 2,
+    gallery: str = "",
 ) -> None:
     """Write the page.
 
@@ -52,6 +57,7 @@ def make_report(
         out: Where to write the page.
         sidecars: Provenance files of the results.
         examples: Questions shown per benchmark, drawn at random and independent of the answers.
+        gallery: Page of the gallery, relative to this one, that the numbers of the main table lead to; `""` for none.
     """
     runs = inputs.runs
     broken = broken_clips(inputs)
@@ -61,7 +67,8 @@ def make_report(
         title=f"{run}: results",
         overview=_overview(runs, len(broken)),
         sections=SECTIONS,
-        results=summary(inputs),
+        results=_linked(summary(inputs), runs, gallery),
+        gallery=gallery,
         figures=_shown_figures(inputs),
         details=_shown_tables(inputs, "details"),
         data=_shown_tables(inputs, "data"),
@@ -76,6 +83,16 @@ def make_report(
         digests=_digests(made),
     )
     write_text(out, page)
+
+
+def _linked(blocks: Sequence[Block], runs: Runs, gallery: str) -> list[Block]:
+    """The results, with the first table's cells leading to the questions that they count."""
+    first = next(place for place, block in enumerate(blocks) if isinstance(block, Grid))
+    links = main_links(runs, gallery) if gallery else {}
+    return [
+        replace(block, links=links) if place == first and isinstance(block, Grid) else block
+        for place, block in enumerate(blocks)
+    ]
 
 
 def _overview(runs: Runs, broken: int) -> str:
@@ -187,23 +204,17 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
     return cards
 
 
-def _cut(text: str, longest: int = LONGEST) -> str:
-    """The beginning of a text, with the number of characters that are left out."""
-    left_out = len(text) - longest
-    return f"{text[:longest]} ... ({left_out} more characters)" if left_out > 0 else text
-
-
 def _answer(label: str, row: Scored) -> Answer:
     """One arm's answer, and how it was read."""
     words = row.think or row.prediction.completion.text
     return Answer(
         arm=label,
-        shown=_cut(words),
+        shown=cut(words),
         truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
-        read=_cut(_read(row)),
+        read=cut(_read(row)),
         verdict="right" if row.correct else "wrong",
         value=_value(row),
-        completion=_cut(row.prediction.completion.text, LONGEST_RAW),
+        completion=cut(row.prediction.completion.text, LONGEST_RAW),
     )
 
 
@@ -234,13 +245,13 @@ def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | No
     """One question, its frames, and the arms' answers."""
     frames, missing = _strip(question.clip.key, store)
     return Card(
-        where=_cut(" / ".join(filter(None, (title_of(question.dataset), question.category, question.group)))),
-        name=_cut(question.id),
-        clip=_cut(question.clip.key),
-        text=_cut(question.text),
-        gold=_cut(_gold(question)),
+        where=cut(" / ".join(filter(None, (title_of(question.dataset), question.category, question.group)))),
+        name=cut(question.id),
+        clip=cut(question.clip.key),
+        text=cut(question.text),
+        gold=cut(_gold(question)),
         letter=question.gold,
-        options=list(zip(LETTERS, map(_cut, question.options), strict=False)),
+        options=list(zip(LETTERS, map(cut, question.options), strict=False)),
         answers=answers,
         frames=frames,
         missing=missing,

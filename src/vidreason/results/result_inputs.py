@@ -31,6 +31,7 @@ class ResultInputs:
         leak_counts: What it counted, a row for every benchmark and training set.
         published: Published numbers (columns arm, benchmark, value, protocol, source).
         grpo: `metrics.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
+        rollouts: `rollouts.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
         sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.
         costs: Folder in which Snakemake writes what each job cost; what is not there is unknown.
         tables: Finished tables, under the file names of the registry.
@@ -55,6 +56,7 @@ class ResultInputs:
     leak_counts: str | Path | None = None
     published: str | Path | None = None
     grpo: Files = ()
+    rollouts: Files = ()
     sft: Files = ()
     costs: str | Path | None = None
     tables: Files = ()

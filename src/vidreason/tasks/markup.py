@@ -93,6 +93,22 @@ def first_think_text(text: str) -> str:
     return between(text, THINK, END_THINK) or ""
 
 
+def split_think(text: str) -> tuple[str, str, str]:
+    """What stands before the first think block, in it, and after it, each stripped; without a block, all stands after it.
+
+    A block that is not closed, as in a completion that was cut off, goes on to the end.
+
+    Example:
+        >>> split_think("So <think> it falls </think> <answer>B</answer>"), split_think("<think>it fal"), split_think("B")
+        (('So', 'it falls', '<answer>B</answer>'), ('', 'it fal', ''), ('', '', 'B'))
+    """
+    before, opening, rest = text.partition(THINK)
+    if not opening:
+        return "", "", text.strip()
+    think, _, after = rest.partition(END_THINK)
+    return before.strip(), think.strip(), after.strip()
+
+
 def first_answer(text: str) -> str | None:
     """Text of the first answer block, stripped; None without one."""
     return between(text, ANSWER, END_ANSWER)
