@@ -8,7 +8,7 @@ from typing import Any
 from vidreason.artifacts.files import read_jsonl
 from vidreason.records import KeptRollout, Question
 from vidreason.results.gallery.numbers import plain_number
-from vidreason.results.gallery.texts import completion_entry, question_entry
+from vidreason.results.gallery.texts import Strips, clip_entry, completion_entry, question_entry
 from vidreason.results.scored_runs import Arm, arm_and_seed
 
 
@@ -68,48 +68,76 @@ def read_groups(path: str | Path, questions: Mapping[str, Question]) -> list[Gro
     return groups
 
 
-def group_files(
+@dataclass(frozen=True)
+class Training:
+    """The kept groups of one training.
+
+    Attributes:
+        arm: Place of the arm among those of the gallery.
+        seed: Its seed.
+        groups: In the order of the training.
+    """
+
+    arm: int
+    seed: int
+    groups: Sequence[Group]
+
+
+def read_trainings(
     rollouts: Sequence[str | Path], selected: Sequence[str | Path], arms: Sequence[Arm]
-) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Every file of groups: its name, its content, and what the index says of it.
+) -> list[Training]:
+    """The kept groups of every training that has some.
 
     Args:
         rollouts: `rollouts.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
         selected: `selected.jsonl` of the same arms.
-        arms: The arms that the gallery knows.
+        arms: The arms that the gallery knows; others are left out.
 
     Raises:
         ValueError: A training has rollouts but no list of questions.
     """
     trained = {arm_and_seed(path): path for path in selected}
     places = {arm.name: place for place, arm in enumerate(arms)}
+    trainings = []
     for path in sorted(rollouts, key=arm_and_seed):
         arm, seed = arm_and_seed(path)
         if arm not in places:
             continue
         if (arm, seed) not in trained:
-            raise ValueError(f"{path}: there is no selected.jsonl of arm {arm}, seed {seed}, beside it; needed is one")
+            raise ValueError(
+                f"{path}: arm {arm}, seed {seed} has no selected.jsonl among {sorted(trained)}; needed is one, which says what was asked"
+            )
         questions = {question.id: question for question in read_jsonl(trained[arm, seed], Question)}
+        trainings.append(Training(places[arm], seed, read_groups(path, questions)))
+    return trainings
+
+
+def group_files(trainings: Sequence[Training], strips: Strips) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Every file of groups, one a step: its name, its content, and what the index says of it."""
+    for training in trainings:
         by_step: dict[int, list[Group]] = {}
-        for group in read_groups(path, questions):
+        for group in training.groups:
             by_step.setdefault(group.step, []).append(group)
         for step, groups in by_step.items():
-            name = f"groups_{places[arm]}_{seed}_{step:08d}"
-            about = {"arm": places[arm], "seed": seed, "step": step, "equal": [int(group.equal) for group in groups]}
-            yield name, [_entry(group) for group in groups], about
+            about = {"arm": training.arm, "seed": training.seed, "step": step}
+            name = f"groups_{training.arm}_{training.seed}_{step:08d}"
+            equal = [int(group.equal) for group in groups]
+            yield name, [_entry(group, strips) for group in groups], about | {"equal": equal}
 
 
-def _entry(group: Group) -> dict[str, Any]:
+def _entry(group: Group, strips: Strips) -> dict[str, Any]:
     """A group: the rollouts that were learned from by their advantage, the best first, then the others."""
     learned = sorted(group.learned, key=lambda one: (-(one.advantage or 0.0), one.index))
+    question = group.question
+    strip = strips.get((question.dataset, question.clip.key))
     return {
-        "question": question_entry(group.question, None),
-        "dataset": group.question.dataset,
-        "clip": group.question.clip.key,
-        "task": group.question.task,
+        "question": question_entry(question, strip),
+        "dataset": question.dataset,
+        "clip": clip_entry(question.clip.key, strip),
+        "task": question.task,
         "equal": group.equal,
         "terms": list(dict.fromkeys(name for one in learned for name in one.terms)),
-        "rollouts": [_rollout(one, group.question) for one in (*learned, *group.compared)],
+        "rollouts": [_rollout(one, question) for one in (*learned, *group.compared)],
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vidreason.artifacts.files import write_aside
 from vidreason.results.gallery.answers import collect, index_of
-from vidreason.results.gallery.groups import group_files
+from vidreason.results.gallery.groups import group_files, read_trainings
 from vidreason.results.gallery.sprites import write_strips
 from vidreason.results.gallery.texts import CHUNK, SEARCHED, chunks
 from vidreason.results.page import render
@@ -27,14 +27,16 @@ def make_gallery(inputs: ResultInputs, run: str, out: str | Path, clips: int) ->
         clips: Clips whose frames are shown (`gallery.clips`).
     """
     runs, answers = inputs.runs, collect(inputs.runs)
+    trainings = read_trainings(inputs.rollouts, inputs.selected, runs.arms)
+    asked = [*answers.questions, *(group.question for training in trainings for group in training.groups)]
     with write_aside(out) as folder:
         (folder / "data").mkdir(parents=True)
-        named = [(question.dataset, question.clip.key) for question in answers.questions]
-        strips = write_strips(inputs.frames, named, clips, folder)
+        shown = [(question.dataset, question.clip.key) for question in asked]
+        strips = write_strips(inputs.frames, shown, clips, folder)
         for name, content in chunks(answers, strips):
             _write(folder, name, content)
         groups = []
-        for name, content, about in group_files(inputs.rollouts, inputs.selected, runs.arms):
+        for name, content, about in group_files(trainings, strips):
             _write(folder, name, content)
             groups.append(about)
         index = {"run": run, "chunk": CHUNK, "searched": SEARCHED, "groups": groups, **index_of(runs, answers)}

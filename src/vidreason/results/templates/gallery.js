@@ -350,6 +350,11 @@ const vidreason = (() => {
     };
   }
 
+  /** The frame in the middle, small; nothing where there are no frames. */
+  function thumb(clip) {
+    return el("div", { class: "thumb", style: clip?.file ? frameStyle(clip, Math.floor(clip.count / 2), 48) : {} });
+  }
+
   function strip(clip) {
     if (clip.why) return el("p", { class: "dim" }, `No frames: ${clip.why}.`);
     const figures = Array.from({ length: clip.count }, (_, at) => {
@@ -396,9 +401,9 @@ const vidreason = (() => {
   }
 
   function readAs(answer) {
-    if (answer.read !== null) return answer.read;
-    if (answer.guess) return `${answer.guess} (drawn at random)`;
-    return answer.unread.length ? `nothing (${answer.unread.join(", ")})` : "nothing";
+    if (answer.read !== null) return `read as ${answer.read}`;
+    if (answer.guess) return `read as ${answer.guess} (drawn at random)`;
+    return answer.unread.length ? `nothing was read (${answer.unread.join(", ")})` : "nothing was read";
   }
 
   const pills = (parts) => el("div", { class: "pills" },
@@ -444,8 +449,7 @@ const vidreason = (() => {
     if (question && !stats.first) stats.first = performance.now();
     if (!question) askForTexts();
     const where = [benchmarkOf(at).title, index.categories[index.columns.category[at]], index.ids[at]].filter(Boolean).join(" · ");
-    const thumb = el("div", { class: "thumb", style: clip?.file ? frameStyle(clip, Math.floor(clip.count / 2), 48) : {} });
-    return [thumb, el("div", {}, text("span", { class: "text" }, question ? question.text.slice(0, 300) : "…"),
+    return [thumb(clip), el("div", {}, text("span", { class: "text" }, question ? question.text.slice(0, 300) : "…"),
       el("span", { class: "about" }, text("span", { class: "where" }, where), el("span", { class: "marks" }, ...marks)))];
   }
 
@@ -517,7 +521,7 @@ const vidreason = (() => {
     return el("section", { class: "answer", "data-arm": arm.name },
       el("p", {}, text("strong", {}, arm.label), el("span", { class: "dim" }, ` (${arm.style}${view}) `),
         el("span", { class: `verdict ${kind}` }, `${sign} ${answer.status ? `not asked: ${answer.status}` : words}${value}`), thought),
-      answer.status ? null : text("p", { class: "meta" }, `read as ${readAs(answer)} · ${count(answer.tokens, "token")}`),
+      answer.status ? null : text("p", { class: "meta" }, `${readAs(answer)} · ${count(answer.tokens, "token")}`),
       ...writing(answer),
       answer.status ? null : pills(answer.parts));
   }
@@ -544,7 +548,7 @@ const vidreason = (() => {
     const range = group.equal ? `all ${number(rewards[0])}` : `${number(Math.min(...rewards))} to ${number(Math.max(...rewards))}`;
     const marks = group.rollouts.filter((one) => one.reward !== null)
       .map((one) => el("span", { class: one.right ? "right" : "wrong" }, one.right ? "✓" : "✗"));
-    return [el("div", { class: "thumb" }), el("div", {}, text("span", { class: "text" }, group.question.text.slice(0, 300)),
+    return [thumb(group.clip), el("div", {}, text("span", { class: "text" }, group.question.text.slice(0, 300)),
       el("span", { class: "about" }, el("span", { class: "where" }, `reward ${range} · ${group.question.id}`), el("span", { class: "marks" }, ...marks)))];
   }
 
@@ -588,12 +592,16 @@ const vidreason = (() => {
     const card = (one) => el("section", { class: "answer" },
       el("p", {}, el("strong", {}, `Rollout ${one.index}`), el("span", { class: "dim" }, one.view === "ordered" ? "" : ` (${one.view})`),
         el("span", { class: `verdict ${one.right ? "right" : "wrong"}` }, ` ${one.right ? "✓ right" : "✗ wrong"}${one.finished ? "" : ", cut off"}`)),
-      text("p", { class: "meta" }, `read as ${readAs(one)}${one.reward === null ? "" : ` · reward ${number(one.reward)} · advantage ${number(one.advantage)}`}`),
+      text("p", { class: "meta" }, [
+        one.right && one.read === null ? "" : readAs(one),    // some rewards compare texts and read nothing
+        one.reward === null ? "" : `reward ${number(one.reward)}, advantage ${number(one.advantage)}`,
+      ].filter(Boolean).join(" · ")),
       ...writing(one));
     detail([
       text("p", { class: "meta" }, [group.dataset, group.task, question.id].join(" · ")),
-      text("p", { class: "meta" }, group.clip),
+      text("p", { class: "meta" }, group.clip.key),
       text("h2", {}, question.text),
+      strip(group.clip),
       optionList(question),
       timeLine(question, [["gold", question.segments, "gold"], ...bars]),
       el("h3", {}, group.equal ? "Rollouts: no variance, nothing to learn from" : "Rollouts by advantage"),
