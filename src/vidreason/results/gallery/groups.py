@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.files import read_jsonl
+from vidreason.evaluation.score_record import rounded
 from vidreason.records import KeptRollout, Question
-from vidreason.results.gallery.numbers import plain_number
 from vidreason.results.gallery.texts import Strips, clip_entry, completion_entry, question_entry
 from vidreason.results.scored_runs import Arm, arm_and_seed
 
@@ -147,7 +147,7 @@ def _rollout(rollout: KeptRollout, question: Question) -> dict[str, Any]:
         "view": rollout.view,
         "right": rollout.grade.correct,
         "finished": rollout.completion.finished,
-        "terms": {name: plain_number(value) for name, value in rollout.terms.items()},
-        "reward": plain_number(rollout.reward),
-        "advantage": plain_number(rollout.advantage),
+        "terms": {name: rounded(value) for name, value in rollout.terms.items()},
+        "reward": None if rollout.reward is None else rounded(rollout.reward),
+        "advantage": None if rollout.advantage is None else rounded(rollout.advantage),
     }

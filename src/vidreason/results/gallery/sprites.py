@@ -55,28 +55,34 @@ def write_strips(
     for dataset, key in dict.fromkeys(clips):
         by_dataset.setdefault(dataset, []).append(key)
     stores = {name: store for name in by_dataset if (store := frame_store(frames, name)) is not None}
-    readable = {name: [key for key in by_dataset[name] if store.status(key) == OK] for name, store in stores.items()}
+    status = {(name, key): _status(store, key) for name, store in stores.items() for key in by_dataset[name]}
+    readable = {name: [key for key in by_dataset[name] if status[name, key] == OK] for name in stores}
     chosen = _chosen(readable, most)
     strips = {}
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     for number, (name, store) in enumerate(stores.items()):
         for place, key in enumerate(by_dataset[name]):
-            status = store.status(key)
-            if status != OK:
-                strips[name, key] = Strip(why=f"the clip has no frames: {status}")
-                continue
-            times = tuple(store.times(key).tolist())
-            if (name, key) not in chosen:
-                why = f"the gallery shows the frames of {most} clips (gallery.clips), and not of this one"
-                strips[name, key] = Strip(times=times, why=why)
-                continue
-            still = store.clips[key].codec == IMAGE
-            pixels = store.pixels(key)[: 1 if still else None]
-            file = f"frames/{number}_{place:05d}.webp"
-            (folder / file).write_bytes(picture_of(pixels))
-            ratio = pixels.shape[2] / pixels.shape[1]
-            strips[name, key] = Strip(file, len(pixels), times[: len(pixels)], ratio=ratio)
+            if status[name, key] != OK:
+                strips[name, key] = Strip(why=f"the clip has none: {status[name, key]}")
+            elif (name, key) in chosen:
+                strips[name, key] = _written(store, key, folder, f"frames/{number}_{place:05d}.webp")
+            else:
+                why = f"the gallery shows those of {most} clips (gallery.clips), and this is none of them"
+                strips[name, key] = Strip(times=tuple(store.times(key).tolist()), why=why)
     return strips
+
+
+def _status(store: "FrameStore", key: str) -> str:
+    """Status of a clip; tables of training clips may be there in part."""
+    return store.status(key) if key in store.clips else "not in the frame tables that are there"
+
+
+def _written(store: "FrameStore", key: str, folder: Path, file: str) -> Strip:
+    """Write the picture of one clip; a still picture is one frame."""
+    pixels = store.pixels(key)[: 1 if store.clips[key].codec == IMAGE else None]
+    (folder / file).write_bytes(picture_of(pixels))
+    times = tuple(store.times(key).tolist())[: len(pixels)]
+    return Strip(file, len(pixels), times, ratio=pixels.shape[2] / pixels.shape[1])
 
 
 def _chosen(readable: dict[str, list[str]], most: int) -> set[tuple[str, str]]:

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vidreason.data.registry import question_prompt
-from vidreason.evaluation.score_record import headline_metric
+from vidreason.evaluation.score_record import headline_metric, rounded
 from vidreason.evaluation.scored_answers import Scored
-from vidreason.records import OK, Completion, Grade, Question
+from vidreason.records import OK, UNREAD, VIDEO, Completion, Grade, Question
 from vidreason.results.gallery.answers import Answers
-from vidreason.results.gallery.numbers import plain_number, plain_numbers
 from vidreason.results.gallery.sprites import Strip
 from vidreason.results.page import cut, visible
 from vidreason.tasks.base import task_of
@@ -64,8 +63,8 @@ def clip_entry(key: str, strip: Strip | None) -> dict[str, Any]:
     """A clip: the picture with its frames, when they were taken, or why there are none."""
     if strip is None:
         return {"key": cut(key), "why": "the gallery was made without frames"}
-    times = list(map(plain_number, strip.times))
-    ratio = plain_number(strip.ratio)
+    times = list(map(rounded, strip.times))
+    ratio = rounded(strip.ratio)
     return {"key": cut(key), "file": strip.file, "count": strip.count, "ratio": ratio, "times": times, "why": strip.why}
 
 
@@ -73,8 +72,7 @@ def question_entry(question: Question, strip: Strip | None) -> dict[str, Any]:
     """A question and its gold answer; `prompt` is what stands before the instruction."""
     task = task_of(question.task)
     times = [max(time - (question.clip.start or 0.0), 0.0) for time in strip.times] if strip else []
-    known = strip is not None and strip.why == "" and question.clip.kind != "image"
-    timed = [time_line(times)] if task.timed and known and times else []
+    timed = [time_line(times)] if task.timed and times and question.clip.kind == VIDEO else []
     return {
         "id": cut(question.id),
         "text": _shown(question.text),
@@ -83,8 +81,8 @@ def question_entry(question: Question, strip: Strip | None) -> dict[str, Any]:
         "answer": _shown(task.answer(question)),
         "prompt": _shown("\n".join([question_prompt(question), *timed])),
         "group": cut(question.group),
-        "segments": [[plain_number(start), plain_number(end)] for start, end in question.segments],
-        "duration": plain_number(question.duration),
+        "segments": [[rounded(start), rounded(end)] for start, end in question.segments],
+        "duration": None if question.duration is None else rounded(question.duration),
     }
 
 
@@ -97,7 +95,7 @@ def _answer(row: Scored) -> dict[str, Any]:
         entry["guess"] = row.guess
     value = headline_metric(row.question.dataset).value(row.grade)
     if value not in (0.0, 1.0):
-        entry["value"] = plain_number(value)
+        entry["value"] = rounded(value)
     if row.truth is not None:
         entry["truth"] = cut(row.truth.caption)
     return entry
@@ -113,12 +111,12 @@ def completion_entry(completion: Completion, grade: Grade, question: Question) -
         "read": None if grade.parsed is None else _shown(grade.parsed),
         "unread": list(grade.unread),
         "tokens": completion.tokens,
-        "parts": plain_numbers({name: part for name, part in grade.parts.items() if not name.startswith("unread_")}),
+        "parts": {name: rounded(part) for name, part in grade.parts.items() if not name.startswith(UNREAD)},
     }
     if question.segments and grade.parsed:
         interval = read_tail(grade.parsed, None)[1].interval
         if interval:
-            entry["span"] = list(map(plain_number, interval))
+            entry["span"] = list(map(rounded, interval))
     return entry
 
 
