@@ -64,6 +64,7 @@ def test_every_artifact_has_its_provenance_log_and_benchmark(finished: Workplace
         "predict/r1/seed0/mmvu/shard0.jsonl",
         "tables/main.csv",
         "report/index.html",
+        "report/gallery",
     ):
         sidecar = json.loads((finished.results / f"{artifact}.provenance.json").read_text())
         assert sidecar["artifact"] == f"results/tiny/{artifact}"

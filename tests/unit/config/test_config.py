@@ -105,6 +105,7 @@ def test_every_key_of_the_papers_run_has_a_comment_with_a_source() -> None:
         ({"evaluation": {"generation": {"decoding": "gredy"}}}, "evaluation.generation.decoding", "greedy, upstream"),
         ({"seed": -1}, "seed", "-1 is not allowed; allowed: 0 or more"),
         ({"seeds": [0, -3]}, "seeds.1", "-3 is not allowed; allowed: 0 or more"),
+        ({"gallery": {"clips": -1}}, "gallery.clips", "-1 is not allowed; allowed: 0 or more"),
         ({"seeds": []}, "seeds", "1 entries or more"),
         ({"seeds": [1, 1]}, "seeds", "every entry once"),
         ({"evaluation": {"benchmarks": []}}, "evaluation.benchmarks", "1 entries or more"),

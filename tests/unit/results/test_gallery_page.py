@@ -101,7 +101,7 @@ def test_frames_answers_and_the_thought_are_shown(page: Browser, pages: tuple[Br
     assert arms == ["base", "coldstart", "r1"], "controls are shown where they are ticked"
     thought = page.js("document.querySelector('[data-arm=r1] pre.think').textContent")
     assert thought == "red ball goes left, blue box stays put. so the answer is <b>it</b>"
-    assert page.js("document.querySelector('[data-arm=r1] pre.said').textContent") == "<answer>A</answer>"
+    assert page.js("document.querySelector('[data-arm=r1] pre.written').textContent") == "<answer>A</answer>"
     assert "✓ right · thought true" in page.js("document.querySelector('[data-arm=r1]').innerText")
     assert "read as B" in page.js("document.querySelector('[data-arm=coldstart]').innerText")
     page.js("document.querySelector('details').open = true")
@@ -240,7 +240,7 @@ def test_hostile_texts_are_texts(page: Browser, pages: tuple[Browser, Path]) -> 
     assert page.js("document.querySelector('h1').textContent") == "demo <b>"
     thought = page.js("document.querySelector('[data-arm=r1] pre.think').textContent")
     assert thought == HOSTILE.replace("\u202e", "\ufffd").strip()
-    said = page.js("document.querySelector('[data-arm=r1] pre.said').textContent")
+    said = page.js("document.querySelector('[data-arm=r1] pre.written').textContent")
     assert said.endswith("a ... (980000 more characters)")
     assert page.js("document.querySelectorAll('#main img, #main script, #main b').length") == 0
     assert page.js("document.documentElement.scrollWidth <= innerWidth"), "nothing makes the page wider than it is"
@@ -253,7 +253,7 @@ def test_a_phone_has_one_column(page: Browser, pages: tuple[Browser, Path]) -> N
     assert page.js("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 27)"
     assert page.js("document.documentElement.scrollWidth <= 390")
     page.js("document.getElementById('row-1').click()")
-    page.wait("document.querySelectorAll('.frame').length || document.querySelector('#detail .dim')")
+    page.wait("document.querySelector('.frame, #detail .dim') !== null")
     assert page.js("document.elementFromPoint(195, 400).closest('#detail') !== null"), "the question covers the list"
     page.js("document.getElementById('back').click()")
     page.wait("document.elementFromPoint(195, 600).closest('#list') !== null")
@@ -340,37 +340,49 @@ def write_large(folder: Path) -> None:
     })  # fmt: skip
 
 
+def busy(page: Browser) -> float:
+    """Milliseconds of a processor that the page has used so far, which do not depend on what else the machine does."""
+    metrics = {one["name"]: one["value"] for one in page.call("Performance.getMetrics")["metrics"]}
+    return 1000 * float(metrics["TaskDuration"])
+
+
 def test_ten_thousand_questions_of_six_arms_are_quick(page: Browser, tmp_path: Path) -> None:
-    """First rows within 2 s; a filter within 100 ms. The least of some times is taken: other processes may hold the machine."""
+    """First rows within 2 s, a filter or search within 100 ms, counted in time of the processor; times on the wall are printed."""
     write_large(tmp_path / "large")
+    page.call("Performance.enable", timeDomain="threadTicks")
     firsts = []
     for _ in range(3):
         show(page, tmp_path / "large/index.html")
-        firsts.append(page.js("vidreason.stats.first"))
-    times: dict[str, list[float]] = {}
+        firsts.append((busy(page), page.js("vidreason.stats.first")))
+    times: dict[str, list[tuple[float, float]]] = {}
+
+    def change_to(kind: str, **values: str) -> None:
+        before = busy(page)
+        filters(page, **values)
+        times.setdefault(kind, []).append((busy(page) - before, page.js("vidreason.stats.filter")))
+
     for _ in range(3):
-        for values in (
-            {"benchmark": "b2"}, {"outcome": "wrong"}, {"arm": "a3"}, {"outcome": "only_right"}, {"outcome": "differ"},
-            {"outcome": "gained"}, {"category": "kind 4"}, {"benchmark": ""}, {"outcome": ""}, {"arm": ""},
+        for name, value in (
+            ("benchmark", "b2"), ("outcome", "wrong"), ("arm", "a3"), ("outcome", "only_right"), ("outcome", "differ"),
+            ("outcome", "gained"), ("category", "kind 4"), ("benchmark", ""), ("outcome", ""), ("arm", ""),
         ):  # fmt: skip
-            filters(page, **values)
-            (name,) = values.items()
-            times.setdefault("=".join(name), []).append(page.js("vidreason.stats.filter"))
-    filters(page, q="kite")  # loads what is searched
+            change_to(f"{name} {value or 'any'}", **{name: value})
+    filters(page, q="kite")
     loading = page.js("vidreason.stats.whole")
-    for query in ("kite r", "kite ri", "kite ring b", '"kite ring"', "left then up", "nothing of the kind"):
-        filters(page, q=query)
-        times[f"search {query}"] = [page.js("vidreason.stats.filter")]
-    least = {name: min(values) for name, values in times.items()}
-    slowest = max(least, key=lambda name: least[name])
-    print(f"\n{QUESTIONS} questions x {ARMS} arms: first rows after {min(firsts):.0f} ms; slowest filter or search {least[slowest]:.0f} ms "
-          f"({slowest}); first search, with its texts, {loading:.0f} ms")  # fmt: skip
+    for number, query in enumerate(("ring", "box so", "ball is goes", "left right", "nothing", "green then red ball")):
+        change_to("search", q=query)
+        change_to("longer search", q=f"{query} {number}")
+    least = {kind: (min(cpu for cpu, _ in both), min(wall for _, wall in both)) for kind, both in times.items()}
+    kind = max(least, key=lambda kind: least[kind][0])
+    print(f"\n{QUESTIONS} questions x {ARMS} arms, ms of the processor (of the wall): first rows {min(firsts)[0]:.0f} "
+          f"({min(wall for _, wall in firsts):.0f}), slowest change {least[kind][0]:.0f} ({kind}; {least[kind][1]:.0f}), search "
+          f"{least['search'][0]:.0f} ({least['search'][1]:.0f}); first search, with its texts ({loading:.0f})")  # fmt: skip
     filters(page, q="question 9999:")
     assert ids(page) == ["q9999"]
     filters(page, q="")
     page.js("document.getElementById('list').scrollTop = 1e9")
-    page.wait("document.getElementById('row-9999')")
+    page.wait("document.getElementById('row-9999') !== null")
     page.wait(settled())
     assert page.js("document.querySelectorAll('.row').length") < 60, "only rows in sight are elements"
-    assert min(firsts) < 2000
-    assert least[slowest] < 100, least
+    assert min(firsts)[0] < 2000
+    assert least[kind][0] < 100, least

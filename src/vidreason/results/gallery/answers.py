@@ -63,7 +63,7 @@ def collect(runs: Runs) -> Answers:
 
 def outcome(row: Scored) -> int:
     """What became of an answer, as bits of `BITS`."""
-    said = {
+    flags = {
         "right": row.correct,
         "read": row.grade.parsed is not None,
         "finished": not row.unfinished,
@@ -73,7 +73,7 @@ def outcome(row: Scored) -> int:
         "truth_known": row.think_true is not None,
         "think_true": bool(row.think_true),
     }
-    return sum(BITS[name] for name, holds in said.items() if holds)
+    return sum(BITS[name] for name, holds in flags.items() if holds)
 
 
 def index_of(runs: Runs, answers: Answers) -> dict[str, Any]:

@@ -230,7 +230,7 @@ const vidreason = (() => {
 
   // ---- Search ----------------------------------------------------------------------------------------------------------
 
-  const found = new Map();   // seed and word -> a byte a question
+  const found = new Map();   // seed and words -> a byte a question
 
   /** Words of a query, lower-case; what stands in quotation marks is one. */
   function wordsOf(query) {
@@ -238,15 +238,17 @@ const vidreason = (() => {
     return words.map((word) => word.replaceAll('"', "")).filter((word) => word !== "");
   }
 
-  function hitsOf(word, texts) {
-    const key = `${seed()} ${word}`;
+  /** A byte a question: whether it has all words. What was found for a beginning of the same query is searched alone. */
+  function hitsOf(words, texts) {
+    const key = `${seed()} ${words.join("\n")}`;
     if (found.has(key)) return found.get(key);
-    const shorter = [...found.keys()].filter((old) => old !== key && key.startsWith(old)).pop();
+    const shorter = [...found.keys()].filter((old) => key.startsWith(old)).sort((one, other) => one.length - other.length).pop();
     const before = shorter ? found.get(shorter) : null;
     const hits = new Uint8Array(index.ids.length);
     for (let at = 0; at < hits.length; at += 1) {
       if (before && !before[at]) continue;
-      hits[at] = texts[Math.floor(at / index.searched)][at % index.searched].includes(word) ? 1 : 0;
+      const searched = texts[Math.floor(at / index.searched)][at % index.searched];
+      hits[at] = words.every((word) => searched.includes(word)) ? 1 : 0;
     }
     if (found.size > 50) found.delete(found.keys().next().value);
     found.set(key, hits);
@@ -254,7 +256,7 @@ const vidreason = (() => {
   }
 
   /** The questions with all words, null without any words; the texts are loaded at the first search. */
-  async function search(query, told) {
+  async function search(query, progress) {
     const words = wordsOf(query);
     const began = performance.now();
     stats.waited = 0;
@@ -263,12 +265,11 @@ const vidreason = (() => {
     const total = Math.ceil(index.ids.length / index.searched);
     for (let number = 0; number < total; number += 1) {
       const name = `search_${seed()}_${padded(number, 4)}`;
-      if (!files.has(name)) told(`Loading what is searched: file ${number + 1} of ${total}.`);
+      if (!files.has(name)) progress(`Loading what is searched: file ${number + 1} of ${total}.`);
       texts.push(files.has(name) ? files.get(name) : await load(name));
     }
     stats.waited = performance.now() - began;
-    const all = words.map((word) => hitsOf(word, texts));
-    return all.length === 1 ? all[0] : all[0].map((hit, at) => (all.every((hits) => hits[at]) ? 1 : 0));
+    return hitsOf(words, texts);
   }
 
   // ---- The list: only rows in sight are elements -----------------------------------------------------------------------
@@ -400,7 +401,7 @@ const vidreason = (() => {
       answer.before ? text("pre", {}, answer.before) : null,
       answer.think ? el("div", { class: "label" }, "thought") : null,
       answer.think ? text("pre", { class: "think" }, answer.think) : null,
-      answer.after ? text("pre", { class: "said" }, answer.after) : null,
+      answer.after ? text("pre", { class: "written" }, answer.after) : null,
     ].filter(Boolean);
   }
 
