@@ -176,7 +176,9 @@ def test_the_address_restores_the_view(page: Browser, pages: tuple[Browser, Path
     page.press("Escape")
     page.js("document.activeElement.blur()")
     page.press("j", "j")
-    page.wait("location.hash.includes('at=')")
+    second = ids(page)[1]
+    page.wait(f"location.hash.endsWith({json.dumps(second)})")
+    page.wait(f"document.querySelector('#detail .meta').textContent.endsWith({json.dumps(second)})")
     address = page.js("location.hash.slice(1)")
     before = ids(page), page.js("document.getElementById('detail').innerText")
     assert len(before[0]) > 1
@@ -253,7 +255,7 @@ def test_a_phone_has_one_column(page: Browser, pages: tuple[Browser, Path]) -> N
     assert page.js("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 27)"
     assert page.js("document.documentElement.scrollWidth <= 390")
     page.js("document.getElementById('row-1').click()")
-    page.wait("document.querySelector('.frame, #detail .dim') !== null")
+    page.wait("document.body.classList.contains('open')")
     assert page.js("document.elementFromPoint(195, 400).closest('#detail') !== null"), "the question covers the list"
     page.js("document.getElementById('back').click()")
     page.wait("document.elementFromPoint(195, 600).closest('#list') !== null")

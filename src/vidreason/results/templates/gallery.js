@@ -339,8 +339,8 @@ const vidreason = (() => {
     clearTimeout(askTimer);
     askTimer = setTimeout(() => {
       const names = new Set([...list.rows.keys()].map((at) => questionFile(passed[at])));
-      const missing = [...names].filter((name) => !files.has(name));
-      Promise.all(missing.map(load)).then(() => { if (missing.length && state.view === "answers") refill(); }).catch(fail);
+      // Drawn again also where nothing is loaded: the chosen question may have loaded its neighbors' texts meanwhile.
+      Promise.all([...names].map(load)).then(() => { if (state.view === "answers") refill(); }).catch(fail);
     }, PAUSE);
   }
 
