@@ -91,7 +91,7 @@ rule report:
         most_clips=setting("gallery.clips"),
         # Rollouts and their frames as far as they are there. No inputs: a run from before they were kept trains nothing again.
         rollouts=of_run(job_inputs.of_arms, pattern=paths.GRPO_ROLLOUTS, method="grpo"),
-        learned_frames=of_run(job_inputs.all_training_frames),
+        training_frames=of_run(job_inputs.all_training_frames),
         code=of_run(registered.results_code, modules=["vidreason.results.report", "vidreason.results.gallery.write"]),
         templates=content_digest(TEMPLATES)[:16],
     script:

@@ -16,7 +16,7 @@ from vidreason.artifacts.provenance import write_sidecar
 
 given, params, out = snakemake.input, snakemake.params, snakemake.output
 rollouts = [path for path in params.rollouts if Path(path).is_file()]
-frames = [*given.frames, *(path for path in params.learned_frames if rollouts and Path(path).is_file())]
+frames = [*given.frames, *(path for path in params.training_frames if rollouts and Path(path).is_file())]
 files = {**dict(given.items()), "frames": frames, "rollouts": rollouts}
 inputs = ResultInputs(read_arms(params.arms), list(params.benchmarks), **files)
 traced = [*given.questions, *given.frames, *given.scores, inputs.table("main")]
