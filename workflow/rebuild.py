@@ -14,8 +14,8 @@ from pathlib import Path
 from vidreason.artifacts.digests import sha256_of
 from vidreason.config.load_runs import load_runs
 from vidreason.config.run import Run
-from vidreason.results import bundle as bundles
-from vidreason.results.rebuild import rebuild
+from vidreason.results.release import bundle as bundles
+from vidreason.results.release.rebuild import rebuild
 from vidreason.sources.lock import SourceError
 from vidreason.training.registered import registered
 

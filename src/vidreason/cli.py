@@ -149,7 +149,7 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _card(options: argparse.Namespace) -> int:
     """Print the model card of a checkpoint: data, settings, scores with intervals, commit, from what its run has recorded."""
-    from vidreason.results.model_card import model_card
+    from vidreason.results.release.model_card import model_card
 
     print(model_card(options.folder, options.license), end="")
     return 0
@@ -157,7 +157,7 @@ def _card(options: argparse.Namespace) -> int:
 
 def _push(options: argparse.Namespace) -> int:
     """Show what would be uploaded; with --yes, upload it as one commit."""
-    from vidreason.results.model_card import model_card
+    from vidreason.results.release.model_card import model_card
     from vidreason.sources.upload import plan_upload, push
 
     upload = plan_upload(options.folder, options.repo, model_card(options.folder, options.license, options.repo))
@@ -176,7 +176,7 @@ def _push(options: argparse.Namespace) -> int:
 def _reasoner(options: argparse.Namespace) -> "Reasoner":
     """The checkpoint that the command names, with the frames and the style of its run."""
     from vidreason.engine.ask import FRAMES, load
-    from vidreason.results.arm_weights import arm_folder, find_arm
+    from vidreason.results.release.arm_weights import arm_folder, find_arm
 
     if (options.weights is None) == (options.arm is None):
         raise ValueError("which checkpoint is to answer? Give either --weights FOLDER or --arm NAME with --run NAME")

@@ -14,7 +14,7 @@ import yaml
 from tests.support import micro, scored_run
 from tests.unit.cli.test_cli import ROOT, call, refused
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.results.model_card import SYNTHETIC, model_card
+from vidreason.results.release.model_card import SYNTHETIC, model_card
 from vidreason.sources.upload import CARD, plan_upload
 
 TOKEN = "hf_secret_of_the_tests"

@@ -139,7 +139,7 @@ class TestArms:
 
     def test_the_frames_of_a_run_are_those_of_its_tables(self, results):
         from tests.support import micro
-        from vidreason.results.arm_weights import find_arm
+        from vidreason.results.release.arm_weights import find_arm
 
         assert find_arm("small", "r1").frames() is None
         (results / "extract_frames/nextqa").mkdir(parents=True)

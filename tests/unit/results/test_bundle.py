@@ -21,10 +21,10 @@ from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_j
 from vidreason.artifacts.integrity import ChangedError
 from vidreason.config.run import Run
 from vidreason.records import Completion, Prediction
-from vidreason.results import bundle as bundles
-from vidreason.results.bundle import BundleError, check, differing_results, pack, read_configuration, unpack
-from vidreason.results.rebuild import NotFinishedError, rebuild, required_files, results_of
 from vidreason.results.registry import TABLES
+from vidreason.results.release import bundle as bundles
+from vidreason.results.release.bundle import BundleError, check, differing_results, pack, read_configuration, unpack
+from vidreason.results.release.rebuild import NotFinishedError, rebuild, required_files, results_of
 
 ANSWERS = "predict/r1/seed0/mlvu/shard0.jsonl"
 
@@ -365,7 +365,7 @@ def test_other_published_numbers_are_refused(spare: Path, tmp_path: Path, monkey
 
 
 def test_fetched_sources_are_named_with_their_locked_commit(finished: Path, spare: Path) -> None:
-    from vidreason.results.crate import published_sources
+    from vidreason.results.release.crate import published_sources
 
     run = small_run(datasets={"mlvu": {"root": "data/MLVU/MLVU", "shards": {"predict": 2}}})
     (source,) = published_sources(run)

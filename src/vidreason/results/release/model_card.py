@@ -9,9 +9,9 @@ from vidreason.artifacts.integrity import check_unchanged
 from vidreason.config import paths
 from vidreason.data.registry import discover, title_of
 from vidreason.evaluation.score_record import Score, headline_metric, read_score
-from vidreason.results.arm_weights import ArmFolder, arm_folder
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.number_format import percent
+from vidreason.results.release.arm_weights import ArmFolder, arm_folder
 
 NO_LICENSE = "other"
 """License in the card where none is given: that of the weights and data below it is not recorded."""

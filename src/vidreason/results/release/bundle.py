@@ -1,4 +1,4 @@
-"""A run's results in one file: everything that `vidreason.results.rebuild` reads, with digests, as an RO-Crate in a zip.
+"""A run's results in one file: everything that `vidreason.results.release.rebuild` reads, with digests, as an RO-Crate in a zip.
 
 Layout of a bundle, which is that of `results/{run}/` besides:
 
@@ -35,8 +35,8 @@ from vidreason.config.load_runs import load_run
 from vidreason.config.messages import show
 from vidreason.config.run import Run
 from vidreason.config.yaml_layers import ConfigError
-from vidreason.results.crate import CITATION, METADATA, Packed, citation, metadata, read_made
-from vidreason.results.rebuild import check_finished, cost_files, required_files, results_of
+from vidreason.results.release.crate import CITATION, METADATA, Packed, citation, metadata, read_made
+from vidreason.results.release.rebuild import check_finished, cost_files, required_files, results_of
 from vidreason.training.registered import registered
 
 CONFIGURATION, TABLE_DIGESTS, DIGESTS = "configuration.json", "tables.sha256", "SHA256SUMS"
