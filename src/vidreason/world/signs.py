@@ -164,8 +164,8 @@ def glyph(letter: str, cell: int) -> np.ndarray:
 @functools.cache
 def _font() -> dict[str, np.ndarray]:
     """Letter -> bool [7, 5]."""
-    found: list[np.ndarray] = []
+    pixels: list[np.ndarray] = []
     for line in _DRAWN:
         rows = [row.split() for row in line.split("\n") if row.strip()]
-        found += [np.array([[mark == "#" for mark in row] for row in letter]) for letter in zip(*rows, strict=True)]
-    return dict(zip(ALPHABET, found, strict=True))
+        pixels += [np.array([[mark == "#" for mark in row] for row in letter]) for letter in zip(*rows, strict=True)]
+    return dict(zip(ALPHABET, pixels, strict=True))
