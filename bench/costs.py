@@ -10,6 +10,7 @@ V vocabulary, F frames, P patches of a frame.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from bench.sizes import Size
@@ -27,6 +28,8 @@ MEASURED_PHASES = {
     "update": (),
 }
 """Phase as it is measured -> phases of the floor."""
+PARTS = {"reference": "score"}
+"""Phase of our training -> the phase that it is counted to, since the naive side does not tell them apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +222,21 @@ def step_costs(size: Size, schedule: str, recompute: bool | None = None) -> dict
         # AdamW in float32: weight, gradient and two moments in, weight and two moments out.
         "optimizer": Cost(14 * model.trained_weights(), 7 * FP32 * model.trained_weights()),
     }
+
+
+def measured(phases: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of the phases of `MEASURED_PHASES`, from all those of a step.
+
+    Example:
+        >>> measured({"score": 1.0, "reference": 0.5, "reward": 0.1})
+        {'score': 1.5}
+    """
+    seconds: dict[str, float] = {}
+    for name, own in phases.items():
+        phase = PARTS.get(name, name)
+        if phase in MEASURED_PHASES:
+            seconds[phase] = seconds.get(phase, 0.0) + own
+    return seconds
 
 
 def total(costs: dict[str, Cost]) -> Cost:

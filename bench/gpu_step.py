@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from bench.costs import MEASURED_PHASES, step_costs
+from bench.costs import MEASURED_PHASES, measured, step_costs
 from bench.machine import THREADS, peak_flops
 from bench.sizes import SIZES, Size
 from bench.work import make_optimizer
@@ -119,7 +119,15 @@ def _one_step(work: Workload, optimizer: Optimizer, step: int) -> dict[str, Any]
     seconds = time.perf_counter() - began
     kept = decoder._decoders.get(work.policy)
     graphs = sorted(kept._graphs) if kept else []
-    return {"seconds": seconds, "phases": phases, "memory": memory, "graphs": graphs, "loss": loss, "norm": norm, **row}
+    return {
+        "seconds": seconds,
+        "phases": measured(phases),
+        "memory": memory,
+        "graphs": graphs,
+        "loss": loss,
+        "norm": norm,
+        **row,
+    }
 
 
 def forget_memory() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bench import naive, ours
+from bench.costs import measured
 from bench.workload import Workload
 from vidreason.engine.generation import Completions, Decoding
 from vidreason.engine.profiling import profile, span
@@ -214,4 +215,4 @@ def _timed(run: Callable[[], tuple[Any, ...]]) -> Measurement:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-    return Measurement(seconds, dict(phases), *results)
+    return Measurement(seconds, measured(phases), *results)

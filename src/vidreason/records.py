@@ -254,6 +254,35 @@ class KeptRollout:
 
 
 @dataclass(frozen=True)
+class StepTiming:
+    """What one step of a training cost, over all its processes.
+
+    Attributes:
+        step: Number of the step, from 0.
+        seconds: Wall time of the step in the main process; validation and saving are not in it.
+        phases: Phase -> seconds of it in the main process; what is in no phase is the difference to `seconds`.
+        generated_tokens: Sampled tokens, those of shuffled and replaced rollouts included; 0 where nothing is sampled.
+        trained_tokens: Tokens that the loss is over, counted once for each update.
+        generated_per_second: Sampled tokens a second of the phase `sample`; None where nothing is sampled.
+        trained_per_second: Tokens of the loss a second of the whole step.
+        peak_memory: Most bytes of a device's memory that tensors had, of the process with the most; None on a CPU.
+        peak_share: FLOP/s of the step as a share of the device's peak; None where one of the two is not known.
+    """
+
+    FORMAT: ClassVar[str] = "step_timing/1"
+
+    step: int
+    seconds: float
+    phases: Mapping[str, float]
+    generated_tokens: int
+    trained_tokens: int
+    generated_per_second: float | None
+    trained_per_second: float
+    peak_memory: int | None = None
+    peak_share: float | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer of one arm to one benchmark question, with all that is needed to score it again.
 

@@ -186,7 +186,7 @@ def files(folder, init, questions, frames, validation=None):
     """What a training into a folder reads and writes."""
     made = (folder / "checkpoint", folder / "metrics.jsonl", folder / "state")
     rollouts = None if validation is None else folder / "rollouts.jsonl"
-    return TrainingFiles(init, questions, validation, tuple(frames), *made, rollouts)
+    return TrainingFiles(init, questions, validation, tuple(frames), *made, rollouts, folder / "timing.jsonl")
 
 
 def train(method, data, **changes):

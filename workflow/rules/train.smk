@@ -53,6 +53,7 @@ rule train_sft:
     output:
         checkpoint=directory(paths.SFT),
         metrics=paths.SFT_CURVES,
+        timing=paths.SFT_TIMING,
     log:
         paths.log("train_sft"),
     benchmark:
@@ -72,7 +73,7 @@ rule train_sft:
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --frames {input.frames:q} "
-        "--out {output.checkpoint:q} --metrics {output.metrics:q} --state {params.state:q} > {log:q} 2>&1"
+        "--out {output.checkpoint:q} --metrics {output.metrics:q} --timing {output.timing:q} --state {params.state:q} > {log:q} 2>&1"
 
 
 rule sample_rollouts:
@@ -141,6 +142,7 @@ rule train_grpo:
         checkpoint=directory(paths.GRPO),
         metrics=paths.GRPO_CURVES,
         rollouts=paths.GRPO_ROLLOUTS,
+        timing=paths.GRPO_TIMING,
     log:
         paths.log("train_grpo"),
     benchmark:
@@ -160,4 +162,5 @@ rule train_grpo:
     shell:
         "exec {params.launch} workflow/scripts/train.py --spec {input.spec:q} --runtime {params.runtime:q} --init {input.init:q} "
         "--questions {input.questions:q} --validation {input.validation:q} --frames {input.frames:q} "
-        "--out {output.checkpoint:q} --metrics {output.metrics:q} --rollouts {output.rollouts:q} --state {params.state:q} > {log:q} 2>&1"
+        "--out {output.checkpoint:q} --metrics {output.metrics:q} --rollouts {output.rollouts:q} --timing {output.timing:q} "
+        "--state {params.state:q} > {log:q} 2>&1"

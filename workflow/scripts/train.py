@@ -20,6 +20,7 @@ parser.add_argument("--frames", type=Path, nargs="+", required=True, help="frame
 parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
 parser.add_argument("--metrics", type=Path, required=True, help="training curves to write")
 parser.add_argument("--rollouts", type=Path, help="rollouts of some steps to write; for GRPO")
+parser.add_argument("--timing", type=Path, help="what every step cost, to write")
 parser.add_argument("--state", type=Path, required=True, help="folder of saved states; survives a failure")
 args = parser.parse_args()
 
@@ -33,6 +34,7 @@ files = TrainingFiles(
     checkpoint=args.out,
     metrics=args.metrics,
     rollouts=args.rollouts,
+    timing=args.timing,
     state=args.state,
 )
 with ending_together():

@@ -42,7 +42,11 @@ def encode_clips(model: VideoLM, frames: torch.Tensor) -> Features:
 def clip_features(model: VideoLM, store: FrameStore, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
     """Features of the clips that questions are about, each clip encoded once: key of the clip -> features [N, Dv]."""
     clips = clips_of(questions)
-    return dict(zip(clips, encode_clips(model, read_clips(store, clips)), strict=True)) if clips else {}
+    if not clips:
+        return {}
+    with span("read"):
+        frames = read_clips(store, clips)
+    return dict(zip(clips, encode_clips(model, frames), strict=True))
 
 
 def connect_clips(model: VideoLM, features: Mapping[str, torch.Tensor], questions: Sequence[Question]) -> VideoTokens:

@@ -1,4 +1,7 @@
-"""Seconds spent in named spans of a step. Outside `profile` nothing is measured and the device is never waited for."""
+"""Seconds spent in named spans of a step, and counts of what was done in them.
+
+Outside `profile` nothing is measured, and the device is never waited for.
+"""
 
 import contextlib
 import contextvars
@@ -8,25 +11,30 @@ from collections.abc import Iterator
 import torch
 
 Seconds = dict[str, float]
-_profile: contextvars.ContextVar[Seconds | None] = contextvars.ContextVar("profile", default=None)
+Counts = dict[str, int]
+_profile: contextvars.ContextVar[tuple[Seconds, Counts] | None] = contextvars.ContextVar("profile", default=None)
 
 
 @contextlib.contextmanager
-def profile() -> Iterator[Seconds]:
+def profile(counts: Counts | None = None) -> Iterator[Seconds]:
     """Measure the spans inside the block.
+
+    Args:
+        counts: Receives what `count` counts inside the block, added to what is there.
 
     Yields:
         Name of the span -> its seconds, summed over all its passes. Complete when the block ends.
 
     Example:
-        >>> with profile() as seconds:
-        ...     with span("encode"):
-        ...         pass
-        >>> list(seconds)
-        ['encode']
+        >>> counts = {}
+        >>> with profile(counts) as seconds:
+        ...     with span("sample"):
+        ...         count("tokens", 12)
+        >>> list(seconds), counts
+        (['sample'], {'tokens': 12})
     """
     seconds: Seconds = {}
-    token = _profile.set(seconds)
+    token = _profile.set((seconds, {} if counts is None else counts))
     try:
         yield seconds
     finally:
@@ -36,18 +44,25 @@ def profile() -> Iterator[Seconds]:
 @contextlib.contextmanager
 def span(name: str) -> Iterator[None]:
     """Name a part of a step. Spans are not nested."""
-    seconds = _profile.get()
-    if seconds is None:
+    current = _profile.get()
+    if current is None:
         yield
         return
-    began = _now()
+    (seconds, _), began = current, now()
     try:
         yield
     finally:
-        seconds[name] = seconds.get(name, 0.0) + _now() - began
+        seconds[name] = seconds.get(name, 0.0) + now() - began
 
 
-def _now() -> float:
+def count(name: str, amount: int) -> None:
+    """Add to a count of the current profile."""
+    current = _profile.get()
+    if current is not None:
+        current[1][name] = current[1].get(name, 0) + amount
+
+
+def now() -> float:
     """Time on the clock, after the device has finished its queued work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -17,6 +17,7 @@ class TrainingFiles:
         metrics: Training curves to write, as JSON lines.
         state: Folder of the saved states.
         rollouts: Rollouts of some steps to write, as JSON lines; None for a method without rollouts.
+        timing: What every step cost, to write as JSON lines; None measures nothing. Its bytes differ from run to run.
         spec: JSON file of the spec; None outside of the workflow.
     """
 
@@ -28,6 +29,7 @@ class TrainingFiles:
     metrics: Path
     state: Path
     rollouts: Path | None = None
+    timing: Path | None = None
     spec: Path | None = None
 
     @property
@@ -39,4 +41,4 @@ class TrainingFiles:
     @property
     def outputs(self) -> list[Path]:
         """All files and folders that the training writes, besides its states."""
-        return [self.checkpoint, self.metrics, *([] if self.rollouts is None else [self.rollouts])]
+        return [self.checkpoint, self.metrics, *(path for path in (self.rollouts, self.timing) if path is not None)]

@@ -23,7 +23,7 @@ from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.engine.features import connect_clips
 from vidreason.engine.generation import Completions, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs, completion_scores
-from vidreason.engine.profiling import span
+from vidreason.engine.profiling import count, span
 from vidreason.engine.prompts import fits
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM, VideoTokens
@@ -41,6 +41,7 @@ from vidreason.training.rollout_metrics import step_metrics, summary
 from vidreason.training.rollouts import Fresh, RolloutSampler, Sampled, grpo_settings
 from vidreason.training.sampler import EpochSampler
 from vidreason.training.state import Origin
+from vidreason.training.timing import TRAINED
 from vidreason.training.trainer import Backward, Job, Metrics, Trainer, gathered_features, load_for_training
 
 STEP_QUESTIONS = 0x6B90
@@ -209,6 +210,7 @@ class GrpoTrainer:
             validate_every=settings.validation.every,
             updates=settings.updates,
             rollout_limit=limit,
+            timing=files.timing,
         )
         has_validation = bool(usable and settings.validation.limit)
         Trainer(self.policy, job, step, validate if has_validation else None, self.ranks).fit()
@@ -244,6 +246,7 @@ class GrpoTrainer:
         parts, normalizer = self._parts(groups, features), self._normalizer(groups)
         metrics = step_metrics(rollouts, self.settings, self.ranks)
         for _ in range(self.settings.updates):
+            count(TRAINED, int(self._learned_tokens(groups).sum()))
             loss, losses = self._learn(parts, features, normalizer, backward)
             yield loss, {**metrics.of_rollouts, **losses, **metrics.of_step}
 
@@ -288,7 +291,7 @@ class GrpoTrainer:
         parts = [Part(groups[start : start + size]) for start in range(0, len(groups), size)]
         if reference is not None:
             with (
-                span("score"),
+                span("reference"),
                 torch.no_grad(),
                 loaded_on(reference, self.policy.device, self.runtime.offload_reference),
             ):

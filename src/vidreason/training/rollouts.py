@@ -21,7 +21,7 @@ from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.settings import Grpo, TrainingSpec
 from vidreason.engine.features import encode_clips
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
-from vidreason.engine.profiling import span
+from vidreason.engine.profiling import count, span
 from vidreason.engine.prompts import Clock, prompts_of
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.views import shuffled
@@ -32,6 +32,7 @@ from vidreason.tasks.base import grade
 from vidreason.training.distributed import Ranks
 from vidreason.training.optimizer import gathered_weights
 from vidreason.training.reference import Policies, sync_from
+from vidreason.training.timing import GENERATED
 from vidreason.training.trainer import gathered_features, gathered_tower
 
 HOST = torch.device("cpu")
@@ -180,10 +181,11 @@ class RolloutSampler:
             contrast: Those under another view, graded.
             view: The view.
         """
-        texts = completions.texts(self.policies.policy.tokenizer)
-        rows = zip(texts, completions.lengths.tolist(), completions.finished.tolist(), strict=True)
-        answers = tuple(Completion(*row) for row in rows)
-        grades = tuple(grade(answer.text, question, self.reward.rule, self.spec.style) for answer in answers)
+        with span("reward"):
+            texts = completions.texts(self.policies.policy.tokenizer)
+            rows = zip(texts, completions.lengths.tolist(), completions.finished.tolist(), strict=True)
+            answers = tuple(Completion(*row) for row in rows)
+            grades = tuple(grade(answer.text, question, self.reward.rule, self.spec.style) for answer in answers)
         return RolloutGroup(question, answers, grades, view, contrast)
 
     def _round(self, step: int, questions: Sequence[Question], features: dict[str, torch.Tensor]) -> list[Sampled]:
@@ -200,7 +202,8 @@ class RolloutSampler:
             self.graded(question, own, contrasts.get(question.id))
             for question, own in zip(questions, completions, strict=True)
         ]
-        rewards = self.reward(groups).split(views.ordered) if groups else []
+        with span("reward"):
+            rewards = self.reward(groups).split(views.ordered) if groups else []
         if groups and self._untried:
             self._try_one_answer(groups[0])
         return [Sampled(*parts) for parts in zip(prompts, completions, groups, rewards, strict=True)]
@@ -250,13 +253,13 @@ class RolloutSampler:
         name = rollout_seed(self.spec.seed, "shuffle", step, question.id)
         return shuffled(self.store.pixels(question.clip.key), np.random.default_rng(name))
 
-    def _generate(self, requests: Sequence[_Request], count: int, name: tuple[int | str, ...]) -> list[Completions]:
-        """Sample `count` completions of each question, `rollout_batch` questions at a time.
+    def _generate(self, requests: Sequence[_Request], number: int, name: tuple[int | str, ...]) -> list[Completions]:
+        """Sample `number` completions of each question, `rollout_batch` questions at a time.
 
         Args:
             requests: Questions, prompts and clips; may be empty, in processes that only take part.
-            count: Completions of each.
-            name: Names the random draws, together with question and number.
+            number: Completions of each.
+            name: Names the random draws, together with question and index.
         """
         policy, completions = self.policies.sampler or self.policies.policy, list[Completions]()
         size = self.runtime.rollout_batch or max(1, len(requests))
@@ -265,10 +268,12 @@ class RolloutSampler:
                 batch = requests[start : start + size]
                 videos = policy.connect([one.features for one in batch])
                 prompts = [one.prompt for one in batch]
-                seeds = [rollout_seed(*name, one.question.id, number) for one in batch for number in range(count)]
-                made = generate(policy, prompts, videos, self.decoding, policy.end_id, count, seeds)
+                seeds = [rollout_seed(*name, one.question.id, index) for one in batch for index in range(number)]
+                made = generate(policy, prompts, videos, self.decoding, policy.end_id, number, seeds)
                 # Rewards read them in the host's memory, and groups are sent from there.
-                completions += made.to(HOST).split(count)
+                made = made.to(HOST)
+                completions += made.split(number)
+                count(GENERATED, int(made.lengths.sum()))
         return completions
 
 

@@ -8,6 +8,7 @@ from vidreason.config.optimization import Runtime
 from vidreason.config.settings import TrainingSpec
 from vidreason.engine.features import connect_clips
 from vidreason.engine.log_probs import label_log_probs
+from vidreason.engine.profiling import count, span
 from vidreason.engine.prompts import Clock, fits, query_text
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import IGNORE_INDEX, VideoLM, VideoTokens
@@ -19,6 +20,7 @@ from vidreason.training.files import TrainingFiles
 from vidreason.training.optimizer import gathered_weights
 from vidreason.training.sampler import EpochSampler
 from vidreason.training.state import Origin
+from vidreason.training.timing import TRAINED
 from vidreason.training.trainer import Backward, Job, Metrics, Trainer, gathered_features, load_for_training
 
 STEP_QUESTIONS = 0x5F7
@@ -92,7 +94,9 @@ class SftTrainer:
             yield loss, {**row, **sampler.skipped}
 
         steps = sampler.steps(spec.settings.epochs)
-        job = Job("sft", steps, spec.settings.optimizer, self.runtime, files.metrics, files.state, origin)
+        job = Job(
+            "sft", steps, spec.settings.optimizer, self.runtime, files.metrics, files.state, origin, timing=files.timing
+        )
         Trainer(self.model, job, step, ranks=self.ranks).fit()
 
     def step(self, step: int, questions: Sequence[Question], backward: Backward) -> tuple[float, Metrics]:
@@ -108,14 +112,17 @@ class SftTrainer:
         """
         counts = [labelled_tokens(self.model, question, self.spec.style, self.clock) for question in questions]
         total, scale = max(1, sum(counts)), self.ranks.loss_scale(sum(counts))
+        count(TRAINED, sum(counts))
         size, step_loss, unmaskable = self.runtime.micro_batch or len(questions), 0.0, 0
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
-            videos = connect_clips(self.model, gathered_features(self.model, self.store, part), part)
-            with self.model.recomputed(self.runtime.gradient_checkpointing):
+            features = gathered_features(self.model, self.store, part)
+            with span("score"), self.model.recomputed(self.runtime.gradient_checkpointing):
+                videos = connect_clips(self.model, features, part)
                 loss, tokens, ignored = batch_loss(self.model, part, videos, self.spec.style, self.clock)
             loss = loss * (scale * tokens / total)
-            backward(loss, start + size >= len(questions))
+            with span("backward"):
+                backward(loss, start + size >= len(questions))
             step_loss, unmaskable = step_loss + float(loss.detach()), unmaskable + ignored
         return step_loss, {"tokens": sum(counts) / len(questions), "untaught": float(unmaskable)}
 

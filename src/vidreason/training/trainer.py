@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -36,6 +37,7 @@ from vidreason.training.metrics import MetricsLog
 from vidreason.training.optimizer import Optimizer, gathered_weights, learning_rate, make_optimizer
 from vidreason.training.state import Origin, Saver, TrainingState, exclusive, load_latest
 from vidreason.training.stop import Stopped, StopSignal, stop_signals
+from vidreason.training.timing import TimingLog
 
 Metrics = dict[str, float]
 Backward = Callable[[torch.Tensor, bool], None]
@@ -87,6 +89,7 @@ class Job:
         validate_every: Steps between validations; 0 validates only after the last step.
         updates: Optimizer updates of each step.
         rollout_limit: The training ends after the step in which the sum of the metric `rollouts` reaches it; None for no limit.
+        timing: What every step cost, as JSON lines (`StepTiming`) to write at the end; None measures nothing.
     """
 
     title: str
@@ -99,6 +102,7 @@ class Job:
     validate_every: int = 0
     updates: int = 1
     rollout_limit: int | None = None
+    timing: Path | None = None
 
     def is_over(self, done: int, rollouts: int) -> bool:
         """Whether the training ends once `done` steps are taken and `rollouts` rollouts are sampled."""
@@ -113,6 +117,13 @@ class Job:
         if self.rollout_limit is not None:
             step = max(step, min(self.steps - 1, rollouts * self.steps // self.rollout_limit))
         return learning_rate(self.optimizer, step * self.updates + update, self.steps * self.updates)
+
+
+class Logs(NamedTuple):
+    """What a training writes at every step."""
+
+    metrics: MetricsLog
+    timing: TimingLog
 
 
 class Trainer:
@@ -161,14 +172,16 @@ class Trainer:
                 MetricsLog(job.metrics, job.state, saved.step, saved.metrics, ranks.is_main) as log,
                 Saver(job.state, self.model, optimizer, ranks, runtime.save_minutes, runtime.keep_states) as saver,
             ):
-                self._take_steps(saved, optimizer, stop, log, saver)
+                logs = Logs(log, TimingLog(job.timing, job.state, saved.step, ranks))
+                self._take_steps(saved, optimizer, stop, logs, saver)
                 log.finish()
+                logs.timing.finish()
             ranks.barrier()  # after it no process still writes a state, so that the caller may remove them
 
     def _take_steps(
-        self, saved: TrainingState, optimizer: Optimizer, stop: StopSignal, log: MetricsLog, saver: Saver
+        self, saved: TrainingState, optimizer: Optimizer, stop: StopSignal, logs: Logs, saver: Saver
     ) -> None:
-        job = self.job
+        job, log = self.job, logs.metrics
         bar = tqdm(
             range(saved.step, job.steps),
             initial=saved.step,
@@ -181,7 +194,8 @@ class Trainer:
         longest, rollouts = 0.0, _rollouts_of(saved.metrics)
         for step in bar:
             began, done = time.monotonic(), step + 1
-            row = self._take_step(step, rollouts, optimizer)
+            with logs.timing.step(step):
+                row = self._take_step(step, rollouts, optimizer)
             rollouts += round(row.get(ROLLOUTS, 0))
             is_last = job.is_over(done, rollouts)
             log.write("train", step, row)
