@@ -11,6 +11,7 @@ from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import environment, write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
+from vidreason.evaluation.leaks import COUNTS, LEAKS
 from vidreason.records import ClipStatus, Prediction
 
 CHANGES: dict[str, Any] = {
@@ -89,6 +90,7 @@ def _write_training(run: Run) -> list[Path]:
     for path in map(Path, job_inputs.filtered(run, "clips.jsonl")):
         write_jsonl(path, [ClipStatus("long.mp4", "ok", 40.0, 25.0, 1000, "h264")])
         written.append(path)
+    written += _write_leaks(run)
     for method in ("grpo", "sft"):
         pattern = {"grpo": paths.GRPO_CURVES, "sft": paths.SFT_CURVES}[method]
         for path in map(Path, job_inputs.of_arms(run, pattern, method)):
@@ -99,6 +101,14 @@ def _write_training(run: Run) -> list[Path]:
         path.rmdir() if path.is_dir() else path.unlink()
     hand_made.rmdir()
     return written
+
+
+def _write_leaks(run: Run) -> list[Path]:
+    """One clip of a benchmark that is a training clip, found by its name."""
+    leaks, counts = (Path(pattern.format(run=run.run)) for pattern in (paths.LEAKS, paths.LEAK_COUNTS))
+    write_csv(leaks, LEAKS, [["mlvu", "v.mp4", "nextqa", "v.mp4", "name", ""]])
+    write_csv(counts, COUNTS, [["mlvu", "nextqa", "4", "1", "1", "0", "0", "1", ""]])
+    return [leaks, counts]
 
 
 def _pretend(artifact: str) -> None:

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from vidreason.artifacts.files import remove_leftovers
-from vidreason.artifacts.integrity import CALL_VARIABLE, content_digest
+from vidreason.artifacts.integrity import CALL_VARIABLE
 from vidreason.artifacts.provenance import code_digest, file_digest
 from vidreason.config import job_inputs, launcher, paths
 from vidreason.config.rule_functions import RuleFunctions, one_of
@@ -17,7 +17,8 @@ from vidreason.config.run import Run
 from vidreason.config.load_runs import load_runs
 from vidreason.config.startup import StartError, check_start, drop_default_limit
 from vidreason.config.world import VideoCounts
-from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, modules_of
+from vidreason.results.jobs import inputs as results
+from vidreason.results.registry import FIGURES, TABLES
 from vidreason.sources import prerequisites
 from vidreason.sources.lock import SourceError
 from vidreason.training import registered

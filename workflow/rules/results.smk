@@ -1,19 +1,10 @@
-# From scores to tables, figures and the report. Tables and figures are registered in src/vidreason/results/registry.py.
+# From scores to tables, figures and the report. Tables and figures are registered in src/vidreason/results/registry.py; what the
+# rules read and are set to is in src/vidreason/results/jobs/inputs.py, from where `make tables` takes it too.
 
 
 rule make_tables:
     input:
-        scores=of_run(job_inputs.scored, pattern=paths.SCORE),
-        scored=of_run(job_inputs.scored, pattern=paths.SCORED),
-        histograms=of_run(job_inputs.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
-        dropped=of_run(job_inputs.of_arms, pattern=paths.DROPPED, method="grpo"),
-        selected=of_run(job_inputs.of_arms, pattern=paths.SELECTED, method="grpo"),
-        filtered=of_run(job_inputs.set_aside),
-        durations=of_run(job_inputs.filtered, table="durations.csv"),
-        clips=of_run(job_inputs.all_clips),
-        published=of_run(job_inputs.published),
-        leaks=paths.LEAKS,
-        leak_counts=paths.LEAK_COUNTS,
+        unpack(of_run(results.table_inputs)),
     output:
         **{
             table.name: report(table.path, caption=f"../report/{table.caption}.rst", category="Tables")
@@ -26,23 +17,14 @@ rule make_tables:
     conda:
         "../../envs/tables.yaml"
     params:
-        arms=of_run(job_inputs.shown_arms),
-        benchmarks=of_run(job_inputs.shown_benchmarks),
-        # What trainings cost, as far as it is known. No inputs: tables are made from cached answers, and train nothing.
-        costs=paths.COSTS,
-        curves=of_run(job_inputs.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
-        code=of_run(registered.results_code, modules=modules_of(TABLES)),
+        settings=of_run(results.table_settings),
     script:
         "../scripts/make_tables.py"
 
 
 rule make_figures:
     input:
-        scores=of_run(job_inputs.scored, pattern=paths.SCORE),
-        histograms=of_run(job_inputs.of_arms, pattern=paths.HISTOGRAM, method="grpo"),
-        tables=[table.path for table in TABLES],
-        grpo=of_run(job_inputs.of_arms, pattern=paths.GRPO_CURVES, method="grpo"),
-        sft=of_run(job_inputs.of_arms, pattern=paths.SFT_CURVES, method="sft"),
+        unpack(of_run(results.figure_inputs)),
     output:
         **{
             figure.name: report(figure.path, caption=f"../report/{figure.caption}.rst", category="Figures")
@@ -55,26 +37,14 @@ rule make_figures:
     conda:
         "../../envs/tables.yaml"
     params:
-        arms=of_run(job_inputs.shown_arms),
-        benchmarks=of_run(job_inputs.shown_benchmarks),
-        code=of_run(registered.results_code, modules=modules_of(FIGURES)),
+        settings=of_run(results.figure_settings),
     script:
         "../scripts/make_figures.py"
 
 
 rule report:
     input:
-        scores=of_run(job_inputs.scored, pattern=paths.SCORE),
-        scored=of_run(job_inputs.scored, pattern=paths.SCORED),
-        questions=of_run(job_inputs.benchmark_questions),
-        clips=of_run(job_inputs.all_clips),
-        frames=of_run(job_inputs.benchmark_frames),
-        checked=of_run(job_inputs.filtered, table="clips.jsonl"),
-        selected=of_run(job_inputs.of_arms, pattern=paths.SELECTED, method="grpo"),
-        published=of_run(job_inputs.published),
-        tables=[table.path for table in TABLES],
-        figures=[figure.path for figure in FIGURES],
-        captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
+        unpack(of_run(results.report_inputs)),
     output:
         page=paths.REPORT,
         gallery=directory(paths.GALLERY),
@@ -85,14 +55,6 @@ rule report:
     conda:
         "../../envs/video.yaml"
     params:
-        arms=of_run(job_inputs.shown_arms),
-        benchmarks=of_run(job_inputs.shown_benchmarks),
-        seed=setting("seed"),
-        most_clips=setting("gallery.clips"),
-        # Rollouts and their frames as far as they are there. No inputs: a run from before they were kept trains nothing again.
-        rollouts=of_run(job_inputs.of_arms, pattern=paths.GRPO_ROLLOUTS, method="grpo"),
-        training_frames=of_run(job_inputs.all_training_frames),
-        code=of_run(registered.results_code, modules=["vidreason.results.report", "vidreason.results.gallery.write"]),
-        templates=content_digest(TEMPLATES)[:16],
+        settings=of_run(results.report_settings),
     script:
         "../scripts/report.py"

@@ -104,7 +104,9 @@ def test_a_bundle_gives_the_same_scores_and_tables_elsewhere(finished: Path, zip
     for path in (*tables, *results_of(run)):
         assert (other / path).read_bytes() == (finished / path).read_bytes(), path
     assert differing_results(run) == []
-    assert (other / "results/small/report/index.html").is_file()
+    assert "mlvu,v.mp4,nextqa,v.mp4,name," in (other / "results/small/tables/leaks.csv").read_text()
+    assert (other / "results/small/report/gallery/index.html").is_file()
+    assert 'href="gallery/index.html' in (other / "results/small/report/index.html").read_text()
 
 
 def test_a_result_that_comes_out_differently_is_named(zipped: Path, spare: Path) -> None:

@@ -1,33 +1,27 @@
-"""Scores, tables, figures and the page of a finished run, made again from its answers.
+"""Scores, tables, figures, page and gallery of a finished run, made again from its answers.
 
 No weights, videos, GPU or network are needed, and no record of Snakemake's: the answers and what was counted beside them are enough.
-Inputs and settings are those of the rules `score`, `make_tables`, `make_figures` and `report`, and so are the sidecars. Paths are
-relative to the current folder, as everywhere in the workflow.
+Inputs and settings are those of the rules (`vidreason.results.jobs.inputs`), and so are the sidecars. Paths are relative to the
+current folder, as everywhere in the workflow.
 
-Differs from the rules: frames are shown where they are there; without them the page has no pictures.
+Differs from the rules: frames are shown where they are there; without them page and gallery have no pictures.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from vidreason.artifacts.integrity import content_digest, sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.score import ScoreFiles, Subject, score
-from vidreason.results.figures import make_figures
-from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, Figure, Table, modules_of
-from vidreason.results.report import make_report
-from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import read_arms
-from vidreason.results.tables import make_tables
+from vidreason.results.jobs import inputs as jobs
+from vidreason.results.jobs.write import write_figures, write_report, write_tables
+from vidreason.results.registry import FIGURES, TABLES
 from vidreason.training import registered
 
 COSTED = ("train_sft", "train_grpo", "sample_rollouts", "select_by_variance")
 """Rules whose cost is in a table."""
-_SCORING, _REPORT = "vidreason.evaluation.score", "vidreason.results.report"
+_SCORING = "vidreason.evaluation.score"
 
 
 class NotFinishedError(ValueError):
@@ -43,8 +37,8 @@ def required_files(run: Run) -> list[str]:
         for benchmark in run.evaluation.benchmarks
         for path in job_inputs.predictions(run, arm, seed, benchmark)
     ]
-    given = (_for_tables(run), _for_figures(run), _for_page(run))
-    others = [path for inputs in given for path in _read_by(inputs) if not _is_made_here(run, path)]
+    given = (jobs.table_inputs(run), jobs.figure_inputs(run), {**jobs.report_inputs(run), "frames": []})
+    others = [path for inputs in given for path in jobs.all_paths(inputs) if not _is_made_here(run, path)]
     truth = job_inputs.truth(run)
     return list(dict.fromkeys([*answers, *([truth] if isinstance(truth, str) else []), *others]))
 
@@ -76,13 +70,13 @@ def check_finished(run: Run) -> None:
 
 
 def rebuild(run: Run) -> list[str]:
-    """Score the answers again, and make tables, figures and the page.
+    """Score the answers again, and make tables, figures, page and gallery.
 
     Args:
         run: A finished run. Results that are there are replaced.
 
     Returns:
-        The paths of what was made: scores, tables, figures, page.
+        The paths of what was made: scores, tables, figures, page, gallery.
 
     Raises:
         NotFinishedError: As `check_finished`.
@@ -90,13 +84,13 @@ def rebuild(run: Run) -> list[str]:
     """
     check_finished(run)
     scores = [path for benchmark in run.evaluation.benchmarks for path in _score(run, benchmark)]
-    return [*scores, *_tables(run), *_figures(run), _page(run)]
+    return [*scores, *_tables(run), *_figures(run), *_report(run)]
 
 
 def results_of(run: Run) -> list[str]:
     """Scores and tables of a run: what `rebuild` makes to the same bytes wherever it runs."""
     scored = [path for pattern in (paths.SCORE, paths.SCORED) for path in job_inputs.scored(run, pattern)]
-    return [*scored, *_paths(run, TABLES)]
+    return [*scored, *jobs.outputs(run, TABLES).values()]
 
 
 def frames_at_hand(run: Run) -> list[str]:
@@ -136,110 +130,24 @@ def _score(run: Run, benchmark: str) -> Iterator[str]:
 
 
 def _tables(run: Run) -> list[str]:
-    inputs, out = _for_tables(run), _outputs(run, TABLES)
-    params = {"costs": inputs.costs, "curves": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo")}
-    make_tables(inputs, out)
-    return _with_sidecars(run, out.values(), _read_by(replace(inputs, grpo=())), params, modules_of(TABLES))
+    out = jobs.outputs(run, TABLES)
+    write_tables(jobs.table_inputs(run), jobs.table_settings(run), out)
+    return list(out.values())
 
 
 def _figures(run: Run) -> list[str]:
-    inputs, out = _for_figures(run), _outputs(run, FIGURES)
-    make_figures(inputs, out)
-    return _with_sidecars(run, out.values(), _read_by(inputs), {}, modules_of(FIGURES))
+    out = jobs.outputs(run, FIGURES)
+    write_figures(jobs.figure_inputs(run), jobs.figure_settings(run), out)
+    return list(out.values())
 
 
-def _page(run: Run) -> str:
-    inputs = replace(_for_page(run), frames=frames_at_hand(run))
-    page = paths.REPORT.format(run=run.run)
-    traced = [*inputs.questions, *job_inputs.benchmark_frames(run), *inputs.scores, str(inputs.table("main"))]
-    sidecars = [path for path in map(sidecar_of, traced) if path.is_file()]
-    make_report(inputs, run.run, run.seed, page, sidecars)
-    params = {"seed": run.seed, "templates": content_digest(TEMPLATES)[:16]}
-    return _with_sidecars(run, [page], _read_by(inputs), params, [_REPORT])[0]
-
-
-def _with_sidecars(
-    run: Run, made: Iterable[str], read: list[str], params: Mapping[str, object], modules: list[str]
-) -> list[str]:
-    """Write the sidecars of what was made of scores; return what was made."""
-    benchmarks = job_inputs.shown_benchmarks(run)
-    shown = {"arms": job_inputs.shown_arms(run), "benchmarks": benchmarks}
-    code = {"code": registered.results_code(run, modules)}
-    made = list(made)
-    for path in made:
-        write_sidecar(path, read, {**shown, **params, **code}, [*modules, *registered.definitions(*benchmarks)])
-    return made
-
-
-def _inputs(run: Run, **files: Any) -> ResultInputs:
-    scores = job_inputs.scored(run, paths.SCORE)
-    return ResultInputs(read_arms(job_inputs.shown_arms(run)), job_inputs.shown_benchmarks(run), scores=scores, **files)
-
-
-def _for_tables(run: Run) -> ResultInputs:
-    """What the rule `make_tables` reads."""
-    return _inputs(
-        run,
-        scored=job_inputs.scored(run, paths.SCORED),
-        histograms=job_inputs.of_arms(run, paths.HISTOGRAM, "grpo"),
-        dropped=job_inputs.of_arms(run, paths.DROPPED, "grpo"),
-        selected=job_inputs.of_arms(run, paths.SELECTED, "grpo"),
-        filtered=job_inputs.set_aside(run),
-        durations=job_inputs.filtered(run, "durations.csv"),
-        clips=job_inputs.all_clips(run),
-        published=job_inputs.published(run) or None,
-        grpo=job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
-        costs=paths.COSTS.format(run=run.run),
-    )
-
-
-def _for_figures(run: Run) -> ResultInputs:
-    """What the rule `make_figures` reads."""
-    return _inputs(
-        run,
-        histograms=job_inputs.of_arms(run, paths.HISTOGRAM, "grpo"),
-        tables=_paths(run, TABLES),
-        grpo=job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
-        sft=job_inputs.of_arms(run, paths.SFT_CURVES, "sft"),
-    )
-
-
-def _for_page(run: Run) -> ResultInputs:
-    """What the rule `report` reads, without the frames."""
-    return _inputs(
-        run,
-        scored=job_inputs.scored(run, paths.SCORED),
-        questions=job_inputs.benchmark_questions(run),
-        clips=job_inputs.all_clips(run),
-        checked=job_inputs.filtered(run, "clips.jsonl"),
-        published=job_inputs.published(run) or None,
-        tables=_paths(run, TABLES),
-        figures=_paths(run, FIGURES),
-        captions=sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
-    )
-
-
-_FILES = (
-    *("scores", "scored", "histograms", "dropped", "selected", "filtered", "durations", "checked", "clips"),
-    *("grpo", "sft", "tables", "figures", "captions", "questions", "frames"),
-)
-"""Fields of `ResultInputs` that are lists of files."""
-
-
-def _read_by(inputs: ResultInputs) -> list[str]:
-    """Every file among some inputs."""
-    published = [str(inputs.published)] if inputs.published else []
-    return [*(str(path) for name in _FILES for path in getattr(inputs, name)), *published]
+def _report(run: Run) -> list[str]:
+    page, gallery = paths.REPORT.format(run=run.run), paths.GALLERY.format(run=run.run)
+    inputs = {**jobs.report_inputs(run), "frames": frames_at_hand(run)}
+    write_report(inputs, jobs.report_settings(run), page, gallery)
+    return [page, gallery]
 
 
 def _is_made_here(run: Run, path: str) -> bool:
     """Whether `rebuild` makes a file, or it comes with the code."""
-    return path in {*results_of(run), *_paths(run, FIGURES)} or path.startswith("workflow/")
-
-
-def _paths(run: Run, items: tuple[Table, ...] | tuple[Figure, ...]) -> list[str]:
-    return list(_outputs(run, items).values())
-
-
-def _outputs(run: Run, items: tuple[Table, ...] | tuple[Figure, ...]) -> dict[str, str]:
-    return {item.name: item.path.format(run=run.run) for item in items}
+    return path in {*results_of(run), *jobs.outputs(run, FIGURES).values()} or path.startswith("workflow/")

@@ -1,0 +1,118 @@
+"""What the rules of the results read, and what they are set to: the workflow and `make tables` both take it from here.
+
+A function of files returns name -> paths; the names are fields of `ResultInputs`. A function of settings returns what the rule's
+only parameter is, and what the sidecars of its results record. Imports nothing heavy, because the graph is built from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vidreason.artifacts.integrity import content_digest
+from vidreason.config import job_inputs, paths
+from vidreason.config.run import Run
+from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, Figure, Table, modules_of
+from vidreason.training import registered
+
+Inputs = dict[str, str | list[str]]
+Files = Mapping[str, str | Sequence[str]]
+"""Name of an input -> its file, or its files."""
+REPORT, GALLERY = "vidreason.results.report", "vidreason.results.gallery.write"
+"""Modules that make the page and the gallery."""
+
+
+def outputs(run: Run, items: tuple[Table, ...] | tuple[Figure, ...]) -> dict[str, str]:
+    """Name -> path of some tables or figures."""
+    return {item.name: item.path.format(run=run.run) for item in items}
+
+
+def all_paths(files: Files) -> list[str]:
+    """Every file among some inputs."""
+    groups = ([value] if isinstance(value, str) else value for value in files.values())
+    return [path for group in groups for path in group]
+
+
+def table_inputs(run: Run) -> Inputs:
+    """What the rule `make_tables` reads."""
+    return {
+        "scores": job_inputs.scored(run, paths.SCORE),
+        "scored": job_inputs.scored(run, paths.SCORED),
+        "histograms": job_inputs.of_arms(run, paths.HISTOGRAM, "grpo"),
+        "dropped": job_inputs.of_arms(run, paths.DROPPED, "grpo"),
+        "selected": job_inputs.of_arms(run, paths.SELECTED, "grpo"),
+        "filtered": job_inputs.set_aside(run),
+        "durations": job_inputs.filtered(run, "durations.csv"),
+        "clips": job_inputs.all_clips(run),
+        "published": job_inputs.published(run),
+        "leaks": paths.LEAKS.format(run=run.run),
+        "leak_counts": paths.LEAK_COUNTS.format(run=run.run),
+    }
+
+
+def table_settings(run: Run) -> dict[str, Any]:
+    """What the rule `make_tables` is set to.
+
+    What trainings cost and measured is used as far as it is there. It is no input: tables are made from answers, and train nothing.
+    """
+    known = {
+        "costs": paths.COSTS.format(run=run.run),
+        "curves": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
+    }
+    return _shown(run) | known | _code(run, *modules_of(TABLES))
+
+
+def figure_inputs(run: Run) -> Inputs:
+    """What the rule `make_figures` reads."""
+    return {
+        "scores": job_inputs.scored(run, paths.SCORE),
+        "histograms": job_inputs.of_arms(run, paths.HISTOGRAM, "grpo"),
+        "tables": list(outputs(run, TABLES).values()),
+        "grpo": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
+        "sft": job_inputs.of_arms(run, paths.SFT_CURVES, "sft"),
+    }
+
+
+def figure_settings(run: Run) -> dict[str, Any]:
+    """What the rule `make_figures` is set to."""
+    return _shown(run) | _code(run, *modules_of(FIGURES))
+
+
+def report_inputs(run: Run) -> Inputs:
+    """What the rule `report` reads."""
+    return {
+        "scores": job_inputs.scored(run, paths.SCORE),
+        "scored": job_inputs.scored(run, paths.SCORED),
+        "questions": job_inputs.benchmark_questions(run),
+        "clips": job_inputs.all_clips(run),
+        "frames": job_inputs.benchmark_frames(run),
+        "checked": job_inputs.filtered(run, "clips.jsonl"),
+        "selected": job_inputs.of_arms(run, paths.SELECTED, "grpo"),
+        "published": job_inputs.published(run),
+        "tables": list(outputs(run, TABLES).values()),
+        "figures": list(outputs(run, FIGURES).values()),
+        "captions": sorted({f"workflow/report/{item.caption}.rst" for item in (*TABLES, *FIGURES)}),
+    }
+
+
+def report_settings(run: Run) -> dict[str, Any]:
+    """What the rule `report` is set to.
+
+    Rollouts and frames of training sets are used as far as they are there. They are no inputs: a run from before rollouts were kept
+    trains nothing again.
+    """
+    known = {
+        "run": run.run,
+        "seed": run.seed,
+        "most_clips": run.gallery.clips,
+        "rollouts": job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo"),
+        "training_frames": job_inputs.all_training_frames(run),
+        "templates": content_digest(TEMPLATES)[:16],
+    }
+    return _shown(run) | known | _code(run, REPORT, GALLERY)
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    return {"arms": job_inputs.shown_arms(run), "benchmarks": job_inputs.shown_benchmarks(run)}
+
+
+def _code(run: Run, *modules: str) -> dict[str, str]:
+    return {"code": registered.results_code(run, modules)}
