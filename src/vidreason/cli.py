@@ -7,11 +7,11 @@ import argparse
 import json
 import sys
 import time
-import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from vidreason import __version__
+from vidreason.artifacts.control_signs import is_control, visible
 
 if TYPE_CHECKING:
     from vidreason.engine.ask import Reasoner, Reply, Video
@@ -37,13 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: BaseException) -> None:
-    print(f"vidreason: {error}", file=sys.stderr)
+    print(f"vidreason: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints repeat no control character of an argument."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "vidreason", description="Small video models that reason: use what a run has trained."
-    )
+    parser = _Parser("vidreason", description="Small video models that reason: use what a run has trained.")
     parser.add_argument("--version", action="version", version=f"vidreason {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_ask(commands)
@@ -162,10 +167,10 @@ def _push(options: argparse.Namespace) -> int:
 
     upload = plan_upload(options.folder, options.repo, model_card(options.folder, options.license, options.repo))
     for name, size in upload.sizes.items():
-        print(f"{size:>15,}  {name}")
+        print(f"{size:>15,}  {printable(name)}")
     print(f"{sum(upload.sizes.values()):>15,}  bytes in {len(upload.sizes)} files, to {upload.repo}")
     if upload.left_out:
-        print(f"left out: {', '.join(upload.left_out)}")
+        print(f"left out: {printable(', '.join(upload.left_out))}")
     if not options.yes:
         print("Nothing was uploaded. Files of these names that the repository has are replaced; --yes uploads.")
         return 0
@@ -226,7 +231,7 @@ def _answer(
     reply = reasoner.ask(video, text, choices, None, decoding, options.seed, show)
     seconds = time.monotonic() - start
     if options.json:
-        print(json.dumps(described(reply, options.video, options.seed), ensure_ascii=False), flush=True)
+        print(one_json(described(reply, options.video, options.seed)), flush=True)
     else:
         print("".join(f"\n{printable(line)}" for line in _summary(reply)), flush=True)
     begun = f"first text after {first[0]:.2f} s, " if first else ""
@@ -263,18 +268,24 @@ def described(reply: "Reply", video: str, seed: int | None) -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    r"""A model's text for a terminal: control characters, which could move the cursor or worse, are replaced.
+    r"""A text for a terminal: control characters, which could move the cursor or worse, are replaced.
 
     Example:
-        >>> printable("so B.\x1b[2J\n") == "so B.\ufffd[2J\n"
+        >>> printable("so B.\x1b[2J\r\n") == "so B.\ufffd[2J\ufffd\n"
         True
     """
-    return "".join("\ufffd" if _is_control(letter) else letter for letter in text)
+    return visible(text, "\n\t")
 
 
-def _is_control(letter: str) -> bool:
-    """Whether a character has no picture; line breaks, tabs and what joins letters of some scripts and emojis do not count."""
-    return unicodedata.category(letter) in ("Cc", "Cf", "Cs") and letter not in "\n\t\u200c\u200d"
+def one_json(values: object) -> str:
+    r"""One line of JSON; control characters are escaped, those included that JSON allows.
+
+    Example:
+        >>> one_json({"text": "ö\x9b\u202e"}) == '{"text": "ö\\u009b\\u202e"}'
+        True
+    """
+    text = json.dumps(values, ensure_ascii=False)
+    return "".join(json.dumps(sign)[1:-1] if is_control(sign) else sign for sign in text)
 
 
 def run() -> None:

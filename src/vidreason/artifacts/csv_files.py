@@ -2,7 +2,8 @@ r"""CSV tables that are safe to open in a spreadsheet: no cell becomes a formula
 
 - A text that a spreadsheet would run (one that begins with `=`, `+`, `-` or `@`) gets an apostrophe in front, which
   `read_csv` removes. Numbers stay numbers.
-- A line break, tab or other control character in a text is written as an escape (`\n`).
+- A line break, tab or other control character in a text is written as an escape (`\n`), and so is one that turns the direction of
+  text.
 
 Source: OWASP, "CSV injection".
 """
@@ -10,10 +11,10 @@ Source: OWASP, "CSV injection".
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vidreason.artifacts.control_signs import escaped
 from vidreason.artifacts.files import write_text
 from vidreason.artifacts.integrity import check_unchanged
 
@@ -46,7 +47,7 @@ def _cell(value: object) -> object:
     """A value as a cell holds it."""
     if not isinstance(value, str):
         return value
-    text = one_line(value)
+    text = escaped(value)
     if len(text) > LONGEST_CELL:
         text = f"{text[:LONGEST_CELL]} ..."
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
@@ -55,21 +56,6 @@ def _cell(value: object) -> object:
 def _unguarded(cell: str) -> str:
     """A text without the apostrophe that `_cell` put in front."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def one_line(text: str) -> str:
-    r"""A text with line ends, and characters that UTF-8 cannot hold, replaced by escapes.
-
-    Example:
-        >>> one_line("a\r\nb\u2028c\udc80")
-        'a\\r\\nb\\u2028c\\udc80'
-    """
-    if text.isprintable():
-        return text
-    odd = ("Cc", "Cs", "Zl", "Zp")
-    return "".join(
-        sign.encode("unicode_escape").decode("ascii") if unicodedata.category(sign) in odd else sign for sign in text
-    )
 
 
 def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, str]]:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import vidreason.data
+from vidreason.artifacts.control_signs import escaped
 from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import write_jsonl
 from vidreason.data.fields import check_questions
@@ -284,7 +285,7 @@ def write_questions(
     print(f"{name}: {len(questions)} questions{f'; {odd}' if odd else ''}", file=sys.stderr)
     for reason, count in Counter(row.reason for row in source.dropped).items():
         first = next(row for row in source.dropped if row.reason == reason)
-        print(f"{name}: {count} set aside: {reason}, the first: {first.detail}", file=sys.stderr)
+        print(f"{name}: {count} set aside: {reason}, the first: {escaped(first.detail)}", file=sys.stderr)
     if dropped is not None:
         write_dropped(dropped, source.dropped)
     for path in absent:

@@ -4,9 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vidreason.artifacts.csv_files import one_line
+from vidreason.artifacts.control_signs import escaped
 
-_MARKUP = re.compile(r"[\\|`$\[~]|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+_MARKUP = re.compile(
+    r"[\\|`$\[~]|\*(?=\S)|(?<=\S)\*|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$)))?([.)>]|#(?=#{0,5}(?:\s|$))|[-+*](?=\s|$)|-(?=[-\s]*$))")
+"""How a heading, list, quotation or ruler begins, in two groups between which it is escaped."""
+_CLOSING = re.compile(r"(?<!\S)(?=#+$)")
+"""Where the signs begin that would close a heading."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,18 @@ def _lines(block: Block) -> list[str]:
     """Lines of one block."""
     match block:
         case Heading():
-            return [f"{'#' * block.level} {plain(block.text)}"]
+            return ["#" * block.level + " " + _CLOSING.sub(r"\\", plain(block.text))]
         case Grid():
             return _table(block)
         case Bullets():
-            return [f"- {plain(item)}" for item in block.items]
+            return [f"- {_beginning(item)}" for item in block.items]
         case Paragraph():
-            return [f"`{block.sign}`{plain(block.text)}" if block.sign else plain(block.text)]
+            return [f"`{block.sign}`{plain(block.text)}" if block.sign else _beginning(block.text)]
+
+
+def _beginning(text: str) -> str:
+    """A text, escaped as by `plain`, that stands at the beginning of a line."""
+    return _BLOCK.sub(r"\g<1>\\\g<2>", plain(text))
 
 
 def plain(text: str) -> str:
@@ -77,7 +89,7 @@ def plain(text: str) -> str:
         >>> plain("<b>x</b> &lt; p < 0.05 & so on")
         '\\<b>x\\</b> \\&lt; p < 0.05 & so on'
     """
-    return _MARKUP.sub(r"\\\g<0>", one_line(text).strip())
+    return _MARKUP.sub(r"\\\g<0>", escaped(text).strip())
 
 
 def _table(grid: Grid) -> list[str]:

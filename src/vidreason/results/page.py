@@ -6,11 +6,11 @@ Templates escape every value. What is markup is written in the templates alone; 
 import base64
 import functools
 import re
-import unicodedata
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vidreason.artifacts.control_signs import visible
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph
@@ -18,7 +18,6 @@ from vidreason.results.registry import TEMPLATES
 
 LONGEST = 1200
 """Characters shown of a think text, a question or any other text of a card."""
-_KEPT = "\n\r\t\u200c\u200d"
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*%?( ± [\d.]+)?( \*)?|-")
 
 
@@ -42,22 +41,6 @@ def _environment() -> Environment:
         "paragraph": lambda block: isinstance(block, Paragraph),
     }
     return environment
-
-
-def visible(text: str) -> str:
-    r"""A text in which every control character is U+FFFD: none ends the page early or turns the order of its letters.
-
-    Line ends and tabs stay, and so do the joiners that letters of some scripts and emojis are spelled with.
-
-    Example:
-        >>> visible("a\x00b\u202ec\n")
-        'a\ufffdb\ufffdc\n'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        "\ufffd" if unicodedata.category(sign) in ("Cc", "Cf", "Cs") and sign not in _KEPT else sign for sign in text
-    )
 
 
 def cut(text: str, longest: int = LONGEST) -> str:

@@ -194,6 +194,61 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal():
     assert cli.printable("👨\u200d👩 ه\u200cم") == "👨\u200d👩 ه\u200cم"
 
 
+def test_nothing_that_a_model_writes_moves_the_cursor(clip, capsys, monkeypatch):
+    """The text, the option that was chosen and the JSON; what a program reads from it is what was written."""
+    wild = "a\x1b[2J\x9b31m\u202e\r\x07b 🙂 ö"
+    reply = engine.Reply(
+        engine.question_of("Which?", [wild, "c"]), "reason", engine.Completion(wild, 1, True), "", wild, "A"
+    )
+
+    def ask(self, video, text, options, style, decoding, seed, show):
+        show(wild)
+        return reply
+
+    monkeypatch.setattr(engine.Reasoner, "ask", ask)
+    status, out, _ = call(capsys, "ask", clip, "Which?", "--option=b", "--weights", BASE)
+    assert (status, out) == (0, f"{cli.printable(wild)}\nAnswer: A. {cli.printable(wild)}\n")
+    assert not any(cli.is_control(sign) and sign != "\n" for sign in out)
+    status, out, _ = call(capsys, "ask", clip, "Which?", "--option=b", "--weights", BASE, "--json")
+    assert not any(cli.is_control(sign) for sign in out.removesuffix("\n"))
+    assert "🙂 ö" in out
+    assert (json.loads(out)["text"], json.loads(out)["option"]) == (wild, wild)
+
+
+WILD_NAMES = ("a\x1b[2Jb.mp4", "a\u202eb.mp4", "a\nb\r.mp4", "<script>.mp4", "a" * 300)
+
+
+@pytest.mark.parametrize("name", WILD_NAMES)
+def test_a_file_name_moves_no_cursor(tmp_path, capsys, name):
+    result = call(capsys, "ask", tmp_path / name, *QUESTION, "--weights", BASE)
+    refused(result, r"cannot be used|neither a video")
+    assert not any(cli.is_control(sign) for sign in result[2].removesuffix("\n"))
+    status, out, err = call(capsys, "ask", "clip.mp4", "Which?", name)  # an argument too many
+    assert (status, out) == (2, "")
+    assert not any(cli.is_control(sign) and sign != "\n" for sign in err)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.mp4", b"Dear diary,\n" * 50, r"text.mp4: neither a video nor a picture: "),
+        ("page.mp4", b"<!doctype html><title>404</title>", r"page.mp4: neither a video nor a picture: "),
+        ("empty.mp4", b"", r"empty.mp4: cannot be used \(empty_file\)"),
+        ("zeros.mp4", bytes(5000), r"zeros.mp4: (neither a video nor a picture|cannot be used)"),
+    ],
+)
+def test_a_file_that_is_no_video_is_refused_in_a_sentence(tmp_path, capsys, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    refused(call(capsys, "ask", tmp_path / name, *QUESTION, "--weights", BASE), message)
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.5, 0.95])
+def test_a_truncated_video_is_refused_in_a_sentence(clip, tmp_path, capsys, keep):
+    whole = Path(clip).read_bytes()
+    (tmp_path / "part.mp4").write_bytes(whole[: int(keep * len(whole))])
+    refused(call(capsys, "ask", tmp_path / "part.mp4", *QUESTION, "--weights", BASE), r"part.mp4: cannot be used \(")
+
+
 def test_the_package_names_the_command():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, _, function = project["scripts"]["vidreason"].partition(":")

@@ -4,13 +4,14 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vidreason.artifacts.control_signs import visible
 from vidreason.data.registry import question_prompt
 from vidreason.evaluation.score_record import headline_metric, rounded
 from vidreason.evaluation.scored_answers import Scored
 from vidreason.records import OK, UNREAD, VIDEO, Completion, Grade, Question
 from vidreason.results.gallery.answers import Answers
 from vidreason.results.gallery.sprites import Strip
-from vidreason.results.page import cut, visible
+from vidreason.results.page import cut
 from vidreason.tasks.base import task_of
 from vidreason.tasks.intervals import read_tail
 from vidreason.tasks.markup import split_think
