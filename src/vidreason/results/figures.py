@@ -4,6 +4,8 @@ The colors are Okabe and Ito's, which can be told apart with any color vision. L
 cover nothing. Training curves are drawn by `vidreason.results.curves`.
 """
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import CONTROL, arm_and_seed, axis_label, title_with_metric
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+PANELS_A_ROW = 3
+"""Panels side by side, where there are many."""
+LONGEST_TITLE = 40
+"""Letters of a line of a panel's title."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -152,16 +158,20 @@ def draw_selection(inputs: ResultInputs) -> Figure:
         for task in tasks:
             title = f"{inputs.label(arm)}, seed {seed}" + (f", {task.replace('_', ' ')}" if len(tasks) > 1 else "")
             panels.append((title, [one for one in bins if one.task == task]))
-    figure = Figure(figsize=(max(4.5, 3.4 * len(panels)), 3.2), layout="constrained")
+    columns = max(1, min(PANELS_A_ROW, len(panels)))
+    rows = max(1, math.ceil(len(panels) / columns))
+    figure = Figure(figsize=(max(4.5, 3.2 * columns), 2.6 * rows + 0.6), layout="constrained")
     if not panels:
         return empty_figure(figure, "no arm of this run selects its training questions")
-    rows = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (title, bins) in zip(rows, panels, strict=True):
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, (title, bins) in zip(grid.flat, panels, strict=False):
         _draw_bins(axes, bins)
-        axes.set_title(
-            f"{title}: {sum(one.kept for one in bins)} of {sum(one.questions for one in bins)} kept", fontsize=9
-        )
-    rows[0].set_ylabel("questions")
+        kept = f"{sum(one.kept for one in bins)} of {sum(one.questions for one in bins)} kept"
+        axes.set_title(f"{textwrap.fill(title, LONGEST_TITLE)}\n{kept}", fontsize=9)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.remove()
+    for row in grid:
+        row[0].set_ylabel("questions")
     legend(figure)
     return figure
 

@@ -14,8 +14,8 @@ from vidreason.training.distributed import Ranks
 from vidreason.training.rollouts import Sampled, StepRollouts
 from vidreason.training.trainer import ROLLOUTS, Metrics
 
-LOGGED = ("accuracy", "format", "think_length")
-"""Terms that every row of the metrics has anyway; think_length as `think_characters`."""
+LOGGED = ("accuracy", "format")
+"""Terms that every row of the metrics has anyway."""
 
 
 class StepMetrics(NamedTuple):

@@ -142,6 +142,49 @@ def test_what_only_some_trainings_log_has_a_panel_there(inputs: ResultInputs) ->
     assert set(bonus.get_lines()[0].get_ydata()) == {50.0}
 
 
+def arms_of(count: int) -> dict[str, dict[str, str]]:
+    """Arms of GRPO, in an order that is not that of the alphabet."""
+    return {f"g{-n % 10}_{n}": {"label": f"Arm {n}", "style": "reason", "method": "grpo"} for n in range(count)}
+
+
+def test_many_arms_are_drawn_in_columns_beside_the_first(tmp_path: Path) -> None:
+    arms = arms_of(8)
+    paths = [write_metrics(tmp_path, "grpo", arm, seed) for arm in arms for seed in (0, 1)]
+    figure = draw_grpo(replace(EMPTY, arms=read_arms(arms), grpo=paths))
+    legends = [[text.get_text() for text in axes.get_legend().texts] for axes in figure.axes if axes.get_legend()]
+    assert legends == [
+        ["Arm 0, 2 seeds", *(f"Arm {n}, 2 seeds" for n in range(1, 5))],
+        ["Arm 0, 2 seeds", *(f"Arm {n}, 2 seeds" for n in range(5, 8))],
+    ]
+    for axes in figure.axes:
+        colors = [line.get_color() for line in axes.get_lines() if line.get_linestyle() == "-"]
+        assert colors[0] == "#000000"
+        assert len(set(colors)) == len(colors) <= 6
+    assert len(draw_grpo(replace(EMPTY, arms=read_arms(arms), grpo=paths[:12])).axes) == 7, "six fit into one panel"
+
+
+def test_seeds_are_a_mean_and_a_band(tmp_path: Path) -> None:
+    paths = [write_metrics(tmp_path, "grpo", "r1", seed) for seed in (0, 1, 2)]
+    rows = [json.loads(line) for line in paths[2].read_text().splitlines()]
+    higher = [row | {"grad_norm": 4.0} if row["kind"] == "train" else row for row in rows if row["step"] <= 30]
+    paths[2].write_text("".join(json.dumps(row) + "\n" for row in higher))
+    figure = draw_grpo(replace(EMPTY, grpo=paths))
+    axes = next(axes for axes in figure.axes if axes.get_ylabel() == "gradient norm")
+    (line,) = axes.get_lines()
+    assert list(line.get_xdata()) == list(range(1, 31)), "only steps that all seeds have"
+    assert set(line.get_ydata()) == {2.0}
+    (band,) = axes.collections
+    assert {round(y, 6) for y in band.get_paths()[0].vertices[:, 1]} == {1.0, 4.0}
+
+
+def test_what_is_always_zero_has_an_axis_of_its_own(inputs: ResultInputs) -> None:
+    path = Path(inputs.grpo[0])
+    rows = [json.loads(line) | {"clip_fraction": 0.0} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    axes = next(axes for axes in draw_grpo(inputs).axes if axes.get_ylabel() == "clipped tokens (%)")
+    assert axes.get_ylim() == (-0.05, 1.0)
+
+
 def test_curves_are_named_by_the_labels_of_the_arms(inputs: ResultInputs) -> None:
     assert "R1 <ours> & co, seed 0" in labels(draw_grpo(inputs))
     assert draw_sft(inputs).axes[0].get_title() == "Cold start, seed 0"

@@ -125,8 +125,8 @@ class TestRows:
     def test_the_columns_of_the_metrics(self, init, data, tmp_path):
         rows = train(init, data, tmp_path)
         named = {name for row in rows for name in row if not name.endswith(NO_VARIANCE)}
-        assert named <= {*terms.RESERVED, "accuracy", "format"}
-        own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished"]
+        assert named <= {*terms.RESERVED, "accuracy", "format", "think_length"}
+        own = ["reward", "accuracy", "format", "think_characters", "tokens", "finished", "think_length"]
         uniform = ["accuracy_zero_variance", "format_zero_variance", "think_length_zero_variance"]
         losses = ["kl", "clip_fraction", "entropy", "zero_variance", "rollouts"]
         further = [*uniform, *losses, "without_frames", "too_long", "grad_norm", "lr"]
