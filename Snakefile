@@ -14,6 +14,8 @@
 #   results/{run}/check_leaks/leaks.csv                                  benchmark videos among the training videos
 #   results/{run}/count_missing/{benchmark}.csv                          questions without frames, by category
 #   results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    answers of an arm to 1/n of a benchmark
+#   results/{run}/sample_answers/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    several answers to each of these questions
+#   results/{run}/score_samples/{arm}/seed{seed}/{benchmark}.jsonl        their grades
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
 #   results/{run}/tables/, figures/, report/                             tables, figures and the page that shows them
 #   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        logs, and time and memory of every job
@@ -52,6 +54,7 @@ localrules:
     select_by_variance,
     count_missing,
     score,
+    score_samples,
     make_tables,
     make_figures,
     report,

@@ -303,6 +303,27 @@ class Prediction:
     question_sha256: str
 
 
+@dataclass(frozen=True)
+class SampledAnswers:
+    """Several answers of one arm to one benchmark question.
+
+    Attributes:
+        question_id: `Question.id`.
+        status: As in `Prediction`.
+        prompt_sha256: Hash of the whole prompt text.
+        completions: What the model wrote, in the order of the draws; none where the status is not `ok`.
+        question_sha256: `Question.sha256`.
+    """
+
+    FORMAT: ClassVar[str] = "sampled_answers/1"
+
+    question_id: str
+    status: str
+    prompt_sha256: str
+    completions: tuple[Completion, ...]
+    question_sha256: str
+
+
 _JOINERS = "\u200c\u200d"
 """Invisible, but letters of some scripts and of emojis are spelled with them."""
 

@@ -1,7 +1,8 @@
 """A few questions about a few clips, some of which cannot be read, and the two ways of asking them."""
 
 from tests.support import micro
-from vidreason.config.settings import EvaluationGeneration, Sampling, SelectionGeneration
+from vidreason.config.settings import EvaluationGeneration, SelectionGeneration
+from vidreason.config.types import Sampling
 from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
 from vidreason.records import OK

@@ -51,6 +51,59 @@ rule predict:
         "../scripts/predict.py"
 
 
+rule sample_answers:
+    input:
+        weights=of_run(job_inputs.weights, "arm", "seed"),
+        questions=paths.questions("{benchmark}"),
+        frames=of_run(job_inputs.frames, "benchmark"),
+        missing=ancient(paths.MISSING),
+    output:
+        samples=paths.SAMPLES,
+        timing=paths.SAMPLE_TIMING,
+    log:
+        paths.log("sample_answers"),
+    benchmark:
+        paths.cost("sample_answers")
+    conda:
+        "../../envs/train.yaml"
+    # Beside a GPU, each thread beyond the first is a process that reads frames ahead.
+    threads: 1
+    resources:
+        gpu=0,
+    params:
+        settings=of_run(job_inputs.answer_sampling),
+        style=setting("arms.{arm}.style"),
+        view=setting("arms.{arm}.shown_view"),
+        missing=uncompared(of_run(job_inputs.allowed_missing, "benchmark")),
+        shards=setting("datasets.{benchmark}.shards.predict"),
+        state=paths.state("sample_answers"),
+        gpus=functions.single_gpu,
+        code=of_run(registered.code, "benchmark", module="vidreason.evaluation.sample_answers"),
+    script:
+        "../scripts/sample_answers.py"
+
+
+rule score_samples:
+    input:
+        questions=paths.questions("{benchmark}"),
+        samples=of_run(job_inputs.samples, "arm", "seed", "benchmark"),
+    output:
+        scored=paths.SCORED_SAMPLES,
+    log:
+        paths.log("score_samples"),
+    benchmark:
+        paths.cost("score_samples")
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        settings=setting("evaluation.scoring"),
+        limit=of_run(job_inputs.sampled_questions),
+        style=setting("arms.{arm}.style"),
+        code=of_run(registered.code, "benchmark", module="vidreason.evaluation.score_samples"),
+    script:
+        "../scripts/score_samples.py"
+
+
 rule score:
     input:
         questions=paths.questions("{benchmark}"),

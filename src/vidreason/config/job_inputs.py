@@ -1,5 +1,6 @@
 """Which files a job of the graph reads, as functions of a run and of the wildcards of the job's outputs."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from vidreason.config.datasets import BenchmarkData
 from vidreason.config.run import Run
 from vidreason.config.selection import is_sampled
 from vidreason.config.settings import GrpoMethod
+from vidreason.config.yaml_layers import ConfigError
 
 Seed = int | str
 """A number, or the text that stands for it in a path."""
@@ -124,6 +126,41 @@ def predictions(run: Run, arm: str, seed: Seed, benchmark: str) -> list[str]:
     """All shards of an arm's answers to a benchmark."""
     shards = _benchmark(run, benchmark).shards.predict
     return _shards(paths.PREDICTIONS, shards, run=run.run, arm=arm, seed=seed, benchmark=benchmark)
+
+
+def answer_sampling(run: Run) -> dict[str, Any]:
+    """How several answers to every question are sampled; which arms are sampled from decides no answer.
+
+    Raises:
+        ConfigError: The run samples none.
+    """
+    sampling = run.evaluation.sampling
+    if sampling is None:
+        raise ConfigError(
+            f"results/{run.run}: no answers are sampled, because evaluation.sampling is null; set it to get pass@k"
+        )
+    return sampling.model_dump(mode="json", exclude={"arms"}) | {"precision": run.evaluation.generation.precision}
+
+
+def sampled_questions(run: Run) -> int | None:
+    """How many questions of each benchmark several answers are sampled to; None for all."""
+    questions: int | None = answer_sampling(run)["questions"]
+    return questions
+
+
+def samples(run: Run, arm: str, seed: Seed, benchmark: str) -> list[str]:
+    """All shards of an arm's sampled answers to a benchmark."""
+    shards = _benchmark(run, benchmark).shards.predict
+    return _shards(paths.SAMPLES, shards, run=run.run, arm=arm, seed=seed, benchmark=benchmark)
+
+
+def scored_samples(run: Run) -> list[str]:
+    """Grades of the sampled answers, one file for every arm that is sampled from, seed and benchmark."""
+    values = itertools.product(run.sampled_arms(), run.seeds, run.evaluation.benchmarks)
+    return [
+        paths.SCORED_SAMPLES.format(run=run.run, arm=arm, seed=seed, benchmark=benchmark)
+        for arm, seed, benchmark in values
+    ]
 
 
 def known_missing(run: Run, benchmark: str) -> dict[str, int]:

@@ -65,6 +65,11 @@ MISSING = "results/{run}/count_missing/{benchmark}.csv"
 PREDICTIONS = "results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl"
 """Answers of an arm to 1/n of a benchmark."""
 TIMING = "results/{run}/predict/{arm}/seed{seed}/{benchmark}/shard{shard}.timing.csv"
+SAMPLES = "results/{run}/sample_answers/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl"
+"""Several answers of an arm to each of 1/n of a benchmark's questions."""
+SAMPLE_TIMING = "results/{run}/sample_answers/{arm}/seed{seed}/{benchmark}/shard{shard}.timing.csv"
+SCORED_SAMPLES = "results/{run}/score_samples/{arm}/seed{seed}/{benchmark}.jsonl"
+"""Grades of these answers."""
 SCORE = "results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json"
 SCORED = "results/{run}/score/{arm}/seed{seed}/{benchmark}.scored.jsonl"
 TABLE = "results/{run}/tables/{table}"
@@ -92,6 +97,8 @@ _WILDCARDS = {
     "count_missing": "{benchmark}",
     "predict": "{arm}/seed{seed}/{benchmark}/shard{shard}",
     "score": "{arm}/seed{seed}/{benchmark}",
+    "sample_answers": "{arm}/seed{seed}/{benchmark}/shard{shard}",
+    "score_samples": "{arm}/seed{seed}/{benchmark}",
 }
 """Rule -> the wildcards that tell its jobs apart; rules that are not here have one job a run."""
 

@@ -184,6 +184,15 @@ class Run(RunSettings):
         """Names of the arms with one of these methods, in the order of the configuration."""
         return [name for name, arm in self.arms.items() if arm.method in methods]
 
+    def sampled_arms(self) -> list[str]:
+        """Names of the arms that several answers to every question are sampled from, in the order of the configuration."""
+        sampling = self.evaluation.sampling
+        if sampling is None:
+            return []
+        return (
+            [name for name in self.arms if name in sampling.arms] if sampling.arms else self.arms_by("given", *TRAINED)
+        )
+
     def weights_arm(self, arm: str) -> str:
         """The arm whose weights an arm uses: itself, or for a control the first ancestor that is not one."""
         return weights_arm(self.arms, arm)

@@ -40,6 +40,7 @@ def run_schema(known: Known) -> Schema:
         "items": {"enum": [*known.benchmarks], "description": "Name of a benchmark."},
         "uniqueItems": True,
     }
+    properties["evaluation"]["properties"]["sampling"]["properties"]["arms"]["uniqueItems"] = True
     source = properties["sources"]["additionalProperties"]["properties"]
     source["asked_by"] = {"enum": [*known.datasets, None], "description": source["asked_by"]["description"]}
     _name_terms(properties["methods"]["properties"]["grpo"]["properties"]["rewards"], known)

@@ -57,6 +57,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
         if name not in config["datasets"]:
             text = f"{show(name)} is not among the data sets; allowed: {listing(config['datasets'])}"
             yield problem_at(layers, ["evaluation", "benchmarks"], text)
+    yield from _sampling_problems(config, layers)
     yield from selection_problems(config, known, layers)
     yield from _scoring_problems(config, layers)
     yield from _control_problems(config, known, layers)
@@ -119,6 +120,15 @@ def _label_problems(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterabl
         if other != name:
             text = f"{show(arm['label'])} is the label of the arm {other} too; allowed: a label for {name} alone"
             yield problem_at(layers, ["arms", name, "label"], text)
+
+
+def _sampling_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every name among the arms to sample from that is no arm."""
+    sampling = config["evaluation"]["sampling"] or {}
+    for place, name in enumerate(sampling.get("arms") or ()):
+        if name not in config["arms"]:
+            path = ["evaluation", "sampling", "arms", place]
+            yield problem_at(layers, path, f"{show(name)} is no arm; {unknown(name, config['arms'])}")
 
 
 def _scoring_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
@@ -202,6 +212,8 @@ def _context_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
     room = model["context"] - model["queries"]
     sampled = [["methods", "grpo"], ["selection", "generation"]]
     sampled += [["arms", name] for name, arm in config["arms"].items() if "max_new_tokens" in arm.get("sampling", {})]
+    if config["evaluation"]["sampling"]:
+        sampled.append(["evaluation", "sampling"])
     places = [["evaluation", "generation"], *([*path, "sampling"] for path in sampled)]
     for path in places:
         tokens = functools.reduce(lambda node, key: node[key], path, config)["max_new_tokens"]

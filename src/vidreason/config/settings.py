@@ -20,6 +20,7 @@ from vidreason.config.types import (
     Parameters,
     Precision,
     Protocol,
+    Sampling,
     Section,
     Seed,
     Shards,
@@ -29,22 +30,6 @@ from vidreason.config.types import (
     View,
 )
 from vidreason.config.world import World
-
-
-class Sampling(Section):
-    """How tokens are sampled."""
-
-    temperature: float = Field(gt=0, le=100, description="Divides the logits before sampling.")
-    top_k: int = Field(ge=0, le=1_000_000, description="Sample among this many most likely tokens; 0 for all.")
-    top_p: float | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="Sample among the fewest most likely tokens that hold this share of the probability, after temperature and "
-        "top_k; null for all.",
-    )
-    max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")
-
 
 TEMPORAL = "temporal"
 """The reward term that compares the rollouts of a question with those whose frames were shuffled."""
@@ -238,6 +223,20 @@ class EvaluationGeneration(Section):
     precision: Precision = Field(description="Number format that answers are computed in.")
 
 
+class AnswerSampling(Section):
+    """How several answers to every question of the benchmarks are sampled."""
+
+    answers: int = Field(ge=1, le=1024, description="Answers sampled for each question.")
+    sampling: Sampling = Field(description="How they are sampled.")
+    batch_size: int = Field(ge=1, le=65_536, description="Questions of one batch. Shards are whole batches.")
+    questions: Count | None = Field(
+        description="Questions of each benchmark: whole videos, in the order of a digest, until they have this many; null for all."
+    )
+    arms: tuple[str, ...] | None = Field(
+        strict=False, min_length=1, description="Arms that are sampled from; null for all but the controls."
+    )
+
+
 class Scoring(Section):
     """How answers are graded; changing this generates nothing again."""
 
@@ -260,6 +259,9 @@ class Evaluation(Section):
         strict=False, min_length=1, description="The benchmarks, in the order of the tables' columns."
     )
     generation: EvaluationGeneration = Field(description="How answers are generated.")
+    sampling: AnswerSampling | None = Field(
+        description="Several answers to every question, for pass@k and the majority's answer; null for none."
+    )
     scoring: Scoring = Field(description="How answers are graded; changing this generates nothing again.")
 
 

@@ -26,3 +26,18 @@ class Section(BaseModel):
     """A section of the configuration: immutable, of exact types, closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, regex_engine="python-re")
+
+
+class Sampling(Section):
+    """How tokens are sampled."""
+
+    temperature: float = Field(gt=0, le=100, description="Divides the logits before sampling.")
+    top_k: int = Field(ge=0, le=1_000_000, description="Sample among this many most likely tokens; 0 for all.")
+    top_p: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Sample among the fewest most likely tokens that hold this share of the probability, after temperature and "
+        "top_k; null for all.",
+    )
+    max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")

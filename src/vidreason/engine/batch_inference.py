@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.artifacts.journal import Journal
 from vidreason.artifacts.typed_records import row_of
-from vidreason.engine.batches import evaluation_batches
+from vidreason.engine.batches import evaluation_batches, limited
 from vidreason.engine.features import clips_of, encode_clips, read_clips
 from vidreason.engine.generation import Completions, Decoding, NotFiniteError, generate, rollout_seed
 from vidreason.engine.oom import out_of_memory_advice
@@ -32,7 +33,7 @@ from vidreason.engine.prompts import Clock, Prompt, fits, max_prompt_length, pro
 from vidreason.media.frame_store import FrameStore, clips_path_of
 from vidreason.models.base import VideoLM
 from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
-from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus, Completion, Prediction, Question, Rollout
+from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus, Completion, Prediction, Question, Rollout, SampledAnswers
 from vidreason.tasks.base import task_of
 
 MOST_NAMED = 10
@@ -71,7 +72,7 @@ class InferenceConfig:
     """How questions are prompted and answered.
 
     Attributes:
-        purpose: `predict` or `selection`; part of the seeds.
+        purpose: `predict`, `selection` or `samples`; part of the seeds.
         style: `option` or `reason`.
         training: Whether prompts are written as in training.
         view: One of `vidreason.media.views.VIEWS`.
@@ -80,6 +81,7 @@ class InferenceConfig:
         batch_size: Questions at a time.
         precision: Type of the weights, a name of `PRECISIONS`.
         key: Configuration key of `batch_size`, for messages.
+        limit: Questions that are answered, in whole videos (`vidreason.engine.batches.limited`); None for all.
     """
 
     purpose: str
@@ -91,6 +93,7 @@ class InferenceConfig:
     batch_size: int
     precision: str
     key: str
+    limit: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Answers:
     completions: Sequence[Completion]
 
 
-Recorder = Callable[[Answers], Sequence[Prediction | Rollout]]
+Recorder = Callable[[Answers], Sequence[Prediction | Rollout | SampledAnswers]]
 """Makes the records of one question."""
 
 
@@ -190,7 +193,8 @@ def answer_shard(shard: Shard, config: InferenceConfig, record: Recorder) -> lis
                         )
                     )
                 ]
-                tokens, seconds = sum(row.completion.tokens for row in rows), round(time.monotonic() - start, 3)
+                tokens = sum(one.tokens for group in answers.values() for one in group)
+                seconds = round(time.monotonic() - start, 3)
                 entry = AnsweredBatch(number, len(batch), tokens, seconds, [row_of(row) for row in rows])
                 journal.append(dataclasses.asdict(entry))
                 entries.append(entry)
@@ -198,6 +202,15 @@ def answer_shard(shard: Shard, config: InferenceConfig, record: Recorder) -> lis
                 start = time.monotonic()
         _summarize(entries, done, time.monotonic() - began, config.purpose)
         return entries
+
+
+def write_timing(path: Path, batches: Sequence[AnsweredBatch]) -> None:
+    """Write what the batches took. Times have a file of their own, so that answers are reproducible."""
+    write_csv(
+        path,
+        ("batch", "questions", "tokens", "seconds"),
+        ((batch.batch, batch.questions, batch.tokens, f"{batch.seconds:.3f}") for batch in batches),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +230,7 @@ class _Plan:
 
 def _plan(shard: Shard, config: InferenceConfig, model: VideoLM) -> _Plan:
     """Form the batches, and report prompts that are too long."""
-    questions = read_jsonl(shard.questions, Question)
+    questions = limited(read_jsonl(shard.questions, Question), config.limit)
     timed = any(task_of(name).timed for name in {question.task for question in questions})
     clock = Clock(FrameStore(shard.frames), config.view, shard.seed) if timed else None
     prompts = {question.id: prompt_of(model, question, config.style, config.training, clock) for question in questions}

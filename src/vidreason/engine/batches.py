@@ -1,7 +1,9 @@
 """Which questions are answered together: by clip and by length, the same batches whatever the number of shards."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from vidreason.artifacts.digests import sha256_text
 from vidreason.records import Question
 
 
@@ -51,3 +53,27 @@ def evaluation_batches(
         batches.append(batch)
         waiting = remaining
     return batches[shard::shards]
+
+
+def limited(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    """Some of the questions of a data set: whole videos until they have `limit` questions, in the order of a digest of their paths.
+
+    A greater limit adds questions to those of a smaller one, and which they are depends on no seed, model or answer.
+
+    Args:
+        questions: All questions of the data set.
+        limit: How many are wanted; None for all.
+
+    Returns:
+        Questions in the given order: at least `limit`, or all where there are no more.
+    """
+    if limit is None:
+        return list(questions)
+    counts = Counter(question.clip.path for question in questions)
+    kept, total = set(), 0
+    for path in sorted(counts, key=sha256_text):
+        if total >= limit:
+            break
+        kept.add(path)
+        total += counts[path]
+    return [question for question in questions if question.clip.path in kept]

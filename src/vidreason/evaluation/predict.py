@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import write_jsonl
 from vidreason.config.settings import EvaluationGeneration
-from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, answer_shard
+from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, answer_shard, write_timing
 from vidreason.engine.generation import Decoding
 from vidreason.records import Completion, Prediction
 
@@ -45,11 +44,7 @@ def predict(shard: Shard, generation: EvaluationGeneration, style: str, view: st
     )
     batches = answer_shard(shard, config, _prediction)
     write_jsonl(out, (row for batch in batches for row in batch.rows))
-    write_csv(
-        timing,
-        ("batch", "questions", "tokens", "seconds"),
-        ((batch.batch, batch.questions, batch.tokens, f"{batch.seconds:.3f}") for batch in batches),
-    )
+    write_timing(timing, batches)
 
 
 def _prediction(answers: Answers) -> list[Prediction]:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from vidreason.artifacts.files import read_json_lines, read_jsonl, write_json, write_jsonl
 from vidreason.artifacts.typed_records import in_words, is_a, row_of
@@ -24,12 +24,18 @@ from vidreason.evaluation.coverage import coverage_of, refuse_missing
 from vidreason.evaluation.score_record import MACRO, Majority, Part, Reading, Score, ScoringRules, rounded
 from vidreason.evaluation.scored_answers import ALWAYS_RECORDED, RULES, Scored, Truth, chance_level, majority_letter
 from vidreason.evaluation.statistics import Estimate, clustered_mean
-from vidreason.records import NO_OPTION, OK, PROMPT_TOO_LONG, UNANSWERED, Grade, Prediction, Question
+from vidreason.records import NO_OPTION, OK, PROMPT_TOO_LONG, UNANSWERED, Grade, Prediction, Question, SampledAnswers
 from vidreason.tasks.base import grade, rule_for, task_of
 from vidreason.tasks.markup import as_answer
 from vidreason.tasks.metrics import Metric
 from vidreason.tasks.multiple_choice import upstream_guesses
 
+Answered = TypeVar("Answered", Prediction, SampledAnswers)
+NOUNS: Mapping[type, tuple[str, str]] = {
+    Prediction: ("prediction", "predict"),
+    SampledAnswers: ("line of sampled answers", "sample"),
+}
+"""What messages call a record of answers, and making it."""
 STYLES: tuple[str, ...] = get_args(Style)
 """Answer styles: the letter alone, or a think block and an answer block."""
 
@@ -94,55 +100,74 @@ def score(
     Differs from the source: upstream draws unparsable answers from an unseeded generator, drops unreadable videos by
         crashing, and gives no intervals.
     """
-    if subject.style not in STYLES:
-        raise ValueError(f"arm {subject.arm}: answer style {subject.style!r}; allowed are {list(STYLES)}")
+    check_style(subject)
     questions = sorted(read_jsonl(files.questions, Question), key=lambda question: question.id)
     if not questions:
         raise ValueError(f"{files.questions}: no questions; a score needs at least one")
-    answers = _merge(questions, files.predictions, str(subject))
+    answers = merged(questions, files.predictions, str(subject), Prediction)
     # A prompt that is too long is the model's limit, not missing data: it is counted but needs no permission.
     of_clips = {name: OK if given.status == PROMPT_TOO_LONG else given.status for name, given in answers.items()}
     coverage = coverage_of(questions, of_clips)
     refuse_missing(subject.benchmark, coverage, settings.max_missing_fraction, known_missing)
     truths = _read_truth(files.truth, subject.benchmark, questions)
     rows = [
-        _scored(question, answers[question.id], subject, settings, truths.get(question.id)) for question in questions
+        score_answer(question, answers[question.id], subject, settings, truths.get(question.id))
+        for question in questions
     ]
     write_jsonl(files.scored, rows)
     write_json(files.score, row_of(summarize(rows, subject, settings)))
 
 
-def _merge(questions: Sequence[Question], shards: Sequence[str | Path], who: str) -> dict[str, Prediction]:
-    """Put the shards together: exactly one prediction per question, made for the question as it is now."""
+def check_style(subject: Subject) -> None:
+    """Refuse an answer style that nobody can read."""
+    if subject.style not in STYLES:
+        raise ValueError(f"arm {subject.arm}: answer style {subject.style!r}; allowed are {list(STYLES)}")
+
+
+def merged(
+    questions: Sequence[Question], shards: Sequence[str | Path], who: str, kind: type[Answered]
+) -> dict[str, Answered]:
+    """Put the shards of an arm's answers together: exactly one line for every question, made for the question as it is now.
+
+    Args:
+        questions: Questions that must have been answered.
+        shards: JSON lines of all shards, in any order.
+        who: Whose answers they are, for messages.
+        kind: Record of a line.
+
+    Raises:
+        ValueError: Questions without or with two lines, or lines for other questions.
+    """
+    noun, verb = NOUNS[kind]
     by_id = {question.id: question for question in questions}
     if len(by_id) != len(questions):
         twice = [name for name, count in Counter(question.id for question in questions).items() if count > 1]
         raise ValueError(f"{who}: question ids that occur more than once: {_some(twice)}; ids must be unique")
-    predictions: dict[str, Prediction] = {}
+    answers: dict[str, Answered] = {}
     for shard in shards:
-        for prediction in read_jsonl(shard, Prediction):
-            question = by_id.get(prediction.question_id)
+        for answer in read_jsonl(shard, kind):
+            question = by_id.get(answer.question_id)
             if question is None:
                 raise ValueError(
-                    f"{shard}: {who}: prediction for {prediction.question_id!r}, which is no question of this benchmark"
+                    f"{shard}: {who}: {noun} for {answer.question_id!r}, which is no question of this benchmark"
                 )
-            if prediction.question_id in predictions:
+            if answer.question_id in answers:
                 raise ValueError(
-                    f"{shard}: {who}: a second prediction for {prediction.question_id!r}; was a shard of another split left in the folder?"
+                    f"{shard}: {who}: a second {noun} for {answer.question_id!r}; was a shard of another split left in the folder?"
                 )
-            if prediction.question_sha256 != question.sha256:
+            if answer.question_sha256 != question.sha256:
                 raise ValueError(
-                    f"{shard}: {who}: the prediction for {question.id!r} was made for another form of this question, which "
-                    f"has changed since; predict again"
+                    f"{shard}: {who}: the {noun} for {question.id!r} was made for another form of this question, which "
+                    f"has changed since; {verb} again"
                 )
-            predictions[prediction.question_id] = prediction
-    absent = [question.id for question in questions if question.id not in predictions]
+            answers[answer.question_id] = answer
+    absent = [question.id for question in questions if question.id not in answers]
     if absent:
         raise ValueError(
-            f"{who}: {len(absent)} of {len(questions)} questions have no prediction: {_some(absent)}. "
+            f"{who}: {len(absent)} of {len(questions)} questions have no {noun}: {_some(absent)}. "
             f"Is a shard missing among {[str(shard) for shard in shards]}?"
         )
-    return predictions
+    return answers
 
 
 def _some(names: Sequence[str], most: int = 10) -> str:
@@ -175,10 +200,24 @@ def _read_truth(path: Path | None, benchmark: str, questions: Sequence[Question]
     return truths
 
 
-def _scored(
-    question: Question, prediction: Prediction, subject: Subject, settings: Scoring, truth: Truth | None
+def score_answer(
+    question: Question,
+    prediction: Prediction,
+    subject: Subject,
+    settings: Scoring,
+    truth: Truth | None = None,
+    draw: str = "",
 ) -> Scored:
-    """Grade one answer by every rule of reading. A question that was not answered has no parsed letter, no guess, and counts as wrong."""
+    """Grade one answer by every rule of reading. A question that was not answered has no parsed letter, no guess, and counts as wrong.
+
+    Args:
+        question: The question.
+        prediction: Its answer.
+        subject: Arm and benchmark.
+        settings: Which reading counts, and what becomes of an answer that cannot be read.
+        truth: What the demo's world knows about the question.
+        draw: Tells several answers to one question apart where letters are drawn.
+    """
     task = task_of(question.task)
     rule = rule_for(task, RULES[settings.parser])
     rules = list(dict.fromkeys([*(rule_for(task, name) for name in ALWAYS_RECORDED), rule]))
@@ -191,7 +230,7 @@ def _scored(
     guess = None
     if settings.unparsed == "random" and question.options:
         # One generator per question: the letter depends neither on the shards nor on the other answers.
-        letter = random.Random(f"{subject.seed}:{question.id}").choice(question.letters)
+        letter = random.Random(f"{subject.seed}:{question.id}{draw}").choice(question.letters)
         unread = {
             "tagged": rule == "tagged" and grades[rule].parsed is None,
             "first_block": upstream_guesses(text, question.letters),
