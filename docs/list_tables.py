@@ -11,7 +11,7 @@ INTRODUCTION = """# Tables and figures
 
 Every run writes these files to `results/<run>/tables/` and `results/<run>/figures/`. `report/index.html` shows them on one page.
 Metrics, differences and their intervals are in percent; other shares are fractions. Equal scores give equal bytes, except for
-the seconds in `ablations.csv`.
+the seconds in `ablations.csv` and `timing.csv`.
 
 This page is written from `src/vidreason/results/registry.py`. To add a table or a figure, write the function that makes it, register it
 there, and put its caption in `workflow/report/`."""

@@ -12,7 +12,7 @@ from vidreason.artifacts.provenance import environment, write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.leaks import COUNTS, LEAKS
-from vidreason.records import ClipStatus, Prediction
+from vidreason.records import ClipStatus, Prediction, StepTiming
 
 CHANGES: dict[str, Any] = {
     "run": "small",
@@ -48,6 +48,8 @@ def write_finished(run: Run) -> None:
         if arm != "base":
             write_json(paths.SPEC.format(arm=arm, **values), job_inputs.training_spec(run, arm, 0))
     write_csv(paths.cost("train_grpo").format(arm="r1", **values), ["s"], [["12.5"]])
+    step = StepTiming(0, 2.0, {"sample": 1.0}, 40, 30, 40.0, 15.0)
+    write_jsonl(paths.GRPO_TIMING.format(arm="r1", **values), [step])
 
 
 def _write_answers(run: Run, arm: str, benchmark: str, answers: list[Prediction]) -> None:

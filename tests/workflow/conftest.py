@@ -23,6 +23,8 @@ TINY = ("config/demo.yaml", "tests/workflow/tiny.yaml")
 
 COMPARED = {".jsonl", ".parquet", ".safetensors", ".csv", ".mp4", ".md"}
 """Kinds of files that hold results and neither times nor dates."""
+TIMES = ("timing.csv", "timing.jsonl")
+"""Endings of the others of these kinds, which hold seconds."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def results_of(place: Workplace) -> dict[str, str]:
     for path in place.results.rglob("*"):
         name = path.relative_to(place.results)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.suffix in COMPARED and not hidden and name.parts[0] != "state" and not name.match("*.timing.csv"):
+        if path.suffix in COMPARED and not hidden and name.parts[0] != "state" and not name.name.endswith(TIMES):
             found[str(name)] = sha256_of(path) if path.name != "ablations.csv" else _without_seconds(path)
     return found
 

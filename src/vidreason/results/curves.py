@@ -5,17 +5,17 @@ again, so that no panel has more lines than can be told apart.
 """
 
 import math
-import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vidreason.config.settings import NO_VARIANCE
-from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label
+from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label, wrapped
 from vidreason.results.measured import Measured, read_metrics
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import arm_and_seed
@@ -42,8 +42,6 @@ WHERE_LOGGED = (
 Panel = tuple[str, str, float]
 MOST_ARMS = 6
 """Arms whose lines can be told apart in one panel."""
-LONGEST_LABEL = 36
-"""Letters of a line of a legend above a column."""
 COLUMNS = 3
 """Panels side by side, where all arms are in each of them."""
 LINES = tuple(color for color in COLORS if color not in ("#F0E442", "#000000"))
@@ -84,8 +82,8 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
             if not axes.get_lines():
                 axes.text(0.5, 0.5, "not logged", ha="center", va="center", color="#777777", transform=axes.transAxes)
         handles, names = grid[0, column].get_legend_handles_labels()
-        wrapped = [textwrap.fill(name, LONGEST_LABEL) for name in names]
-        grid[0, column].legend(handles, wrapped, loc="lower left", bbox_to_anchor=(0, 1.02), fontsize=8)
+        lines = [wrapped(name) for name in names]
+        grid[0, column].legend(handles, lines, loc="lower left", bbox_to_anchor=(0, 1.02), fontsize=8)
         grid[-1, column].set_xlabel("step")
     for axes, (_, label, _) in zip(grid[:, 0], panels, strict=True):
         axes.set_ylabel(label, fontsize=8)
@@ -175,8 +173,8 @@ def _draw_panel(axes: Axes, trainings: Sequence[Training], panel: Panel) -> None
 
 def _show_zero(row: Sequence[Axes]) -> None:
     """Where everything is 0, an axis up to 1, and not one of hundredths around 0."""
-    drawn = [value for axes in row for line in axes.get_lines() for value in line.get_ydata()]
-    if drawn and not any(drawn):
+    drawn = [np.asarray(line.get_ydata()) for axes in row for line in axes.get_lines()]
+    if drawn and not any(values.any() for values in drawn):
         row[0].set_ylim(-0.05, 1)
 
 

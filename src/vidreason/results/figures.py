@@ -1,7 +1,7 @@
 """The figures of a run (matplotlib without a display): the same bytes for the same input.
 
 The colors are Okabe and Ito's, which can be told apart with any color vision. Legends stand below the panels, where they
-cover nothing. Training curves are drawn by `vidreason.results.curves`.
+cover nothing. Training curves are drawn by `vidreason.results.curves`, other figures by the modules of `vidreason.results.plots`.
 """
 
 import math
@@ -20,17 +20,17 @@ from matplotlib.figure import Figure
 from vidreason.artifacts.count_tables import CORRECT, Bin, read_histogram
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import write_aside
-from vidreason.evaluation.score_record import headline_metric, read_score
-from vidreason.evaluation.statistics import Estimate, mean_of_estimates
+from vidreason.evaluation.score_record import headline_metric
+from vidreason.evaluation.statistics import Estimate
 from vidreason.results.registry import FIGURES, chosen, maker_of
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import CONTROL, arm_and_seed, axis_label, title_with_metric
+from vidreason.results.scored_runs import CONTROL, arm_and_seed
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 PANELS_A_ROW = 3
 """Panels side by side, where there are many."""
-LONGEST_TITLE = 40
-"""Letters of a line of a panel's title."""
+LONGEST_TITLE = 36
+"""Letters of a line of a title or label."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -72,49 +72,17 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(aside, format=kind[1:], dpi=150, metadata=metadata, bbox_inches="tight")
 
 
-def draw_accuracy(inputs: ResultInputs) -> Figure:
-    """Bars of the headline metric per benchmark and of the mean, with 95% intervals and the chance level where there is one."""
-    known, benchmarks = inputs.arms, inputs.benchmarks
-    loaded = [score for score in map(read_score, inputs.scores) if known[score.arm].method != CONTROL]
-    series = sorted({(list(known).index(score.arm), score.arm, score.seed) for score in loaded})
-    groups = [*benchmarks, "mean"]
-    figure = Figure(figsize=(max(6.5, 0.34 * len(series) * len(groups) + 2.5), 3.6))
-    axes = figure.add_subplot()
-    seeds = {seed for _, _, seed in series}
-    width = 0.84 / max(len(series), 1)
-    color_of = {name: number for number, name in enumerate(dict.fromkeys(name for _, name, _ in series))}
-    for number, (_, name, seed) in enumerate(series):
-        by_benchmark = {score.benchmark: score for score in loaded if (score.arm, score.seed) == (name, seed)}
-        estimates = [by_benchmark[benchmark].estimate for benchmark in benchmarks]
-        estimates.append(mean_of_estimates(estimates))
-        label = legend_label(known[name].label) + (f", seed {seed}" if len(seeds) > 1 else "")
-        _bars(
-            axes,
-            [place + (number + 0.5) * width - 0.42 for place in range(len(groups))],
-            estimates,
-            width,
-            color_of[name],
-            label,
-        )
-    if series:
-        chance = [next(score.chance for score in loaded if score.benchmark == benchmark) for benchmark in benchmarks]
-        levels = [level for level in chance if level is not None]
-        _chance_lines(axes, [*chance, sum(levels) / len(levels) if len(levels) == len(chance) else None])
-    axes.set_xticks(range(len(groups)), [title_with_metric(group, benchmarks).replace(" (", "\n(") for group in groups])
-    axes.set_ylabel(axis_label(benchmarks))
-    axes.set_ylim(0, 100)
-    axes.grid(False, axis="x")
-    figure.set_layout_engine("constrained")
-    legend(figure)
-    return figure
-
-
 def legend_label(label: str) -> str:
     """A label that a legend shows: matplotlib leaves out labels that begin with an underscore."""
     return f" {label}" if label.startswith("_") else label
 
 
-def _bars(
+def wrapped(label: str) -> str:
+    """A label in lines of at most `LONGEST_TITLE` letters."""
+    return textwrap.fill(label, LONGEST_TITLE)
+
+
+def bars(
     axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], width: float, number: int, label: str
 ) -> None:
     """One arm's bars with error bars."""
@@ -132,7 +100,7 @@ def _bars(
     )
 
 
-def _chance_lines(axes: Axes, levels: Sequence[float | None]) -> None:
+def chance_lines(axes: Axes, levels: Sequence[float | None]) -> None:
     """A dashed line at chance across each group of bars that has such a level."""
     drawn = [(place, level) for place, level in enumerate(levels) if level is not None]
     for place, level in drawn:
@@ -167,7 +135,7 @@ def draw_selection(inputs: ResultInputs) -> Figure:
     for axes, (title, bins) in zip(grid.flat, panels, strict=False):
         _draw_bins(axes, bins)
         kept = f"{sum(one.kept for one in bins)} of {sum(one.questions for one in bins)} kept"
-        axes.set_title(f"{textwrap.fill(title, LONGEST_TITLE)}\n{kept}", fontsize=9)
+        axes.set_title(f"{wrapped(title)}\n{kept}", fontsize=9)
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     for row in grid:
@@ -238,9 +206,9 @@ def _draw_views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
         cells = {row["questions"]: row for row in rows if row["view"] == view}
         places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(types) if kind in cells]
         estimates = [_read_estimate(cells[kind]) for kind in types if kind in cells]
-        _bars(axes, places, estimates, width, number, f"{view} frames")
+        bars(axes, places, estimates, width, number, f"{view} frames")
     chance = {row["questions"]: float(row["chance"]) / 100 for row in rows if row["chance"]}
-    _chance_lines(axes, [chance.get(kind) for kind in types])
+    chance_lines(axes, [chance.get(kind) for kind in types])
     axes.set_xticks(range(len(types)), list(types.values()))
     axes.set_xlabel("questions that ...")
     axes.set_ylim(0, 100)

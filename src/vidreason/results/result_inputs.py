@@ -33,6 +33,7 @@ class ResultInputs:
         grpo: `metrics.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
         rollouts: `rollouts.jsonl` of the GRPO arms as far as they are there, in folders `.../{arm}/seed{seed}/`.
         sft: `metrics.jsonl` of the SFT arms, in folders `.../{arm}/seed{seed}/`.
+        timing: `timing.jsonl` of the trainings as far as they are there, in folders `.../{arm}/seed{seed}/`.
         costs: Folder in which Snakemake writes what each job cost; what is not there is unknown.
         tables: Finished tables, under the file names of the registry.
         figures: Finished figures, under the file names of the registry.
@@ -58,6 +59,7 @@ class ResultInputs:
     grpo: Files = ()
     rollouts: Files = ()
     sft: Files = ()
+    timing: Files = ()
     costs: str | Path | None = None
     tables: Files = ()
     figures: Files = ()

@@ -124,7 +124,8 @@ def test_a_bundle_holds_what_is_needed_and_no_more(zipped: Path) -> None:
     about = {"configuration.json", "tables.sha256", "CITATION.cff", "ro-crate-metadata.json", "SHA256SUMS"}
     run = small_run()
     needed = {name.removeprefix("results/small/") for name in required_files(run)} | {
-        "benchmarks/train_grpo/r1/seed0.tsv"
+        "benchmarks/train_grpo/r1/seed0.tsv",
+        "train_grpo/r1/seed0/timing.jsonl",
     }
     specs = {f"specs/{arm}/seed0.json" for arm in ("coldstart", "r1")}
     assert {name for name in files if not name.endswith(".provenance.json")} == needed | specs | about

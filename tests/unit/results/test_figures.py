@@ -12,7 +12,8 @@ from PIL import Image
 
 from tests.support.scored_run import ARMS, BENCHMARKS, write_run, write_selection
 from vidreason.results.curves import draw_grpo, draw_sft
-from vidreason.results.figures import draw_accuracy, draw_selection, draw_temporal, make_figures
+from vidreason.results.figures import draw_selection, draw_temporal, make_figures
+from vidreason.results.plots.accuracy import draw_accuracy
 from vidreason.results.registry import FIGURES
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import read_arms
@@ -45,12 +46,15 @@ def write_metrics(root: Path, method: str, arm: str, seed: int = 0) -> Path:
 def inputs(tmp_path: Path) -> ResultInputs:
     """A run with everything that the figures need."""
     run = write_run(tmp_path)
-    controls = tmp_path / "controls.csv"
-    make_tables(run, {"controls": controls})
+    controls, lengths = tmp_path / "controls.csv", tmp_path / "lengths.csv"
+    make_tables(run, {"controls": controls, "lengths": lengths})
+    published = tmp_path / "published.tsv"
+    published.write_text("arm\tbenchmark\tvalue\nr1\tmlvu\t30.0\n")
     return replace(
         run,
         scored=(),
-        tables=[controls],
+        tables=[controls, lengths],
+        published=published,
         histograms=[write_selection(tmp_path)["histogram"]],
         grpo=[write_metrics(tmp_path, "grpo", "r1")],
         sft=[write_metrics(tmp_path, "sft", "coldstart"), write_metrics(tmp_path, "sft", "sft")],

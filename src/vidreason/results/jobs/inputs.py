@@ -56,8 +56,15 @@ def table_settings(run: Run) -> dict[str, Any]:
     known = {
         "costs": paths.COSTS.format(run=run.run),
         "curves": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
+        "timing": timing_files(run),
     }
     return _shown(run) | known | _code(run, *modules_of(TABLES))
+
+
+def timing_files(run: Run) -> list[str]:
+    """What the steps of the run's trainings cost, as far as they are there."""
+    by_method = ((paths.SFT_TIMING, "sft"), (paths.GRPO_TIMING, "grpo"))
+    return [path for pattern, method in by_method for path in job_inputs.of_arms(run, pattern, method)]
 
 
 def figure_inputs(run: Run) -> Inputs:
@@ -68,6 +75,7 @@ def figure_inputs(run: Run) -> Inputs:
         "tables": list(outputs(run, TABLES).values()),
         "grpo": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
         "sft": job_inputs.of_arms(run, paths.SFT_CURVES, "sft"),
+        "published": job_inputs.published(run),
     }
 
 

@@ -24,7 +24,8 @@ Settings = Mapping[str, Any]
 
 def write_tables(files: Files, settings: Settings, out: Mapping[str, str]) -> None:
     """Write tables; `out` is table name -> path."""
-    make_tables(_inputs(files, settings, grpo=_there(settings["curves"]), costs=settings["costs"]), out)
+    known = {"grpo": _there(settings["curves"]), "timing": _there(settings["timing"]), "costs": settings["costs"]}
+    make_tables(_inputs(files, settings, **known), out)
     _write_sidecars(out.values(), all_paths(files), settings, modules_of(TABLES))
 
 

@@ -44,8 +44,8 @@ def required_files(run: Run) -> list[str]:
 
 
 def cost_files(run: Run) -> list[str]:
-    """What the trainings and selections of a run cost, as far as Snakemake has recorded it."""
-    found: set[str] = set()
+    """What the trainings and selections of a run cost, as far as Snakemake and the trainings have recorded it."""
+    found = {path for path in jobs.timing_files(run) if Path(path).is_file()}
     for rule in COSTED:
         for arm in run.arms:
             values = {"run": run.run, "arm": arm, "dataset": "*", "shard": "*"}

@@ -1,0 +1,1 @@
+"""Tables of a run that count something beside the scores: tokens, seconds, words."""

@@ -1,0 +1,1 @@
+"""Figures of a run that have modules of their own."""
