@@ -18,6 +18,7 @@ from vidreason.config.selection import is_sampled
 from vidreason.config.settings import Grpo
 from vidreason.sources.lock import Lock, Source, SourceError
 
+CONTROL, OF_CONTROLS = "control", "predict (controls)"
 GPU, CPU = "GPU", "CPU core"
 FETCHED = "fetched"
 
@@ -144,6 +145,7 @@ def plan_steps(run: Run) -> list[StepPlan]:
     decoded = [path for dataset in used for path in job_inputs.frames(run, dataset)]
     filtered = {name: counts[name] for name in used if run.is_filtered(name)}
     questions = [paths.QUESTIONS.format(run=run.run, dataset=name) for name in filtered]
+    controls = run.arms_by(CONTROL)
     return [
         _step("import_weights", imported, "weights", None),
         _step("filter_questions", questions, "question", _sum(filtered.values())),
@@ -151,7 +153,8 @@ def plan_steps(run: Run) -> list[StepPlan]:
         _training(run, "sft", counts),
         _sampling(run, counts),
         _training(run, "grpo", counts),
-        _predicting(run, counts),
+        _predicting("predict", run, counts, [name for name in run.arms if run.arms[name].method != CONTROL]),
+        *([_predicting(OF_CONTROLS, run, counts, controls)] if controls else []),
     ]
 
 
@@ -202,12 +205,12 @@ def _sampling(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
     return _step("sample_rollouts", list(dict.fromkeys(files)), "token of a batch", _sum(tokens), "generate")
 
 
-def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
-    """The answers of every arm to every benchmark."""
+def _predicting(title: str, run: Run, counts: Mapping[str, float | None], arms: Sequence[str]) -> StepPlan:
+    """The answers of some arms to every benchmark."""
     generation = run.evaluation.generation
     files, total = [], 0.0
-    for arm, entry in run.arms.items():
-        tokens = _tokens(entry.style, generation.max_new_tokens)
+    for arm in arms:
+        tokens = _tokens(run.arms[arm].style, generation.max_new_tokens)
         for name in run.evaluation.benchmarks:
             files += [path for seed in run.seeds for path in job_inputs.predictions(run, arm, seed, name)]
             questions = counts[name]
@@ -216,7 +219,7 @@ def _predicting(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
                 if questions is None
                 else math.ceil(questions / generation.batch_size) * tokens * len(run.seeds)
             )
-    return _step("predict", files, "token of a batch", total if math.isfinite(total) else None, "generate")
+    return _step(title, files, "token of a batch", total if math.isfinite(total) else None, "generate")
 
 
 def _tokens(style: str, most: int) -> int:
@@ -327,6 +330,8 @@ def _describe_steps(run: Run, steps: Sequence[StepPlan]) -> list[str]:
     if any(step.seconds != step.most_seconds for step in steps):
         lines.append("The range is that of resample: from no group that is replaced to all of them in every round,")
         lines.append("each rollout at the price of one that is learned from. A rollout_limit bounds both ends.")
+    if any(step.rule == OF_CONTROLS for step in steps):
+        lines.append("Controls ask finished weights in other ways (docs/controls.md); controls: null leaves them out.")
     if unknown := [step.rule for step in steps if step.jobs and step.of and step.seconds is None]:
         lines.append(
             f"Not counted: {', '.join(unknown)}, because the number of questions is not known before they are read."

@@ -6,6 +6,7 @@ from vidreason.config.types import Sampling
 from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
 from vidreason.records import OK
+from vidreason.tasks.option_edits import UNCHANGED
 from vidreason.training.sample_rollouts import sample_rollouts
 
 CLIPS = {**dict.fromkeys("abcdefg", OK), "gone": "missing", "short": "truncated"}
@@ -41,14 +42,13 @@ def shard_of(world, folder, number=0, count=1, seed=0, workers=0, identity="0" *
     )
 
 
-def answers(world, folder, shards=1, settings=GREEDY, view="ordered", **options):
+def answers(world, folder, shards=1, settings=GREEDY, view="ordered", options=UNCHANGED, **others):
     """Predictions of all shards."""
     paths = [folder / f"shard{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
-        shard = shard_of(world, folder, number, shards, **options)
-        predict(
-            shard, EvaluationGeneration.model_validate(settings), "option", view, path, path.with_suffix(".timing.csv")
-        )
+        shard = shard_of(world, folder, number, shards, **others)
+        generation, timing = EvaluationGeneration.model_validate(settings), path.with_suffix(".timing.csv")
+        predict(shard, generation, "option", view, path, timing, options)
     return paths
 
 

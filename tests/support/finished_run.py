@@ -17,7 +17,9 @@ from vidreason.records import ClipStatus, Prediction, StepTiming
 CHANGES: dict[str, Any] = {
     "run": "small",
     "evaluation": {"benchmarks": list(BENCHMARKS)},
-    "arms": {"base_thinks": None, "sft": None, "r1_gray": None, "r1": {"label": "R1 <ours> & co"}},
+    "arms": {"sft": None, "r1": {"label": "R1 <ours> & co"}},
+    "controls": dict.fromkeys(("thinks", "direct", "gray", "text", "permuted", "no_gold"))
+    | {"shuffled": {"of": ["r1"], "label": "shuffled"}},
     "datasets": {name: {"shards": {"predict": 2}} for name in BENCHMARKS},
 }
 

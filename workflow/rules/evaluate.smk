@@ -42,6 +42,7 @@ rule predict:
         settings=setting("evaluation.generation"),
         style=setting("arms.{arm}.style"),
         view=setting("arms.{arm}.shown_view"),
+        options=of_run(job_inputs.option_edit, "arm"),
         missing=uncompared(of_run(job_inputs.allowed_missing, "benchmark")),
         shards=setting("datasets.{benchmark}.shards.predict"),
         state=paths.state("predict"),
@@ -122,6 +123,7 @@ rule score:
         settings=setting("evaluation.scoring"),
         known_missing=of_run(job_inputs.known_missing, "benchmark"),
         style=setting("arms.{arm}.style"),
+        options=of_run(job_inputs.option_edit, "arm"),
         code=of_run(registered.code, "benchmark", module="vidreason.evaluation.score"),
     script:
         "../scripts/score.py"

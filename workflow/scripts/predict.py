@@ -16,6 +16,7 @@ from vidreason.evaluation.coverage import read_coverage, refuse_missing
 from vidreason.config.settings import EvaluationGeneration
 from vidreason.evaluation.predict import predict
 from vidreason.training.registered import modules_with
+from vidreason.tasks.option_edits import OptionEdit
 
 params, out, benchmark = snakemake.params, snakemake.output, snakemake.wildcards.benchmark
 # Checked before a model is loaded rather than after a week of answers; rule score checks it again.
@@ -23,4 +24,6 @@ refuse_missing(benchmark, read_coverage(snakemake.input.missing), **params.missi
 job = ShardJob.of(snakemake, modules_with("vidreason.evaluation.predict", benchmark))
 generation = EvaluationGeneration.model_validate(dict(params.settings))
 files = Path(out.predictions), Path(out.timing)
-job.run("predict", lambda: predict(job.shard, generation, params.style, params.view, *files))
+job.run(
+    "predict", lambda: predict(job.shard, generation, params.style, params.view, *files, OptionEdit(**params.options))
+)

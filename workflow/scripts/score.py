@@ -10,6 +10,7 @@ from vidreason.config.settings import Scoring
 from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.training.registered import modules_with
 from vidreason.artifacts.provenance import write_sidecar
+from vidreason.tasks.option_edits import OptionEdit
 
 given, out = snakemake.input, snakemake.output
 names, params = snakemake.wildcards, snakemake.params
@@ -24,6 +25,7 @@ score(
     ),
     Scoring.model_validate(dict(params.settings)),
     params.known_missing,
+    OptionEdit(**params.options),
 )
 modules = modules_with("vidreason.evaluation.score", snakemake.wildcards.benchmark)
 for artifact in out:

@@ -1,4 +1,7 @@
-"""The arms of a run as they are written, and resolved: `like` copies another arm, and a method's settings lie below an arm's own."""
+"""The arms of a run as they are written, and resolved.
+
+`like` copies another arm, a control makes one of every arm that it names, and a method's settings lie below an arm's own.
+"""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +13,9 @@ from vidreason.config.settings import ArmKeys
 from vidreason.config.yaml_layers import Config, Layer, merge, problem_at
 
 TRAINED = ("sft", "grpo")
+CONTROLS = "controls"
+ASKED = {"style": "", "view": "ordered", "options": "published"}
+"""What a control can change -> its value for an arm that does not say; every arm says its style."""
 LIKE = "like"
 
 
@@ -40,6 +46,81 @@ def without_dropped_arms(config: Config, layers: Sequence[Layer]) -> Config:
     written = {name for entry in entries for name, arm in entry.items() if isinstance(arm, Mapping)}
     kept = {name: arm for name, arm in arms.items() if arm is not None or name not in written}
     return {**config, "arms": kept}
+
+
+def without_dropped_controls(config: Config, layers: Sequence[Layer]) -> Config:
+    """The configuration without the controls that a later layer sets to null; a null that drops nothing stays, as for arms."""
+    if config.get(CONTROLS) is None:
+        return {key: value for key, value in config.items() if key != CONTROLS}
+    if not isinstance(config[CONTROLS], Mapping):
+        return config
+    entries = [values[CONTROLS] for _, values in layers if isinstance(values.get(CONTROLS), Mapping)]
+    written = {name for entry in entries for name, control in entry.items() if isinstance(control, Mapping)}
+    kept = {name: entry for name, entry in config[CONTROLS].items() if entry is not None or name not in written}
+    return {**config, CONTROLS: kept}
+
+
+def control_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
+    """One line for every control that names no arm, changes nothing of one, or makes an arm whose name or label is taken.
+
+    Args:
+        config: A configuration that fits the schema, without `like`.
+        layers: Where its values come from.
+    """
+    arms, controls = config["arms"], config.get(CONTROLS, {})
+    made: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    for control, entry in controls.items():
+        path = [CONTROLS, control]
+        for name in entry["of"]:
+            if name not in arms:
+                text = f"{show(name)} is no arm; {unknown(name, arms)}; or {control}: null takes the control out"
+                yield problem_at(layers, [*path, "of"], text)
+                continue
+            asked = _asked(entry, arms[name])
+            if asked == _asked({}, arms[name]):
+                text = (
+                    f"changes nothing of {name}, which has {_in_words(asked)}; allowed: another style, view or options, or "
+                    f"{control}: null to take it out"
+                )
+                yield problem_at(layers, path, text)
+            whole = f"{name}_{control}"
+            if other := ("is an arm already" if whole in arms else made.get(whole)):
+                text = f"makes of {name} an arm {whole}, which {other}; allowed: a name of its own for every arm"
+                yield problem_at(layers, path, text)
+            made.setdefault(whole, f"the control {control} makes of {name}")
+        if other := labels.get(entry["label"]):
+            text = (
+                f"{show(entry['label'])} is the label of the control {other} too; allowed: a label for {control} alone"
+            )
+            yield problem_at(layers, [*path, "label"], text)
+        labels.setdefault(entry["label"], control)
+
+
+def with_controls(config: Config) -> Config:
+    """The configuration with the arms that its controls make behind those that are written, in the order of the arms they ask."""
+    arms = dict(config["arms"])
+    for name, arm in config["arms"].items():
+        for control, entry in config.get(CONTROLS, {}).items():
+            if name in entry["of"]:
+                label = {"label": f"{arm['label']}, {entry['label']}"}
+                arms[f"{name}_{control}"] = label | {"method": "control", "parent": name} | _asked(entry, arm)
+    return {**config, "arms": arms}
+
+
+def place_of(config: Config, arm: str) -> list[str]:
+    """Where an arm is written: its own entry, or that of the control that makes it."""
+    made = {f"{name}_{control}": control for control, entry in config.get(CONTROLS, {}).items() for name in entry["of"]}
+    return [CONTROLS, made[arm]] if arm in made else ["arms", arm]
+
+
+def _asked(entry: Mapping[str, Any], arm: Mapping[str, Any]) -> Config:
+    """How the weights of an arm are asked by a control: what the control says, else what the arm has."""
+    return {key: entry.get(key) or arm.get(key) or default for key, default in ASKED.items()}
+
+
+def _in_words(asked: Config) -> str:
+    return ", ".join(f"{key} {value}" for key, value in asked.items())
 
 
 def like_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

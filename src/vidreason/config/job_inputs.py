@@ -163,6 +163,12 @@ def scored_samples(run: Run) -> list[str]:
     ]
 
 
+def option_edit(run: Run, arm: str) -> dict[str, Any]:
+    """How the options of an arm's questions are changed, as `OptionEdit` takes it; only where they are does the seed matter."""
+    edit = run.arm(arm).shown_options
+    return {"name": edit} if edit == "published" else {"name": edit, "seed": run.seed}
+
+
 def known_missing(run: Run, benchmark: str) -> dict[str, int]:
     """Questions of a benchmark, by category, whose video is not distributed."""
     return dict(_benchmark(run, benchmark).known_missing or {})
@@ -234,7 +240,7 @@ def all_training_frames(run: Run) -> list[str]:
 
 def shown_arms(run: Run) -> dict[str, dict[str, str]]:
     """What tables say about the arms; settings of a training change no table."""
-    keys = ("label", "style", "method", "parent", "view")
+    keys = ("label", "style", "method", "parent", "view", "options")
     shown = {
         name: {key: value for key in keys if (value := getattr(arm, key)) is not None} for name, arm in run.arms.items()
     }

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pydantic
 
-from vidreason.config.arms import like_problems, resolved, with_strategies, without_dropped_arms, without_like
+from vidreason.config.arms import (
+    control_problems,
+    like_problems,
+    resolved,
+    with_controls,
+    with_strategies,
+    without_dropped_arms,
+    without_dropped_controls,
+    without_like,
+)
 from vidreason.config.messages import key_problems, schema_problems, show
 from vidreason.config.registered_names import Known
 from vidreason.config.renamed_keys import renamed_problems
@@ -29,15 +38,18 @@ def load_run(layers: Sequence[Layer], known: Known) -> Run:
         known: Names of data sets and reward terms.
 
     Raises:
-        ConfigError: The first kind of mistakes that there is: keys, `like`, schema, meaning, paths.
+        ConfigError: The first kind of mistakes that there is: keys, `like`, schema, meaning (controls included), paths.
     """
     layers = [with_strategies(layer) for layer in layers]
-    config = without_dropped_arms(functools.reduce(merge, (values for _, values in layers), Config()), layers)
+    config = functools.reduce(merge, (values for _, values in layers), Config())
+    config = without_dropped_controls(without_dropped_arms(config, layers), layers)
     for check in (key_problems, renamed_problems, like_problems):
         _refuse(check(config, layers))
     config = without_like(config)
     _refuse(schema_problems(config, run_schema(known), layers))
-    _refuse(meaning_problems(config, known, layers))
+    problems = list(control_problems(config, layers))
+    config = with_controls(config)
+    _refuse([*problems, *meaning_problems(config, known, layers)])
     _refuse(path_problems(config, layers))
     try:
         return Run.of(resolved(config, known), layers)

@@ -38,6 +38,7 @@ class Known:
         tasks_of: Data set -> the answer types of its questions.
         readings: Answer type -> the rules by which its answers can be read.
         timed: Answer types whose prompts state when the frames were taken.
+        choices: Answer types whose questions have lettered options.
     """
 
     datasets: Mapping[str, str]
@@ -50,6 +51,7 @@ class Known:
     tasks_of: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     readings: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     timed: Sequence[str] = ()
+    choices: Sequence[str] = ()
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from vidreason.artifacts.digests import sha256_of
 from vidreason.artifacts.path_checks import is_there
 from vidreason.config import paths
 from vidreason.config.annotations import find_annotations
-from vidreason.config.arms import TRAINED, weights_arm, without_dropped_arms
+from vidreason.config.arms import TRAINED, weights_arm, without_dropped_arms, without_dropped_controls
 from vidreason.config.datasets import DataEntry, TrainingData
 from vidreason.config.messages import listing
 from vidreason.config.optimization import Runtime
@@ -34,7 +34,7 @@ class Run(RunSettings):
     def merged_layers(self) -> Config:
         """The values that the run was loaded from as one layer, of which `load_run` makes the same run."""
         merged = functools.reduce(merge, (values for _, values in self._layers), Config())
-        return without_dropped_arms(merged, self._layers)
+        return without_dropped_controls(without_dropped_arms(merged, self._layers), self._layers)
 
     def path(self, *key: str) -> str:
         """Path at a key, `run.path("datasets", "nextqa", "root")`, with `{run}` replaced by the run's name.

@@ -46,12 +46,17 @@ def run_schema(known: Known) -> Schema:
     _name_terms(properties["methods"]["properties"]["grpo"]["properties"]["rewards"], known)
     _name_tasks(properties["selection"]["properties"]["rule"], known)
     properties["arms"]["additionalProperties"] = _arm(known)
+    controls = properties["controls"]["additionalProperties"]["properties"]
+    for key in ("style", "view", "options"):
+        controls[key] = _without_null(controls[key])
+    controls["of"]["uniqueItems"] = True
     for key in ("world", "base"):
         properties[key] = _without_null(properties[key])
     properties["seeds"]["uniqueItems"] = True
     properties["world"]["properties"]["broken"]["uniqueItems"] = True
     properties["sources"]["propertyNames"] = {"pattern": SOURCE_NAME}
-    properties["arms"]["propertyNames"] = {"pattern": ARM_NAME}
+    for key in ("arms", "controls"):
+        properties[key]["propertyNames"] = {"pattern": ARM_NAME}
     return {"$schema": DIALECT, "title": TITLE, **schema}
 
 
@@ -86,7 +91,7 @@ def _arm(known: Known) -> Schema:
     _name_terms(method["properties"]["rewards"], known)
     schema["properties"] = {"like": LIKE, **schema["properties"], **method["properties"]}
     schema["properties"]["data"] |= {"enum": [*known.training_data]}
-    for key in ("data", "parent", "view"):  # a key that is not there is not given as null
+    for key in ("data", "parent", "view", "options"):  # a key that is not there is not given as null
         schema["properties"][key] = _without_null(schema["properties"][key])
     selection = partial(_without_null(schema["properties"]["selection"]))
     _name_tasks(selection, known)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.artifacts.path_checks import is_there
-from vidreason.config.arms import LIKE, TRAINED, parent_circles, training_of
+from vidreason.config.arms import LIKE, TRAINED, parent_circles, place_of, training_of
 from vidreason.config.grpo_checks import selection_problems, training_problems
 from vidreason.config.messages import listing, schema_problems, show, unknown
 from vidreason.config.paths import RESULTS, SOURCES, is_made
@@ -26,9 +26,11 @@ NEEDED = {
 }
 """Method -> the keys that an arm of this method must have; null is as if the key were not there."""
 
+UNCHANGED = "published"
+"""Options as they are published."""
 TIMES_SHUFFLED = "times_shuffled"
 """The view in which prompts state the times of the frames in a random order (vidreason.media.views)."""
-OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",)}
+OPTIONAL = {"given": ("tokenizer", "processor"), "grpo": ("selection",), "control": ("options",)}
 """Method -> the keys that an arm of this method may have besides; null is as if the key were not there."""
 
 
@@ -52,7 +54,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
             if method == "grpo" and not faults:
                 yield from training_problems(config, name, training, known, layers)
     yield from parent_circles(config["arms"], layers)
-    yield from _label_problems(config["arms"], layers)
+    yield from _label_problems(config, layers)
     for name in config["evaluation"]["benchmarks"]:
         if name not in config["datasets"]:
             text = f"{show(name)} is not among the data sets; allowed: {listing(config['datasets'])}"
@@ -73,7 +75,7 @@ def meaning_problems(config: Config, known: Known, layers: Sequence[Layer]) -> I
 
 def _arm_problems(config: Config, name: str, layers: Sequence[Layer]) -> Iterable[str]:
     """One line for every key that an arm lacks or must not have, and every name in it that does not exist."""
-    arm, arms, path = config["arms"][name], config["arms"], ["arms", name]
+    arm, arms, path = config["arms"][name], config["arms"], place_of(config, name)
     method = arm["method"]
     for key in NEEDED[method]:
         if arm.get(key) is None:
@@ -112,14 +114,14 @@ def _data_problems(config: Config, name: str, known: Known, layers: Sequence[Lay
         yield problem_at(layers, path, text)
 
 
-def _label_problems(arms: Mapping[str, Any], layers: Sequence[Layer]) -> Iterable[str]:
+def _label_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
     """One line for every label that an earlier arm has too: tables and legends would mix the two arms up."""
     first: dict[str, str] = {}
-    for name, arm in arms.items():
+    for name, arm in config["arms"].items():
         other = first.setdefault(" ".join(arm["label"].split()), name)
         if other != name:
             text = f"{show(arm['label'])} is the label of the arm {other} too; allowed: a label for {name} alone"
-            yield problem_at(layers, ["arms", name, "label"], text)
+            yield problem_at(layers, [*place_of(config, name), "label"], text)
 
 
 def _sampling_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
@@ -140,17 +142,24 @@ def _scoring_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
 
 
 def _control_problems(config: Config, known: Known, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every control that shuffles times where no benchmark's prompts state any: it would repeat its parent."""
+    """One line for every control that would repeat its parent: no benchmark's prompts state times, or none have options."""
     benchmarks = config["evaluation"]["benchmarks"]
-    if any(task in known.timed for name in benchmarks for task in known.tasks_of.get(name, ())):
-        return
+    tasks = {task for name in benchmarks for task in known.tasks_of.get(name, ())}
     for name, arm in config["arms"].items():
-        if arm.get("view") == TIMES_SHUFFLED:
+        view, options = arm.get("view"), arm.get("options") or UNCHANGED
+        if view == TIMES_SHUFFLED and not tasks.intersection(known.timed):
             text = (
                 f"{TIMES_SHUFFLED} is not allowed: the prompts of no benchmark ({listing(benchmarks)}) state times; allowed: another "
                 f"view, or a benchmark with questions of the type {' or '.join(known.timed)}"
             )
-            yield problem_at(layers, ["arms", name, "view"], text)
+            yield problem_at(layers, [*place_of(config, name), "view"], text)
+        if options != UNCHANGED and not tasks.intersection(known.choices):
+            text = (
+                f"{options} is not allowed: the questions of no benchmark ({listing(benchmarks)}) have options; allowed: "
+                f"{UNCHANGED}, null in the place of the control, or a benchmark with questions of the type "
+                f"{' or '.join(known.choices)}"
+            )
+            yield problem_at(layers, [*place_of(config, name), "options"], text)
 
 
 def path_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

@@ -16,7 +16,9 @@ from vidreason.config.optimization import GrpoRuntime, Optimizer, Runtime
 from vidreason.config.selection import SelectionRule
 from vidreason.config.types import (
     MOST,
+    Control,
     Count,
+    Options,
     Parameters,
     Precision,
     Protocol,
@@ -298,7 +300,11 @@ class ArmKeys(Section):
     )
     view: View | None = Field(
         default=None,
-        description="What a control is shown: frames in order, in random order, gray frames, or the times of the frames in random order.",
+        description="What a control is shown: frames in order, in random order, gray frames, the times of the frames in random order, "
+        "or none: no video.",
+    )
+    options: Options | None = Field(
+        default=None, description="How a control's options are changed; see the section controls."
     )
     selection: SelectionRule | None = Field(
         default=None,
@@ -318,6 +324,11 @@ class Arm(ArmKeys):
     def shown_view(self) -> View:
         """The view that the arm answers the benchmarks with."""
         return self.view or "ordered"
+
+    @property
+    def shown_options(self) -> Options:
+        """How the options of the benchmarks' questions are changed for the arm."""
+        return self.options or "published"
 
 
 class TrainingSpec(Section):
@@ -372,6 +383,10 @@ class RunSettings(Section):
     evaluation: Evaluation = Field(description="Which benchmarks arms answer, and how answers are graded.")
     gallery: Gallery = Field(description="The pages that show every answer.")
     arms: Mapping[str, Arm] = Field(min_length=1, description="Rows of the final table, by name, in their order.")
+    controls: Mapping[str, Control] | None = Field(
+        default=None,
+        description="Other ways to ask finished weights, by name; each is an arm `<arm>_<control>` for every arm in `of`.",
+    )
     world: World | None = Field(
         default=None, description="Sizes of the generated data; only in a run that makes its own."
     )

@@ -11,7 +11,8 @@ MOST = 10**9
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Precision = Literal["fp32", "bf16"]
 Style = Literal["option", "reason"]
-View = Literal["ordered", "shuffled", "gray", "times_shuffled"]
+View = Literal["ordered", "shuffled", "gray", "times_shuffled", "none"]
+Options = Literal["published", "permuted", "without_gold"]
 Protocol = Literal["upstream", "paper"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -41,3 +42,23 @@ class Sampling(Section):
         "top_k; null for all.",
     )
     max_new_tokens: int = Field(ge=1, le=131_072, description="Most tokens of an answer, end of sequence included.")
+
+
+class Control(Section):
+    """Another way to ask the finished weights of some arms: one further arm `<arm>_<control>` of method control for each of them.
+
+    Keys that are absent keep what the arm has.
+    """
+
+    label: Text = Field(description="Words that follow the arm's label and a comma.")
+    of: tuple[str, ...] = Field(strict=False, min_length=1, description="Names of the arms that are asked.")
+    style: Style | None = Field(
+        default=None, description="option: answers with the letter alone. reason: thinks first."
+    )
+    view: View | None = Field(
+        default=None, description="What is shown instead of the frames in order; none: no video at all."
+    )
+    options: Options | None = Field(
+        default=None,
+        description="permuted: the options in another order. without_gold: None of the above in the place of the right option.",
+    )

@@ -31,10 +31,12 @@ from vidreason.engine.prefetch import prefetch
 from vidreason.engine.profiling import span
 from vidreason.engine.prompts import Clock, Prompt, fits, max_prompt_length, prompt_of
 from vidreason.media.frame_store import FrameStore, clips_path_of
+from vidreason.media.views import NO_VIDEO
 from vidreason.models.base import VideoLM
 from vidreason.models.families import PRECISIONS, compute_device, load_checkpoint
 from vidreason.records import OK, PROMPT_TOO_LONG, ClipStatus, Completion, Prediction, Question, Rollout, SampledAnswers
 from vidreason.tasks.base import task_of
+from vidreason.tasks.option_edits import UNCHANGED, OptionEdit
 
 MOST_NAMED = 10
 """Questions that a message lists by name."""
@@ -75,13 +77,14 @@ class InferenceConfig:
         purpose: `predict`, `selection` or `samples`; part of the seeds.
         style: `option` or `reason`.
         training: Whether prompts are written as in training.
-        view: One of `vidreason.media.views.VIEWS`.
+        view: One of `vidreason.media.views.VIEWS`, or `NO_VIDEO`.
         decoding: How tokens are chosen.
         group: Answers to each question, G.
         batch_size: Questions at a time.
         precision: Type of the weights, a name of `PRECISIONS`.
         key: Configuration key of `batch_size`, for messages.
         limit: Questions that are answered, in whole videos (`vidreason.engine.batches.limited`); None for all.
+        options: How the options of the questions are changed before they are asked.
     """
 
     purpose: str
@@ -94,6 +97,7 @@ class InferenceConfig:
     precision: str
     key: str
     limit: int | None = None
+    options: OptionEdit = UNCHANGED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Answers:
     """The answers to one question.
 
     Attributes:
-        question: The question.
+        question: The question as it was asked.
         status: `ok`, or why it was not answered.
         prompt: Text of its whole prompt.
         completions: G answers; none where the status is not `ok`.
@@ -230,10 +234,13 @@ class _Plan:
 
 def _plan(shard: Shard, config: InferenceConfig, model: VideoLM) -> _Plan:
     """Form the batches, and report prompts that are too long."""
-    questions = limited(read_jsonl(shard.questions, Question), config.limit)
+    published = limited(read_jsonl(shard.questions, Question), config.limit)
+    questions = [config.options.of(question) for question in published]
+    video = config.view != NO_VIDEO
     timed = any(task_of(name).timed for name in {question.task for question in questions})
     clock = Clock(FrameStore(shard.frames), config.view, shard.seed) if timed else None
-    prompts = {question.id: prompt_of(model, question, config.style, config.training, clock) for question in questions}
+    style, training = config.style, config.training
+    prompts = {question.id: prompt_of(model, question, style, training, clock, video) for question in questions}
     limit = config.decoding.max_new_tokens
     statuses = _clip_statuses(questions, shard.frames)
     for name, prompt in prompts.items():
@@ -269,13 +276,15 @@ def complete(
         model: The model.
         questions: At least one.
         prompts: Ids of their prompts.
-        frames: Frames of their clips in the order of `clips_of`: uint8 [C, F, S, S, 3].
+        frames: Frames of their clips in the order of `clips_of`: uint8 [C, F, S, S, 3]; [0] where no video is shown.
         decoding: How tokens are chosen.
         group: Answers to each question, G.
         seeds: One an answer; may be None when decoding is greedy.
     """
-    clips = dict(zip(clips_of(questions), model.connect(encode_clips(model, frames)), strict=True))
-    videos = [clips[question.clip.key] for question in questions]
+    videos = None
+    if len(frames):
+        clips = dict(zip(clips_of(questions), model.connect(encode_clips(model, frames)), strict=True))
+        videos = [clips[question.clip.key] for question in questions]
     with span("sample"):
         return generate(model, prompts, videos, decoding, model.end_id, group, seeds)
 
@@ -294,7 +303,7 @@ def answer_batch(
         model: The model.
         questions: The batch; without any, nothing is computed.
         prompts: Ids of their prompts.
-        frames: Frames of the batch's clips in the order of `clips_of`: uint8 [C, F, S, S, 3].
+        frames: As in `complete`.
         config: How they are prompted and answered.
         seed: Seed of the arm.
 

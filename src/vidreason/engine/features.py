@@ -11,7 +11,7 @@ import torch
 
 from vidreason.engine.profiling import span
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.views import ORDERED, view_frames
+from vidreason.media.views import NO_VIDEO, ORDERED, view_frames
 from vidreason.models.base import Features, VideoLM, VideoTokens
 from vidreason.records import Question
 
@@ -22,14 +22,16 @@ def clips_of(questions: Sequence[Question]) -> list[str]:
 
 
 def read_clips(store: FrameStore, clips: Sequence[str], view: str = ORDERED, seed: int = 0) -> torch.Tensor:
-    """Frames of C clips in a view: uint8 [C, F, S, S, 3].
+    """Frames of C clips in a view: uint8 [C, F, S, S, 3]; [0] where no video is shown, and nothing is read.
 
     Args:
         store: Frames of all the clips.
         clips: C keys, at least one.
-        view: One of `vidreason.media.views.VIEWS`.
+        view: One of `vidreason.media.views.VIEWS`, or `NO_VIDEO`.
         seed: With the clip's key, the seed of a view with random numbers.
     """
+    if view == NO_VIDEO:
+        return torch.empty(0, dtype=torch.uint8)
     return torch.from_numpy(np.stack([view_frames(store.pixels(clip), view, seed, clip) for clip in clips]))
 
 

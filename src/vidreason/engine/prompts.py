@@ -8,7 +8,7 @@ import torch
 
 from vidreason.data.registry import question_prompt
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.views import ORDERED, TIMES_SHUFFLED
+from vidreason.media.views import NO_VIDEO, ORDERED, TIMES_SHUFFLED
 from vidreason.models.base import VideoLM
 from vidreason.records import IMAGE, OK, Question
 from vidreason.tasks.base import task_of
@@ -21,7 +21,7 @@ class Prompt:
 
     Attributes:
         text: The chat template around the question, up to where the answer begins.
-        ids: int64 [T], with one image token.
+        ids: int64 [T], with one image token; without one where no video is shown.
         length: Positions, video included.
     """
 
@@ -39,7 +39,7 @@ class Clock:
 
     Attributes:
         store: Frames of all the clips.
-        view: A view of `vidreason.media.views`; `times_shuffled` states the times in a random order.
+        view: A view of `vidreason.media.views`; `times_shuffled` states the times in a random order, `none` states none.
         seed: With the clip's key, the seed of that order.
     """
 
@@ -50,7 +50,7 @@ class Clock:
     def line(self, question: Question) -> str:
         """The line of a question's prompt that states the times; `""` for an image, and for a clip without frames."""
         key = question.clip.key
-        if question.clip.kind == IMAGE or self.store.status(key) != OK:
+        if self.view == NO_VIDEO or question.clip.kind == IMAGE or self.store.status(key) != OK:
             return ""
         times = np.maximum(self.store.times(key) - (question.clip.start or 0.0), 0.0)
         if self.view == TIMES_SHUFFLED:
@@ -58,9 +58,11 @@ class Clock:
         return time_line(times.tolist())
 
 
-def prompt_of(model: VideoLM, question: Question, style: str, training: bool, clock: Clock | None = None) -> Prompt:
+def prompt_of(
+    model: VideoLM, question: Question, style: str, training: bool, clock: Clock | None = None, video: bool = True
+) -> Prompt:
     """The prompt of a question; arguments as in `query_text`."""
-    text = model.prompt_text(query_text(question, style, training, clock))
+    text = model.prompt_text(query_text(question, style, training, clock, video))
     ids = model.text_ids(text)
     return Prompt(text, ids, prompt_length(ids, model))
 
@@ -72,7 +74,7 @@ def prompts_of(
     return [prompt_of(model, question, style, training, clock).ids for question in questions]
 
 
-def query_text(question: Question, style: str, training: bool, clock: Clock | None = None) -> str:
+def query_text(question: Question, style: str, training: bool, clock: Clock | None = None, video: bool = True) -> str:
     """The user's turn: video mark, question, options, for timed tasks the times of the frames, and instruction.
 
     Args:
@@ -80,20 +82,21 @@ def query_text(question: Question, style: str, training: bool, clock: Clock | No
         style: `option` or `reason`.
         training: Training writes the instruction after a space, evaluation on a new line, as upstream does.
         clock: Tells the times of the frames; only timed tasks need it.
+        video: Whether there is a video; without one, neither its mark nor times are written.
 
     Raises:
         ValueError: There is no such style, or the task is timed and there is no clock.
     """
     write = training_query if training else evaluation_query
     task, text = task_of(question.task), question_prompt(question)
-    if task.timed:
+    if task.timed and video:
         if clock is None:
             raise ValueError(
                 f"question {question.id!r}: the prompt of task {task.name} states when the frames were taken, and no clock was "
                 f"given; pass Clock(store)"
             )
         text = "\n".join(filter(None, (text, clock.line(question))))
-    return write(text, task.instruction(style))
+    return write(text, task.instruction(style), video)
 
 
 def prompt_length(ids: torch.Tensor, model: VideoLM) -> int:

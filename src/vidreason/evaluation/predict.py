@@ -8,12 +8,21 @@ from vidreason.config.settings import EvaluationGeneration
 from vidreason.engine.batch_inference import Answers, InferenceConfig, Shard, answer_shard, write_timing
 from vidreason.engine.generation import Decoding
 from vidreason.records import Completion, Prediction
+from vidreason.tasks.option_edits import UNCHANGED, OptionEdit
 
 UPSTREAM_TEMPERATURE, UPSTREAM_TOP_K = 1.0, 50
 """How upstream's evaluation scripts sample, whatever their options say: they call `model.generate` with sampling and no seed."""
 
 
-def predict(shard: Shard, generation: EvaluationGeneration, style: str, view: str, out: Path, timing: Path) -> None:
+def predict(
+    shard: Shard,
+    generation: EvaluationGeneration,
+    style: str,
+    view: str,
+    out: Path,
+    timing: Path,
+    options: OptionEdit = UNCHANGED,
+) -> None:
     """Answer one shard of a benchmark.
 
     A question that is not answered has a row with the reason as its status and an empty completion: the status of its clip
@@ -23,10 +32,12 @@ def predict(shard: Shard, generation: EvaluationGeneration, style: str, view: st
         shard: The questions and the checkpoint.
         generation: How answers are generated.
         style: `option` or `reason`.
-        view: One of `vidreason.media.views.VIEWS`.
+        view: One of `vidreason.media.views.VIEWS`, or `NO_VIDEO`. A question whose clip cannot be read is answered in none, so
+            that all views are compared on the same questions.
         out: Prediction records to write.
         timing: CSV to write: batch, questions, tokens, seconds. Times have a file of their own, so that predictions are
             reproducible.
+        options: How the options of the questions are changed before they are asked.
 
     Raises:
         MemoryError: A batch does not fit into memory.
@@ -41,6 +52,7 @@ def predict(shard: Shard, generation: EvaluationGeneration, style: str, view: st
         batch_size=generation.batch_size,
         precision=generation.precision,
         key="evaluation.generation.batch_size",
+        options=options,
     )
     batches = answer_shard(shard, config, _prediction)
     write_jsonl(out, (row for batch in batches for row in batch.rows))

@@ -29,6 +29,7 @@ from vidreason.tasks.base import grade, rule_for, task_of
 from vidreason.tasks.markup import as_answer
 from vidreason.tasks.metrics import Metric
 from vidreason.tasks.multiple_choice import upstream_guesses
+from vidreason.tasks.option_edits import UNCHANGED, OptionEdit
 
 Answered = TypeVar("Answered", Prediction, SampledAnswers)
 NOUNS: Mapping[type, tuple[str, str]] = {
@@ -82,7 +83,11 @@ class ScoreFiles:
 
 
 def score(
-    subject: Subject, files: ScoreFiles, settings: Scoring, known_missing: Mapping[str, int] | None = None
+    subject: Subject,
+    files: ScoreFiles,
+    settings: Scoring,
+    known_missing: Mapping[str, int] | None = None,
+    options: OptionEdit = UNCHANGED,
 ) -> None:
     """Score one arm's predictions on one benchmark and write both result files.
 
@@ -92,6 +97,7 @@ def score(
         settings: Which reading of an answer counts. `unparsed: random` gives an unparsable answer a letter drawn with the
             seed and the question's id, as upstream does without a seed.
         known_missing: Category -> questions whose video is known not to be distributed; they are tolerated besides.
+        options: How the options of the questions were changed before they were asked: so they are graded and written.
 
     Raises:
         ValueError: Questions without or with two predictions, predictions of other questions, or too many without frames.
@@ -101,7 +107,7 @@ def score(
         crashing, and gives no intervals.
     """
     check_style(subject)
-    questions = sorted(read_jsonl(files.questions, Question), key=lambda question: question.id)
+    questions = sorted(map(options.of, read_jsonl(files.questions, Question)), key=lambda question: question.id)
     if not questions:
         raise ValueError(f"{files.questions}: no questions; a score needs at least one")
     answers = merged(questions, files.predictions, str(subject), Prediction)

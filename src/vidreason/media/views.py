@@ -1,6 +1,7 @@
 """Ways to show a clip's frames to a model: as they are, and controls that take something away.
 
-A view is a function of the frames and a random generator, listed by name in `VIEWS`; to add one, add an entry.
+A view is a function of the frames and a random generator, listed by name in `VIEWS`; to add one, add an entry. `NO_VIDEO` is none of
+them: no frames are read, and the prompt has no place for a video.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +10,8 @@ import numpy as np
 
 ORDERED = "ordered"
 TIMES_SHUFFLED = "times_shuffled"
+NO_VIDEO = "none"
+"""The question alone, without a video and without the times of its frames."""
 GRAY_LEVEL = 127
 
 View = Callable[[np.ndarray, np.random.Generator], np.ndarray]

@@ -1,12 +1,14 @@
 """Tables that compare arms on the same questions."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 
 from vidreason.evaluation.scored_answers import Scored, chance_level
 from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_estimates, paired_difference
+from vidreason.records import Question
 from vidreason.results.number_format import VALUE, Row, interval_cells, mean_of, percent
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import CONTROL, Run, values_of
+from vidreason.results.scored_runs import CONTROL, Arm, Run, same_questions, values_of
+from vidreason.tasks.option_edits import PUBLISHED
 
 DIFFERENCE = ("difference", "difference_low", "difference_high")
 
@@ -14,7 +16,7 @@ DIFFERENCE = ("difference", "difference_low", "difference_high")
 def controls_table(inputs: ResultInputs) -> list[Row]:
     """Questions that need the order of the frames, the others and all, for every arm, pooled over the benchmarks of one metric.
 
-    For a control arm (same weights, other frames) also the paired difference to the arm whose weights it uses.
+    For a control arm (same weights, asked in another way) also the paired difference to the arm whose weights it uses.
     """
     runs = inputs.runs
     rows = []
@@ -22,22 +24,40 @@ def controls_table(inputs: ResultInputs) -> list[Row]:
     for arm, seed, metric, benchmarks in pools:
         parent = runs.parent_of(arm) if arm.method == CONTROL else None
         ours, theirs = (runs.answers(one, seed, benchmarks) if one else [] for one in (arm, parent))
+        if parent:
+            for name in benchmarks:
+                _check_same(runs.by_key[arm.name, seed, name], runs.by_key[parent.name, seed, name])
+        before = {(cluster[0], row.question.id): row.question for cluster, row in theirs}
         for kind, temporal in (("temporal", {True}), ("other", {False}), ("all", {True, False, None})):
             answers = [row for _, row in ours if row.temporal in temporal]
             clusters = [cluster for cluster, row in ours if row.temporal in temporal]
             against = [row for _, row in theirs if row.temporal in temporal]
             if not answers:
                 continue
-            difference = _paired(answers, against, clusters) if against else None
+            difference = None
+            if against:
+                difference = paired_difference(values_of(answers), values_of(against), clusters)
             rows.append(
-                {"arm": arm.name, "label": arm.label, "view": arm.view, "questions": kind, "metric": metric}
-                | {"n": len(answers)}
+                {"arm": arm.name, "label": arm.label, "style": arm.style, "view": arm.view, "options": arm.options}
+                | {
+                    "questions": kind,
+                    "metric": metric,
+                    "n": len(answers),
+                    "unchanged": _unchanged(arm, answers, before),
+                }
                 | interval_cells(clustered_mean(values_of(answers), clusters), VALUE)
                 | {"chance": percent(chance_level(answers)), "compared_to": parent.name if parent else ""}
                 | interval_cells(difference, DIFFERENCE)
                 | {"seed": seed}
             )
     return rows
+
+
+def _unchanged(arm: Arm, answers: Sequence[Scored], before: Mapping[tuple[str, str], Question]) -> int | str:
+    """How many questions an arm whose options are changed was asked as published; empty for any other arm."""
+    if arm.options == PUBLISHED or not before:
+        return ""
+    return sum(before[row.question.dataset, row.question.id] == row.question for row in answers)
 
 
 def gains_table(inputs: ResultInputs) -> list[Row]:
@@ -92,17 +112,11 @@ def _paired_runs(one: Run, other: Run) -> Estimate:
     """Paired difference of two arms on one benchmark, averaged as its headline number is."""
     clusters = [row.question.clip.path for row in one.rows]
     strata = [row.question.category for row in one.rows] if one.score.is_macro else None
-    return _paired(one.rows, other.rows, clusters, strata)
+    _check_same(one, other)
+    return paired_difference(values_of(one.rows), values_of(other.rows), clusters, strata)
 
 
-def _paired(
-    first: Sequence[Scored],
-    second: Sequence[Scored],
-    clusters: Sequence[Hashable],
-    strata: Sequence[Hashable] | None = None,
-) -> Estimate:
-    """Paired difference of two arms' answers; both lists are sorted by question."""
-    # Whole questions and not their ids: one whose gold answer was corrected in between is another one.
-    if [row.question for row in first] != [row.question for row in second]:
+def _check_same(one: Run, other: Run) -> None:
+    """Refuse runs on different questions; the rows of both are sorted by question."""
+    if not same_questions(one, other):
         raise ValueError("two arms were scored on different questions; score both again from the same list")
-    return paired_difference(values_of(first), values_of(second), clusters, strata)

@@ -206,7 +206,7 @@ def _draw_views(axes: Axes, rows: Sequence[Mapping[str, str]]) -> None:
         cells = {row["questions"]: row for row in rows if row["view"] == view}
         places = [place + (number + 0.5) * width - 0.4 for place, kind in enumerate(types) if kind in cells]
         estimates = [_read_estimate(cells[kind]) for kind in types if kind in cells]
-        bars(axes, places, estimates, width, number, f"{view} frames")
+        bars(axes, places, estimates, width, number, "no video" if view == "none" else f"{view} frames")
     chance = {row["questions"]: float(row["chance"]) / 100 for row in rows if row["chance"]}
     chance_lines(axes, [chance.get(kind) for kind in types])
     axes.set_xticks(range(len(types)), list(types.values()))

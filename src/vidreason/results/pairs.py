@@ -25,7 +25,7 @@ from vidreason.evaluation.statistics import (
 )
 from vidreason.results.number_format import Row, interval_cells, percent
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import CONTROL, Arm, Runs, headline_name
+from vidreason.results.scored_runs import CONTROL, Arm, Runs, headline_name, same_questions
 
 MEAN = "mean"
 COUNTED = ("won", "lost", "p_mcnemar")
@@ -99,7 +99,7 @@ def _answered(runs: Runs, benchmark: str) -> Answered:
     first = by_arm[0][0]
     questions = [row.question for row in first.rows]
     for run in itertools.chain(*by_arm):
-        if [row.question for row in run.rows] != questions:
+        if not same_questions(run, first):
             raise ValueError(
                 f"{benchmark}: arms {run.arm.name} (seed {run.seed}) and {first.arm.name} (seed {first.seed}) were scored on "
                 f"different questions; score both again from the same list"

@@ -126,11 +126,11 @@ TABLES = (
     ),
     Table(
         "controls",
-        "What the order of the frames is worth: all arms and controls",
+        "What the video, its order, the options and thinking are worth: all arms and controls",
         f"{_ROOM}.comparisons.controls_table",
         _columns(
-            "arm label view questions metric n value ci_low ci_high chance compared_to difference difference_low "
-            "difference_high seed"
+            "arm label style view options questions metric n unchanged value ci_low ci_high chance compared_to difference "
+            "difference_low difference_high seed"
         ),
     ),
     Table(
@@ -253,6 +253,7 @@ COLUMNS = {
     "measure": "`correct`: number of right answers; `std`, `half_range`: spread of what the answers are worth",
     "n": "questions",
     "nearest": "least distance between a clip of the benchmark and a training clip, in bits of 64",
+    "options": "the options that the arm is asked with: `published`, `permuted`, or `without_gold` (docs/controls.md)",
     "p": "p-value of the difference, by flipping the signs of whole videos at random (two-sided)",
     "p_holm": "the same after Holm's correction for all arms that rival the compared one; empty for its own ancestors; "
     "in `pairs.csv` for all pairs of arms, empty for pairs with a control",
@@ -295,7 +296,9 @@ COLUMNS = {
     "value_think_true": "value where the think text describes the clip correctly",
     "value_within_well_formed": "value of the answers that follow the format, with its interval",
     "videos": "different videos of the questions",
-    "view": "how the arm is shown the frames: `ordered`, `shuffled`, `gray`, or with their times in random order (`times_shuffled`)",
+    "unchanged": "questions of an arm with other options that were asked as published (docs/controls.md)",
+    "view": "how the arm is shown the frames: `ordered`, `shuffled`, `gray`, with their times in random order (`times_shuffled`), or "
+    "not at all (`none`)",
     "won": "questions that the arm answers better than the compared one, by their mean over the seeds",
     "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",
 }

@@ -24,7 +24,7 @@ from vidreason.results.number_format import percent
 from vidreason.results.page import csv_grid, cut, data_uri, picture_uri, plain_caption, render
 from vidreason.results.registry import FIGURES, TABLES, Figure, Table
 from vidreason.results.result_inputs import ResultInputs
-from vidreason.results.scored_runs import Runs, axis_label
+from vidreason.results.scored_runs import Runs, axis_label, read_in_words
 from vidreason.tasks.base import task_of
 
 if TYPE_CHECKING:
@@ -199,29 +199,29 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
                 raise ValueError(
                     f"report: question {name!r} of {benchmark} was scored but is in none of the question files"
                 )
-            shown = [_answer(arm.label, answers[arm.name][name]) for arm in runs.arms]
+            shown = [_answer(arm.label, answers[arm.name][name], question) for arm in runs.arms]
             cards.append(_card(question, shown, store))
     return cards
 
 
-def _answer(label: str, row: Scored) -> Answer:
+def _answer(label: str, row: Scored, question: Question) -> Answer:
     """One arm's answer, and how it was read."""
     words = row.think or row.prediction.completion.text
     return Answer(
         arm=label,
         shown=cut(words),
         truth="" if row.think_true is None or not row.think else ("true" if row.think_true else "not true"),
-        read=cut(_read(row)),
+        read=cut(_read(row, question)),
         verdict="right" if row.correct else "wrong",
         value=_value(row),
         completion=cut(row.prediction.completion.text, LONGEST_RAW),
     )
 
 
-def _read(row: Scored) -> str:
+def _read(row: Scored, question: Question) -> str:
     """What was read in an answer, or why nothing was."""
     if row.grade.parsed:
-        return row.grade.parsed
+        return read_in_words(row, question) or ""
     if row.guess:
         return f"{row.guess} (drawn at random)"
     return f"none ({', '.join(row.grade.unread)})" if row.grade.unread else "none"

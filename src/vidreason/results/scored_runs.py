@@ -10,7 +10,9 @@ from vidreason.data.registry import title_of
 from vidreason.evaluation.score_record import Score, headline_metric, read_score
 from vidreason.evaluation.scored_answers import Scored, read_scored
 from vidreason.evaluation.statistics import Estimate
+from vidreason.records import Question
 from vidreason.tasks.metrics import ACCURACY
+from vidreason.tasks.option_edits import PUBLISHED, same_but_for_options
 
 CONTROL = "control"
 
@@ -31,6 +33,7 @@ class Arm:
         view: How it is shown the frames: a name of `vidreason.media.views.VIEWS`.
         sampler: `{arm}/{data set}` whose repeated answers its questions were selected by; `""` where none were sampled.
         repeats: Answers to each of these questions.
+        options: How the options of its questions are changed: a name of `vidreason.tasks.option_edits.EDITS`.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Arm:
     view: str = "ordered"
     sampler: str = ""
     repeats: int = 0
+    options: str = PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def read_arms(arms: Mapping[str, Mapping[str, str]]) -> dict[str, Arm]:
             str(settings.get("view") or "ordered"),
             str(settings.get("sampler") or ""),
             int(settings.get("repeats") or 0),
+            str(settings.get("options") or PUBLISHED),
         )
     return known
 
@@ -210,6 +215,34 @@ def load_runs(
     if holes or not by_key:
         raise ValueError(f"scores are missing: {holes or 'all'}; a mean over fewer benchmarks would not be comparable")
     return Runs(present, seeds, tuple(benchmarks), by_key)
+
+
+def read_in_words(row: Scored, published: Question) -> str | None:
+    """What was read in an answer; with the words of the option where a control asked the question with other options.
+
+    Args:
+        row: The answer, with the question as it was asked.
+        published: The question as other arms were asked, whose letters a page shows.
+    """
+    read, asked = row.grade.parsed, row.question
+    if read is None or asked.options == published.options:
+        return read
+    letter = read.partition(",")[0]
+    words = asked.options[asked.letters.index(letter)] if letter in tuple(asked.letters) else ""
+    return f"{read} ({words})" if words else read
+
+
+def same_questions(one: Run, other: Run) -> bool:
+    """Whether two runs answered the same questions, up to the options that a control changes.
+
+    Whole questions are compared and not their ids: one whose gold answer was corrected in between is another one.
+    """
+    pairs = zip((row.question for row in one.rows), (row.question for row in other.rows), strict=False)
+    if len(one.rows) != len(other.rows):
+        return False
+    if one.arm.options == other.arm.options:
+        return all(first == second for first, second in pairs)
+    return all(same_but_for_options(first, second) for first, second in pairs)
 
 
 _ARM_AND_SEED = re.compile(r"seed(\d+)")

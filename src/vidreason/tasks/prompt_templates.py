@@ -43,28 +43,32 @@ def time_line(times: Sequence[float]) -> str:
     return f"Frames at {' '.join(f'{time:.1f}' for time in times)} s."
 
 
-def training_query(question: str, asks: str) -> str:
+def training_query(question: str, asks: str, video: bool = True) -> str:
     r"""The user's turn in training: the instruction follows after a space.
 
     Args:
         question: Question and options, without an instruction.
         asks: The instruction.
+        video: Whether the turn has a place for a video; text alone has no mark, as in TinyLLaVA's template.
 
     Example:
         >>> training_query("Who?\nA. he", "Answer.")
         '<image>Who?\nA. he Answer.'
     """
-    return f"{IMAGE}{question} {asks}"
+    return f"{IMAGE if video else ''}{question} {asks}"
 
 
-def evaluation_query(question: str, asks: str) -> str:
-    r"""The user's turn in evaluation: the instruction follows after a newline.
+def evaluation_query(question: str, asks: str, video: bool = True) -> str:
+    r"""The user's turn in evaluation: the instruction follows after a newline; arguments as in `training_query`.
 
     Example:
         >>> evaluation_query("Who?\nA. he", "Answer.")
         '<image>\nWho?\nA. he\nAnswer.'
+        >>> evaluation_query("Who?\nA. he", "Answer.", video=False)
+        'Who?\nA. he\nAnswer.'
     """
-    return f"{IMAGE}\n{question}\n{asks}"
+    mark = f"{IMAGE}\n" if video else ""
+    return f"{mark}{question}\n{asks}"
 
 
 def with_options_line(question: Question) -> str:

@@ -14,6 +14,7 @@ from vidreason.data import registry
 from vidreason.rl import terms
 from vidreason.rl.rewards import COMBINATIONS
 from vidreason.tasks import base as tasks
+from vidreason.tasks.option_edits import CHOICES
 
 
 def registered() -> Known:
@@ -29,6 +30,7 @@ def registered() -> Known:
         tasks_of={name: dataset.tasks for name, dataset in registry.discover().items()},
         readings={name: task.rules for name, task in sorted(tasks.discover().items())},
         timed=sorted(name for name, task in tasks.discover().items() if task.timed),
+        choices=CHOICES,
     )
 
 

@@ -675,7 +675,9 @@ def test_an_arm_without_kl_is_six_lines_and_an_ablation_is_one(tmp_path: Path, l
     assert r1["settings"]["objective"].pop("beta") == 0.01
     assert ablation == r1 | {"arm": "r1_no_kl"}
     assert run.arms["r1_no_kl"].selection == run.arms["r1"].selection
-    assert list(run.arms) == ["base", "sft", "coldstart", "r1", "r1_no_kl"]
+    assert [name for name in run.arms if name not in run.arms_by("control")] == [
+        "base", "sft", "coldstart", "r1", "r1_no_kl"
+    ]  # fmt: skip
 
 
 def test_like_may_follow_like_and_layers_may_change_either() -> None:
@@ -689,7 +691,7 @@ def test_like_may_follow_like_and_layers_may_change_either() -> None:
 
 
 def test_a_later_layer_takes_an_arm_out_with_null() -> None:
-    run = load_run(papers_layers(("mine.yaml", {"arms": {"sft": None}})), known())
+    run = load_run(papers_layers(("mine.yaml", {"controls": None, "arms": {"sft": None}})), known())
     assert list(run.arms) == ["base", "coldstart", "r1"]
     again = ("again.yaml", {"arms": {"sft": {"label": "Again", "method": "given", "weights": "w", "style": "option"}}})
     assert "sft" in load_run(papers_layers(("mine.yaml", {"arms": {"sft": None}}), again), known()).arms
@@ -704,6 +706,7 @@ def test_a_later_layer_takes_an_arm_out_with_null() -> None:
             {"r1": None, "r2": {"like": "r1", "label": "R2"}},
             'arms.r2.like: "r1" is no arm; allowed: base, sft, coldstart',
         ),
+        ({"sft": None}, 'controls.thinks.of: "sft" is no arm; allowed: base, coldstart, r1'),
     ],
 )
 def test_an_arm_that_is_not_there_or_that_others_need_is_not_taken_out(arms: dict[str, Any], message: str) -> None:

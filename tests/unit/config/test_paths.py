@@ -113,6 +113,7 @@ def test_an_arm_may_learn_from_another_training_set() -> None:
     run = paper(
         arms={"r1": {"data": "charades_sta_train"}, "sft": {"data": "charades_sta_train"}},
         evaluation={"benchmarks": ["charades_sta"]},
+        controls={"permuted": None, "no_gold": None},
     )
     shards = [f"results/paper/sample_rollouts/coldstart/charades_sta_train/seed0/shard{n}.jsonl" for n in range(8)]
     assert job_inputs.rollouts(run, "r1", 0) == shards

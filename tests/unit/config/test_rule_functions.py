@@ -49,9 +49,9 @@ def test_a_setting_may_be_named_by_wildcards(functions: RuleFunctions) -> None:
 
 def test_what_is_wrong_is_said_as_the_workflow_says_it(functions: RuleFunctions) -> None:
     with pytest.raises(
-        RefusalError, match="results/paper: r1_gray is no arm of this run; allowed: base, sft, coldstart, r1"
+        RefusalError, match="results/paper: r1_grey is no arm of this run; allowed: base, sft, coldstart, r1"
     ):
-        functions.of_run(job_inputs.weights, "arm", "seed")(wildcards(run="paper", arm="r1_gray", seed="0"))
+        functions.of_run(job_inputs.weights, "arm", "seed")(wildcards(run="paper", arm="r1_grey", seed="0"))
     with pytest.raises(RefusalError, match="results/demo: r1 would train on 3 GPUs, which its batch_size of 8"):
         functions.launch(wildcards(run="demo", arm="r1", seed="0"), {"gpu": 3})
     with pytest.raises(RefusalError, match="for one process"):

@@ -65,3 +65,12 @@ def test_a_timed_task_without_times_is_refused_and_a_clip_without_frames_has_non
         query_text(GROUNDING, "option", training=False)
     text = query_text(GROUNDING, "option", training=False, clock=Clock(Store(state="missing")))
     assert "Frames at" not in text
+
+
+def test_without_a_video_neither_its_mark_nor_its_times_are_written():
+    text = query_text(GROUNDING, "option", training=False, clock=Clock(Store(), "none"), video=False)
+    assert text.startswith("a ball rolls") or "\na ball rolls" in text or "a ball rolls" in text.splitlines()[0]
+    assert "Frames at" not in text
+    assert "<image>" not in text
+    assert Clock(Store(), "none").line(GROUNDING) == ""
+    assert query_text(GROUNDING, "option", training=False, video=False) == text, "no clock is needed"

@@ -11,14 +11,19 @@ from tests.support import micro
 from tests.support.answering import ASKED, CLIPS, GENERATION, GREEDY, answers, lines, rollouts, shard_of, world_in
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import read_jsonl
-from vidreason.config.settings import EvaluationGeneration
+from vidreason.config.settings import EvaluationGeneration, Scoring
 from vidreason.engine.batches import evaluation_batches
 from vidreason.engine.generation import Decoding
 from vidreason.engine.prompts import query_text
 from vidreason.evaluation.predict import evaluation_decoding, predict
+from vidreason.evaluation.score import ScoreFiles, Subject, score
+from vidreason.evaluation.scored_answers import read_scored
+from vidreason.media.frame_store import FrameStore
+from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.modeling import TinyLlavaVideo
 from vidreason.models.tinyllava.template import prompt_text
 from vidreason.records import OK, PROMPT_TOO_LONG, Completion, Grade, Prediction, Rollout
+from vidreason.tasks.option_edits import OptionEdit
 
 LENGTHS = {question.id: 50 + number % 3 for number, question in enumerate(ASKED)}
 WORDS = " ball" * 200
@@ -206,6 +211,50 @@ class TestPredict:
         uniform = [row for row in read_jsonl(tmp_path / "gray" / "shard0.jsonl", Prediction) if row.status == OK]
         # All clips look alike and all questions read alike, so all answers are alike.
         assert len({row.completion for row in uniform}) == 1
+
+    def test_text_alone_is_asked_as_the_template_writes_it_and_no_frame_is_read(self, world, tmp_path, monkeypatch):
+        """The answers are those of transformers' language model to a prompt that is put together by hand."""
+        monkeypatch.setattr(FrameStore, "pixels", lambda *_: pytest.fail("a frame was read"))
+        rows = {row.question_id: row for row in read_jsonl(answers(world, tmp_path, view="none")[0], Prediction)}
+        model = load_checkpoint(world["weights"], torch.float32).eval()
+        head = (
+            "A chat between a curious user and an artificial intelligence assistant. "
+            "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+        )
+        for question in ASKED:
+            row, status = rows[question.id], CLIPS[question.clip.path.removesuffix(".mp4")]
+            options = "\n".join(f"{letter}. {text}" for letter, text in zip("ABCD", question.options, strict=False))
+            told = "Answer with the option's letter from the given choices directly."
+            text = f"{head}USER: {question.text}\n{options}\n{told} ASSISTANT:"
+            assert (row.status, row.prompt_sha256) == (status, sha256_text(text)), (
+                "what cannot be read stays unanswered"
+            )
+            if status == OK:
+                ids = torch.tensor([model.tokenizer(text).input_ids])
+                said = model.language_model.generate(
+                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False,
+                    eos_token_id=model.end_id, pad_token_id=model.end_id,
+                )  # fmt: skip
+                own = model.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip()
+                assert row.completion.text == own
+
+    @pytest.mark.parametrize("edit", ["permuted", "without_gold"])
+    def test_changed_options_are_those_that_are_asked_and_scored(self, world, tmp_path, edit):
+        options = OptionEdit(edit, 3)
+        (path,) = answers(world, tmp_path, options=options)
+        rows = {row.question_id: row for row in read_jsonl(path, Prediction)}
+        edited = {question.id: options.of(question) for question in ASKED}
+        assert any(edited[question.id] != question for question in ASKED)
+        for name, question in edited.items():
+            text = prompt_text(query_text(question, "option", training=False))
+            assert (rows[name].question_sha256, rows[name].prompt_sha256) == (question.sha256, sha256_text(text))
+        files = ScoreFiles(world["questions"], [path], tmp_path / "scored.jsonl", tmp_path / "score.json")
+        lenient = Scoring(parser="strict", unparsed="wrong", max_missing_fraction=1.0)
+        score(Subject("mmvu", "arm", "option", 0), files, lenient, options=options)
+        for row in read_scored(files.scored):
+            assert row.question == edited[row.question.id]
+        with pytest.raises(ValueError, match="was made for another form of this question"):
+            score(Subject("mmvu", "arm", "option", 0), files, lenient)
 
     def test_times_live_apart(self, world, tmp_path):
         (path,) = answers(world, tmp_path)

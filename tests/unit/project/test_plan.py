@@ -67,6 +67,13 @@ def test_the_papers_grpo_costs_what_the_paper_says(paper: Run) -> None:
     assert steps["train_grpo"].seconds == pytest.approx(30 * 3600 * 8, rel=0.01)
     assert steps["extract_frames"].jobs == sum(paper.datasets[name].shards.frames for name in paper.used_datasets())
     assert steps["predict"].jobs == 4 * (8 + 8 + 8 + 2)
+    controls = steps["predict (controls)"]
+    assert controls.jobs == 14 * (8 + 8 + 8 + 2)
+    # Two of the four arms think, for 300 tokens, and two answer with 4; of the controls twelve think.
+    assert controls.seconds == pytest.approx((steps["predict"].seconds or 0) * (12 * 300 + 2 * 4) / (2 * 300 + 2 * 4))
+    assert "controls: null leaves them out" in describe(paper)
+    without = configs.paper(controls=None)
+    assert "controls" not in " ".join([*(step.rule for step in plan_steps(without)), describe(without)])
     assert all(step.done == 0 for step in steps.values())
     Path("results/paper/questions").mkdir(parents=True)
     Path("results/paper/questions/nextqa.jsonl").touch()

@@ -12,6 +12,7 @@ from vidreason.records import OK, UNREAD, VIDEO, Completion, Grade, Question
 from vidreason.results.gallery.answers import Answers
 from vidreason.results.gallery.sprites import Strip
 from vidreason.results.page import cut
+from vidreason.results.scored_runs import read_in_words
 from vidreason.tasks.base import task_of
 from vidreason.tasks.intervals import read_tail
 from vidreason.tasks.markup import split_think
@@ -35,7 +36,7 @@ def chunks(answers: Answers, strips: Strips) -> Iterator[tuple[str, Any]]:
         yield f"questions_{number:04d}", _questions(answers.questions[part], strips)
         for seed in {seed: None for _, seed in answers.rows}:
             own = [rows[part] for (_, other), rows in answers.rows.items() if other == seed]
-            yield f"answers_{seed}_{number:04d}", [list(map(_answer, rows)) for rows in own]
+            yield f"answers_{seed}_{number:04d}", [list(map(_answer, rows, answers.questions[part])) for rows in own]
     for number, start in enumerate(range(0, len(answers.questions), SEARCHED)):
         for seed in {seed: None for _, seed in answers.rows}:
             own = [rows for (_, other), rows in answers.rows.items() if other == seed]
@@ -87,9 +88,11 @@ def question_entry(question: Question, strip: Strip | None) -> dict[str, Any]:
     }
 
 
-def _answer(row: Scored) -> dict[str, Any]:
-    """One arm's answer."""
+def _answer(row: Scored, question: Question) -> dict[str, Any]:
+    """One arm's answer to a question, which a control may have asked with other options."""
     entry = completion_entry(row.prediction.completion, row.grade, row.question)
+    read = read_in_words(row, question)
+    entry["read"] = None if read is None else _shown(read)
     if row.prediction.status != OK:
         entry["status"] = row.prediction.status
     if row.guess:

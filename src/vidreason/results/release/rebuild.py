@@ -17,6 +17,7 @@ from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.results.jobs import inputs as jobs
 from vidreason.results.jobs.write import write_figures, write_report, write_tables
 from vidreason.results.registry import FIGURES, TABLES
+from vidreason.tasks.option_edits import OptionEdit
 from vidreason.training import registered
 
 COSTED = ("train_sft", "train_grpo", "sample_rollouts", "select_by_variance")
@@ -106,11 +107,12 @@ def _score(run: Run, benchmark: str) -> Iterator[str]:
     questions, truth = paths.QUESTIONS.format(run=run.run, dataset=benchmark), job_inputs.truth(run)
     truths = [truth] if isinstance(truth, str) else []
     for arm in run.arms:
-        style = run.arms[arm].style
+        style, options = run.arms[arm].style, job_inputs.option_edit(run, arm)
         params = {
             "settings": settings.model_dump(mode="json"),
             "known_missing": known_missing,
             "style": style,
+            "options": options,
             "code": registered.code(run, benchmark, _SCORING),
         }
         for seed in run.seeds:
@@ -123,7 +125,7 @@ def _score(run: Run, benchmark: str) -> Iterator[str]:
                 Path(paths.SCORE.format(**values)),
                 Path(truths[0]) if truths else None,
             )
-            score(Subject(benchmark, arm, style, seed), files, settings, known_missing)
+            score(Subject(benchmark, arm, style, seed), files, settings, known_missing, OptionEdit(**options))
             for artifact in (files.scored, files.score):
                 write_sidecar(artifact, [questions, *shards, *truths], params, modules)
                 yield str(artifact)
