@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.workflow.conftest import Workplace
 
 pytestmark = pytest.mark.workflow
 ARMS = ["base", "sft", "coldstart", "r1"]
-CONTROLS = ["r1_shuffled", "r1_gray"]
+CONTROLS = ["r1_shuffled", "r1_text", "coldstart_permuted", "r1_permuted"]
 BENCHMARKS = ["video_mme", "mvbench", "mlvu", "mmvu"]
 COLUMNS = "arm,label,style,benchmark,metric,n,coverage,value,ci_low,ci_high,unparsed,seed"
 
@@ -27,6 +28,37 @@ def test_the_main_table_has_every_arm_and_benchmark(finished: Workplace) -> None
     assert found >= {(arm, benchmark) for arm in ARMS for benchmark in BENCHMARKS}
     assert {arm for arm, _ in found} == set(ARMS)
     assert {row["arm"] for row in rows(finished.results / "tables/controls.csv")} >= set(CONTROLS)
+
+
+def test_controls_are_asked_with_other_options_and_without_a_video(finished: Workplace) -> None:
+    for benchmark in BENCHMARKS:
+        published = {row["id"]: row for row in lines(finished.results / f"questions/{benchmark}.jsonl")}
+        for arm in ("coldstart_permuted", "r1_permuted"):
+            scored = lines(finished.results / f"score/{arm}/seed0/{benchmark}.scored.jsonl")
+            asked = {row["question"]["id"]: row["question"] for row in scored}
+            assert set(asked) == set(published)
+            for name, question in asked.items():
+                before = published[name]
+                assert question["options"] != before["options"]
+                assert sorted(question["options"]) == sorted(before["options"])
+                gold = [one["options"]["ABCDE".index(one["gold"])] for one in (question, before)]
+                assert gold[0] == gold[1]
+    prompts = {
+        arm: {
+            row["question_id"]: row["prompt_sha256"]
+            for row in lines(finished.results / f"predict/{arm}/seed0/mmvu/shard0.jsonl")
+        }
+        for arm in ("r1", "r1_shuffled", "r1_text", "r1_permuted")
+    }
+    assert prompts["r1"] == prompts["r1_shuffled"]
+    for other in ("r1_text", "r1_permuted"):
+        assert all(prompts[other][name] != prompt for name, prompt in prompts["r1"].items())
+    counted = {row["arm"]: row["unchanged"] for row in rows(finished.results / "tables/controls.csv")}
+    assert (counted["r1"], counted["r1_text"], counted["r1_permuted"]) == ("", "", "0")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_broken_training_videos_are_counted_and_shown(finished: Workplace) -> None:

@@ -8,6 +8,8 @@ from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import PROMPT_TOO_LONG
 from vidreason.results.ablations import MEAN, ROLLOUTS, ablations_table, rivals
 from vidreason.results.comparisons import gains_table
+from vidreason.results.controls.survival import survival_summary
+from vidreason.results.controls.thinking import thinking_summary
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.number_format import Row, plus_minus
 from vidreason.results.result_inputs import ResultInputs
@@ -46,6 +48,7 @@ def summary(inputs: ResultInputs) -> list[Block]:
     if len(gains):
         blocks += [Heading("Gain over the parent arm in points, paired by question"), _gains(runs, gains)]
         blocks.append(Paragraph(": the two arms' own intervals do not overlap.", sign="*"))
+    blocks += [*thinking_summary(inputs), *survival_summary(inputs)]
     reference = runs.reference
     if reference and any(inputs.arms[name].method == "grpo" for name in rivals(runs, reference)):
         blocks += [

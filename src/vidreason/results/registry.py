@@ -151,6 +151,32 @@ TABLES = (
         ),
     ),
     Table(
+        "with_and_without_thinking",
+        "The same weights asked with and without thinking",
+        f"{_ROOM}.controls.thinking.with_and_without_thinking_table",
+        _columns(
+            "weights label arm compared_to benchmark metric seeds n videos compared_value value difference ci_low ci_high "
+            "format_followed compared_tokens tokens"
+        ),
+    ),
+    Table(
+        "survival",
+        "How much of the gain of GRPO survives when the questions are asked in another way",
+        f"{_ROOM}.controls.survival.survival_table",
+        _columns(
+            "arm compared_to condition benchmark metric seeds n videos unchanged chance compared_value value difference ci_low "
+            "ci_high survives survives_low survives_high"
+        ),
+    ),
+    Table(
+        "survival_page",
+        "The same to read",
+        f"{_ROOM}.controls.survival.survival_markdown",
+        file="survival.md",
+        caption="survival",
+        section="",
+    ),
+    Table(
         "gains",
         "Every arm minus its parent, paired by question",
         f"{_ROOM}.comparisons.gains_table",
@@ -229,6 +255,10 @@ COLUMNS = {
     "clip": "file of the clip and, after `#`, the part of it in seconds",
     "clips": "clips of the benchmark, readable or not",
     "compared_to": "arm that is subtracted",
+    "compared_tokens": "mean length of the compared arm's answers in tokens",
+    "compared_value": "the metric of the compared arm in percent",
+    "condition": "how both arms were asked: `published`, or what a control changed; `clips=without_leaks` leaves the questions out "
+    "whose clip is in `leaks.csv`",
     "count": "how many",
     "coverage": "fraction of the questions whose frames are there and whose prompt fits into the model",
     "data": "data set; in `leaks.csv` and `leak_counts.csv` a training set",
@@ -277,6 +307,10 @@ COLUMNS = {
     "stage": "step of the pipeline",
     "steps": "steps that were measured",
     "style": "how the arm answers: with an `option` alone, or with a `reason` before it",
+    "survives": "the difference as a share, in percent, of that of the same arms as published; empty where the latter's interval "
+    "holds 0",
+    "survives_high": "upper end of its 95% interval (Fieller's)",
+    "survives_low": "lower end of its 95% interval (Fieller's)",
     "task": "answer type",
     "temporal": "whether the question needs the order of the frames, where this is known",
     "think_chars": "mean length of the think texts in characters",
@@ -300,6 +334,7 @@ COLUMNS = {
     "view": "how the arm is shown the frames: `ordered`, `shuffled`, `gray`, with their times in random order (`times_shuffled`), or "
     "not at all (`none`)",
     "won": "questions that the arm answers better than the compared one, by their mean over the seeds",
+    "weights": "arm whose weights were asked",
     "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",
 }
 """Column -> what it means, for the docs."""

@@ -1,0 +1,1 @@
+"""What controls say about an arm's gain: how much of it survives, and what thinking is worth."""
