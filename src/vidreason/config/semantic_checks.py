@@ -125,12 +125,17 @@ def _label_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
 
 
 def _sampling_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
-    """One line for every name among the arms to sample from that is no arm."""
+    """One line for every name among the arms to sample from that is no arm, or one that is asked with other options."""
     sampling = config["evaluation"]["sampling"] or {}
     for place, name in enumerate(sampling.get("arms") or ()):
         if name not in config["arms"]:
             path = ["evaluation", "sampling", "arms", place]
             yield problem_at(layers, path, f"{show(name)} is no arm; {unknown(name, config['arms'])}")
+        elif (config["arms"][name].get("options") or UNCHANGED) != UNCHANGED:
+            text = (
+                f"{show(name)} is asked with other options, and samples are of the published ones; allowed: another arm"
+            )
+            yield problem_at(layers, ["evaluation", "sampling", "arms", place], text)
 
 
 def _scoring_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

@@ -139,3 +139,8 @@ def test_options_of_benchmarks_without_options_are_refused_where_they_are_writte
 def test_an_arms_label_that_a_control_gives_is_refused() -> None:
     with pytest.raises(ConfigError, match=r'controls\.gray\.label: "R1, gray frames" is the label of the arm mine too'):
         demo(arms={"mine": {"like": "r1", "label": "R1, gray frames"}})
+
+
+def test_several_answers_are_sampled_to_published_options_alone() -> None:
+    with pytest.raises(ConfigError, match=r'evaluation\.sampling\.arms\.1: "r1_permuted" is asked with other options'):
+        paper(evaluation={"sampling": {"arms": ["r1_gray", "r1_permuted"]}})
