@@ -17,6 +17,7 @@
 #   results/{run}/sample_answers/{arm}/seed{seed}/{benchmark}/shard{shard}.jsonl    several answers to each of these questions
 #   results/{run}/score_samples/{arm}/seed{seed}/{benchmark}.jsonl        their grades
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
+#   results/{run}/write_card/{arm}/seed{seed}/README.md                  model card of a trained arm
 #   results/{run}/tables/, figures/, report/                             tables, figures and the page that shows them
 #   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        logs, and time and memory of every job
 #
@@ -58,6 +59,7 @@ localrules:
     make_tables,
     make_figures,
     report,
+    write_card,
 
 
 onstart:
@@ -70,3 +72,4 @@ rule all:
     input:
         expand([item.path for item in (*TABLES, *FIGURES)], run=RUN.run),
         expand(paths.REPORT, run=RUN.run),
+        job_inputs.cards(RUN),

@@ -109,6 +109,7 @@ def _add_push(commands: Any) -> None:
     push = commands.add_parser("push", help="publish a checkpoint with its card on the hub", description=_push.__doc__)
     _add_folder(push)
     push.add_argument("repo", metavar="REPO", help="owner/name on the hub")
+    push.add_argument("--card", metavar="FILE", help="a card of your own (default: as `vidreason card` prints it)")
     push.add_argument("--yes", action="store_true", help="upload; without it nothing leaves this machine")
     push.add_argument("--private", action="store_true", help="make the repository, if there is none, a private one")
     push.set_defaults(command=_push)
@@ -162,10 +163,16 @@ def _card(options: argparse.Namespace) -> int:
 
 def _push(options: argparse.Namespace) -> int:
     """Show what would be uploaded; with --yes, upload it as one commit."""
-    from vidreason.results.release.model_card import model_card
+    from vidreason.results.release.model_card import NO_LICENSE, model_card, read_card
     from vidreason.sources.upload import plan_upload, push
 
-    upload = plan_upload(options.folder, options.repo, model_card(options.folder, options.license, options.repo))
+    if options.card and options.license != NO_LICENSE:
+        raise ValueError(
+            "--license is written into the card that is made; a card of your own (--card) states its license itself"
+        )
+    own = read_card(options.card) if options.card else None
+    card = model_card(options.folder, options.license, options.repo) if own is None else own
+    upload = plan_upload(options.folder, options.repo, card)
     for name, size in upload.sizes.items():
         print(f"{size:>15,}  {printable(name)}")
     print(f"{sum(upload.sizes.values()):>15,}  bytes in {len(upload.sizes)} files, to {upload.repo}")

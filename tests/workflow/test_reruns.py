@@ -11,7 +11,8 @@ import pytest
 from tests.workflow.conftest import TINY, Workplace, new_workplace, provenance
 
 pytestmark = pytest.mark.workflow
-RESULTS = {"make_tables", "make_figures", "report"}
+SHOWN = {"make_tables", "make_figures", "report"}
+RESULTS = {*SHOWN, "write_card"}
 ANSWERS = {"predict", "score", *RESULTS}
 LARGE = "methods: {grpo: {batch_size: 16}}"
 """A batch that many GPUs can share."""
@@ -27,7 +28,7 @@ AFTER_COLDSTART = {"train_sft", "sample_rollouts", *AFTER_SELECTION}
         ("evaluation: {generation: {max_new_tokens: 9}}", ANSWERS),
         ("methods: {grpo: {optimizer: {learning_rate: 1.0e-5}}}", {"resolve_spec", *AFTER_GRPO}),
         ("arms: {r1: {objective: {beta: 0.0}}}", {"resolve_spec", *AFTER_GRPO}),
-        ("arms: {r1: {label: Other words}}", RESULTS),
+        ("arms: {r1: {label: Other words}}", SHOWN),
         ("selection: {rule: {limit: 3}}", AFTER_SELECTION),
         ("arms: {r1: {selection: {limit: 3}}}", AFTER_SELECTION),
         ("arms: {coldstart: {optimizer: {learning_rate: 2.0e-5}}}", {"resolve_spec", *AFTER_COLDSTART}),

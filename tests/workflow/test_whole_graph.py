@@ -61,6 +61,19 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_every_trained_arm_has_a_model_card(finished: Workplace) -> None:
+    cards = {path.parts[-3] for path in finished.results.glob("write_card/*/seed0/README.md")}
+    assert cards == {"sft", "coldstart", "r1"}
+    card = (finished.results / "write_card/r1/seed0/README.md").read_text()
+    assert "# r1 of the run tiny" in card
+    assert (
+        json.loads((finished.results / "train_grpo/r1/seed0/checkpoint.provenance.json").read_text())["sha256"] in card
+    )
+    for title in ("Video-MME", "MVBench", "MLVU", "MMVU"):
+        assert f"| {title} " in card
+    assert not (finished.results / "train_grpo/r1/seed0/checkpoint/README.md").exists()
+
+
 def test_broken_training_videos_are_counted_and_shown(finished: Workplace) -> None:
     lost = {
         (row["stage"], row["reason"]): int(row["count"])

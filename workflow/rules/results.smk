@@ -58,3 +58,20 @@ rule report:
         settings=of_run(results.report_settings),
     script:
         "../scripts/report.py"
+
+
+rule write_card:
+    input:
+        unpack(of_run(results.card_inputs, "arm", "seed")),
+    output:
+        card=paths.CARD,
+    log:
+        paths.log("write_card"),
+    benchmark:
+        paths.cost("write_card")
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        settings=of_run(results.card_settings, "arm", "seed"),
+    script:
+        "../scripts/write_card.py"

@@ -199,6 +199,21 @@ def scored(run: Run, pattern: str) -> list[str]:
     ]
 
 
+def scores_of(run: Run, arm: str, seed: Seed) -> list[str]:
+    """Scores of an arm on every benchmark of its run."""
+    return [
+        paths.SCORE.format(run=run.run, arm=arm, seed=seed, benchmark=benchmark)
+        for benchmark in run.evaluation.benchmarks
+    ]
+
+
+def cards(run: Run) -> list[str]:
+    """Model cards of all trained arms."""
+    return [
+        paths.CARD.format(run=run.run, arm=arm, seed=seed) for arm in run.arms_by("sft", "grpo") for seed in run.seeds
+    ]
+
+
 def of_arms(run: Run, pattern: str, method: str) -> list[str]:
     """One file for every seed of every arm with a method."""
     return [pattern.format(run=run.run, arm=arm, seed=seed) for arm in run.arms_by(method) for seed in run.seeds]

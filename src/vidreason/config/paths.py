@@ -72,6 +72,8 @@ SCORED_SAMPLES = "results/{run}/score_samples/{arm}/seed{seed}/{benchmark}.jsonl
 """Grades of these answers."""
 SCORE = "results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json"
 SCORED = "results/{run}/score/{arm}/seed{seed}/{benchmark}.scored.jsonl"
+CARD = "results/{run}/write_card/{arm}/seed{seed}/README.md"
+"""Model card of a trained arm. Not in the checkpoint, whose digest it would change."""
 TABLE = "results/{run}/tables/{table}"
 FIGURE = "results/{run}/figures/{figure}.png"
 REPORT = "results/{run}/report/index.html"
@@ -99,6 +101,7 @@ _WILDCARDS = {
     "score": "{arm}/seed{seed}/{benchmark}",
     "sample_answers": "{arm}/seed{seed}/{benchmark}/shard{shard}",
     "score_samples": "{arm}/seed{seed}/{benchmark}",
+    "write_card": "{arm}/seed{seed}",
 }
 """Rule -> the wildcards that tell its jobs apart; rules that are not here have one job a run."""
 

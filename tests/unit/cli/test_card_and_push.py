@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ import yaml
 
 from tests.support import micro, scored_run
 from tests.unit.cli.test_cli import ROOT, call, refused
+from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
-from vidreason.results.release.model_card import SYNTHETIC, model_card
+from vidreason.results.release.model_card import SYNTHETIC, CardError, model_card
 from vidreason.sources.upload import CARD, plan_upload
 
 TOKEN = "hf_secret_of_the_tests"
@@ -54,8 +56,9 @@ class TestCard:
         assert rows["objective.beta"] == "0.04"
         assert rows["protocol"] == "upstream"
         sidecar = json.loads((checkpoint.parent / "checkpoint.provenance.json").read_text())
-        for key in ("commit", "code", "sha256", "created"):
+        for key in ("commit", "code", "sha256"):
             assert f": {sidecar[key]}\n" in card
+        assert sidecar["created"] not in card, "the same training gives the same card"
         assert "docs/deviations.md" in card
         assert "vidreason.load('checkpoint', style='option')" in card
 
@@ -78,6 +81,22 @@ class TestCard:
         predictions = scored_run.predictions_of("base", "mlvu")
         scored_run.score_one(checkpoint.parents[3], "r1", "mlvu", predictions, seed=1, style="option")
         assert table(model_card(checkpoint))["MLVU"].startswith("accuracy (mean over categories) 66.67 ")
+
+    def test_the_sidecar_is_enough(self, checkpoint):
+        """Weights are large, and often removed where their answers are kept."""
+        card = model_card(checkpoint)
+        shutil.rmtree(checkpoint)
+        assert model_card(checkpoint) == card
+        sidecar_of(checkpoint).unlink()
+        with pytest.raises(CardError, match=r"checkpoint: no config.json in it"):
+            model_card(checkpoint)
+
+    def test_scores_can_be_named(self, checkpoint):
+        """A rule names those of its benchmarks; a score of an earlier configuration that is still there is none of them."""
+        (known,) = (checkpoint.parents[3] / "score/r1/seed0").glob("mlvu.score.json")
+        rows = table(model_card(checkpoint, scores=[known]))
+        assert "MLVU" in rows
+        assert "Video-MME" not in rows
 
     def test_a_checkpoint_of_no_run_has_a_card_that_says_so(self, tmp_path):
         card = model_card(micro.checkpoint(tmp_path / "mine"))
@@ -131,6 +150,36 @@ class TestPush:
     def test_a_folder_without_weights_is_refused_in_a_sentence(self, tmp_path, capsys):
         (tmp_path / "config.json").write_text("{}")
         refused(call(capsys, "push", tmp_path, "me/r1"), r"no weights \(\*.safetensors\) in it")
+
+    def test_a_card_of_ones_own_is_taken(self, checkpoint, hub, tmp_path):
+        own = tmp_path / "card.md"
+        own.write_text(model_card(checkpoint) + "\nBy me, for you.\n")
+        done = push(hub, checkpoint, "me/r1", "--yes", "--card", own)
+        assert (done.returncode, done.stderr) == (0, "")
+        files = {line["value"]["path"]: line["value"]["content"] for line in hub.commits[0] if line["key"] == "file"}
+        assert base64.b64decode(files[CARD]) == own.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, r"card.md: no such file or directory; allowed: a model card"),
+            (b"\xff\xfe", r"card.md: not a text in UTF-8; allowed: a model card"),
+            (b"# R1\n", r"card.md: no keys in YAML between two lines of --- at its beginning"),
+            (b"---\nlicense: [\n---\n", r"card.md: no keys in YAML"),
+            (b"---\nlicense\n---\n", r"card.md: no keys in YAML"),
+            (b"---\nlicense: mit\n", r"card.md: no keys in YAML"),
+            (b"x\n---\nlicense: mit\n---\n", r"card.md: no keys in YAML"),
+            (b"---\nlicense: mit\n---\n" + b"x" * 2**20, r"card.md: more than 1,048,576 bytes"),
+        ],
+    )
+    def test_a_file_that_is_no_card_is_refused_in_a_sentence(self, checkpoint, tmp_path, capsys, content, message):
+        if content is not None:
+            (tmp_path / "card.md").write_bytes(content)
+        refused(call(capsys, "push", checkpoint, "me/r1", "--card", tmp_path / "card.md"), message)
+
+    def test_a_license_goes_into_the_card_that_is_made(self, checkpoint, tmp_path, capsys):
+        arguments = ("--card", tmp_path / "card.md", "--license", "mit")
+        refused(call(capsys, "push", checkpoint, "me/r1", *arguments), "states its license itself")
 
     def test_with_yes_everything_is_one_commit(self, checkpoint, hub):
         done = push(hub, checkpoint, "me/r1", "--yes", "--private")

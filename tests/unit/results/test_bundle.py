@@ -101,7 +101,10 @@ def test_a_bundle_gives_the_same_scores_and_tables_elsewhere(finished: Path, zip
     made = rebuild(run)
     tables = [path for path in made if path.endswith(".csv")]
     assert len(tables) == sum(table.file.endswith(".csv") for table in TABLES)
-    for path in (*tables, *results_of(run)):
+    cards = [path for path in made if path.endswith("README.md")]
+    assert cards == [f"results/small/write_card/{arm}/seed0/README.md" for arm in ("coldstart", "r1")]
+    assert "# r1 of the run small" in Path(cards[1]).read_text()
+    for path in (*tables, *cards, *results_of(run)):
         assert (other / path).read_bytes() == (finished / path).read_bytes(), path
     assert differing_results(run) == []
     assert "mlvu,v.mp4,nextqa,v.mp4,name," in (other / "results/small/tables/leaks.csv").read_text()

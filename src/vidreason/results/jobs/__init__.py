@@ -1,1 +1,1 @@
-"""The jobs that make tables, figures, page and gallery, as the workflow and `make tables` run them."""
+"""The jobs that make tables, figures, page, gallery and model cards, as the workflow and `make tables` run them."""

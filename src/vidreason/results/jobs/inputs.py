@@ -9,6 +9,7 @@ from typing import Any
 
 from vidreason.artifacts.integrity import content_digest
 from vidreason.config import job_inputs, paths
+from vidreason.config.job_inputs import Seed
 from vidreason.config.run import Run
 from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, Figure, Table, modules_of
 from vidreason.training import registered
@@ -18,6 +19,8 @@ Files = Mapping[str, str | Sequence[str]]
 """Name of an input -> its file, or its files."""
 REPORT, GALLERY = "vidreason.results.report", "vidreason.results.gallery.write"
 """Modules that make the page and the gallery."""
+CARD = "vidreason.results.release.model_card"
+"""Module that makes a model card."""
 
 
 def outputs(run: Run, items: tuple[Table, ...] | tuple[Figure, ...]) -> dict[str, str]:
@@ -116,6 +119,20 @@ def report_settings(run: Run) -> dict[str, Any]:
         "templates": content_digest(TEMPLATES)[:16],
     }
     return _shown(run) | known | _code(run, REPORT, GALLERY)
+
+
+def card_inputs(run: Run, arm: str, seed: Seed) -> Inputs:
+    """What the rule `write_card` reads."""
+    return {"scores": job_inputs.scores_of(run, arm, seed)}
+
+
+def card_settings(run: Run, arm: str, seed: Seed) -> dict[str, Any]:
+    """What the rule `write_card` is set to.
+
+    The weights are no input: a card is made of their sidecar, which may be all that is left of them, and trains nothing.
+    """
+    known = {"weights": job_inputs.weights(run, arm, seed), "benchmarks": job_inputs.shown_benchmarks(run)}
+    return known | _code(run, CARD)
 
 
 def _shown(run: Run) -> dict[str, Any]:

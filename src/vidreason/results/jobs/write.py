@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vidreason.artifacts.files import write_text
 from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.results.figures import make_figures
 from vidreason.results.gallery.write import make_gallery
-from vidreason.results.jobs.inputs import GALLERY, REPORT, Files, all_paths
+from vidreason.results.jobs.inputs import CARD, GALLERY, REPORT, Files, all_paths
 from vidreason.results.registry import FIGURES, TABLES, modules_of
+from vidreason.results.release.model_card import model_card
 from vidreason.results.report import make_report
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import read_arms
@@ -47,6 +49,12 @@ def write_report(files: Files, settings: Settings, page: str, gallery: str) -> N
     make_gallery(inputs, settings["run"], gallery, settings["most_clips"])
     _write_sidecars([page], all_paths(files), settings, [REPORT])
     _write_sidecars([gallery], list(dict.fromkeys([*all_paths(files), *frames, *rollouts])), settings, [GALLERY])
+
+
+def write_card(files: Files, settings: Settings, card: str) -> None:
+    """Write the model card of a trained arm."""
+    write_text(card, model_card(settings["weights"], scores=all_paths(files)))
+    _write_sidecars([card], all_paths(files), settings, [CARD])
 
 
 def _inputs(files: Files, settings: Settings, **others: Any) -> ResultInputs:

@@ -1,11 +1,13 @@
 """The model card of a checkpoint: what it was trained from, with which settings, and how it scored, from what its run recorded."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.integrity import check_unchanged
+import yaml
+
+from vidreason.artifacts.integrity import check_unchanged, sidecar_of
 from vidreason.config import paths
 from vidreason.data.registry import discover, title_of
 from vidreason.evaluation.score_record import Score, headline_metric, read_score
@@ -17,6 +19,8 @@ NO_LICENSE = "other"
 """License in the card where none is given: that of the weights and data below it is not recorded."""
 METHODS = {"sft": "supervised fine-tuning", "grpo": "group relative policy optimization"}
 DEVIATIONS = "docs/deviations.md"
+LARGEST = 2**20
+"""Bytes of a card that is read from a file."""
 
 
 SYNTHETIC = (
@@ -29,13 +33,19 @@ class CardError(ValueError):
     """No card can be written about a folder."""
 
 
-def model_card(folder: str | Path, license_name: str = NO_LICENSE, repo: str | None = None) -> str:
+def model_card(
+    folder: str | Path,
+    license_name: str = NO_LICENSE,
+    repo: str | None = None,
+    scores: Sequence[str | Path] | None = None,
+) -> str:
     """The README.md of a checkpoint.
 
     Args:
-        folder: The checkpoint. Of one that no run has made, the card says so.
+        folder: The checkpoint. Of one that no run has made, the card says so; one that was removed may have its sidecar alone.
         license_name: The hub's name of a license.
         repo: Where the checkpoint will be found, for the example; the folder's name by default.
+        scores: Files of the arm's scores; by default all that its run has for its seed.
 
     Raises:
         CardError: The folder is no checkpoint.
@@ -43,7 +53,7 @@ def model_card(folder: str | Path, license_name: str = NO_LICENSE, repo: str | N
         ValueError: A score of its run cannot be read.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and (folder.exists() or not sidecar_of(folder).is_file()):
         raise CardError(f"{folder}: no config.json in it; allowed: a checkpoint folder")
     check_unchanged(folder)
     known = arm_folder(folder)
@@ -57,9 +67,35 @@ def model_card(folder: str | Path, license_name: str = NO_LICENSE, repo: str | N
     usage = _usage(repo, folder.absolute().name, known)
     above, below = (
         list(_about(known)),
-        [*_scores(known), *_training(known), *_provenance(known), *_license(license_name)],
+        [*_scores(_read_scores(known, scores)), *_training(known), *_provenance(known), *_license(license_name)],
     )
     return "\n".join(lines) + to_markdown(above) + f"\n{usage}\n" + to_markdown(below)
+
+
+def read_card(path: str | Path) -> str:
+    """The text of a card, for instance one that a run has made and a person has edited.
+
+    Raises:
+        CardError: It is no Markdown file with the block between `---` that a hub reads.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            text = stream.read(LARGEST + 1).decode("utf-8")
+    except OSError as error:
+        raise CardError(f"{path}: {(error.strerror or type(error).__name__).lower()}; allowed: a model card") from error
+    except UnicodeDecodeError as error:
+        raise CardError(f"{path}: not a text in UTF-8; allowed: a model card") from error
+    if len(text.encode()) > LARGEST:
+        raise CardError(f"{path}: more than {LARGEST:,} bytes; allowed: a model card")
+    before, _, after = text.replace("\r\n", "\n").partition("---\n")
+    front, end, _ = after.partition("\n---\n")
+    try:
+        keys = yaml.safe_load(front) if end and not before else None
+    except yaml.YAMLError:
+        keys = None
+    if not isinstance(keys, dict):
+        raise CardError(f"{path}: no keys in YAML between two lines of --- at its beginning; allowed: a model card")
+    return text
 
 
 def _about(known: ArmFolder | None) -> Iterator[Block]:
@@ -104,9 +140,8 @@ def _usage(repo: str | None, name: str, known: ArmFolder | None) -> str:
     )
 
 
-def _scores(known: ArmFolder | None) -> Iterator[Block]:
+def _scores(scores: Sequence[Score]) -> Iterator[Block]:
     """A row a benchmark, where the run has answered any."""
-    scores = _read_scores(known)
     if not scores:
         return
     yield Heading("Scores")
@@ -132,13 +167,12 @@ def _scores(known: ArmFolder | None) -> Iterator[Block]:
     )
 
 
-def _read_scores(known: ArmFolder | None) -> list[Score]:
+def _read_scores(known: ArmFolder | None, given: Sequence[str | Path] | None) -> list[Score]:
     """Scores of the arm and seed; of given weights, which have no seed, those of every seed."""
-    if known is None:
-        return []
-    seed = "*" if known.seed is None else str(known.seed)
-    paths = sorted((known.run / "score" / known.arm).glob(f"seed{seed}/*.score.json"))
-    return [read_score(path) for path in paths]
+    if given is None and known is not None:
+        seed = "*" if known.seed is None else str(known.seed)
+        given = sorted((known.run / "score" / known.arm).glob(f"seed{seed}/*.score.json"))
+    return [read_score(path) for path in given or ()]
 
 
 def _training(known: ArmFolder | None) -> Iterator[Block]:
@@ -176,7 +210,6 @@ def _provenance(known: ArmFolder | None) -> Iterator[Block]:
         "commit": "vidreason at commit",
         "code": "digest of the code",
         "sha256": "digest of the weights",
-        "created": "made",
     }
     items = [f"{words}: {known.sidecar[key]}" for key, words in facts.items() if known.sidecar.get(key)]
     versions = _as_dict(known.sidecar.get("versions"))

@@ -1,4 +1,4 @@
-"""Scores, tables, figures, page and gallery of a finished run, made again from its answers.
+"""Scores, tables, figures, page, gallery and model cards of a finished run, made again from its answers.
 
 No weights, videos, GPU or network are needed, and no record of Snakemake's: the answers and what was counted beside them are enough.
 Inputs and settings are those of the rules (`vidreason.results.jobs.inputs`), and so are the sidecars. Paths are relative to the
@@ -10,12 +10,13 @@ Differs from the rules: frames are shown where they are there; without them page
 from collections.abc import Iterator
 from pathlib import Path
 
+from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.results.jobs import inputs as jobs
-from vidreason.results.jobs.write import write_figures, write_report, write_tables
+from vidreason.results.jobs.write import write_card, write_figures, write_report, write_tables
 from vidreason.results.registry import FIGURES, TABLES
 from vidreason.tasks.option_edits import OptionEdit
 from vidreason.training import registered
@@ -71,13 +72,13 @@ def check_finished(run: Run) -> None:
 
 
 def rebuild(run: Run) -> list[str]:
-    """Score the answers again, and make tables, figures, page and gallery.
+    """Score the answers again, and make tables, figures, page, gallery and model cards.
 
     Args:
         run: A finished run. Results that are there are replaced.
 
     Returns:
-        The paths of what was made: scores, tables, figures, page, gallery.
+        The paths of what was made: scores, tables, figures, page, gallery, cards.
 
     Raises:
         NotFinishedError: As `check_finished`.
@@ -85,7 +86,7 @@ def rebuild(run: Run) -> list[str]:
     """
     check_finished(run)
     scores = [path for benchmark in run.evaluation.benchmarks for path in _score(run, benchmark)]
-    return [*scores, *_tables(run), *_figures(run), *_report(run)]
+    return [*scores, *_tables(run), *_figures(run), *_report(run), *_cards(run)]
 
 
 def results_of(run: Run) -> list[str]:
@@ -148,6 +149,16 @@ def _report(run: Run) -> list[str]:
     inputs = {**jobs.report_inputs(run), "frames": frames_at_hand(run)}
     write_report(inputs, jobs.report_settings(run), page, gallery)
     return [page, gallery]
+
+
+def _cards(run: Run) -> Iterator[str]:
+    """The cards of all trained arms whose weights have a sidecar; the weights need not be there."""
+    for arm in run.arms_by("sft", "grpo"):
+        for seed in run.seeds:
+            if sidecar_of(job_inputs.weights(run, arm, seed)).is_file():
+                card = paths.CARD.format(run=run.run, arm=arm, seed=seed)
+                write_card(jobs.card_inputs(run, arm, seed), jobs.card_settings(run, arm, seed), card)
+                yield card
 
 
 def _is_made_here(run: Run, path: str) -> bool:
