@@ -7,6 +7,7 @@ PYTHON ?= python3
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 SEED ?=
 VENV := .venv
+JUDGE := .venv-judge
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Jobs get their threads from Snakemake; libraries must not take more.
 export OMP_NUM_THREADS ?= 1
@@ -38,7 +39,7 @@ BUNDLE ?=
 # Runs of `make ablations`, each an overlay of the demo: config/<name>.yaml.
 ABLATIONS := ablations grounding
 
-.PHONY: help setup check_demo demo tables bundle plan seeds ablations test test-all bench gpu golden lint format schema graph lock clean
+.PHONY: help setup check_demo demo tables bundle plan seeds ablations test test-all bench gpu judge golden lint format schema graph lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -104,6 +105,19 @@ test: setup  ## Unit, golden and workflow tests, on CORES + 1 processes
 
 test-all: setup  ## The slow tests too
 	$(VENV)/bin/python -m pytest
+
+# lmms-eval and inspect_ai beside the packages of .venv, in an environment of their own (envs/judge.txt says why).
+SITE = import sysconfig; print(sysconfig.get_path("purelib"))
+$(JUDGE)/.ready: envs/judge.txt $(VENV)/.ready
+	$(PYTHON) -m venv --clear --without-pip $(JUDGE)
+	$(VENV)/bin/python -c '$(SITE)' > "$$($(JUDGE)/bin/python -c '$(SITE)')/packages_of_venv.pth"
+	$(VENV)/bin/python -m pip --python $(JUDGE)/bin/python install --quiet --no-compile --no-deps --requirement envs/judge.txt
+	$(VENV)/bin/python -m pip --python $(JUDGE)/bin/python install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+judge: setup $(JUDGE)/.ready  ## lmms-eval judges the demo's R1 on the demo's benchmarks, and inspect_ai reads its answers; after `make demo`
+	$(JUDGE)/bin/python workflow/judge.py
+	$(JUDGE)/bin/python -m pytest tests/judges
 
 # As many threads as bench.machine.THREADS.
 bench: setup  ## This engine against a naive schedule, about eight minutes; keep the machine quiet (BENCH="--cuda ...": options)

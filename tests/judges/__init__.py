@@ -1,0 +1,1 @@
+"""Outside judges: run in the environment that `make judge` makes, skipped elsewhere."""
