@@ -12,7 +12,7 @@ from vidreason.artifacts.provenance import environment, write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.leaks import COUNTS, LEAKS
-from vidreason.records import ClipStatus, Prediction, StepTiming
+from vidreason.records import ClipStatus, Completion, Grade, KeptRollout, Prediction, StepTiming
 
 CHANGES: dict[str, Any] = {
     "run": "small",
@@ -52,6 +52,9 @@ def write_finished(run: Run) -> None:
     write_csv(paths.cost("train_grpo").format(arm="r1", **values), ["s"], [["12.5"]])
     step = StepTiming(0, 2.0, {"sample": 1.0}, 40, 30, 40.0, 15.0)
     write_jsonl(paths.GRPO_TIMING.format(arm="r1", **values), [step])
+    said = Completion("<think>Wait, a ball.</think> <answer>A</answer>", 20, True)
+    kept = [KeptRollout(0, "k0", index, "ordered", said, Grade(1.0, True, "A"), {}, 1.0, 0.0) for index in (0, 1)]
+    write_jsonl(paths.GRPO_ROLLOUTS.format(arm="r1", **values), kept)
 
 
 def _write_answers(run: Run, arm: str, benchmark: str, answers: list[Prediction]) -> None:

@@ -5,7 +5,7 @@ again, so that no panel has more lines than can be told apart.
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,20 @@ def draw_grpo(inputs: ResultInputs) -> Figure:
     """What every training measures over the steps, every reward term, and what else was logged; validation as marked points."""
     if not inputs.grpo:
         return empty_figure(Figure(figsize=(5, 2), layout="constrained"), "no GRPO arm in this run")
-    columns = _columns(_trainings(inputs, inputs.grpo))
-    panels = _panels(training for column in columns for training in column)
+    trainings = _trainings(inputs, inputs.grpo)
+    return draw_trainings(trainings, _panels(trainings))
+
+
+def draw_trainings(trainings: Sequence[Training], panels: Sequence[Panel]) -> Figure:
+    """A panel for every quantity of some trainings, whose colors are chosen here."""
+    columns = _columns(trainings)
     if len(columns) == 1:
         return _draw_side_by_side(columns[0], panels)
     figure = Figure(figsize=(3.4 * len(columns), 1.9 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), len(columns), sharex=True, sharey="row", squeeze=False)
     for column, trainings in enumerate(columns):
         for axes, panel in zip(grid[:, column], panels, strict=True):
-            _draw_panel(axes, trainings, panel)
+            _draw_panel(axes, trainings, panel, panel == panels[0])
             if not axes.get_lines():
                 axes.text(0.5, 0.5, "not logged", ha="center", va="center", color="#777777", transform=axes.transAxes)
         handles, names = grid[0, column].get_legend_handles_labels()
@@ -97,7 +102,7 @@ def _draw_side_by_side(trainings: Sequence[Training], panels: Sequence[Panel]) -
     figure = Figure(figsize=(3 * COLUMNS, 2.3 * rows), layout="constrained")
     all_axes = list(figure.subplots(rows, COLUMNS, sharex=True, squeeze=False).flat)
     for axes, panel in zip(all_axes, panels, strict=False):
-        _draw_panel(axes, trainings, panel)
+        _draw_panel(axes, trainings, panel, panel == panels[0])
         axes.set_ylabel(panel[1])
         _show_zero([axes])
     for axes in all_axes[len(panels) :]:
@@ -120,10 +125,15 @@ def _trainings(inputs: ResultInputs, files: Sequence[str | Path]) -> list[Traini
     trainings = []
     for arm in order:
         seeds = by_arm[arm]
-        which = f"seed {seeds[0][0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        label = f"{legend_label(inputs.label(arm))}, {which}"
+        label = training_label(inputs, arm, [seed for seed, _ in seeds])
         trainings.append(Training(label, [read_metrics(path) for _, path in seeds]))
     return trainings
+
+
+def training_label(inputs: ResultInputs, arm: str, seeds: Sequence[int]) -> str:
+    """What the legend calls the trainings of an arm."""
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    return f"{legend_label(inputs.label(arm))}, {which}"
 
 
 def _columns(trainings: Sequence[Training]) -> list[list[Training]]:
@@ -144,7 +154,7 @@ def _colored(trainings: Sequence[Training]) -> list[Training]:
     ]
 
 
-def _panels(trainings: Iterator[Training]) -> list[Panel]:
+def _panels(trainings: Sequence[Training]) -> list[Panel]:
     """The panels that every training has, those of the reward terms, and those that some of these trainings have."""
     rows = [row for training in trainings for seed in training.seeds for row in seed]
     logged = {name for row in rows if row.kind == "train" for name in row.values}
@@ -158,11 +168,11 @@ def _further_terms(logged: Collection[str]) -> list[str]:
     return sorted(names - set(RESERVED) - {key for key, _, _ in PANELS})
 
 
-def _draw_panel(axes: Axes, trainings: Sequence[Training], panel: Panel) -> None:
-    """One quantity of some arms."""
+def _draw_panel(axes: Axes, trainings: Sequence[Training], panel: Panel, labelled: bool) -> None:
+    """One quantity of some arms; one panel names them for the legend."""
     key, _, factor = panel
     for training in trainings:
-        _draw_steps(axes, training, key, factor, faint=len(trainings) < COLUMNS)
+        _draw_steps(axes, training, key, factor, len(trainings) < COLUMNS, training.label if labelled else None)
     for training in trainings:
         steps, values = _mean([_series(seed, "validation", key, factor) for seed in training.seeds])
         if steps:
@@ -178,14 +188,13 @@ def _show_zero(row: Sequence[Axes]) -> None:
         row[0].set_ylim(-0.05, 1)
 
 
-def _draw_steps(axes: Axes, training: Training, key: str, factor: float, faint: bool) -> None:
+def _draw_steps(axes: Axes, training: Training, key: str, factor: float, faint: bool, label: str | None = None) -> None:
     """One arm in one panel: the running mean strong, each step faint; of several seeds their mean and their range."""
     series = [_series(seed, "train", key, factor) for seed in training.seeds]
     smooth = [(steps, running_mean(values, max(1, len(values) // 20))) for steps, values in series]
     steps, values = _mean(smooth)
     if not steps:
         return
-    label = training.label if key == PANELS[0][0] else None
     if len(series) == 1 and faint:
         axes.plot(*series[0], color=training.color, lw=0.5, alpha=0.35)
     if len(series) > 1:

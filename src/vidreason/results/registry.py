@@ -143,6 +143,19 @@ TABLES = (
         ),
     ),
     Table(
+        "reflection",
+        "Words of reflection and option switches in the thoughts",
+        f"{_ROOM}.counts.reflection.reflection_table",
+        _columns("arm label marker answers with_marker share per_1k_tokens right_with right_without seed"),
+    ),
+    Table(
+        "reflection_steps",
+        "Words of reflection and option switches over the training",
+        f"{_ROOM}.counts.reflection.reflection_steps_table",
+        _columns("arm label seed step answers with_marker per_1k_tokens option_switches"),
+        section="",
+    ),
+    Table(
         "lengths",
         "What an answer costs: the headline metric beside the tokens of the answers",
         f"{_ROOM}.counts.answer_lengths.lengths_table",
@@ -237,12 +250,14 @@ FIGURES = (
     Figure("selection", "How training questions were answered", f"{_ROOM}.figures.draw_selection"),
     Figure("grpo", "Training curves of GRPO", f"{_ROOM}.curves.draw_grpo"),
     Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.curves.draw_sft"),
+    Figure("reflection", "Words of reflection over the training", f"{_ROOM}.plots.reflection.draw_reflection"),
     Figure("temporal", "Headline metric with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
 )
 """In the order in which the report shows them."""
 
 
 COLUMNS = {
+    "answers": "answers with a thought, those that were cut off included",
     "arm": "key of the arm in the configuration; in `selection.csv` and `data.csv` the arm whose questions are selected",
     "benchmark": "benchmark; `mean` weighs the benchmarks equally, `all` pools the questions of those with one metric",
     "by_frames": "clips with exactly the stored frames of a training clip",
@@ -280,19 +295,24 @@ COLUMNS = {
     "benchmarks with different metrics",
     "lost": "questions that the compared arm answers better, by their mean over the seeds",
     "low": "lower bound of the questions of a row: a number of right answers, or a spread, which is included only where it equals `high`",
+    "marker": "`any` marker, a group of them, or `option_switch` (docs/reflection.md)",
     "measure": "`correct`: number of right answers; `std`, `half_range`: spread of what the answers are worth",
     "n": "questions",
     "nearest": "least distance between a clip of the benchmark and a training clip, in bits of 64",
     "options": "the options that the arm is asked with: `published`, `permuted`, or `without_gold` (docs/controls.md)",
+    "option_switches": "thoughts that name one option as the answer and later another",
     "p": "p-value of the difference, by flipping the signs of whole videos at random (two-sided)",
     "p_holm": "the same after Holm's correction for all arms that rival the compared one; empty for its own ancestors; "
     "in `pairs.csv` for all pairs of arms, empty for pairs with a control",
     "p_mcnemar": "p-value of McNemar's exact test of `won` against `lost` (two-sided); it takes questions about one video for independent",
     "peak_memory": "most bytes of a GPU's memory that tensors had during a step; empty on a CPU",
     "peak_share": "FLOP/s of a step as a share of the device's peak; empty where one of the two is not known",
+    "per_1k_tokens": "occurrences in a thousand tokens of the answers",
     "phase": "`step` for a whole step, `other` for what is in no phase; the phases are those of `timing.jsonl` (config/README.md)",
     "questions": "type of question: `temporal` needs the order of the frames; in `selection.csv` their number",
     "reason": "why, or `ok` and `kept`",
+    "right_with": "share of right answers, in percent, among those with the marker",
+    "right_without": "the same among those without it",
     "rollouts": "rollouts of a question",
     "rollouts_selection": "completions by which the arm's questions were selected, in the mean over the seeds; arms may share them",
     "rollouts_training": "completions that the arm's training sampled, shuffled and replaced ones included, in the mean over the seeds",
@@ -302,9 +322,10 @@ COLUMNS = {
     "seed": "seed of the run",
     "seeds": "how many seeds the row is a mean of",
     "separate": "`yes` if the two arms' own intervals do not overlap",
-    "share": "of the whole step",
+    "share": "of the whole step; in `reflection.csv` of the answers with a thought",
     "smallest_difference": "smallest true difference, in points, that would be seen at 5% in four of five samples of so many videos",
     "stage": "step of the pipeline",
+    "step": "step of the training, from 0",
     "steps": "steps that were measured",
     "style": "how the arm answers: with an `option` alone, or with a `reason` before it",
     "survives": "the difference as a share, in percent, of that of the same arms as published; empty where the latter's interval "
@@ -333,6 +354,7 @@ COLUMNS = {
     "unchanged": "questions of an arm with other options that were asked as published (docs/controls.md)",
     "view": "how the arm is shown the frames: `ordered`, `shuffled`, `gray`, with their times in random order (`times_shuffled`), or "
     "not at all (`none`)",
+    "with_marker": "answers whose thought has the marker at least once; in `reflection_steps.csv` any marker",
     "won": "questions that the arm answers better than the compared one, by their mean over the seeds",
     "weights": "arm whose weights were asked",
     "well_formed_difference": "difference of the values within well-formed answers, where both arms reason",

@@ -17,7 +17,7 @@ from vidreason.evaluation.scored_answers import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.records import LETTERS, OK, Question
 from vidreason.results.data_tables import broken_clips
-from vidreason.results.gallery.links import main_links
+from vidreason.results.gallery.links import main_links, reflection_links
 from vidreason.results.main_markdown import summary
 from vidreason.results.markdown import Block, Grid
 from vidreason.results.number_format import percent
@@ -70,7 +70,7 @@ def make_report(
         results=_linked(summary(inputs), runs, gallery),
         gallery=gallery,
         figures=_shown_figures(inputs),
-        details=_shown_tables(inputs, "details"),
+        details=_shown_tables(inputs, "details", gallery),
         data=_shown_tables(inputs, "data"),
         broken=Grid(["data set", "clip", "reason", "what the decoder said"], broken),
         examples=examples,
@@ -128,11 +128,18 @@ def _shown_figures(inputs: ResultInputs) -> list[dict[str, str]]:
     ]
 
 
-def _shown_tables(inputs: ResultInputs, section: str) -> list[dict[str, Any]]:
-    """Title, caption and content of every table of a section that is there."""
+def _grid(table: Table, path: str | Path, gallery: str) -> Grid:
+    grid = csv_grid(path)
+    if table.name != "reflection" or not gallery or not grid.rows:
+        return grid
+    return replace(grid, links=reflection_links(grid.rows, grid.header, gallery))
+
+
+def _shown_tables(inputs: ResultInputs, section: str, gallery: str = "") -> list[dict[str, Any]]:
+    """Title, caption and content of every table of a section that is there; counts of reflection lead to the gallery."""
     found = [(table, inputs.table(table.name)) for table in TABLES if table.section == section]
     return [
-        {"title": table.title, "caption": _caption(inputs, table), "grid": csv_grid(path)}
+        {"title": table.title, "caption": _caption(inputs, table), "grid": _grid(table, path, gallery)}
         for table, path in found
         if path is not None
     ]

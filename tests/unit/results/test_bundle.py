@@ -129,6 +129,7 @@ def test_a_bundle_holds_what_is_needed_and_no_more(zipped: Path) -> None:
     needed = {name.removeprefix("results/small/") for name in required_files(run)} | {
         "benchmarks/train_grpo/r1/seed0.tsv",
         "train_grpo/r1/seed0/timing.jsonl",
+        "train_grpo/r1/seed0/rollouts.jsonl",
     }
     specs = {f"specs/{arm}/seed0.json" for arm in ("coldstart", "r1")}
     assert {name for name in files if not name.endswith(".provenance.json")} == needed | specs | about
@@ -151,6 +152,14 @@ def test_without_any_required_file_nothing_is_made(spare: Path) -> None:
 def test_results_made_again_know_costs_and_missing_videos(spare: Path) -> None:
     rows = csv.DictReader(Path("results/small/tables/ablations.csv").read_text().splitlines())
     assert "12.5" in {row["seconds_training"] for row in rows if row["arm"] == "r1"}
+    steps = csv.DictReader(Path("results/small/tables/reflection_steps.csv").read_text().splitlines())
+    assert [(row["step"], row["with_marker"]) for row in steps] == [("0", "2")]
+    times = csv.DictReader(Path("results/small/tables/timing.csv").read_text().splitlines())
+    assert [(row["phase"], row["seconds"]) for row in times] == [
+        ("step", "2.0000"),
+        ("sample", "1.0000"),
+        ("other", "1.0000"),
+    ]
     for path in sorted(Path("results/small/predict").rglob("mlvu/shard0.jsonl")):
         answers = read_jsonl(path, Prediction)
         write_jsonl(path, [replace(answers[0], status="missing", completion=Completion("", 0, True)), *answers[1:]])

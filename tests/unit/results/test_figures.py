@@ -48,12 +48,16 @@ def inputs(tmp_path: Path) -> ResultInputs:
     run = write_run(tmp_path)
     controls, lengths = tmp_path / "controls.csv", tmp_path / "lengths.csv"
     make_tables(run, {"controls": controls, "lengths": lengths})
+    steps = tmp_path / "reflection_steps.csv"
+    steps.write_text(
+        "arm,seed,step,answers,with_marker,per_1k_tokens,option_switches\nr1,0,0,4,1,9.5,0\nr1,0,10,4,2,9.5,0\n"
+    )
     published = tmp_path / "published.tsv"
     published.write_text("arm\tbenchmark\tvalue\nr1\tmlvu\t30.0\n")
     return replace(
         run,
         scored=(),
-        tables=[controls, lengths],
+        tables=[controls, lengths, steps],
         published=published,
         histograms=[write_selection(tmp_path)["histogram"]],
         grpo=[write_metrics(tmp_path, "grpo", "r1")],

@@ -59,11 +59,11 @@ def test_every_question_and_outcome_is_in_the_index(tmp_path: Path) -> None:
     names = [index["categories"][place] for place in column(index["columns"]["category"], "u2")]
     assert names == ([*["order"] * 6, "count", "count"]) * 2
     for place, arm in enumerate(ARMS):
-        rights = [bool(byte & BITS["right"]) for byte in column(index["outcomes"]["0"][place])]
+        rights = [bool(byte & BITS["right"]) for byte in column(index["outcomes"]["0"][place], "u2")]
         assert rights == [number in RIGHT[arm, name] for name in BENCHMARKS for number in range(8)]
-    thinks = [bool(byte & BITS["think_true"]) for byte in column(index["outcomes"]["0"][2])]
+    thinks = [bool(byte & BITS["think_true"]) for byte in column(index["outcomes"]["0"][2], "u2")]
     assert thinks == [True, False] * 8, "even questions of R1 describe the clip"
-    assert all(byte & BITS["truth_known"] for byte in column(index["outcomes"]["0"][0]))
+    assert all(byte & BITS["truth_known"] for byte in column(index["outcomes"]["0"][0], "u2"))
 
 
 def test_unparsed_cut_off_and_unasked_answers_have_bits_of_their_own(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_unparsed_cut_off_and_unasked_answers_have_bits_of_their_own(tmp_path: P
     settings = SETTINGS | {"max_missing_fraction": 1.0}
     score_one(tmp_path, "r1", "mlvu", answers, settings=settings)
     folder = made(inputs, tmp_path / "out")
-    first, second, third = column(data(folder, "index")["outcomes"]["0"][2])[8:11]
+    first, second, third = column(data(folder, "index")["outcomes"]["0"][2], "u2")[8:11]
     names = [{name for name, bit in BITS.items() if byte & bit} for byte in (first, second, third)]
     assert names[0] == {"answered", "truth_known"}
     assert names[1] == {"finished"}

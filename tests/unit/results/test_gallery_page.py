@@ -339,7 +339,7 @@ def write_large(folder: Path) -> None:
         "ids": [f"q{at}" for at in range(QUESTIONS)],
         "columns": {"benchmark": packed((np.arange(QUESTIONS) // 2500).astype("<u1")),
                     "task": packed(np.zeros(QUESTIONS, "<u1")), "category": packed((np.arange(QUESTIONS) % 30).astype("<u2"))},
-        "outcomes": {"0": [packed(bits.integers(0, 256, QUESTIONS, dtype=np.uint8)) for _ in range(ARMS)]},
+        "outcomes": {"0": [packed(bits.integers(0, 1024, QUESTIONS, dtype=np.uint16)) for _ in range(ARMS)]},
     })  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""All answers of a run in one order, and how each turned out as one byte: what the gallery's filters run on."""
+"""All answers of a run in one order, and how each turned out as two bytes: what the gallery's filters run on."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,8 @@ from vidreason.data.registry import title_of
 from vidreason.evaluation.score_record import headline_metric
 from vidreason.evaluation.scored_answers import Scored
 from vidreason.records import Question
+from vidreason.results.counts.markers import ANY, SWITCH
+from vidreason.results.counts.reflection import counted
 from vidreason.results.page import cut
 from vidreason.results.scored_runs import CONTROL, Runs
 from vidreason.tasks.base import task_of
@@ -18,7 +20,10 @@ from vidreason.tasks.base import task_of
 BITS: Mapping[str, int] = {
     name: 1 << place
     for place, name in enumerate(
-        ("right", "read", "finished", "answered", "formed", "thinks", "truth_known", "think_true")
+        (
+            *("right", "read", "finished", "answered", "formed", "thinks", "truth_known", "think_true"),
+            *("reflects", "switches"),
+        )
     )
 }
 """What a bit of an outcome says of an answer."""
@@ -63,6 +68,7 @@ def collect(runs: Runs) -> Answers:
 
 def outcome(row: Scored) -> int:
     """What became of an answer, as bits of `BITS`."""
+    words = counted(row.prediction.completion, row.grade) if row.has_frames else None
     flags = {
         "right": row.correct,
         "read": row.grade.parsed is not None,
@@ -72,6 +78,8 @@ def outcome(row: Scored) -> int:
         "thinks": bool(row.think),
         "truth_known": row.think_true is not None,
         "think_true": bool(row.think_true),
+        "reflects": words is not None and words.count(ANY) > 0,
+        "switches": words is not None and words.count(SWITCH) > 0,
     }
     return sum(BITS[name] for name, holds in flags.items() if holds)
 
@@ -112,7 +120,7 @@ def index_of(runs: Runs, answers: Answers) -> dict[str, Any]:
         "columns": {name: _packed(values, np.uint8) for name, values in columns.items()}
         | {"category": _packed([of_category[question.category] for question in answers.questions], np.uint16)},
         "outcomes": {
-            str(seed): [_packed([outcome(row) for row in answers.rows[arm.name, seed]], np.uint8) for arm in runs.arms]
+            str(seed): [_packed([outcome(row) for row in answers.rows[arm.name, seed]], np.uint16) for arm in runs.arms]
             for seed in runs.seeds
         },
     }

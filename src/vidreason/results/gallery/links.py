@@ -1,8 +1,9 @@
 """Addresses within the gallery: what stands after `#` names the filters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
+from vidreason.results.counts.markers import ANY, SWITCH
 from vidreason.results.scored_runs import Runs
 
 Cell = tuple[int, int]
@@ -17,6 +18,19 @@ def address(page: str, **filters: object) -> str:
         'gallery/index.html#benchmark=mlvu&arm=r1&seed=0'
     """
     return f"{page}#" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in filters.items())
+
+
+def reflection_links(rows: Sequence[Sequence[str]], header: Sequence[str], page: str) -> Mapping[Cell, str]:
+    """Where the counts of reflection.csv lead: to the answers with a word of reflection, or with an option switch."""
+    place = {name: header.index(name) for name in ("arm", "seed", "marker", "with_marker")}
+    outcomes = {ANY: "reflects", SWITCH: "switches"}
+    return {
+        (number, place["with_marker"]): address(
+            page, arm=row[place["arm"]], seed=row[place["seed"]], outcome=outcomes[row[place["marker"]]]
+        )
+        for number, row in enumerate(rows)
+        if row[place["marker"]] in outcomes
+    }
 
 
 def main_links(runs: Runs, page: str) -> Mapping[Cell, str]:

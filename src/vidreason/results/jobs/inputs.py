@@ -59,6 +59,7 @@ def table_settings(run: Run) -> dict[str, Any]:
     known = {
         "costs": paths.COSTS.format(run=run.run),
         "curves": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
+        "rollouts": job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo"),
         "timing": timing_files(run),
     }
     return _shown(run) | known | _code(run, *modules_of(TABLES))

@@ -26,8 +26,9 @@ Settings = Mapping[str, Any]
 
 def write_tables(files: Files, settings: Settings, out: Mapping[str, str]) -> None:
     """Write tables; `out` is table name -> path."""
-    known = {"grpo": _there(settings["curves"]), "timing": _there(settings["timing"]), "costs": settings["costs"]}
-    make_tables(_inputs(files, settings, **known), out)
+    known = {"grpo": "curves", "rollouts": "rollouts", "timing": "timing"}
+    there = {name: _there(settings[key]) for name, key in known.items()}
+    make_tables(_inputs(files, settings, costs=settings["costs"], **there), out)
     _write_sidecars(out.values(), all_paths(files), settings, modules_of(TABLES))
 
 

@@ -36,7 +36,7 @@ from vidreason.config.messages import show
 from vidreason.config.run import Run
 from vidreason.config.yaml_layers import ConfigError
 from vidreason.results.release.crate import CITATION, METADATA, Packed, citation, metadata, read_made
-from vidreason.results.release.rebuild import check_finished, cost_files, required_files, results_of
+from vidreason.results.release.rebuild import check_finished, optional_files, required_files, results_of
 from vidreason.training.registered import registered
 
 CONFIGURATION, TABLE_DIGESTS, DIGESTS = "configuration.json", "tables.sha256", "SHA256SUMS"
@@ -174,7 +174,7 @@ def _files(run: Run) -> dict[str, Path]:
     """Name in the bundle -> file, for everything that is packed as it is."""
     trained = [(arm, seed) for arm in run.arms_by("sft", "grpo") for seed in run.seeds]
     specs = [paths.SPEC.format(run=run.run, arm=arm, seed=seed) for arm, seed in trained]
-    packed = [Path(path) for path in (*required_files(run), *cost_files(run), *specs)]
+    packed = [Path(path) for path in (*required_files(run), *optional_files(run), *specs)]
     # Weights and frames stay where they are; their sidecars say which they were.
     weights = [job_inputs.weights(run, arm, seed) for arm in run.arms for seed in run.seeds]
     frames = [path for name in run.used_datasets() for path in job_inputs.frames(run, name)]

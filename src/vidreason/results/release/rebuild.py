@@ -45,9 +45,10 @@ def required_files(run: Run) -> list[str]:
     return list(dict.fromkeys([*answers, *([truth] if isinstance(truth, str) else []), *others]))
 
 
-def cost_files(run: Run) -> list[str]:
-    """What the trainings and selections of a run cost, as far as Snakemake and the trainings have recorded it."""
-    found = {path for path in jobs.timing_files(run) if Path(path).is_file()}
+def optional_files(run: Run) -> list[str]:
+    """What the trainings and selections of a run cost, and the rollouts that were kept, as far as they are there."""
+    kept = job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo")
+    found = {path for path in (*jobs.timing_files(run), *kept) if Path(path).is_file()}
     for rule in COSTED:
         for arm in run.arms:
             values = {"run": run.run, "arm": arm, "dataset": "*", "shard": "*"}

@@ -88,10 +88,10 @@ const vidreason = (() => {
     return Kind.from({ length: bytes.length / Kind.BYTES_PER_ELEMENT }, (_, at) => view.getUint16(2 * at, true));
   }
 
-  /** Outcomes of the arms for a seed: a byte a question. */
+  /** Outcomes of the arms for a seed: two bytes a question. */
   function outcomes(ofSeed) {
     const columns = index.outcomes[ofSeed];
-    if (typeof columns[0] === "string") index.outcomes[ofSeed] = columns.map((column) => unpacked(column, Uint8Array));
+    if (typeof columns[0] === "string") index.outcomes[ofSeed] = columns.map((column) => unpacked(column, Uint16Array));
     return index.outcomes[ofSeed];
   }
 
@@ -162,7 +162,7 @@ const vidreason = (() => {
   const not = (test) => (byte) => !test(byte);
   const both = (...tests) => (byte) => tests.every((test) => test(byte));
 
-  // An outcome is a test of one arm's byte, or (many) of the bytes of the shown arms.
+  // An outcome is a test of one arm's bits, or (many) of the bits of the shown arms.
   const OUTCOMES = {
     right: { title: "right", one: () => has("right") },
     wrong: { title: "wrong", one: () => not(has("right")) },
@@ -173,6 +173,8 @@ const vidreason = (() => {
     think_true_wrong: { title: "thought true, answer wrong", one: () => both(has("think_true"), not(has("right"))) },
     think_false_right: { title: "thought not true, answer right",
       one: () => both(has("truth_known"), has("thinks"), not(has("think_true")), has("right")) },
+    reflects: { title: "thought with a word of reflection", one: () => has("reflects") },
+    switches: { title: "thought names another option", one: () => has("switches") },
     only_right: { title: "only it right", many: (rights, chosen) => alone(rights, chosen, 1) },
     only_wrong: { title: "only it wrong", many: (rights, chosen) => alone(rights, chosen, 0) },
     gained: { title: "right, parent wrong", many: (rights, chosen) => against(rights, chosen, 1) },
