@@ -1,7 +1,7 @@
 """The figures of a run (matplotlib without a display): the same bytes for the same input.
 
 The colors are Okabe and Ito's, which can be told apart with any color vision. Legends stand below the panels, where they
-cover nothing. Training curves are drawn by `vidreason.results.curves`, other figures by the modules of `vidreason.results.plots`.
+cover nothing. Training curves are drawn by `vidreason.results.plots.curves`, other figures by the modules of `vidreason.results.plots`.
 """
 
 import math

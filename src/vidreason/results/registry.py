@@ -248,8 +248,8 @@ FIGURES = (
     Figure("published", "The arms beside published numbers", f"{_ROOM}.plots.accuracy.draw_published"),
     Figure("lengths", "Headline metric against the tokens of an answer", f"{_ROOM}.plots.lengths.draw_lengths"),
     Figure("selection", "How training questions were answered", f"{_ROOM}.figures.draw_selection"),
-    Figure("grpo", "Training curves of GRPO", f"{_ROOM}.curves.draw_grpo"),
-    Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.curves.draw_sft"),
+    Figure("grpo", "Training curves of GRPO", f"{_ROOM}.plots.curves.draw_grpo"),
+    Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.plots.curves.draw_sft"),
     Figure("reflection", "Words of reflection over the training", f"{_ROOM}.plots.reflection.draw_reflection"),
     Figure("temporal", "Headline metric with ordered, shuffled and gray frames", f"{_ROOM}.figures.draw_temporal"),
 )

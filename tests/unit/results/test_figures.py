@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.support.scored_run import ARMS, BENCHMARKS, write_run, write_selection
-from vidreason.results.curves import draw_grpo, draw_sft
 from vidreason.results.figures import draw_selection, draw_temporal, make_figures
 from vidreason.results.plots.accuracy import draw_accuracy
+from vidreason.results.plots.curves import draw_grpo, draw_sft
 from vidreason.results.registry import FIGURES
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import read_arms

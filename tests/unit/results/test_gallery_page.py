@@ -37,6 +37,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, P
         inputs = gallery_inputs(root)
         answers = change(predictions_of("r1", "mlvu"), 7, text=f"<think>{HOSTILE}</think>{LONG}")
         score_one(root, "r1", "mlvu", answers)
+        doubts = (
+            "Wait, it is blue. The answer is D",
+            "The answer is B",
+        )  # mlvu-0 and mlvu-1, of which the gold is A and B
+        said = predictions_of("coldstart", "mlvu")
+        for number, (doubt, letter) in enumerate(zip(doubts, "BB", strict=True)):
+            said = change(said, number, text=f"<think>{doubt}</think> <answer>{letter}</answer>")
+        score_one(root, "coldstart", "mlvu", said)
         make_gallery(inputs, "demo <b>", root / "gallery", 100)
         yield page, root / "gallery/index.html"
 
@@ -124,6 +132,13 @@ def test_filters_show_the_questions_that_they_name(page: Browser, pages: tuple[B
     assert ids(page) == ["mlvu-0", "mlvu-2", "mlvu-3"], "right, and the cold start, its parent, wrong"
     filters(page, outcome="all_wrong", arm="")
     assert ids(page) == ["mlvu-4", "mlvu-6", "mlvu-7"]
+    filters(page, outcome="reflects")
+    assert ids(page) == ["mlvu-0"], "the cold start's"
+    filters(page, outcome="switches", arm="coldstart")
+    assert ids(page) == ["mlvu-0"]
+    filters(page, outcome="switches", arm="r1")
+    assert ids(page) == []
+    filters(page, outcome="all_wrong", arm="")
     page.js("document.querySelector('input[value=r1_shuffled]').click()")
     page.wait("document.querySelectorAll('.row').length === 2")
     assert ids(page) == ["mlvu-4", "mlvu-6"], "the control, once ticked, is compared too; it has mlvu-7 right"

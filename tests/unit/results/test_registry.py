@@ -53,7 +53,7 @@ def test_the_registry_is_light() -> None:
 
 def test_modules_of_the_makers() -> None:
     assert "vidreason.results.tables" in modules_of(TABLES)
-    assert "vidreason.results.curves" in modules_of(FIGURES)
+    assert "vidreason.results.plots.curves" in modules_of(FIGURES)
 
 
 def test_unknown_names_are_refused() -> None:

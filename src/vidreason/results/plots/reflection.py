@@ -3,9 +3,9 @@
 from matplotlib.figure import Figure
 
 from vidreason.artifacts.csv_files import read_csv
-from vidreason.results.curves import Panel, Training, draw_trainings, training_label
 from vidreason.results.figures import empty_figure
 from vidreason.results.measured import Measured
+from vidreason.results.plots.curves import Panel, Training, draw_trainings, training_label
 from vidreason.results.result_inputs import ResultInputs
 
 COLUMNS = ("arm", "seed", "step", "answers", "with_marker", "per_1k_tokens", "option_switches")
