@@ -18,7 +18,8 @@
 #   results/{run}/score_samples/{arm}/seed{seed}/{benchmark}.jsonl        their grades
 #   results/{run}/score/{arm}/seed{seed}/{benchmark}.score.json          accuracy, coverage, interval
 #   results/{run}/write_card/{arm}/seed{seed}/README.md                  model card of a trained arm
-#   results/{run}/tables/, figures/, report/                             tables, figures and the page that shows them
+#   results/{run}/thumbnails/                                            frames of the clips that are shown, small
+#   results/{run}/tables/, figures/, report/                             tables, figures, and page and gallery that show them
 #   logs/{run}/<rule>/... and results/{run}/benchmarks/<rule>/...        logs, and time and memory of every job
 #
 # Wildcards: source (config/sources.yaml), run (config/*.yaml), arm and benchmark (names in the config), dataset, seed and shard (numbers).

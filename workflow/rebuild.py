@@ -1,4 +1,4 @@
-"""Tables, figures and page of a finished run from its answers, and bundles of what that needs: `make tables`, `make bundle`.
+"""Tables, figures, page and gallery of a finished run from its answers, and bundles of what that needs: `make tables`, `make bundle`.
 
     python workflow/rebuild.py tables --run demo
     python workflow/rebuild.py tables --bundle demo.zip
@@ -58,6 +58,14 @@ def from_bundle(bundle: str) -> bool:
         )
     else:
         print(f"{bundle}: every score and table has the bytes that the bundle records")
+    if others := bundles.differing_results(run, bundles.PAGE_DIGESTS):
+        print(
+            f"{bundle}: {len(others)} pictures and pages differ from those that it records, for example {', '.join(others[:3])}; their "
+            "numbers are those of the tables, but another version of matplotlib draws another picture",
+            file=sys.stderr,
+        )
+    else:
+        print(f"{bundle}: so have figures, page and gallery")
     return not different
 
 

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.support.configs import demo
+from tests.support.gallery_run import rollout
 from tests.support.scored_run import BENCHMARKS, predictions_of, questions_of, write_clips, write_selection, write_truth
 from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import write_json, write_jsonl
@@ -13,6 +16,7 @@ from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.leaks import COUNTS, LEAKS
 from vidreason.records import ClipStatus, Completion, Grade, KeptRollout, Prediction, StepTiming
+from vidreason.results.gallery.thumbnails import INDEX, Strip, picture_of
 
 CHANGES: dict[str, Any] = {
     "run": "small",
@@ -39,7 +43,7 @@ def write_finished(run: Run) -> None:
         written.append(path)
         for arm in run.arms:
             _write_answers(run, arm, benchmark, predictions_of(arm, benchmark))
-    written += _write_training(run)
+    written += [*_write_training(run), _write_thumbnails(run)]
     for path in written:
         write_sidecar(path, [], {}, ["vidreason.records"])
     for name in run.used_datasets():
@@ -52,9 +56,6 @@ def write_finished(run: Run) -> None:
     write_csv(paths.cost("train_grpo").format(arm="r1", **values), ["s"], [["12.5"]])
     step = StepTiming(0, 2.0, {"sample": 1.0}, 40, 30, 40.0, 15.0)
     write_jsonl(paths.GRPO_TIMING.format(arm="r1", **values), [step])
-    said = Completion("<think>Wait, a ball.</think> <answer>A</answer>", 20, True)
-    kept = [KeptRollout(0, "k0", index, "ordered", said, Grade(1.0, True, "A"), {}, 1.0, 0.0) for index in (0, 1)]
-    write_jsonl(paths.GRPO_ROLLOUTS.format(arm="r1", **values), kept)
 
 
 def _write_answers(run: Run, arm: str, benchmark: str, answers: list[Prediction]) -> None:
@@ -98,6 +99,11 @@ def _write_training(run: Run) -> list[Path]:
         write_jsonl(path, [ClipStatus("long.mp4", "ok", 40.0, 25.0, 1000, "h264")])
         written.append(path)
     written += _write_leaks(run)
+    for path in map(Path, job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo")):
+        said = Completion("<think>Wait, a ball.</think> <answer>A</answer>", 20, True)
+        doubtful = [KeptRollout(0, "k0", index, "ordered", said, Grade(1.0, True, "A"), {}, 1.0, 0.0) for index in (0, 1)]
+        write_jsonl(path, [*doubtful, *(rollout(10, "k3", index, float(index)) for index in (0, 1))])
+        written.append(path)
     for method in ("grpo", "sft"):
         pattern = {"grpo": paths.GRPO_CURVES, "sft": paths.SFT_CURVES}[method]
         for path in map(Path, job_inputs.of_arms(run, pattern, method)):
@@ -116,6 +122,22 @@ def _write_leaks(run: Run) -> list[Path]:
     write_csv(leaks, LEAKS, [["mlvu", "v.mp4", "nextqa", "v.mp4", "name", ""]])
     write_csv(counts, COUNTS, [["mlvu", "nextqa", "4", "1", "1", "0", "0", "1", ""]])
     return [leaks, counts]
+
+
+def _write_thumbnails(run: Run) -> Path:
+    """Three gray frames of every clip, but of one that is broken."""
+    folder = Path(paths.THUMBNAILS.format(run=run.run))
+    folder.mkdir(parents=True)
+    strips = []
+    for number, benchmark in enumerate(run.evaluation.benchmarks):
+        for place, clip in enumerate(dict.fromkeys(one.clip.key for one in questions_of(benchmark))):
+            file = f"{number}_{place:05d}.webp"
+            strip = Strip(benchmark, clip, file, 3, (0.0, 1.0, 2.0))
+            strips.append(strip if place else Strip(benchmark, clip, why="the clip has none: truncated"))
+            if place:
+                (folder / file).write_bytes(picture_of(np.full((3, 8, 8, 3), 40 * place, dtype=np.uint8)))
+    write_jsonl(folder / INDEX, strips)
+    return folder
 
 
 def _pretend(artifact: str) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.scored_run import write_run
+from tests.support.scored_run import BENCHMARKS, write_run
 from vidreason.artifacts.files import write_jsonl
 from vidreason.records import ClipRef, ClipStatus, Completion, Grade, KeptRollout, Question
+from vidreason.results.gallery.thumbnails import Sources, make_thumbnails
 from vidreason.results.result_inputs import ResultInputs
 
 FRAMES = 16
@@ -82,12 +83,19 @@ def kept_rollouts() -> list[KeptRollout]:
     ]
 
 
-def gallery_inputs(root: Path, seeds: tuple[int, ...] = (0,)) -> ResultInputs:
-    """The run, with frame tables that `Store` stands for, and rollouts of R1 with seed 0."""
+def gallery_inputs(root: Path, seeds: tuple[int, ...] = (0,), most: int = 100) -> ResultInputs:
+    """The run, with thumbnails of the frames of `Store`, and rollouts of R1 with seed 0."""
     run = write_run(root, seeds)
     rollouts = root / "train_grpo/r1/seed0/rollouts.jsonl"
     selected = root / "select_by_variance/r1/seed0/selected.jsonl"
     write_jsonl(rollouts, kept_rollouts())
     write_jsonl(selected, trained_questions())
-    frames = [root / f"extract_frames/{name}/shard0.parquet" for name in (*run.benchmarks, "nextqa")]
-    return replace(run, rollouts=[rollouts], selected=[selected], frames=frames)
+    questions = [root / "questions" / f"{name}.jsonl" for name in run.benchmarks]
+    sources = Sources(questions, frame_tables(root), [selected], [rollouts])
+    make_thumbnails(sources, root / "thumbnails", 0, most)
+    return replace(run, rollouts=[rollouts], selected=[selected], thumbnails=root / "thumbnails")
+
+
+def frame_tables(root: Path) -> list[Path]:
+    """Paths of the frame tables that `Store` stands for."""
+    return [root / f"extract_frames/{name}/shard0.parquet" for name in (*BENCHMARKS, "nextqa")]

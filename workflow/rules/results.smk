@@ -42,6 +42,23 @@ rule make_figures:
         "../scripts/make_figures.py"
 
 
+rule make_thumbnails:
+    input:
+        unpack(of_run(results.thumbnail_inputs)),
+    output:
+        thumbnails=directory(paths.THUMBNAILS),
+    log:
+        paths.log("make_thumbnails"),
+    benchmark:
+        paths.cost("make_thumbnails")
+    conda:
+        "../../envs/video.yaml"
+    params:
+        settings=of_run(results.thumbnail_settings),
+    script:
+        "../scripts/make_thumbnails.py"
+
+
 rule report:
     input:
         unpack(of_run(results.report_inputs)),

@@ -3,21 +3,21 @@
 The page is one file, works from a folder or a mail, and loads nothing. The templates escape all text of models and data sets.
 """
 
-import io
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidreason.artifacts.files import read_json, read_jsonl, write_text
+from vidreason.artifacts.integrity import content_digest
 from vidreason.data.registry import title_of
 from vidreason.evaluation.score_record import headline_metric
 from vidreason.evaluation.scored_answers import Scored
 from vidreason.evaluation.statistics import mean_of_estimates
-from vidreason.records import LETTERS, OK, Question
+from vidreason.records import LETTERS, Question
 from vidreason.results.data_tables import broken_clips
 from vidreason.results.gallery.links import main_links, reflection_links
+from vidreason.results.gallery.thumbnails import EXAMPLES, SIDE, Strip, draw_examples, read_strips
 from vidreason.results.main_markdown import summary
 from vidreason.results.markdown import Block, Grid
 from vidreason.results.number_format import percent
@@ -27,13 +27,6 @@ from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import Runs, axis_label, read_in_words
 from vidreason.tasks.base import task_of
 
-if TYPE_CHECKING:
-    from vidreason.media.frame_store import FrameStore
-
-STRIP = 6
-"""Frames shown of a clip."""
-SIDE = 96
-"""Greatest height and width of a shown frame in pixels."""
 LONGEST_RAW = 8000
 """Characters shown of a whole completion."""
 SECTIONS = ("results", "figures", "details", "examples", "data", "provenance")
@@ -45,7 +38,7 @@ def make_report(
     seed: int,
     out: str | Path,
     sidecars: Sequence[str | Path] = (),
-    examples: int = 2,
+    examples: int = EXAMPLES,
     gallery: str = "",
 ) -> None:
     """Write the page.
@@ -55,7 +48,7 @@ def make_report(
         run: Name of the run, for the title.
         seed: Seed by which the examples are drawn.
         out: Where to write the page.
-        sidecars: Provenance files of the results.
+        sidecars: Provenance files of what the results are made from.
         examples: Questions shown per benchmark, drawn at random and independent of the answers.
         gallery: Page of the gallery, relative to this one, that the numbers of the main table lead to; `""` for none.
     """
@@ -80,7 +73,7 @@ def make_report(
         seeds=runs.seeds,
         settings=asdict(runs.of(runs.arms[0].name, runs.seeds[0])[0].score.rules),
         versions=_versions(made),
-        digests=_digests(made),
+        digests=_digests(made, inputs),
     )
     write_text(out, page)
 
@@ -159,12 +152,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One picture of a strip."""
+class Picture:
+    """The frames of a clip side by side; width and height in pixels of the page."""
 
     uri: str
-    number: int
     count: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -179,7 +173,7 @@ class Card:
     letter: str
     options: Sequence[tuple[str, str]]
     answers: Sequence[Answer]
-    frames: Sequence[Frame]
+    picture: Picture | None
     missing: str
 
 
@@ -191,23 +185,26 @@ def _cards(inputs: ResultInputs, seed: int, count: int) -> list[Card]:
         for path in inputs.questions
         for question in read_jsonl(path, Question)
     }
-    draw = random.Random(seed)
-    cards = []
-    for benchmark in runs.benchmarks:
-        store = _frame_store(inputs.frames, benchmark)
-        answers = {
+    strips = read_strips(inputs.thumbnails) if inputs.thumbnails else {}
+    answers = {
+        benchmark: {
             arm.name: {row.question.id: row for row in runs.by_key[arm.name, runs.seeds[0], benchmark].rows}
             for arm in runs.arms
         }
-        names = sorted(next(iter(answers.values())))
-        for name in sorted(draw.sample(names, min(count, len(names)))):
+        for benchmark in runs.benchmarks
+    }
+    drawn = draw_examples({benchmark: next(iter(own.values())) for benchmark, own in answers.items()}, seed, count)
+    cards = []
+    for benchmark, names in drawn.items():
+        for name in names:
             question = questions.get((benchmark, name))
             if question is None:
                 raise ValueError(
                     f"report: question {name!r} of {benchmark} was scored but is in none of the question files"
                 )
-            shown = [_answer(arm.label, answers[arm.name][name], question) for arm in runs.arms]
-            cards.append(_card(question, shown, store))
+            shown = [_answer(arm.label, answers[benchmark][arm.name][name], question) for arm in runs.arms]
+            strip = strips.get((benchmark, question.clip.key))
+            cards.append(_card(question, shown, *_shown_strip(strip, inputs.thumbnails)))
     return cards
 
 
@@ -248,9 +245,8 @@ def _gold(question: Question) -> str:
     return f"{answer} (gold: {'; '.join(f'{start:g} to {end:g}' for start, end in question.segments)})"
 
 
-def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | None") -> Card:
+def _card(question: Question, answers: Sequence[Answer], picture: Picture | None, missing: str) -> Card:
     """One question, its frames, and the arms' answers."""
-    frames, missing = _strip(question.clip.key, store)
     return Card(
         where=cut(" / ".join(filter(None, (title_of(question.dataset), question.category, question.group)))),
         name=cut(question.id),
@@ -260,43 +256,20 @@ def _card(question: Question, answers: Sequence[Answer], store: "FrameStore | No
         letter=question.gold,
         options=list(zip(LETTERS, map(cut, question.options), strict=False)),
         answers=answers,
-        frames=frames,
+        picture=picture,
         missing=missing,
     )
 
 
-def _frame_store(frames: Sequence[str | Path], data: str) -> "FrameStore | None":
-    """The frames of one data set, if the report was given them."""
-    paths = [Path(path) for path in frames if Path(path).parent.name == data]
-    if not paths:
-        return None
-    from vidreason.media.frame_store import FrameStore  # A report without pictures needs no frame reader.
-
-    return FrameStore(paths)
-
-
-def _strip(clip: str, store: "FrameStore | None") -> tuple[list[Frame], str]:
-    """A few frames of a clip, evenly spread, first and last included; or why there are none."""
-    if store is None:
-        return [], ""
-    status = store.status(clip)
-    if status != OK:
-        return [], status
-    pixels = store.pixels(clip)
-    last = len(pixels) - 1
-    picked = sorted({round(place * last / (STRIP - 1)) for place in range(STRIP)})
-    return [Frame(_thumbnail(pixels[index]), index + 1, last + 1) for index in picked], ""
-
-
-def _thumbnail(pixels: Any) -> str:
-    """One frame, uint8 [S, S, 3], as a small PNG inside the page."""
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE))
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return data_uri(stream.getvalue(), "png")
+def _shown_strip(strip: Strip | None, thumbnails: str | Path | None) -> tuple[Picture | None, str]:
+    """The frames of a clip as a picture of its natural proportions, or why there is none."""
+    if strip is None or not thumbnails:
+        return None, ""
+    if not strip.file:
+        return None, strip.why
+    uri = data_uri(Path(thumbnails, strip.file).read_bytes(), "webp")
+    width, height = SIDE * min(1.0, strip.ratio), SIDE / max(1.0, strip.ratio)
+    return Picture(uri, strip.count, round(width * strip.count), round(height)), ""
 
 
 @dataclass(frozen=True)
@@ -328,9 +301,12 @@ def _versions(made: Sequence[Provenance]) -> Grid:
     return Grid(["what", "version"], rows)
 
 
-def _digests(made: Sequence[Provenance]) -> Grid:
-    """Digests of the results and of the code that made them."""
-    return Grid(
-        ["artifact", "sha256 (first 16)", "code", "made"],
-        [[one.artifact, one.sha256[:16], one.code, one.created] for one in made],
-    )
+def _digests(made: Sequence[Provenance], inputs: ResultInputs) -> Grid:
+    """Digests of what the results are made from, with code and time, and of the results.
+
+    Results that are made again have a time of their own and are the same, so theirs is not stated.
+    """
+    rows = [[one.artifact, one.sha256[:16], one.code, one.created] for one in made]
+    results = [str(path) for path in (*inputs.scores, *filter(None, [inputs.table("main")]))]
+    rows += [[path, content_digest(path)[:16], "", ""] for path in results]
+    return Grid(["artifact", "sha256 (first 16)", "code", "made"], rows)

@@ -39,7 +39,7 @@ class ResultInputs:
         figures: Finished figures, under the file names of the registry.
         captions: Captions of tables and figures, `{name}.rst`.
         questions: JSON lines of `Question` of the benchmarks; others may be among them.
-        frames: Frame tables (parquet), in folders `.../{data set}/`.
+        thumbnails: Folder with the frames of the shown clips (`vidreason.results.gallery.thumbnails`).
     """
 
     arms: Mapping[str, Arm]
@@ -65,7 +65,7 @@ class ResultInputs:
     figures: Files = ()
     captions: Files = ()
     questions: Files = ()
-    frames: Files = ()
+    thumbnails: str | Path | None = None
 
     @cached_property
     def runs(self) -> Runs:

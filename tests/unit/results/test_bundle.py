@@ -16,15 +16,25 @@ from rocrate.rocrate import ROCrate
 
 from tests.support.configs import ROOT
 from tests.support.finished_run import small_run, write_finished
+from tests.support.gallery_run import use_store
 from vidreason.artifacts.digests import sha256_bytes, sha256_of
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
-from vidreason.artifacts.integrity import ChangedError
+from vidreason.artifacts.integrity import ChangedError, sidecar_of
+from vidreason.config import job_inputs
 from vidreason.config.run import Run
 from vidreason.records import Completion, Prediction
 from vidreason.results.registry import TABLES
 from vidreason.results.release import bundle as bundles
-from vidreason.results.release.bundle import BundleError, check, differing_results, pack, read_configuration, unpack
-from vidreason.results.release.rebuild import NotFinishedError, rebuild, required_files, results_of
+from vidreason.results.release.bundle import (
+    PAGE_DIGESTS,
+    BundleError,
+    check,
+    differing_results,
+    pack,
+    read_configuration,
+    unpack,
+)
+from vidreason.results.release.rebuild import NotFinishedError, pages_of, rebuild, required_files, results_of
 
 ANSWERS = "predict/r1/seed0/mlvu/shard0.jsonl"
 
@@ -112,6 +122,54 @@ def test_a_bundle_gives_the_same_scores_and_tables_elsewhere(finished: Path, zip
     assert 'href="gallery/index.html' in (other / "results/small/report/index.html").read_text()
 
 
+def test_a_bundle_gives_the_same_figures_page_and_gallery_elsewhere(finished: Path, zipped: Path, other: Path) -> None:
+    """Times, folders and the machine are in none of them."""
+    run = unpack(zipped)
+    rebuild(run)
+    shown = pages_of(run)
+    names = {Path(path).relative_to("results/small").as_posix() for path in shown}
+    assert {"figures/accuracy.png", "report/index.html", "report/gallery/index.html"} < names
+    assert {"report/gallery/frames/1_00003.webp", "report/gallery/data/groups_2_0_00000010.js"} < names
+    for path in shown:
+        assert (other / path).read_bytes() == (finished / path).read_bytes(), path
+    assert differing_results(run, PAGE_DIGESTS) == []
+    page = Path("results/small/report/index.html").read_text()
+    assert page.count('src="data:image/webp;base64,') + page.count("No frames: the clip has none: truncated") == 4
+    Path("results/small/report/gallery/frames/1_00003.webp").write_bytes(b"another")
+    assert differing_results(run, PAGE_DIGESTS) == ["report/gallery/frames/1_00003.webp"]
+    assert differing_results(run) == []
+
+
+def test_thumbnails_are_made_of_frames_where_there_are_none(spare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run from before thumbnails were kept; without frames, page and gallery do without."""
+    run, folder = small_run(), Path("results/small/thumbnails")
+    shutil.rmtree(folder)
+    sidecar_of(folder).unlink()
+    rebuild(run)
+    assert not folder.exists()
+    assert "data:image/webp" not in Path("results/small/report/index.html").read_text()
+    pack(run, "without.zip")
+    assert not [name for name in contents(Path("without.zip")) if name.startswith("thumbnails")]
+    use_store(monkeypatch)
+    for path in (*job_inputs.benchmark_frames(run), *job_inputs.all_training_frames(run)):
+        Path(path).write_bytes(b"frames")
+        sidecar_of(path).unlink()
+    assert str(folder) in rebuild(run)
+    inputs = read_json(sidecar_of(folder))["inputs"]
+    assert {*job_inputs.benchmark_frames(run), *job_inputs.frames(run, "nextqa")} <= inputs.keys()
+    assert "data:image/webp" in Path("results/small/report/index.html").read_text()
+    before = (folder / "index.jsonl").stat().st_mtime_ns
+    assert str(folder) not in rebuild(run)
+    assert (folder / "index.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_thumbnail_that_was_changed_is_not_packed(spare: Path) -> None:
+    picture = Path("results/small/thumbnails/0_00001.webp")
+    picture.write_bytes(picture.read_bytes()[:-1] + b"!")
+    with pytest.raises(ChangedError, match="results/small/thumbnails: changed since it was made"):
+        pack(small_run(), "x.zip")
+
+
 def test_a_result_that_comes_out_differently_is_named(zipped: Path, spare: Path) -> None:
     run = unpack(zipped)
     assert differing_results(run) == []
@@ -124,17 +182,21 @@ def test_a_result_that_comes_out_differently_is_named(zipped: Path, spare: Path)
 
 def test_a_bundle_holds_what_is_needed_and_no_more(zipped: Path) -> None:
     files = contents(zipped)
-    about = {"configuration.json", "tables.sha256", "CITATION.cff", "ro-crate-metadata.json", "SHA256SUMS"}
+    about = {"configuration.json", "CITATION.cff", "ro-crate-metadata.json", "SHA256SUMS"}
+    about |= {"tables.sha256", "pages.sha256"}
     run = small_run()
     needed = {name.removeprefix("results/small/") for name in required_files(run)} | {
         "benchmarks/train_grpo/r1/seed0.tsv",
         "train_grpo/r1/seed0/timing.jsonl",
         "train_grpo/r1/seed0/rollouts.jsonl",
+        "thumbnails/index.jsonl",
+        *(f"thumbnails/{number}_{place:05d}.webp" for number in (0, 1) for place in (1, 2, 3)),
     }
     specs = {f"specs/{arm}/seed0.json" for arm in ("coldstart", "r1")}
     assert {name for name in files if not name.endswith(".provenance.json")} == needed | specs | about
     assert ANSWERS in files
     assert f"{ANSWERS}.provenance.json" in files
+    assert "thumbnails.provenance.json" in files
     assert "train_grpo/r1/seed0/checkpoint.provenance.json" in files
     assert not [name for name in files if name.endswith((".parquet", ".safetensors"))]
     assert not [name for name in files if name.startswith(("score/", "tables/", "figures/", "report/"))]
@@ -210,7 +272,16 @@ def test_a_bundle_is_cited_with_its_data_and_weights(zipped: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [ANSWERS, "configuration.json", "ro-crate-metadata.json", "CITATION.cff", "SHA256SUMS"]
+    "name",
+    [
+        ANSWERS,
+        "thumbnails/1_00003.webp",
+        "train_grpo/r1/seed0/rollouts.jsonl",
+        "configuration.json",
+        "ro-crate-metadata.json",
+        "CITATION.cff",
+        "SHA256SUMS",
+    ],
 )
 def test_a_changed_byte_is_refused_by_the_files_name(zipped: Path, other: Path, name: str) -> None:
     def flip(files: dict[str, bytes]) -> None:

@@ -12,16 +12,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.gallery_run import gallery_inputs, kept_rollouts, rollout, trained_questions, use_store
+from tests.support.gallery_run import frame_tables, gallery_inputs, kept_rollouts, rollout, trained_questions, use_store
 from tests.support.scored_run import ARMS, BENCHMARKS, RIGHT, SETTINGS, change, predictions_of, score_one
-from vidreason.artifacts.files import write_jsonl
+from vidreason.artifacts.files import read_jsonl, write_jsonl
+from vidreason.artifacts.integrity import ChangedError
+from vidreason.artifacts.provenance import write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.records import Completion
 from vidreason.results.gallery import texts
 from vidreason.results.gallery.answers import BITS
 from vidreason.results.gallery.groups import read_groups
 from vidreason.results.gallery.links import main_links
-from vidreason.results.gallery.sprites import picture_of, write_strips
+from vidreason.results.gallery.thumbnails import (
+    INDEX,
+    Sources,
+    Strip,
+    draw_examples,
+    make_thumbnails,
+    picture_of,
+    read_strips,
+    write_strips,
+)
 from vidreason.results.gallery.write import make_gallery
 from vidreason.results.report import make_report
 from vidreason.tasks.markup import split_think
@@ -32,8 +43,8 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> None:
     use_store(monkeypatch)
 
 
-def made(inputs: Any, out: Path, clips: int = 100) -> Path:
-    make_gallery(inputs, "demo", out, clips)
+def made(inputs: Any, out: Path) -> Path:
+    make_gallery(inputs, "demo", out)
     return out
 
 
@@ -170,28 +181,89 @@ def test_small_frames_lose_nothing(tmp_path: Path) -> None:
         assert np.array_equal(np.array(picture.convert("RGB")), np.concatenate(list(pixels), axis=1))
 
 
+CLIPS = [(name, f"clips/{number}.mp4") for name in BENCHMARKS for number in range(4)] + [("nextqa", "train/0.mp4")]
+
+
 def test_the_limit_is_shared_fairly_and_said(tmp_path: Path) -> None:
-    inputs = gallery_inputs(tmp_path)
-    clips = [(name, f"clips/{number}.mp4") for name in BENCHMARKS for number in range(4)] + [("nextqa", "train/0.mp4")]
-    strips = write_strips(inputs.frames, clips, 5, tmp_path)
-    shown = [key for key, strip in strips.items() if strip.file]
-    shares = {name: len([one for one, _ in shown if one == name]) for name in ("mlvu", "nextqa", "video_mme")}
+    strips = write_strips(frame_tables(tmp_path), CLIPS, 5, tmp_path)
+    shown = [strip.dataset for strip in strips if strip.file]
+    shares = {name: shown.count(name) for name in ("mlvu", "nextqa", "video_mme")}
     assert shares == {"mlvu": 2, "nextqa": 1, "video_mme": 2}, "what a small data set does not use goes to the others"
-    left_out = next(strip for strip in strips.values() if "gallery.clips" in strip.why)
+    left_out = next(strip for strip in strips if "gallery.clips" in strip.why)
     assert "those of 5 clips" in left_out.why
     assert left_out.times, "the prompt states times whether or not there is a picture"
-    assert not any(strip.file for strip in write_strips(inputs.frames, clips, 0, tmp_path).values())
+    assert not any(strip.file for strip in write_strips(frame_tables(tmp_path), CLIPS, 0, tmp_path))
+
+
+def test_clips_of_the_pages_examples_come_first(tmp_path: Path) -> None:
+    for clip in CLIPS:
+        if clip[1] != "clips/1.mp4":  # which is broken
+            (shown,) = [
+                strip
+                for strip in write_strips(frame_tables(tmp_path), CLIPS, 3, tmp_path, [clip])
+                if strip.file and strip.dataset == clip[0]
+            ]
+            assert (shown.dataset, shown.clip) == clip
+    inputs = gallery_inputs(tmp_path, most=9)
+    ids = {name: [f"{name}-{number}" for number in range(8)] for name in BENCHMARKS}
+    drawn = {(name, f"clips/{int(one[-1]) // 2}.mp4") for name, own in draw_examples(ids, 0).items() for one in own}
+    few = read_strips(gallery_inputs(tmp_path / "few", most=6).thumbnails)
+    assert {clip for clip in drawn if few[clip].why == ""} == drawn - {(name, "clips/1.mp4") for name in BENCHMARKS}
+    assert len([strip for strip in few.values() if strip.file]) == 6
+    assert inputs.thumbnails
 
 
 def test_a_still_picture_is_one_frame_and_an_unknown_clip_is_explained(tmp_path: Path) -> None:
+    still, unknown = write_strips(
+        frame_tables(tmp_path), [("nextqa", "train/1.png"), ("nextqa", "gone.mp4")], 9, tmp_path
+    )
+    assert still.count == 1
+    assert unknown.why == "the clip has none: not in the frame tables that are there"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"file": "../../../etc/passwd"}, "'../../../etc/passwd' with 16 frames"),
+        ({"file": "0_99999.webp"}, "'0_99999.webp' with 16 frames"),
+        ({"count": 0}, "with 0 frames"),
+        ({"times": (0.0,)}, "with 16 frames, 1 times"),
+        ({"ratio": 0.0}, "ratio 0.0"),
+    ],
+)
+def test_an_index_of_pictures_that_are_not_in_the_folder_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
+    """A bundle from elsewhere copies and shows no file but its own."""
     inputs = gallery_inputs(tmp_path)
-    strips = write_strips(inputs.frames, [("nextqa", "train/1.png"), ("nextqa", "gone.mp4")], 9, tmp_path)
-    assert strips["nextqa", "train/1.png"].count == 1
-    assert strips["nextqa", "gone.mp4"].why == "the clip has none: not in the frame tables that are there"
+    index = tmp_path / "thumbnails" / INDEX
+    strips = read_jsonl(index, Strip)
+    write_jsonl(index, [replace(strips[0], **changes), *strips[1:]])
+    with pytest.raises(
+        ValueError, match=re.escape(f"{index}: clip 'clips/0.mp4' of 'video_mme': ") + ".*" + re.escape(words)
+    ):
+        made(inputs, tmp_path / "out")
 
 
-def test_a_gallery_without_frame_tables_says_so(tmp_path: Path) -> None:
-    folder = made(replace(gallery_inputs(tmp_path), frames=()), tmp_path / "out")
+def test_thumbnails_that_were_changed_are_refused(tmp_path: Path) -> None:
+    inputs = gallery_inputs(tmp_path)
+    write_sidecar(inputs.thumbnails, [], {}, [])
+    picture = next((tmp_path / "thumbnails").glob("*.webp"))
+    picture.write_bytes(picture.read_bytes() + b"!")
+    with pytest.raises(ChangedError, match="thumbnails: changed since it was made"):
+        made(inputs, tmp_path / "out")
+
+
+def test_clips_of_training_questions_without_rollouts_are_not_shown(tmp_path: Path) -> None:
+    inputs = gallery_inputs(tmp_path)
+    assert ("nextqa", "train/0.mp4") in read_strips(inputs.thumbnails)
+    write_jsonl(inputs.rollouts[0], [])
+    questions = [tmp_path / "questions" / f"{name}.jsonl" for name in BENCHMARKS]
+    sources = Sources(questions, frame_tables(tmp_path), inputs.selected, inputs.rollouts)
+    make_thumbnails(sources, tmp_path / "none", 0, 100)
+    assert {strip.dataset for strip in read_strips(tmp_path / "none").values()} == set(BENCHMARKS)
+
+
+def test_a_gallery_without_thumbnails_says_so(tmp_path: Path) -> None:
+    folder = made(replace(gallery_inputs(tmp_path), thumbnails=None), tmp_path / "out")
     assert data(folder, "questions_0000")["clips"][0]["why"] == "the gallery was made without frames"
     assert list((folder / "frames").iterdir()) == []
 
@@ -272,7 +344,7 @@ def test_every_number_of_the_main_table_leads_to_its_questions(tmp_path: Path) -
     inputs = gallery_inputs(tmp_path)
     questions = [tmp_path / "questions" / f"{name}.jsonl" for name in BENCHMARKS]
     page = tmp_path / "index.html"
-    make_report(replace(inputs, questions=questions, frames=()), "demo", 0, page, gallery="gallery/index.html")
+    make_report(replace(inputs, questions=questions), "demo", 0, page, gallery="gallery/index.html")
     found = re.findall(r'<a href="(gallery/[^"]*)">([^<]*)</a>', page.read_text())
     cells = dict(reversed(found))
     assert "gallery/index.html#arm=r1&amp;seed=0&amp;outcome=malformed" in cells
@@ -282,7 +354,7 @@ def test_every_number_of_the_main_table_leads_to_its_questions(tmp_path: Path) -
     assert right
     assert float(right.group(1)) == 75.0
     assert len(main_links(inputs.runs, "x")) == 3 * (1 + len(BENCHMARKS) + 3)
-    make_report(replace(inputs, questions=questions, frames=()), "demo", 0, page)
+    make_report(replace(inputs, questions=questions), "demo", 0, page)
     assert "gallery" not in page.read_text()
 
 

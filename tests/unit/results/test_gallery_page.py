@@ -45,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, P
         for number, (doubt, letter) in enumerate(zip(doubts, "BB", strict=True)):
             said = change(said, number, text=f"<think>{doubt}</think> <answer>{letter}</answer>")
         score_one(root, "coldstart", "mlvu", said)
-        make_gallery(inputs, "demo <b>", root / "gallery", 100)
+        make_gallery(inputs, "demo <b>", root / "gallery")
         yield page, root / "gallery/index.html"
 
 

@@ -1,19 +1,19 @@
 """The report: one file, everything in it, nothing from a model or a data set becomes markup."""
 
 import re
-import sys
-import types
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.support.gallery_run import gallery_inputs, use_store
 from tests.support.scored_run import SETTINGS, predictions_of, score_one, write_clips, write_run, write_selection
 from vidreason.artifacts.csv_files import read_csv, write_csv
-from vidreason.artifacts.files import read_jsonl, write_json, write_jsonl
+from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
+from vidreason.artifacts.integrity import sidecar_of
+from vidreason.artifacts.provenance import write_sidecar
 from vidreason.evaluation.leaks import COUNTS, LEAKS
 from vidreason.records import ClipStatus, Completion, Question
 from vidreason.results.figures import make_figures
@@ -44,19 +44,6 @@ class Balanced(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"
         assert self.open.pop() == tag
-
-
-class Store:
-    """Frames of any clip: 16 gray pictures, one clip broken."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-
-    def status(self, clip: str) -> str:
-        return "truncated" if clip == "clips/1.mp4" else "ok"
-
-    def pixels(self, clip: str) -> np.ndarray:
-        return np.stack([np.full((200, 200, 3), 10 * number, dtype=np.uint8) for number in range(16)])
 
 
 @pytest.fixture
@@ -203,18 +190,30 @@ def test_a_run_without_broken_videos_says_so(page: dict[str, Any]) -> None:
 def test_frames_are_shown_and_their_absence_explained(
     page: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    module = types.ModuleType("vidreason.media.frame_store")
-    module.FrameStore = Store  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vidreason.media.frame_store", module)
-    frames = [tmp_path / "extract_frames" / benchmark / "shard0.parquet" for benchmark in page["inputs"].benchmarks]
-    text = written(page | {"examples": 8}, frames=frames)
+    use_store(monkeypatch)
+    thumbnails = gallery_inputs(tmp_path / "frames").thumbnails
+    text = written(page | {"examples": 8}, thumbnails=thumbnails)
     assert text.count('class="card"') == 16
-    strips = re.findall(r'<div class="strip">(.*?)</div>', text)
+    strips = re.findall(r'<img class="strip" ([^>]*)>', text)
     assert len(strips) == 12, "a quarter of the clips is broken"
-    assert all(strip.count("<img") == 6 for strip in strips)
-    assert 'alt="frame 1 of 16"' in strips[0]
-    assert 'alt="frame 16 of 16"' in strips[0]
-    assert text.count("No frames: truncated") == 4
+    assert all(
+        'alt="16 frames from left to right" width="1536" height="48" src="data:image/webp;base64,' in strip
+        for strip in strips
+    )
+    assert text.count("No frames: the clip has none: truncated") == 4
+    assert "No frames" not in written(page)
+
+
+def test_the_page_says_no_time_of_results_that_are_made_again(page: dict[str, Any]) -> None:
+    """The same answers give the same page, whenever its scores and tables were made."""
+    inputs = page["inputs"]
+    first = written(page)
+    for path in (*inputs.scores, inputs.table("main")):
+        write_sidecar(path, [], {}, [])
+        record = read_json(sidecar_of(path))
+        write_json(sidecar_of(path), record | {"created": "2001-01-01T00:00:00+00:00", "commit": "other"})
+        assert re.search(rf"<td>{re.escape(str(path))}</td>\s*<td>{record['sha256'][:16]}</td>", first)
+    assert written(page) == first
 
 
 def test_a_long_text_is_cut_and_no_control_character_is_on_the_page(page: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from vidreason.artifacts.files import read_jsonl
 from vidreason.evaluation.score_record import rounded
 from vidreason.records import KeptRollout, Question
-from vidreason.results.gallery.texts import Strips, clip_entry, completion_entry, question_entry
+from vidreason.results.gallery.texts import clip_entry, completion_entry, question_entry
+from vidreason.results.gallery.thumbnails import Strips
 from vidreason.results.scored_runs import Arm, arm_and_seed
 
 

@@ -1,7 +1,7 @@
 """The texts of the gallery, in chunks: questions with their clips, answers, and lower-case texts to search in."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vidreason.artifacts.control_signs import visible
@@ -10,7 +10,7 @@ from vidreason.evaluation.score_record import headline_metric, rounded
 from vidreason.evaluation.scored_answers import Scored
 from vidreason.records import OK, UNREAD, VIDEO, Completion, Grade, Question
 from vidreason.results.gallery.answers import Answers
-from vidreason.results.gallery.sprites import Strip
+from vidreason.results.gallery.thumbnails import Strip, Strips
 from vidreason.results.page import cut
 from vidreason.results.scored_runs import read_in_words
 from vidreason.tasks.base import task_of
@@ -22,11 +22,10 @@ LONGEST = 20_000
 """Characters shown, and searched, of one text."""
 CHUNK = 200
 """Questions of one file."""
+PICTURES = "frames"
+"""Folder of the clips' pictures in the gallery."""
 SEARCHED = 2_000
 """Questions whose searched texts are in one file."""
-
-Strips = Mapping[tuple[str, str], Strip]
-"""(data set, clip) -> its frames."""
 
 
 def chunks(answers: Answers, strips: Strips) -> Iterator[tuple[str, Any]]:
@@ -67,7 +66,8 @@ def clip_entry(key: str, strip: Strip | None) -> dict[str, Any]:
         return {"key": cut(key), "why": "the gallery was made without frames"}
     times = list(map(rounded, strip.times))
     ratio = rounded(strip.ratio)
-    return {"key": cut(key), "file": strip.file, "count": strip.count, "ratio": ratio, "times": times, "why": strip.why}
+    file = f"{PICTURES}/{strip.file}" if strip.file else ""
+    return {"key": cut(key), "file": file, "count": strip.count, "ratio": ratio, "times": times, "why": strip.why}
 
 
 def question_entry(question: Question, strip: Strip | None) -> dict[str, Any]:

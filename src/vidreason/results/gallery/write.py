@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vidreason.artifacts.files import write_aside
+from vidreason.artifacts.files import copy_file, write_aside
 from vidreason.results.gallery.answers import collect, index_of
 from vidreason.results.gallery.groups import group_files, read_trainings
-from vidreason.results.gallery.sprites import write_strips
-from vidreason.results.gallery.texts import CHUNK, SEARCHED, chunks
+from vidreason.results.gallery.texts import CHUNK, PICTURES, SEARCHED, chunks
+from vidreason.results.gallery.thumbnails import read_strips
 from vidreason.results.page import render
 from vidreason.results.registry import TEMPLATES
 from vidreason.results.result_inputs import ResultInputs
@@ -17,22 +17,23 @@ from vidreason.results.result_inputs import ResultInputs
 ASSETS = ("gallery.js", "gallery.css")
 
 
-def make_gallery(inputs: ResultInputs, run: str, out: str | Path, clips: int) -> None:
+def make_gallery(inputs: ResultInputs, run: str, out: str | Path) -> None:
     """Write the folder: `index.html`, its script and style, `data/` and `frames/`.
 
     Args:
-        inputs: The run's results. Without frame tables there are no pictures, without rollouts no groups.
+        inputs: The run's results. Without thumbnails there are no pictures, without rollouts no groups.
         run: Name of the run, for the title.
         out: The folder to write.
-        clips: Clips whose frames are shown (`gallery.clips`).
     """
     runs, answers = inputs.runs, collect(inputs.runs)
     trainings = read_trainings(inputs.rollouts, inputs.selected, runs.arms)
-    asked = [*answers.questions, *(group.question for training in trainings for group in training.groups)]
+    strips = read_strips(inputs.thumbnails) if inputs.thumbnails else {}
     with write_aside(out) as folder:
         (folder / "data").mkdir(parents=True)
-        shown = [(question.dataset, question.clip.key) for question in asked]
-        strips = write_strips(inputs.frames, shown, clips, folder)
+        (folder / PICTURES).mkdir()
+        for strip in strips.values():
+            if inputs.thumbnails and strip.file:
+                copy_file(Path(inputs.thumbnails, strip.file), folder / PICTURES / strip.file)
         for name, content in chunks(answers, strips):
             _write(folder, name, content)
         groups = []

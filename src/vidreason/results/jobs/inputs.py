@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidreason.artifacts.integrity import content_digest
+from vidreason.artifacts.provenance import code_digest
 from vidreason.config import job_inputs, paths
 from vidreason.config.job_inputs import Seed
 from vidreason.config.run import Run
@@ -17,8 +18,12 @@ from vidreason.training import registered
 Inputs = dict[str, str | list[str]]
 Files = Mapping[str, str | Sequence[str]]
 """Name of an input -> its file, or its files."""
-REPORT, GALLERY = "vidreason.results.report", "vidreason.results.gallery.write"
-"""Modules that make the page and the gallery."""
+PAGE, GALLERY, THUMBNAILS = (
+    "vidreason.results.report",
+    "vidreason.results.gallery.write",
+    "vidreason.results.gallery.thumbnails",
+)
+"""Modules that make the page, the gallery, and the pictures that both show."""
 CARD = "vidreason.results.release.model_card"
 """Module that makes a model card."""
 
@@ -88,6 +93,31 @@ def figure_settings(run: Run) -> dict[str, Any]:
     return _shown(run) | _code(run, *modules_of(FIGURES))
 
 
+def thumbnail_inputs(run: Run) -> Inputs:
+    """What the rule `make_thumbnails` reads. Measurements of the trainings are among it because rollouts are as old as they."""
+    return {
+        "questions": job_inputs.benchmark_questions(run),
+        "frames": job_inputs.benchmark_frames(run),
+        "selected": job_inputs.of_arms(run, paths.SELECTED, "grpo"),
+        "grpo": job_inputs.of_arms(run, paths.GRPO_CURVES, "grpo"),
+    }
+
+
+def thumbnail_settings(run: Run) -> dict[str, Any]:
+    """What the rule `make_thumbnails` is set to.
+
+    Rollouts, and frames of training sets, are used as far as they are there. They are no inputs: a run from before rollouts were
+    kept trains nothing again.
+    """
+    return {
+        "seed": run.seed,
+        "most_clips": run.gallery.clips,
+        "rollouts": job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo"),
+        "training_frames": job_inputs.all_training_frames(run),
+        "code": code_digest(THUMBNAILS),
+    }
+
+
 def report_inputs(run: Run) -> Inputs:
     """What the rule `report` reads."""
     return {
@@ -95,7 +125,7 @@ def report_inputs(run: Run) -> Inputs:
         "scored": job_inputs.scored(run, paths.SCORED),
         "questions": job_inputs.benchmark_questions(run),
         "clips": job_inputs.all_clips(run),
-        "frames": job_inputs.benchmark_frames(run),
+        "thumbnails": paths.THUMBNAILS.format(run=run.run),
         "checked": job_inputs.filtered(run, "clips.jsonl"),
         "selected": job_inputs.of_arms(run, paths.SELECTED, "grpo"),
         "published": job_inputs.published(run),
@@ -108,18 +138,23 @@ def report_inputs(run: Run) -> Inputs:
 def report_settings(run: Run) -> dict[str, Any]:
     """What the rule `report` is set to.
 
-    Rollouts and frames of training sets are used as far as they are there. They are no inputs: a run from before rollouts were kept
-    trains nothing again.
+    Rollouts are used as far as they are there, as by `make_thumbnails`. Of `traced` artifacts the page shows what their sidecars say.
     """
+    answers = [
+        path
+        for arm in run.arms
+        for seed in run.seeds
+        for benchmark in run.evaluation.benchmarks
+        for path in job_inputs.predictions(run, arm, seed, benchmark)
+    ]
     known = {
         "run": run.run,
         "seed": run.seed,
-        "most_clips": run.gallery.clips,
         "rollouts": job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo"),
-        "training_frames": job_inputs.all_training_frames(run),
+        "traced": [*job_inputs.benchmark_questions(run), *job_inputs.benchmark_frames(run), *answers],
         "templates": content_digest(TEMPLATES)[:16],
     }
-    return _shown(run) | known | _code(run, REPORT, GALLERY)
+    return _shown(run) | known | _code(run, PAGE, GALLERY)
 
 
 def card_inputs(run: Run, arm: str, seed: Seed) -> Inputs:

@@ -11,8 +11,9 @@ from vidreason.artifacts.files import write_text
 from vidreason.artifacts.integrity import sidecar_of
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.results.figures import make_figures
+from vidreason.results.gallery.thumbnails import Sources, make_thumbnails
 from vidreason.results.gallery.write import make_gallery
-from vidreason.results.jobs.inputs import CARD, GALLERY, REPORT, Files, all_paths
+from vidreason.results.jobs.inputs import CARD, GALLERY, PAGE, THUMBNAILS, Files, all_paths
 from vidreason.results.registry import FIGURES, TABLES, modules_of
 from vidreason.results.release.model_card import model_card
 from vidreason.results.report import make_report
@@ -38,18 +39,25 @@ def write_figures(files: Files, settings: Settings, out: Mapping[str, str]) -> N
     _write_sidecars(out.values(), all_paths(files), settings, modules_of(FIGURES))
 
 
+def write_thumbnails(files: Files, settings: Settings, out: str) -> None:
+    """Write the pictures of the clips that page and gallery show."""
+    rollouts = _there(settings["rollouts"])
+    frames = [*files["frames"], *(_there(settings["training_frames"]) if rollouts else [])]
+    sources = Sources(files["questions"], frames, files["selected"], rollouts)
+    make_thumbnails(sources, out, settings["seed"], settings["most_clips"])
+    write_sidecar(out, dict.fromkeys([*all_paths(files), *frames, *rollouts]), settings, [THUMBNAILS])
+
+
 def write_report(files: Files, settings: Settings, page: str, gallery: str) -> None:
     """Write the page, and beside it the gallery, whose groups are shown as far as there are rollouts."""
     rollouts = _there(settings["rollouts"])
-    frames = [*files["frames"], *(_there(settings["training_frames"]) if rollouts else [])]
-    inputs = _inputs({**files, "frames": frames}, settings, rollouts=rollouts)
-    traced = [*files["questions"], *files["frames"], *files["scores"], str(inputs.table("main"))]
+    inputs = _inputs(files, settings, rollouts=rollouts)
     entry = Path(gallery, "index.html").relative_to(Path(page).parent).as_posix()
-    sidecars = _there(map(str, map(sidecar_of, traced)))
+    sidecars = _there(str(sidecar_of(path)) for path in settings["traced"])
     make_report(inputs, settings["run"], settings["seed"], page, sidecars, gallery=entry)
-    make_gallery(inputs, settings["run"], gallery, settings["most_clips"])
-    _write_sidecars([page], all_paths(files), settings, [REPORT])
-    _write_sidecars([gallery], list(dict.fromkeys([*all_paths(files), *frames, *rollouts])), settings, [GALLERY])
+    make_gallery(inputs, settings["run"], gallery)
+    _write_sidecars([page], all_paths(files), settings, [PAGE])
+    _write_sidecars([gallery], [*all_paths(files), *rollouts], settings, [GALLERY])
 
 
 def write_card(files: Files, settings: Settings, card: str) -> None:

@@ -4,9 +4,11 @@ Layout of a bundle, which is that of `results/{run}/` besides:
 
     configuration.json         the configuration, all files merged
     questions/, predict/, ...  what `rebuild` reads, and sidecars: those beside it, and those of weights and frames
+    thumbnails/, train_grpo/   what page and gallery show besides, as far as the run has it: frames of clips, rollouts
     specs/                     what decides the weights of every arm
     repository/                files of the repository that the run was made with: published numbers, locks of sources
     tables.sha256              digests of the scores and tables that must come out
+    pages.sha256               digests of figures, page and gallery, which also depend on the versions that draw them
     ro-crate-metadata.json, CITATION.cff
     SHA256SUMS                 digests of all other files, as `sha256sum --check` reads them
 
@@ -15,7 +17,6 @@ The same results give the same bytes: names are sorted, and no entry has a time 
 
 import contextlib
 import json
-import re
 import shutil
 import stat
 import struct
@@ -36,10 +37,12 @@ from vidreason.config.messages import show
 from vidreason.config.run import Run
 from vidreason.config.yaml_layers import ConfigError
 from vidreason.results.release.crate import CITATION, METADATA, Packed, citation, metadata, read_made
-from vidreason.results.release.rebuild import check_finished, optional_files, required_files, results_of
+from vidreason.results.release.digest_lists import digest_lines, read_digests
+from vidreason.results.release.rebuild import check_finished, optional_files, pages_of, required_files, results_of
 from vidreason.training.registered import registered
 
-CONFIGURATION, TABLE_DIGESTS, DIGESTS = "configuration.json", "tables.sha256", "SHA256SUMS"
+CONFIGURATION, DIGESTS = "configuration.json", "SHA256SUMS"
+TABLE_DIGESTS, PAGE_DIGESTS = "tables.sha256", "pages.sha256"
 PUBLISHED = "config/published.tsv"
 REPOSITORY = "repository"
 """Folder of a bundle with files that lie outside of the run's results."""
@@ -49,7 +52,6 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can state."""
 _MODE, _UNIX, _CHUNK = stat.S_IFREG | 0o644, 3, 2**20
 _ABSENT = object()
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
 _UNREADABLE = (
     zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError,
 )  # fmt: skip
@@ -77,15 +79,16 @@ def pack(run: Run, bundle: str | Path) -> int:
     """
     check_finished(run)
     _check_configuration(run)
-    if absent := [path for path in results_of(run) if not Path(path).is_file()]:
+    if absent := [path for path in (*results_of(run), *pages_of(run)) if not Path(path).is_file()]:
         raise BundleError(f"{absent[0]}: no such file; a bundle records what must come out. Make it with: make tables")
     files = _files(run)
-    for path in files.values():
+    for path in (*files.values(), Path(paths.THUMBNAILS.format(run=run.run))):
         check_unchanged(path)
     made = [read_made(path) for path in files.values() if path.name.endswith(SIDECAR)]
     texts = {
         CONFIGURATION: _configuration(run),
-        TABLE_DIGESTS: _digest_lines({_name(run, path): sha256_of(path) for path in results_of(run)}),
+        TABLE_DIGESTS: digest_lines({_name(run, path): sha256_of(path) for path in results_of(run)}),
+        PAGE_DIGESTS: digest_lines({_name(run, path): sha256_of(path) for path in pages_of(run)}),
         CITATION: citation(run, made),
     }
     contents: dict[str, Path | bytes] = {**files, **{name: text.encode() for name, text in texts.items()}}
@@ -93,7 +96,7 @@ def pack(run: Run, bundle: str | Path) -> int:
     described = metadata(run, packed, made).encode()
     packed.append(_described(METADATA, described))
     contents[METADATA] = described
-    contents[DIGESTS] = _digest_lines({one.name: one.sha256 for one in packed}).encode()
+    contents[DIGESTS] = digest_lines({one.name: one.sha256 for one in packed}).encode()
     with write_aside(bundle) as aside:
         _write_zip(aside, contents)
         if check(aside).model_dump() != run.model_dump():  # their layers differ
@@ -154,11 +157,11 @@ def read_configuration(path: str | Path) -> Run:
     return _run_of(read_json(path), str(path))
 
 
-def differing_results(run: Run) -> list[str]:
-    """Scores and tables of an unpacked run, made again, whose bytes are not those that its bundle recorded."""
+def differing_results(run: Run, digests: str = TABLE_DIGESTS) -> list[str]:
+    """Results of an unpacked run, made again, whose bytes are not those that its bundle recorded: scores and tables, or `PAGE_DIGESTS`."""
     folder = paths.RESULTS / run.run
-    listed = folder / TABLE_DIGESTS
-    known = _read_digests(listed.read_bytes(), str(listed))
+    listed = folder / digests
+    known = read_digests(listed.read_bytes(), str(listed))
     made = {name for name in known if (folder / name).is_file()}
     return [name for name in known if name not in made or sha256_of(folder / name) != known[name]]
 
@@ -179,7 +182,8 @@ def _files(run: Run) -> dict[str, Path]:
     weights = [job_inputs.weights(run, arm, seed) for arm in run.arms for seed in run.seeds]
     frames = [path for name in run.used_datasets() for path in job_inputs.frames(run, name)]
     locks = [Path(paths.LOCK.format(source=source)) for source in run.used_sources()]
-    beside = [sidecar_of(path) for path in (*map(str, packed), *weights, *frames)]
+    thumbnails = paths.THUMBNAILS.format(run=run.run)
+    beside = [sidecar_of(path) for path in (*map(str, packed), *weights, *frames, thumbnails)]
     present = [*packed, *(path for path in (*beside, *locks) if path.is_file())]
     return {_name(run, path): path for path in present}
 
@@ -280,11 +284,13 @@ def _opened(bundle: Path) -> Iterator[zipfile.ZipFile]:
 def _checked(archive: zipfile.ZipFile, bundle: Path) -> tuple[Run, dict[str, str]]:
     """Read every file of a bundle; return its run, and the digests of all files in the order of their names."""
     names = _check_names(archive, bundle)
-    if absent := [name for name in (DIGESTS, METADATA, CONFIGURATION, TABLE_DIGESTS) if name not in names]:
+    if absent := [
+        name for name in (DIGESTS, METADATA, CONFIGURATION, TABLE_DIGESTS, PAGE_DIGESTS) if name not in names
+    ]:
         raise BundleError(f"{bundle}: {absent[0]}: not there; a bundle made by `make bundle` has one")
     with _naming(bundle, DIGESTS):
         listed = archive.read(DIGESTS)
-        digests = _read_digests(listed, DIGESTS)
+        digests = read_digests(listed, DIGESTS)
     for name in sorted({*digests, *names} - {DIGESTS}):
         if name not in names:
             raise BundleError(f"{bundle}: {name}: listed in {DIGESTS} and not there; get the bundle again")
@@ -308,8 +314,9 @@ def _checked(archive: zipfile.ZipFile, bundle: Path) -> tuple[Run, dict[str, str
             f"{bundle}: this version of the code does not take its configuration; take the version that its {CITATION} names:\n"
             f"{error}"
         ) from error
-    with _naming(bundle, TABLE_DIGESTS):
-        _read_digests(archive.read(TABLE_DIGESTS), TABLE_DIGESTS)
+    for name in (TABLE_DIGESTS, PAGE_DIGESTS):
+        with _naming(bundle, name):
+            read_digests(archive.read(name), name)
     return run, dict(sorted({**digests, DIGESTS: sha256_bytes(listed)}.items()))
 
 
@@ -369,23 +376,3 @@ def _naming(bundle: Path, name: str) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         raise BundleError(f"{bundle}: {name}: cannot be read: {error}; get the bundle again") from error
-
-
-def _digest_lines(digests: Mapping[str, str]) -> str:
-    """Digests as `sha256sum` writes them."""
-    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
-
-
-def _read_digests(text: bytes, where: str) -> dict[str, str]:
-    """Name -> digest, from lines that `_digest_lines` wrote."""
-    digests = {}
-    for number, line in enumerate(text.decode("utf-8").split("\n")[:-1], start=1):
-        match = _LINE.fullmatch(line)
-        if not match or match[2] in digests:
-            raise ValueError(
-                f"{where}:{number}: {line[:80]!r}; needed is a digest of 64 hex digits and the name of one file"
-            )
-        digests[match[2]] = match[1]
-    if _digest_lines(digests).encode() != text:
-        raise ValueError(f"{where}: not sorted by name, or its last line is cut off")
-    return digests

@@ -28,6 +28,7 @@ _MEDIA = {
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
     ".cff": "application/yaml",
+    ".webp": "image/webp",
     ".sha256": "text/plain",
 }
 _WHAT = {
@@ -39,13 +40,16 @@ _WHAT = {
     "read_questions": "Records of a data set that cannot be used",
     "select_by_variance": "Selection of an arm's training questions",
     "train_sft": "Measurements of a supervised training",
-    "train_grpo": "Measurements of a GRPO training",
+    "train_grpo": "Measurements and rollouts of a GRPO training",
+    "thumbnails": "Frames of the clips that page and gallery show",
+    "check_leaks": "Benchmark videos among the training videos",
     "import_weights": "Provenance of given weights",
     "specs": "Everything that decides an arm's weights",
     "benchmarks": "Time and memory of a job",
     "repository": "File of the repository that the run was made with",
     "configuration.json": "The configuration of the run, all files merged",
     "tables.sha256": "Digests of the scores and tables that are made of this crate",
+    "pages.sha256": "Digests of the figures, the page and the gallery that are made of this crate",
     CITATION: "How to cite these results",
 }
 """Folder or file of a bundle -> what is in it."""
@@ -166,8 +170,8 @@ def metadata(run: Run, files: Sequence[Packed], made: Sequence[Made]) -> str:
     done = add("#run", "CreateAction", **run_action, **span, result=[{"@id": root.id}])
     crate.name = f"Results of the vidreason run {run.run}"
     crate.description = (
-        "Configuration, questions, answers and counts of a run, of which `make tables BUNDLE=...` of vidreason makes its tables, "
-        "figures and page again, without weights, videos or a network. Sidecars (.provenance.json) say what each file was made from."
+        "Configuration, questions, answers, counts and small frames of a run, of which `make tables BUNDLE=...` of vidreason makes its "
+        "tables, figures, page and gallery again, without weights, videos or a network. Sidecars (.provenance.json) say what each file was made from."
     )
     root["license"] = "Questions are under the licence of their data set (see isBasedOn), the rest is under Apache-2.0."
     root["isBasedOn"] = [*sources.values(), *datasets, *weights]

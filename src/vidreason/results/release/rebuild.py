@@ -4,7 +4,7 @@ No weights, videos, GPU or network are needed, and no record of Snakemake's: the
 Inputs and settings are those of the rules (`vidreason.results.jobs.inputs`), and so are the sidecars. Paths are relative to the
 current folder, as everywhere in the workflow.
 
-Differs from the rules: frames are shown where they are there; without them page and gallery have no pictures.
+Differs from the rules: without thumbnails, and without the frames that they are made from, page and gallery have no pictures.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,9 @@ from vidreason.artifacts.provenance import write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.score import ScoreFiles, Subject, score
+from vidreason.results.gallery.thumbnails import INDEX
 from vidreason.results.jobs import inputs as jobs
-from vidreason.results.jobs.write import write_card, write_figures, write_report, write_tables
+from vidreason.results.jobs.write import write_card, write_figures, write_report, write_tables, write_thumbnails
 from vidreason.results.registry import FIGURES, TABLES
 from vidreason.tasks.option_edits import OptionEdit
 from vidreason.training import registered
@@ -39,15 +40,17 @@ def required_files(run: Run) -> list[str]:
         for benchmark in run.evaluation.benchmarks
         for path in job_inputs.predictions(run, arm, seed, benchmark)
     ]
-    given = (jobs.table_inputs(run), jobs.figure_inputs(run), {**jobs.report_inputs(run), "frames": []})
+    given = (jobs.table_inputs(run), jobs.figure_inputs(run), {**jobs.report_inputs(run), "thumbnails": []})
     others = [path for inputs in given for path in jobs.all_paths(inputs) if not _is_made_here(run, path)]
     truth = job_inputs.truth(run)
     return list(dict.fromkeys([*answers, *([truth] if isinstance(truth, str) else []), *others]))
 
 
 def optional_files(run: Run) -> list[str]:
-    """What the trainings and selections of a run cost, and the rollouts that were kept, as far as they are there."""
+    """What the trainings and selections of a run cost, kept rollouts, and thumbnails, as far as they are there."""
     kept = job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo")
+    thumbnails = Path(paths.THUMBNAILS.format(run=run.run)).glob("[!.]*")
+    kept += [path.as_posix() for path in thumbnails]
     found = {path for path in (*jobs.timing_files(run), *kept) if Path(path).is_file()}
     for rule in COSTED:
         for arm in run.arms:
@@ -87,7 +90,7 @@ def rebuild(run: Run) -> list[str]:
     """
     check_finished(run)
     scores = [path for benchmark in run.evaluation.benchmarks for path in _score(run, benchmark)]
-    return [*scores, *_tables(run), *_figures(run), *_report(run), *_cards(run)]
+    return [*scores, *_tables(run), *_figures(run), *_thumbnails(run), *_report(run), *_cards(run)]
 
 
 def results_of(run: Run) -> list[str]:
@@ -96,10 +99,11 @@ def results_of(run: Run) -> list[str]:
     return [*scored, *jobs.outputs(run, TABLES).values()]
 
 
-def frames_at_hand(run: Run) -> list[str]:
-    """Frame tables of the benchmarks that have all of theirs."""
-    tables = (job_inputs.frames(run, benchmark) for benchmark in run.evaluation.benchmarks)
-    return [path for of_one in tables if all(Path(path).is_file() for path in of_one) for path in of_one]
+def pages_of(run: Run) -> list[str]:
+    """Figures, page and the files of the gallery, as far as there is one. The versions that draw and shrink pictures count too."""
+    gallery = Path(paths.GALLERY.format(run=run.run))
+    shown = sorted(path.as_posix() for path in gallery.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return [*jobs.outputs(run, FIGURES).values(), paths.REPORT.format(run=run.run), *shown]
 
 
 def _score(run: Run, benchmark: str) -> Iterator[str]:
@@ -145,9 +149,24 @@ def _figures(run: Run) -> list[str]:
     return list(out.values())
 
 
+def _has_thumbnails(run: Run) -> bool:
+    return Path(paths.THUMBNAILS.format(run=run.run), INDEX).is_file()
+
+
+def _thumbnails(run: Run) -> list[str]:
+    """The folder of thumbnails, made where there is none and the frames are there. One that is there stays: it is as good as answers."""
+    folder, inputs = paths.THUMBNAILS.format(run=run.run), jobs.thumbnail_inputs(run)
+    if _has_thumbnails(run) or not all(Path(path).is_file() for path in jobs.all_paths(inputs)):
+        return []
+    write_thumbnails(inputs, jobs.thumbnail_settings(run), folder)
+    return [folder]
+
+
 def _report(run: Run) -> list[str]:
     page, gallery = paths.REPORT.format(run=run.run), paths.GALLERY.format(run=run.run)
-    inputs = {**jobs.report_inputs(run), "frames": frames_at_hand(run)}
+    inputs = jobs.report_inputs(run)
+    if not _has_thumbnails(run):
+        del inputs["thumbnails"]
     write_report(inputs, jobs.report_settings(run), page, gallery)
     return [page, gallery]
 
