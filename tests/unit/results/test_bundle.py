@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import yaml
 from rocrate.rocrate import ROCrate
 
 from tests.support.configs import ROOT
-from tests.support.finished_run import small_run, write_finished
+from tests.support.finished_run import CHANGES, small_run, write_finished
 from tests.support.gallery_run import use_store
 from vidreason.artifacts.digests import sha256_bytes, sha256_of
 from vidreason.artifacts.files import read_json, read_jsonl, write_json, write_jsonl
@@ -34,6 +35,7 @@ from vidreason.results.release.bundle import (
     read_configuration,
     unpack,
 )
+from vidreason.results.release.crate import citation, metadata
 from vidreason.results.release.rebuild import NotFinishedError, pages_of, rebuild, required_files, results_of
 
 ANSWERS = "predict/r1/seed0/mlvu/shard0.jsonl"
@@ -259,7 +261,14 @@ def test_the_package_rocrate_reads_a_bundle(zipped: Path, other: Path) -> None:
     software = crate.get("#vidreason")
     assert "c" * 40 in software["version"]
     assert "#package-numpy" in {entity.id for entity in software["softwareRequirements"]}
-    assert crate.get("#run")["result"][0].id == "./"
+    assert crate.get("#run")["result"].id == "./"
+    assert crate.root_dataset["license"].id == "https://www.apache.org/licenses/LICENSE-2.0"
+    assert crate.root_dataset["author"]["name"] == "The vidreason developers"
+    graph = read_json("results/small/ro-crate-metadata.json")["@graph"]
+    single = [
+        (one["@id"], key) for one in graph for key, value in one.items() if isinstance(value, list) and len(value) == 1
+    ]
+    assert single == [], "the specification prefers one value to a list of one"
 
 
 def test_a_bundle_is_cited_with_its_data_and_weights(zipped: Path) -> None:
@@ -269,6 +278,21 @@ def test_a_bundle_is_cited_with_its_data_and_weights(zipped: Path) -> None:
     titles = [entry["title"] for entry in cited["references"]]
     assert {"MLVU", "Video-MME", "NextQA", "Weights results/small/train_grpo/r1/seed0/checkpoint"} <= set(titles)
     assert all(entry.get("authors") for entry in cited["references"])
+
+
+def test_hostile_texts_of_a_configuration_stay_texts(spare: Path) -> None:
+    """A label is data of JSON and YAML: it starts no formula, no markup, no other key, and turns no line around."""
+    label = '=HYPERLINK("x") <script>alert(1)</script> - a: &b | \\u202e'
+    licence = f"{label}\u202egpj.\u2028x"
+    sources = {"MLVU": {"licence": licence}}
+    datasets = {"mlvu": {"root": "data/MLVU/MLVU", "shards": {"predict": 2}}}
+    run = small_run(arms={**CHANGES["arms"], "r1": {"label": label}}, sources=sources, datasets=datasets)
+    text, cited = metadata(run, [], []), citation(run, [])
+    names = {one["@id"]: one.get("name") for one in json.loads(text)["@graph"]}
+    assert names["#weights-r1-seed0"] == f"Weights of {label}, seed 0"
+    notes = [one["notes"] for one in yaml.safe_load(cited)["references"] if one["title"] == "MLVU (dataset)"]
+    assert notes == [f"{label}\ufffdgpj.\u2028x"]
+    assert not re.search("[\u202a-\u202e]", text + cited)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from vidreason.artifacts.files import read_json
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.data.registry import dataset_of
+from vidreason.results.page import visible
 from vidreason.sources.lock import Lock
 
 METADATA, CITATION = "ro-crate-metadata.json", "CITATION.cff"
@@ -138,13 +139,17 @@ def published_sources(run: Run) -> list[Published]:
     return found
 
 
-def metadata(run: Run, files: Sequence[Packed], made: Sequence[Made]) -> str:
+def metadata(run: Run, files: Sequence[Packed], made: Sequence[Made], software: str | Path = CITATION) -> str:
     """The text of `ro-crate-metadata.json`.
 
     Args:
         run: The run.
         files: All other files that the crate describes, in the order in which it lists them.
         made: Sidecars of the packed files, and of the weights and frames that they were made from.
+        software: The software's own citation, which names the authors.
+
+    Raises:
+        ValueError: The software's citation is no mapping in YAML.
     """
     from rocrate.model.contextentity import ContextEntity  # needed by nobody who only reads bundles
     from rocrate.rocrate import ROCrate
@@ -153,7 +158,7 @@ def metadata(run: Run, files: Sequence[Packed], made: Sequence[Made]) -> str:
     crate.metadata.extra_terms["sha256"] = "https://schema.org/sha256"
 
     def add(identity: str, kind: str, **properties: Any) -> dict[str, str]:
-        known = {key: value for key, value in properties.items() if value not in ("", None, [])}
+        known = {key: _shown(_unwrapped(value)) for key, value in properties.items() if value not in ("", None, [])}
         crate.add(ContextEntity(crate, identity, properties={"@type": kind, **known}))
         return {"@id": identity}
 
@@ -173,11 +178,42 @@ def metadata(run: Run, files: Sequence[Packed], made: Sequence[Made]) -> str:
         "Configuration, questions, answers, counts and small frames of a run, of which `make tables BUNDLE=...` of vidreason makes its "
         "tables, figures, page and gallery again, without weights, videos or a network. Sidecars (.provenance.json) say what each file was made from."
     )
-    root["license"] = "Questions are under the licence of their data set (see isBasedOn), the rest is under Apache-2.0."
+    root["license"] = add(
+        "https://www.apache.org/licenses/LICENSE-2.0",
+        "CreativeWork",
+        name="Apache License 2.0",
+        description="For all but the questions and frames, which are under the licence of their data set (see isBasedOn).",
+    )
+    authors = _software(software).get("authors") or []
+    root["author"] = _unwrapped([_add_author(author, number, add) for number, author in enumerate(authors)])
     root["isBasedOn"] = [*sources.values(), *datasets, *weights]
     root["mentions"] = [done, code]
     root["datePublished"] = times[-1] if times else "1980-01-01T00:00:00+00:00"
     return json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _shown(value: Any) -> Any:
+    """The same value without control characters in its texts, those that turn the direction of a line included."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, list):
+        return list(map(_shown, value))
+    return {key: _shown(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _unwrapped(value: Any) -> Any:
+    """A list of one entry as that entry, which the specification prefers."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _add_author(author: Mapping[str, str], number: int, add: Any) -> dict[str, str]:
+    """Describe an author as a citation names one: an organization has a name, a person has several."""
+    if "name" in author:
+        organization: dict[str, str] = add(f"#author-{number}", "Organization", name=author["name"])
+        return organization
+    names = {"givenName": author.get("given-names", ""), "familyName": author.get("family-names", "")}
+    person: dict[str, str] = add(f"#author-{number}", "Person", name=" ".join(filter(None, names.values())), **names)
+    return person
 
 
 def _described(file: Packed) -> dict[str, str]:
@@ -292,12 +328,7 @@ def citation(run: Run, made: Sequence[Made], software: str | Path = CITATION) ->
     Raises:
         ValueError: The software's citation is no mapping in YAML.
     """
-    try:
-        known = yaml.safe_load(Path(software).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{software}: not YAML: {error}") from error
-    if not isinstance(known, dict):
-        raise ValueError(f"{software}: expected keys and values, found {type(known).__name__}")
+    known = _software(software)
     data = [
         {
             "type": "data",
@@ -343,4 +374,15 @@ def citation(run: Run, made: Sequence[Made], software: str | Path = CITATION) ->
             *weights,
         ],
     }
-    return yaml.safe_dump(cited, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(_shown(cited), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _software(path: str | Path) -> dict[str, Any]:
+    """The software's own citation."""
+    try:
+        known = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
+    if not isinstance(known, dict):
+        raise ValueError(f"{path}: expected keys and values, found {type(known).__name__}")
+    return known
