@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from vidreason import __version__
+from vidreason.artifacts.control_signs import visible
 from vidreason.artifacts.files import read_json
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.data.registry import dataset_of
-from vidreason.results.page import visible
 from vidreason.sources.lock import Lock
 
 METADATA, CITATION = "ro-crate-metadata.json", "CITATION.cff"
