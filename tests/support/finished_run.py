@@ -101,7 +101,9 @@ def _write_training(run: Run) -> list[Path]:
     written += _write_leaks(run)
     for path in map(Path, job_inputs.of_arms(run, paths.GRPO_ROLLOUTS, "grpo")):
         said = Completion("<think>Wait, a ball.</think> <answer>A</answer>", 20, True)
-        doubtful = [KeptRollout(0, "k0", index, "ordered", said, Grade(1.0, True, "A"), {}, 1.0, 0.0) for index in (0, 1)]
+        doubtful = [
+            KeptRollout(0, "k0", index, "ordered", said, Grade(1.0, True, "A"), {}, 1.0, 0.0) for index in (0, 1)
+        ]
         write_jsonl(path, [*doubtful, *(rollout(10, "k3", index, float(index)) for index in (0, 1))])
         written.append(path)
     for method in ("grpo", "sft"):
