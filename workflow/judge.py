@@ -15,10 +15,10 @@ from vidreason.artifacts.csv_files import write_csv
 from vidreason.config import job_inputs, paths
 from vidreason.config.load_runs import load_runs
 from vidreason.config.run import Run
-from vidreason.results.judges.agreement import COLUMNS, Verdict, agreement, own_answers, rows_of, verdicts
-from vidreason.results.judges.harness_requests import PROMPTS
-from vidreason.results.judges.harness_tasks import BENCHMARKS, run_harness, write_tasks
 from vidreason.results.release.arm_weights import find_arm
+from vidreason.results.release.judges.agreement import COLUMNS, Verdict, agreement, own_answers, rows_of, verdicts
+from vidreason.results.release.judges.harness_requests import PROMPTS
+from vidreason.results.release.judges.harness_tasks import BENCHMARKS, run_harness, write_tasks
 from vidreason.training.registered import registered
 
 PAPER = ("config/sources.yaml", "config/config.yaml")

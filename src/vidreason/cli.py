@@ -1,4 +1,4 @@
-"""The command `vidreason`: ask a checkpoint about a video, describe a checkpoint, publish it.
+"""The command `vidreason`: ask a checkpoint about a video, describe a checkpoint, publish it, export scored answers.
 
 Bad input ends with one sentence and exit status 2. Heavy libraries are imported by the command that needs them.
 """
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ask(commands)
     _add_card(commands)
     _add_push(commands)
+    _add_export(commands)
     return parser
 
 
@@ -113,6 +114,23 @@ def _add_push(commands: Any) -> None:
     push.add_argument("--yes", action="store_true", help="upload; without it nothing leaves this machine")
     push.add_argument("--private", action="store_true", help="make the repository, if there is none, a private one")
     push.set_defaults(command=_push)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export", help="write scored answers as logs of inspect_ai", description=_export.__doc__
+    )
+    export.add_argument("run", metavar="RUN", help="the folder of a run, results/demo")
+    export.add_argument("--out", metavar="FOLDER", help="where to write (default: RUN/inspect)")
+    for name in ("arm", "benchmark"):
+        export.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help=f"only this {name}; may be given several times",
+        )
+    export.set_defaults(command=_export)
 
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
@@ -182,6 +200,18 @@ def _push(options: argparse.Namespace) -> int:
         print("Nothing was uploaded. Files of these names that the repository has are replaced; --yes uploads.")
         return 0
     print(push(upload, options.private))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Write the scored answers of a run as logs of inspect_ai, one for every arm, seed and benchmark."""
+    from vidreason.results.release.judges.inspect_log import export_logs
+    from vidreason.training.registered import registered
+
+    registered()
+    out = options.out or f"{options.run}/inspect"
+    written = export_logs(options.run, out, options.arm, options.benchmark)
+    print(f"{len(written)} logs in {out}; to look at them: inspect view --log-dir {out}")
     return 0
 
 

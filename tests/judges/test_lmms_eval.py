@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vidreason.config.load_runs import load_runs
-from vidreason.results.judges.agreement import Verdict, own_answers, verdicts
-from vidreason.results.judges.harness_requests import RequestError
-from vidreason.results.judges.harness_tasks import BENCHMARKS, run_harness, write_tasks
+from vidreason.results.release.judges.agreement import Verdict, own_answers, verdicts
+from vidreason.results.release.judges.harness_requests import RequestError
+from vidreason.results.release.judges.harness_tasks import BENCHMARKS, run_harness, write_tasks
 from vidreason.training.registered import registered
 
 pytest.importorskip("lmms_eval", reason="in the environment of `make judge`")
@@ -48,7 +48,7 @@ def judged(local, own, folder: Path, prompt: str) -> list[Verdict]:
 def test_the_model_is_registered_by_its_entry_point() -> None:
     from lmms_eval.models import get_model
 
-    from vidreason.results.judges.lmms_eval_model import VidReason
+    from vidreason.results.release.judges.lmms_eval_model import VidReason
 
     assert get_model("vidreason") is VidReason
 
@@ -101,7 +101,7 @@ def test_the_package_says_so_where_the_harness_is_absent() -> None:
     assert importlib.util.find_spec("lmms_eval") is not None
     script = (
         "import sys; sys.modules['lmms_eval'] = None\n"
-        "from vidreason.results.judges.lmms_eval_model import VidReason\n"
+        "from vidreason.results.release.judges.lmms_eval_model import VidReason\n"
         "VidReason(pretrained='x')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)

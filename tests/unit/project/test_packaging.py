@@ -1,5 +1,6 @@
 """Versions stand in three places (pyproject, lock, conda environments) and must agree."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -37,6 +38,21 @@ def test_conda_environments_have_the_same_versions(path: Path) -> None:
         name, _, version = package.partition("==")
         assert PINS[name] == version
     assert (path.with_suffix(".post-deploy.sh")).is_file(), "the package itself must be installed in each environment"
+
+
+def test_outside_judges_have_the_same_versions() -> None:
+    """The extra, the environment of `make judge`, and the page that names them."""
+    lines = [line for line in (ROOT / "envs/judge.txt").read_text().splitlines() if not line.startswith("#")]
+    judge = dict(line.split("==") for line in lines)
+    assert PROJECT["optional-dependencies"]["inspect"] == [f"inspect-ai=={judge['inspect-ai']}"]
+    page = " ".join((ROOT / "docs/outside_judges.md").read_text().split())
+    assert f"lmms-eval {judge['lmms-eval']}" in page
+    assert f"inspect_ai {judge['inspect-ai']}" in page
+    assert f"{len(judge)} packages" in page
+    assert not set(map(normal, judge)) & set(map(normal, PINS)), "these come from .venv"
+    (group,) = PROJECT["entry-points"].values()
+    module, _, name = group["vidreason"].partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:

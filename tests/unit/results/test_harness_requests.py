@@ -13,9 +13,9 @@ from vidreason.artifacts.digests import sha256_text
 from vidreason.engine.ask import load, question_of
 from vidreason.engine.generation import Decoding
 from vidreason.records import IMAGE, ClipRef
-from vidreason.results.judges import lmms_eval_model
-from vidreason.results.judges.agreement import OwnAnswer, Verdict, agreement, rows_of, verdicts
-from vidreason.results.judges.harness_requests import (
+from vidreason.results.release.judges import lmms_eval_model
+from vidreason.results.release.judges.agreement import OwnAnswer, Verdict, agreement, rows_of, verdicts
+from vidreason.results.release.judges.harness_requests import (
     UNANSWERED_TEXT,
     RequestError,
     Settings,
@@ -27,8 +27,8 @@ from vidreason.results.judges.harness_requests import (
     settings_of,
     trained_question,
 )
-from vidreason.results.judges.harness_tasks import LocalTasks
-from vidreason.results.judges.lmms_eval_model import VidReason
+from vidreason.results.release.judges.harness_tasks import LocalTasks
+from vidreason.results.release.judges.lmms_eval_model import VidReason
 from vidreason.tasks.markup import ANSWER, completion_of
 from vidreason.world.encode import encode, timing
 from vidreason.world.scenes import make_scene
@@ -88,7 +88,7 @@ class TestArguments:
             settings_of(arguments)
 
     def test_without_the_harness_the_model_says_what_is_missing(self, monkeypatch) -> None:
-        monkeypatch.setattr("vidreason.results.judges.lmms_eval_model._Model", object)
+        monkeypatch.setattr("vidreason.results.release.judges.lmms_eval_model._Model", object)
         with pytest.raises(
             RequestError, match="lmms-eval is not installed in this environment; `make judge` makes one"
         ):

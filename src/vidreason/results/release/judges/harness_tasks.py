@@ -17,8 +17,8 @@ import pandas as pd
 import yaml
 
 from vidreason.data import mvbench, video_mme
-from vidreason.results.judges import LMMS_EVAL_MISSING
-from vidreason.results.judges.harness_requests import LOCAL, RequestError
+from vidreason.results.release.judges import LMMS_EVAL_MISSING
+from vidreason.results.release.judges.harness_requests import LOCAL, RequestError
 
 LOG = "requests.jsonl"
 """Name of the log of requests in the folder of the harness's results."""

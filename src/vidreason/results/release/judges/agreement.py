@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from vidreason.artifacts.files import read_json_lines
 from vidreason.evaluation.scored_answers import read_scored
-from vidreason.results.judges.harness_requests import Foreign, RequestError
-from vidreason.results.judges.harness_tasks import LOG, LocalTasks
 from vidreason.results.markdown import Block, Bullets, Grid, Paragraph, to_markdown
+from vidreason.results.release.judges.harness_requests import Foreign, RequestError
+from vidreason.results.release.judges.harness_tasks import LOG, LocalTasks
 
 METRICS: Mapping[str, str] = {"video_mme": "videomme_perception_score", "mvbench": "mvbench_accuracy"}
 """Benchmark -> metric under which the harness logs its verdicts on it."""

@@ -300,7 +300,7 @@ READERS: Mapping[str, Reader] = {
 }
 """Task of lmms-eval, or the beginning of its name -> reader of its records; `mvbench_moving_count` is the part `moving_count`."""
 LOCAL = "local_"
-"""Begins the names of the tasks of `vidreason.results.judges.harness_tasks`."""
+"""Begins the names of the tasks of `vidreason.results.release.judges.harness_tasks`."""
 
 
 def trained_question(task: str, record: Foreign, index: int) -> Question | None:

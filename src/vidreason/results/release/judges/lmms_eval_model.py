@@ -28,8 +28,9 @@ from vidreason.engine.oom import out_of_memory_advice
 from vidreason.engine.prompts import max_prompt_length, prompt_length, query_text
 from vidreason.models.families import compute_device
 from vidreason.records import OK, PROMPT_TOO_LONG, ClipRef, Completion, Question
-from vidreason.results.judges import LMMS_EVAL_MISSING
-from vidreason.results.judges.harness_requests import (
+from vidreason.results.release.arm_weights import arm_folder
+from vidreason.results.release.judges import LMMS_EVAL_MISSING
+from vidreason.results.release.judges.harness_requests import (
     READERS,
     UNANSWERED_TEXT,
     Frames,
@@ -41,7 +42,6 @@ from vidreason.results.judges.harness_requests import (
     settings_of,
     trained_question,
 )
-from vidreason.results.release.arm_weights import arm_folder
 from vidreason.tasks.base import task_of
 from vidreason.tasks.prompt_templates import evaluation_query
 
