@@ -13,6 +13,7 @@ from vidreason.results.controls.thinking import thinking_summary
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph, to_markdown
 from vidreason.results.number_format import Row, plus_minus
 from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.sampled.section import sampled_section
 from vidreason.results.scored_runs import Arm, Run, Runs, axis_label, title, title_with_metric
 from vidreason.tasks.base import task_of
 
@@ -56,6 +57,7 @@ def summary(inputs: ResultInputs) -> list[Block]:
             _ablations(inputs),
         ]
         blocks.append(Paragraph(_HOLM))
+    blocks += sampled_section(inputs)
     if inputs.published:
         blocks += _published(inputs)
     return blocks

@@ -190,6 +190,18 @@ TABLES = (
         section="",
     ),
     Table(
+        "sampled",
+        "Several sampled answers to each question: pass@k, the majority's answer, a single draw",
+        f"{_ROOM}.sampled.tables.sampled_table",
+        _columns("arm label benchmark measure k n value ci_low ci_high chance seed"),
+    ),
+    Table(
+        "sharpening",
+        "What an arm answers that its ancestors answer in none of several draws, and the other way round",
+        f"{_ROOM}.sampled.tables.sharpening_table",
+        _columns("arm compared_to benchmark measure k n value compared difference ci_low ci_high count seed"),
+    ),
+    Table(
         "gains",
         "Every arm minus its parent, paired by question",
         f"{_ROOM}.comparisons.gains_table",
@@ -247,6 +259,7 @@ FIGURES = (
     Figure("accuracy", "Headline metric of the arms on the benchmarks", f"{_ROOM}.plots.accuracy.draw_accuracy"),
     Figure("published", "The arms beside published numbers", f"{_ROOM}.plots.accuracy.draw_published"),
     Figure("lengths", "Headline metric against the tokens of an answer", f"{_ROOM}.plots.lengths.draw_lengths"),
+    Figure("pass_at_k", "Right at least once in k sampled answers", f"{_ROOM}.sampled.figure.draw_pass_at_k"),
     Figure("selection", "How training questions were answered", f"{_ROOM}.figures.draw_selection"),
     Figure("grpo", "Training curves of GRPO", f"{_ROOM}.plots.curves.draw_grpo"),
     Figure("sft", "Training curves of supervised fine-tuning", f"{_ROOM}.plots.curves.draw_sft"),
@@ -269,6 +282,7 @@ COLUMNS = {
     "ci_low": "lower end of the 95% interval, clustered by video",
     "clip": "file of the clip and, after `#`, the part of it in seconds",
     "clips": "clips of the benchmark, readable or not",
+    "compared": "value of the compared arm",
     "compared_to": "arm that is subtracted",
     "compared_tokens": "mean length of the compared arm's answers in tokens",
     "compared_value": "the metric of the compared arm in percent",
@@ -289,6 +303,7 @@ COLUMNS = {
     "group": "duration (Video-MME), subject (MMVU), kind of question (TempCompass) or origin of the video (ReXTime)",
     "headline": "`yes` for the metric that stands for the benchmark in the other tables",
     "high": "upper bound of the questions of a row, included: a number of right answers, or a spread",
+    "k": "sampled answers that are looked at",
     "kept": "questions that are kept for training",
     "label": "the arm's label",
     "metric": "what is measured (docs/answers.md); `_macro`: as the mean over the benchmark's categories; `a+b`: the mean over "
@@ -296,7 +311,8 @@ COLUMNS = {
     "lost": "questions that the compared arm answers better, by their mean over the seeds",
     "low": "lower bound of the questions of a row: a number of right answers, or a spread, which is included only where it equals `high`",
     "marker": "`any` marker, a group of them, or `option_switch` (docs/reflection.md)",
-    "measure": "`correct`: number of right answers; `std`, `half_range`: spread of what the answers are worth",
+    "measure": "`correct`: number of right answers; `std`, `half_range`: spread of what the answers are worth; in `sampled.csv` and "
+    "`sharpening.csv` see their captions",
     "n": "questions",
     "nearest": "least distance between a clip of the benchmark and a training clip, in bits of 64",
     "options": "the options that the arm is asked with: `published`, `permuted`, or `without_gold` (docs/controls.md)",

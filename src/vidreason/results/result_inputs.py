@@ -26,6 +26,7 @@ class ResultInputs:
         filtered: `dropped.csv` of readers and filters, in folders `.../{data set}/`.
         durations: How many training videos last how long, `durations.csv` in folders `.../{data set}/`.
         checked: `ClipStatus` of training clips before the filter, JSON lines in folders `.../{data set}/`.
+        samples: Grades of sampled answers, JSON lines of `ScoredSamples` in folders `.../{arm}/seed{seed}/`.
         clips: JSON lines of `ClipStatus`, in folders `.../{data set}/`.
         leaks: What `check_leaks` found, a row for every pair of clips.
         leak_counts: What it counted, a row for every benchmark and training set.
@@ -60,6 +61,7 @@ class ResultInputs:
     rollouts: Files = ()
     sft: Files = ()
     timing: Files = ()
+    samples: Files = ()
     costs: str | Path | None = None
     tables: Files = ()
     figures: Files = ()

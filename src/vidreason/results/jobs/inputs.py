@@ -44,6 +44,7 @@ def table_inputs(run: Run) -> Inputs:
     return {
         "scores": job_inputs.scored(run, paths.SCORE),
         "scored": job_inputs.scored(run, paths.SCORED),
+        "samples": job_inputs.scored_samples(run),
         "histograms": job_inputs.of_arms(run, paths.HISTOGRAM, "grpo"),
         "dropped": job_inputs.of_arms(run, paths.DROPPED, "grpo"),
         "selected": job_inputs.of_arms(run, paths.SELECTED, "grpo"),
@@ -123,6 +124,7 @@ def report_inputs(run: Run) -> Inputs:
     return {
         "scores": job_inputs.scored(run, paths.SCORE),
         "scored": job_inputs.scored(run, paths.SCORED),
+        "samples": job_inputs.scored_samples(run),
         "questions": job_inputs.benchmark_questions(run),
         "clips": job_inputs.all_clips(run),
         "thumbnails": paths.THUMBNAILS.format(run=run.run),

@@ -7,6 +7,7 @@ current folder, as everywhere in the workflow.
 Differs from the rules: without thumbnails, and without the frames that they are made from, page and gallery have no pictures.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vidreason.artifacts.provenance import write_sidecar
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run
 from vidreason.evaluation.score import ScoreFiles, Subject, score
+from vidreason.evaluation.score_samples import score_samples
 from vidreason.results.gallery.thumbnails import INDEX
 from vidreason.results.jobs import inputs as jobs
 from vidreason.results.jobs.write import write_card, write_figures, write_report, write_tables, write_thumbnails
@@ -24,7 +26,7 @@ from vidreason.training import registered
 
 COSTED = ("train_sft", "train_grpo", "sample_rollouts", "select_by_variance")
 """Rules whose cost is in a table."""
-_SCORING = "vidreason.evaluation.score"
+_SCORING, _SAMPLES = "vidreason.evaluation.score", "vidreason.evaluation.score_samples"
 
 
 class NotFinishedError(ValueError):
@@ -39,6 +41,13 @@ def required_files(run: Run) -> list[str]:
         for seed in run.seeds
         for benchmark in run.evaluation.benchmarks
         for path in job_inputs.predictions(run, arm, seed, benchmark)
+    ]
+    answers += [
+        path
+        for arm in run.sampled_arms()
+        for seed in run.seeds
+        for benchmark in run.evaluation.benchmarks
+        for path in job_inputs.samples(run, arm, seed, benchmark)
     ]
     given = (jobs.table_inputs(run), jobs.figure_inputs(run), {**jobs.report_inputs(run), "thumbnails": []})
     others = [path for inputs in given for path in jobs.all_paths(inputs) if not _is_made_here(run, path)]
@@ -90,13 +99,14 @@ def rebuild(run: Run) -> list[str]:
     """
     check_finished(run)
     scores = [path for benchmark in run.evaluation.benchmarks for path in _score(run, benchmark)]
+    scores += [path for benchmark in run.evaluation.benchmarks for path in _score_samples(run, benchmark)]
     return [*scores, *_tables(run), *_figures(run), *_thumbnails(run), *_report(run), *_cards(run)]
 
 
 def results_of(run: Run) -> list[str]:
     """Scores and tables of a run: what `rebuild` makes to the same bytes wherever it runs."""
     scored = [path for pattern in (paths.SCORE, paths.SCORED) for path in job_inputs.scored(run, pattern)]
-    return [*scored, *jobs.outputs(run, TABLES).values()]
+    return [*scored, *job_inputs.scored_samples(run), *jobs.outputs(run, TABLES).values()]
 
 
 def pages_of(run: Run) -> list[str]:
@@ -135,6 +145,25 @@ def _score(run: Run, benchmark: str) -> Iterator[str]:
             for artifact in (files.scored, files.score):
                 write_sidecar(artifact, [questions, *shards, *truths], params, modules)
                 yield str(artifact)
+
+
+def _score_samples(run: Run, benchmark: str) -> Iterator[str]:
+    """Grade the sampled answers of every arm and seed to one benchmark."""
+    questions = paths.QUESTIONS.format(run=run.run, dataset=benchmark)
+    for arm, seed in itertools.product(run.sampled_arms(), run.seeds):
+        style, limit = run.arms[arm].style, job_inputs.sampled_questions(run)
+        params = {
+            "settings": run.evaluation.scoring.model_dump(mode="json"),
+            "limit": limit,
+            "style": style,
+            "code": registered.code(run, benchmark, _SAMPLES),
+        }
+        shards = job_inputs.samples(run, arm, seed, benchmark)
+        out = Path(paths.SCORED_SAMPLES.format(run=run.run, arm=arm, seed=seed, benchmark=benchmark))
+        subject = Subject(benchmark, arm, style, seed)
+        score_samples(subject, Path(questions), list(map(Path, shards)), out, run.evaluation.scoring, limit)
+        write_sidecar(out, [questions, *shards], params, registered.modules_with(_SAMPLES, benchmark))
+        yield str(out)
 
 
 def _tables(run: Run) -> list[str]:
