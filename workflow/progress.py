@@ -16,7 +16,8 @@ from typing import TextIO
 
 SECONDS = {
     "make_world": 17, "pretrain_base": 240, "filter_questions": 4, "import_weights": 3, "extract_frames": 4,
-    "train_sft": 10, "predict": 4, "sample_rollouts": 13, "train_grpo": 130, "make_tables": 3, "make_figures": 4, "report": 4,
+    "train_sft": 10, "predict": 4, "sample_rollouts": 13, "train_grpo": 130, "sample_answers": 6, "make_tables": 3, "make_figures": 4,
+    "report": 4,
 }  # fmt: skip
 """Seconds of a job of a rule in the demo on two idle cores; only the proportions matter. Jobs of other rules take half a second."""
 CHATTER = re.compile(

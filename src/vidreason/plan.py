@@ -5,6 +5,7 @@ knows is shown as unknown. Times are estimates from `COSTS` for the paper's mode
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -155,6 +156,7 @@ def plan_steps(run: Run) -> list[StepPlan]:
         _training(run, "grpo", counts),
         _predicting("predict", run, counts, [name for name in run.arms if run.arms[name].method != CONTROL]),
         *([_predicting(OF_CONTROLS, run, counts, controls)] if controls else []),
+        _sampling_answers(run, counts),
     ]
 
 
@@ -220,6 +222,26 @@ def _predicting(title: str, run: Run, counts: Mapping[str, float | None], arms: 
                 else math.ceil(questions / generation.batch_size) * tokens * len(run.seeds)
             )
     return _step(title, files, "token of a batch", total if math.isfinite(total) else None, "generate")
+
+
+def _sampling_answers(run: Run, counts: Mapping[str, float | None]) -> StepPlan:
+    """Several answers to every question, of the arms that are sampled from."""
+    arms, benchmarks, sampling = run.sampled_arms(), run.evaluation.benchmarks, run.evaluation.sampling
+    files = [
+        path
+        for arm in arms
+        for seed in run.seeds
+        for name in benchmarks
+        for path in job_inputs.samples(run, arm, seed, name)
+    ]
+    tokens = []
+    if sampling is not None:
+        for arm, name in itertools.product(arms, benchmarks):
+            count, limit = counts[name], sampling.questions
+            count = count if count is None or limit is None else min(count, limit)
+            most = _tokens(run.arms[arm].style, sampling.sampling.max_new_tokens)
+            tokens.append(None if count is None else math.ceil(count / sampling.batch_size) * len(run.seeds) * most)
+    return _step("sample_answers", files, "token of a batch", _sum(tokens), "generate")
 
 
 def _tokens(style: str, most: int) -> int:

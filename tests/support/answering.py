@@ -1,10 +1,11 @@
 """A few questions about a few clips, some of which cannot be read, and the two ways of asking them."""
 
 from tests.support import micro
-from vidreason.config.settings import EvaluationGeneration, SelectionGeneration
+from vidreason.config.settings import AnswerSampling, EvaluationGeneration, SelectionGeneration
 from vidreason.config.types import Sampling
 from vidreason.engine.batch_inference import Shard
 from vidreason.evaluation.predict import predict
+from vidreason.evaluation.sample_answers import sample_answers
 from vidreason.records import OK
 from vidreason.tasks.option_edits import UNCHANGED
 from vidreason.training.sample_rollouts import sample_rollouts
@@ -18,6 +19,13 @@ ASKED = [
 GREEDY = {"decoding": "greedy", "max_new_tokens": 6, "batch_size": 4, "precision": "fp32"}
 GENERATION = SelectionGeneration(
     rollouts=3, sampling=Sampling(temperature=1.0, top_k=50, max_new_tokens=6), batch_size=4, precision="fp32"
+)
+SAMPLING = AnswerSampling(
+    answers=3,
+    sampling=Sampling(temperature=1.0, top_k=50, max_new_tokens=6),
+    batch_size=4,
+    questions=None,
+    arms=None,
 )
 
 
@@ -57,6 +65,15 @@ def rollouts(world, folder, shards=1, generation=GENERATION, **options):
     paths = [folder / f"rollouts{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
         sample_rollouts(shard_of(world, folder, number, shards, **options), generation, "upstream", "reason", path)
+    return paths
+
+
+def samples(world, folder, shards=1, settings=SAMPLING, view="ordered", **options):
+    """Sampled answers of all shards."""
+    paths = [folder / f"samples{number}.jsonl" for number in range(shards)]
+    for number, path in enumerate(paths):
+        shard = shard_of(world, folder, number, shards, **options)
+        sample_answers(shard, settings, "fp32", "reason", view, path, path.with_suffix(".timing.csv"))
     return paths
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from tests.support.configs import demo
 from tests.support.gallery_run import rollout
+from tests.support.sampled_run import samples_of
 from tests.support.scored_run import BENCHMARKS, predictions_of, questions_of, write_clips, write_selection, write_truth
 from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import write_json, write_jsonl
@@ -43,6 +44,11 @@ def write_finished(run: Run) -> None:
         written.append(path)
         for arm in run.arms:
             _write_answers(run, arm, benchmark, predictions_of(arm, benchmark))
+        for arm in run.sampled_arms():
+            shards, rows = job_inputs.samples(run, arm, 0, benchmark), samples_of(arm, benchmark)
+            for number, shard in enumerate(shards):
+                write_jsonl(shard, rows[number :: len(shards)])
+                write_sidecar(shard, [], job_inputs.answer_sampling(run), ["vidreason.records"])
     written += [*_write_training(run), _write_thumbnails(run)]
     for path in written:
         write_sidecar(path, [], {}, ["vidreason.records"])

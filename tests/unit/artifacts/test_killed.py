@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from tests.support.answering import answers, lines, rollouts, world_in
+from tests.support.answering import answers, lines, rollouts, samples, world_in
 from vidreason.artifacts.journal import Journal
 
 MOMENTS = ("before_a_line", "in_a_line", "before_it_is_on_the_disk", "in_the_results", "after_the_results")
@@ -16,8 +16,8 @@ VICTIM = textwrap.dedent(
     """
     import functools, os, pathlib, signal, sys
     import vidreason.artifacts.files as files, vidreason.artifacts.journal as journal
-    import vidreason.evaluation.predict, vidreason.training.sample_rollouts
-    from tests.support.answering import answers, rollouts
+    import vidreason.evaluation.predict, vidreason.evaluation.sample_answers, vidreason.training.sample_rollouts
+    from tests.support.answering import answers, rollouts, samples
 
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -52,6 +52,7 @@ VICTIM = textwrap.dedent(
     # One process that has imported everything; each moment dies in a copy of it.
     ask, module = {
         "predict": (answers, vidreason.evaluation.predict),
+        "samples": (samples, vidreason.evaluation.sample_answers),
         "rollouts": (rollouts, vidreason.training.sample_rollouts),
     }[sys.argv[1]]
     world = {"weights": pathlib.Path(sys.argv[2]), "questions": pathlib.Path(sys.argv[3]), "frames": [pathlib.Path(sys.argv[4])]}
@@ -66,7 +67,7 @@ VICTIM = textwrap.dedent(
 )
 
 
-@pytest.mark.parametrize(("name", "ask"), [("predict", answers), ("rollouts", rollouts)])
+@pytest.mark.parametrize(("name", "ask"), [("predict", answers), ("samples", samples), ("rollouts", rollouts)])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path, name, ask):
     world = world_in(tmp_path)
     whole = ask(world, tmp_path / "whole")

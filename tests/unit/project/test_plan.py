@@ -127,6 +127,26 @@ def test_more_epochs_and_seeds_cost_more(paper: Run) -> None:
     assert twice["extract_frames"].seconds == once["extract_frames"].seconds
 
 
+def test_sampled_answers_cost_what_their_batches_take(paper: Run) -> None:
+    """2,700, 4,000, 2,175 and 625 questions in batches of 4; 300 tokens of two arms that reason, 4 of two that do not."""
+
+    def planned(**sampling: Any) -> StepPlan:
+        return {step.rule: step for step in plan_steps(configs.paper(evaluation={"sampling": sampling}))}[
+            "sample_answers"
+        ]
+
+    whole = {step.rule: step for step in plan_steps(paper)}["sample_answers"]
+    batches = 2700 / 4 + 4000 / 4 + 544 + 157
+    assert whole.units == f"{batches * (2 * 300 + 2 * 4):,.0f} token of a batch"
+    assert whole.seconds == pytest.approx(batches * 608 / 25)
+    assert whole.jobs == 4 * (8 + 8 + 8 + 2)
+    assert planned(arms=["r1"]).units == f"{batches * 300:,.0f} token of a batch"
+    assert planned(questions=400, arms=["r1"]).units == f"{400 * 300:,.0f} token of a batch"
+    assert planned(answers=64).units == whole.units
+    nothing = {step.rule: step for step in plan_steps(configs.paper(evaluation={"sampling": None}))}["sample_answers"]
+    assert (nothing.jobs, nothing.seconds) == (0, 0)
+
+
 def test_a_number_that_is_not_known_gives_no_estimate(paper: Run) -> None:
     open_ended = configs.paper(datasets={"nextqa": {"questions": None}})
     steps = {step.rule: step for step in plan_steps(open_ended)}
