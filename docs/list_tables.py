@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from vidreason.results.registry import COLUMNS, FIGURES, TABLES, Figure, Table
+from vidreason.results.columns import COLUMNS
+from vidreason.results.registry import FIGURES, TABLES, Figure, Table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tables.md"
@@ -13,7 +14,7 @@ Every run writes these files to `results/<run>/tables/` and `results/<run>/figur
 Metrics, differences and their intervals are in percent; other shares are fractions. Equal scores give equal bytes, except for
 the seconds in `ablations.csv` and `timing.csv`.
 
-This page is written from `src/vidreason/results/registry.py`. To add a table or a figure, write the function that makes it, register it
+This page is written from `src/vidreason/results/registry.py` and `columns.py`. To add a table or a figure, write the function that makes it, register it
 there, and put its caption in `workflow/report/`."""
 
 

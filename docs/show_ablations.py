@@ -16,7 +16,7 @@ from vidreason.artifacts.files import read_json
 from vidreason.artifacts.integrity import sidecar_of
 from vidreason.data.registry import title_of
 from vidreason.evaluation.score_record import MACRO
-from vidreason.results.measured import read_metrics
+from vidreason.results.counts.measured import read_metrics
 from vidreason.tasks.metrics import ACCURACY
 
 PAGE = Path(__file__).with_name("ablations.md")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vidreason.evaluation.paired_tests import cluster_sums, holm, sign_flip_p
 from vidreason.evaluation.score_record import headline_metric, metrics_of
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates, paired_difference
-from vidreason.results.costs import mean_cost
+from vidreason.results.counts.costs import mean_cost
 from vidreason.results.number_format import Row, interval_cells, percent
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import CONTROL, Arm, Runs, headline_name

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.results.registry import COLUMNS, FIGURES, TABLES, TEMPLATES, chosen, maker_of, modules_of
+from vidreason.results.columns import COLUMNS
+from vidreason.results.registry import FIGURES, TABLES, TEMPLATES, chosen, maker_of, modules_of
 
 ROOT = Path(__file__).parents[3]
 ITEMS = (*TABLES, *FIGURES)

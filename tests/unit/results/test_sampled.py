@@ -100,12 +100,12 @@ def test_gained_and_lost_questions_by_hand(run: ResultInputs) -> None:
 def test_differences_are_paired_and_of_the_two_values(run: ResultInputs) -> None:
     rows = against(run, "r1", "coldstart")
     row = rows["video_mme", "pass", 1]
-    assert (row["value"], row["compared"], row["difference"]) == ("75.00", "31.25", "43.75")
+    assert (row["value"], row["compared_value"], row["difference"]) == ("75.00", "31.25", "43.75")
     row = rows["video_mme", "greedy_pass", 4]
-    assert (row["value"], row["compared"], row["difference"]) == ("75.00", "75.00", "0.00")
+    assert (row["value"], row["compared_value"], row["difference"]) == ("75.00", "75.00", "0.00")
     assert float(str(row["ci_low"])) < 0 < float(str(row["ci_high"]))
     row = rows["video_mme", "greedy_majority", 4]
-    assert (row["value"], row["compared"], row["difference"]) == ("75.00", "25.00", "50.00")
+    assert (row["value"], row["compared_value"], row["difference"]) == ("75.00", "25.00", "50.00")
     mean = rows["mean", "pass", 1]
     parts = [float(str(rows[name, "pass", 1]["difference"])) for name in BENCHMARKS]
     assert float(str(mean["difference"])) == pytest.approx(sum(parts) / 2, abs=0.01)
@@ -156,7 +156,7 @@ def test_nothing_is_said_where_nothing_was_sampled(tmp_path: Path) -> None:
     assert sampled_table(run) == sharpening_table(run) == sampled_section(run) == []
     assert "sampled" not in main_markdown(run)
     make_tables(run, {"sampled": tmp_path / "sampled.csv"})
-    make_figures(replace(run, tables=[tmp_path / "sampled.csv"]), {"pass_at_k": tmp_path / "empty.svg"})
+    make_figures(replace(run, tables=[tmp_path / "sampled.csv"]), {"sampled": tmp_path / "empty.svg"})
     assert "no answers were sampled" in (tmp_path / "empty.svg").read_text()
 
 
@@ -166,7 +166,7 @@ def test_the_figure_has_a_curve_for_every_arm_and_for_guessing(tmp_path: Path, s
     make_tables(run, {"sampled": tmp_path / "sampled.csv"})
     pictures = [tmp_path / "one.svg", tmp_path / "two.svg"]
     for path in pictures:
-        make_figures(replace(run, tables=[tmp_path / "sampled.csv"]), {"pass_at_k": path})
+        make_figures(replace(run, tables=[tmp_path / "sampled.csv"]), {"sampled": path})
     text = pictures[0].read_text()
     for words in ("Base", "Cold start", "R1 &lt;ours&gt; &amp; co", "guessing", "Mean", "k, sampled answers"):
         assert f">{words}<" in text

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vidreason.config.settings import NO_VARIANCE
+from vidreason.results.counts.measured import Measured, read_metrics
 from vidreason.results.figures import COLORS, MARKERS, empty_figure, legend, legend_label, wrapped
-from vidreason.results.measured import Measured, read_metrics
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import arm_and_seed
 from vidreason.rl.terms import RESERVED

@@ -3,8 +3,8 @@
 from matplotlib.figure import Figure
 
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.results.counts.measured import Measured
 from vidreason.results.figures import empty_figure
-from vidreason.results.measured import Measured
 from vidreason.results.plots.curves import Panel, Training, draw_trainings, training_label
 from vidreason.results.result_inputs import ResultInputs
 

@@ -109,7 +109,7 @@ def _difference(run: SampledRun, other: SampledRun, measure: str, k: int, values
     cells.append((means[0], means[1], mean_of_estimates([cell[2] for cell in cells], (-1.0, 1.0))))
     return [
         _head(run, other, benchmark, measure, k)
-        | {"n": difference.n, "value": percent(own.mean), "compared": percent(theirs.mean)}
+        | {"n": difference.n, "value": percent(own.mean), "compared_value": percent(theirs.mean)}
         | interval_cells(difference, ("difference", "ci_low", "ci_high"))
         | {"count": ""}
         for benchmark, (own, theirs, difference) in zip(_benchmarks(run), cells, strict=True)
@@ -126,7 +126,7 @@ def _share(
     counts = [*map(sum, found), sum(map(sum, found))]
     return [
         _head(run, other, benchmark, measure, run.count)
-        | {"n": estimate.n, "compared": "", "difference": "", "count": count}
+        | {"n": estimate.n, "compared_value": "", "difference": "", "count": count}
         | interval_cells(estimate, VALUE)
         for benchmark, estimate, count in zip(_benchmarks(run), estimates, counts, strict=True)
     ]

@@ -10,7 +10,7 @@ from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.files import read_jsonl
 from vidreason.config import paths
 from vidreason.records import Question
-from vidreason.results.measured import read_metrics
+from vidreason.results.counts.measured import read_metrics
 from vidreason.results.number_format import Row
 from vidreason.results.result_inputs import Files, ResultInputs
 from vidreason.results.scored_runs import Arm, arm_and_seed
