@@ -102,7 +102,7 @@ rule score_samples:
         style=setting("arms.{arm}.style"),
         code=of_run(registered.code, "benchmark", module="vidreason.evaluation.score_samples"),
     script:
-        "../scripts/score_samples.py"
+        "../scripts/score.py"
 
 
 rule score:
