@@ -9,7 +9,7 @@ import transformers
 
 import vidreason
 from tests.support import micro
-from vidreason.engine.generation import Decoding
+from vidreason.engine.generation import Decoding, rollout_seed, uniforms
 from vidreason.models import auto
 from vidreason.models.families import load_checkpoint
 from vidreason.models.tinyllava.auto import AutoTinyLlavaProcessor, AutoTinyLlavaVideo
@@ -71,6 +71,37 @@ def test_greedy_generation_is_ours_token_for_token(loaded, clips):
                 out = model.generate(**inputs, max_new_tokens=LIMIT, do_sample=False)[0, inputs["input_ids"].shape[1] :]
                 assert processor.decode(out, skip_special_tokens=True).strip() == reply.text
                 assert len(out) == reply.completion.tokens
+
+
+def test_sampled_generation_is_ours_token_for_token(loaded, clips, monkeypatch):
+    """With the same random numbers: transformers' processors leave the probabilities that the engine samples from."""
+    reasoner = vidreason.load(BASE)
+    model, processor = loaded
+    drawn = []
+
+    def invert(probabilities, num_samples):
+        """The engine's numbers, where transformers draws its own: the first token at which the cumulative distribution is above."""
+        assert num_samples == 1
+        order = probabilities.sort(dim=-1, descending=True, stable=True)
+        above = order.values.double().cumsum(-1) > numbers[0, len(drawn)]
+        drawn.append(order.indices.gather(-1, above.int().argmax(-1, keepdim=True)))
+        return drawn[-1]
+
+    texts = set()
+    for seed in range(4):
+        for path, (text, options) in zip(clips, ASKED.items(), strict=True):
+            reply = reasoner.ask(path, text, options, "reason", Decoding(LIMIT, 3.0, 5), seed)
+            numbers = uniforms([rollout_seed(seed, "ask", text, 0)], LIMIT)
+            drawn.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(torch, "multinomial", invert)
+                inputs = processor(reply.prompt, videos=path)
+                sampled = {"do_sample": True, "temperature": 3.0, "top_k": 5}
+                out = model.generate(**inputs, max_new_tokens=LIMIT, **sampled)[0, inputs["input_ids"].shape[1] :]
+            assert len(drawn) == len(out) == reply.completion.tokens
+            assert processor.decode(out, skip_special_tokens=True).strip() == reply.text
+            texts.add(reply.text)
+    assert len(texts) == 8, "every seed gives another answer"
 
 
 def test_prompts_of_different_lengths_are_padded_on_the_left(loaded, clips):
