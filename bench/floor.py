@@ -8,9 +8,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.costs import CARDS, PHASES, SCHEDULES, Model, step_costs, total
+from bench.costs import PHASES, SCHEDULES, step_costs, total
 from bench.memory import HELD, SETTINGS, chunked_logits, memory, step_memory
 from bench.sizes import Size, paper
+from vidreason.models.costs import CARDS
+from vidreason.models.tinyllava.costs import ModelCosts as Model
 
 PAGE = Path(__file__).with_name("FLOOR.md")
 BEGIN, END = "<!-- floor: {} -->", "<!-- /floor -->"

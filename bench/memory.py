@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from bench.costs import BF16, FP32, Model
 from bench.sizes import Size
 from vidreason.engine.decoder import rounded_size
+from vidreason.models.costs import BF16, FP32
+from vidreason.models.tinyllava.costs import ModelCosts as Model
 from vidreason.rl.losses import LOGITS_AT_ONCE
 from vidreason.training import optimizer as training_optimizer
 

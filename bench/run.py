@@ -18,13 +18,15 @@ from typing import Any
 
 import torch
 
-from bench.costs import BF16, MEASURED_PHASES, Model, step_costs, total
+from bench.costs import MEASURED_PHASES, step_costs, total
 from bench.floor import table
 from bench.machine import THREADS, describe
 from bench.sizes import SIZES, Size
 from bench.work import SHARED, SIDES
 from vidreason.artifacts.files import write_text
 from vidreason.artifacts.provenance import commit
+from vidreason.models.costs import BF16
+from vidreason.models.tinyllava.costs import ModelCosts as Model
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).with_name("RESULTS.md")

@@ -266,7 +266,7 @@ class StepTiming:
         generated_per_second: Sampled tokens a second of the phase `sample`; None where nothing is sampled.
         trained_per_second: Tokens of the loss a second of the whole step.
         peak_memory: Most bytes of a device's memory that tensors had, of the process with the most; None on a CPU.
-        peak_share: FLOP/s of the step as a share of the device's peak; None where one of the two is not known.
+        peak_share: FLOP/s of the step as a share of its devices' dense bf16 peak; None where one of the two is not known.
     """
 
     FORMAT: ClassVar[str] = "step_timing/1"

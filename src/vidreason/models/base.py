@@ -18,6 +18,7 @@ from torch import nn
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from vidreason.models.costs import CostModel
     from vidreason.models.packing import Packing
 
 IGNORE_INDEX = -100
@@ -140,6 +141,10 @@ class VideoLM(nn.Module, abc.ABC):
     @abc.abstractmethod
     def frame_size(self) -> int:
         """Height and width of the frames that `encode` takes, S, in pixels."""
+
+    def costs(self) -> "CostModel | None":
+        """What its passes cost; None where the family does not say."""
+        return None
 
     @property
     @abc.abstractmethod

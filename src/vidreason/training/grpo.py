@@ -20,11 +20,11 @@ import torch
 from vidreason.artifacts.files import read_jsonl
 from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.settings import Grpo, TrainingSpec
-from vidreason.engine.features import connect_clips
+from vidreason.engine.features import clips_of, connect_clips
 from vidreason.engine.generation import Completions, generate, rollout_seed
 from vidreason.engine.log_probs import completion_log_probs, completion_scores
 from vidreason.engine.profiling import count, span
-from vidreason.engine.prompts import fits
+from vidreason.engine.prompts import fits, prompt_length
 from vidreason.media.frame_store import FrameStore
 from vidreason.models.base import VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
@@ -243,10 +243,12 @@ class GrpoTrainer:
         groups = self.ranks.rebalance(own, [group.tokens for group in own])
         received = [group.question for group in groups if group.question.clip.key not in rollouts.features]
         features = rollouts.features | gathered_features(self.policy, self.store, received)
+        self.sampler.flops.encoded(len(clips_of(received)))
         parts, normalizer = self._parts(groups, features), self._normalizer(groups)
         metrics = step_metrics(rollouts, self.settings, self.ranks)
         for _ in range(self.settings.updates):
             count(TRAINED, int(self._learned_tokens(groups).sum()))
+            self._count_passes(groups, learned=True)
             loss, losses = self._learn(parts, features, normalizer, backward)
             yield loss, {**metrics.of_rollouts, **losses, **metrics.of_step}
 
@@ -290,6 +292,7 @@ class GrpoTrainer:
         size, reference = self.runtime.micro_batch or len(groups), self.policies.reference
         parts = [Part(groups[start : start + size]) for start in range(0, len(groups), size)]
         if reference is not None:
+            self._count_passes(groups, learned=False)
             with (
                 span("reference"),
                 torch.no_grad(),
@@ -324,6 +327,12 @@ class GrpoTrainer:
             loss += float(result.loss.detach())
             row = {key: value + float(getattr(result, key)) for key, value in row.items()}
         return loss, row
+
+    def _count_passes(self, groups: Sequence[Group], learned: bool) -> None:
+        """Count the FLOPs of a pass over the groups, and of its backward pass if they are learned from."""
+        for group in groups:
+            prompt, lengths = prompt_length(group.prompt, self.policy), group.completions.lengths.tolist()
+            self.sampler.flops.scored(prompt, lengths, learned, self.runtime.gradient_checkpointing)
 
     def _normalizer(self, groups: Sequence[Group]) -> Normalizer:
         """Sizes of the step, as the mean over the processes, whose gradients are averaged."""

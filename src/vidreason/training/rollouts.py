@@ -19,10 +19,10 @@ import torch
 
 from vidreason.config.optimization import GrpoRuntime
 from vidreason.config.settings import Grpo, TrainingSpec
-from vidreason.engine.features import encode_clips
+from vidreason.engine.features import clips_of, encode_clips
 from vidreason.engine.generation import Completions, Decoding, generate, rollout_seed
 from vidreason.engine.profiling import count, span
-from vidreason.engine.prompts import Clock, prompts_of
+from vidreason.engine.prompts import Clock, prompt_length, prompts_of
 from vidreason.media.frame_store import FrameStore
 from vidreason.media.views import shuffled
 from vidreason.records import IMAGE, Completion, Question
@@ -30,6 +30,7 @@ from vidreason.rl.rewards import RewardFunction, RewardTable
 from vidreason.rl.rollout_group import RolloutGroup
 from vidreason.tasks.base import grade
 from vidreason.training.distributed import Ranks
+from vidreason.training.flops import FlopCounter
 from vidreason.training.optimizer import gathered_weights
 from vidreason.training.reference import Policies, sync_from
 from vidreason.training.timing import GENERATED
@@ -126,6 +127,7 @@ class RolloutSampler:
         self.spec, self.runtime, self.policies, self.store, self.ranks = spec, runtime, policies, store, ranks
         self.settings = grpo_settings(spec)
         self.reward = RewardFunction(self.settings.rewards, spec.protocol)
+        self.flops = FlopCounter.of(policies.policy, store, self.settings.optimizer.precision)
         self._untried = bool(self.settings.rewards.functions and self.settings.validation.limit)
 
     @property
@@ -194,6 +196,7 @@ class RolloutSampler:
         prompts = self.prompts(questions)
         missing = [question for question in questions if question.clip.key not in features]
         features |= gathered_features(policy, self.store, missing)
+        self.flops.encoded(len(clips_of(missing)))
         in_order = (features[question.clip.key] for question in questions)
         requests = [_Request(*parts) for parts in zip(questions, prompts, in_order, strict=True)]
         completions = self._generate(requests, views.ordered, (self.spec.seed, "grpo", step))
@@ -240,6 +243,7 @@ class RolloutSampler:
         policy = self.policies.policy
         with gathered_tower(policy):
             features = encode_clips(policy, torch.from_numpy(np.stack(pixels))) if pixels else []
+        self.flops.encoded(len(pixels))
         shown = [dataclasses.replace(one, features=own) for one, own in zip(videos, features, strict=True)]
         name = (self.spec.seed, "grpo shuffled", step)
         completions = self._generate(shown, self.settings.views.shuffled, name)
@@ -274,6 +278,8 @@ class RolloutSampler:
                 made = made.to(HOST)
                 completions += made.split(number)
                 count(GENERATED, int(made.lengths.sum()))
+                for prompt, own in zip(prompts, made.split(number), strict=True):
+                    self.flops.sampled(prompt_length(prompt, policy), own.lengths.tolist())
         return completions
 
 

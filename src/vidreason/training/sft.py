@@ -6,17 +6,18 @@ import torch
 
 from vidreason.config.optimization import Runtime
 from vidreason.config.settings import TrainingSpec
-from vidreason.engine.features import connect_clips
+from vidreason.engine.features import clips_of, connect_clips
 from vidreason.engine.log_probs import label_log_probs
 from vidreason.engine.profiling import count, span
-from vidreason.engine.prompts import Clock, fits, query_text
+from vidreason.engine.prompts import Clock, fits, prompt_length, query_text
 from vidreason.media.frame_store import FrameStore
-from vidreason.models.base import IGNORE_INDEX, VideoLM, VideoTokens
+from vidreason.models.base import IGNORE_INDEX, LabelledIds, VideoLM, VideoTokens
 from vidreason.models.families import save_checkpoint
 from vidreason.records import Question
 from vidreason.tasks.base import task_of
 from vidreason.training.distributed import SINGLE_PROCESS, Ranks, start_ranks
 from vidreason.training.files import TrainingFiles
+from vidreason.training.flops import FlopCounter
 from vidreason.training.optimizer import gathered_weights
 from vidreason.training.sampler import EpochSampler
 from vidreason.training.state import Origin
@@ -81,6 +82,7 @@ class SftTrainer:
         """
         self.spec, self.runtime, self.model, self.store, self.ranks = spec, runtime, model, store, ranks
         self.clock = Clock(store)
+        self.flops = FlopCounter.of(model, store, spec.settings.optimizer.precision)
 
     def fit(self, files: TrainingFiles, origin: Origin) -> None:
         """Train on the questions of `files`; resumes from a saved state if there is one."""
@@ -117,6 +119,7 @@ class SftTrainer:
         for start in range(0, len(questions), size):
             part = questions[start : start + size]
             features = gathered_features(self.model, self.store, part)
+            self._count_passes(part)
             with span("score"), self.model.recomputed(self.runtime.gradient_checkpointing):
                 videos = connect_clips(self.model, features, part)
                 loss, tokens, ignored = batch_loss(self.model, part, videos, self.spec.style, self.clock)
@@ -125,6 +128,15 @@ class SftTrainer:
                 backward(loss, start + size >= len(questions))
             step_loss, unmaskable = step_loss + float(loss.detach()), unmaskable + ignored
         return step_loss, {"tokens": sum(counts) / len(questions), "untaught": float(unmaskable)}
+
+    def _count_passes(self, questions: Sequence[Question]) -> None:
+        """Count the FLOPs that some questions need."""
+        if self.flops.costs is not None:
+            self.flops.encoded(len(clips_of(questions)))
+            for question in questions:
+                example = self.model.labelled_ids(conversation(question, self.spec.style, self.clock))
+                length, labelled = prompt_length(example.input_ids, self.model), _labelled(example)
+                self.flops.imitated(length, labelled, self.runtime.gradient_checkpointing)
 
     def fits(self, question: Question) -> bool:
         """Whether a question and its answer fit into the context."""
@@ -166,8 +178,11 @@ def batch_loss(
 
 def labelled_tokens(model: VideoLM, question: Question, style: str, clock: Clock | None = None) -> int:
     """Number of tokens of a question that have a label."""
-    labels = model.labelled_ids(conversation(question, style, clock)).labels
-    return int((labels[1:] != IGNORE_INDEX).sum())
+    return _labelled(model.labelled_ids(conversation(question, style, clock)))
+
+
+def _labelled(example: LabelledIds) -> int:
+    return int((example.labels[1:] != IGNORE_INDEX).sum())
 
 
 def conversation(question: Question, style: str, clock: Clock | None = None) -> list[dict[str, str]]:

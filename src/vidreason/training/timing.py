@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -12,6 +13,7 @@ from vidreason.artifacts.files import copy_file, json_line, write_aside
 from vidreason.engine.profiling import Counts, Seconds, now, profile
 from vidreason.records import StepTiming
 from vidreason.training.distributed import Ranks
+from vidreason.training.flops import FLOPS, device_peak
 
 LIVE = "timing.jsonl"
 """Name of the growing file in the folder of saved states. Rows after the state that a training resumes from are taken again."""
@@ -53,9 +55,11 @@ class TimingLog:
             seconds = now() - began
         others = self.ranks.gather((counts, _peak_memory()))
         if self.ranks.is_main:
-            total = {name: sum(own.get(name, 0) for own, _ in others) for name in (GENERATED, TRAINED)}
-            peaks = [peak for _, peak in others if peak is not None]
-            row = timing_of(number, seconds, phases, total, max(peaks, default=None))
+            total = {name: sum(own.get(name, 0) for own, _ in others) for name in (GENERATED, TRAINED, FLOPS)}
+            memory = [most for _, most in others if most is not None]
+            peak = device_peak() if total[FLOPS] else None
+            devices = Devices(max(memory, default=None), None if peak is None else peak * self.ranks.count)
+            row = timing_of(number, seconds, phases, total, devices)
             with explain_full_disk(self.live), self.live.open("a", encoding="utf-8", newline="") as stream:
                 stream.write(json_line(row))
 
@@ -66,15 +70,27 @@ class TimingLog:
                 copy_file(self.live, aside)
 
 
-def timing_of(step: int, seconds: float, phases: Seconds, counts: Counts, peak_memory: int | None = None) -> StepTiming:
+class Devices(NamedTuple):
+    """What the GPUs of a step were used for and can do; None where there is none, or where it is not known.
+
+    Attributes:
+        peak_memory: Most bytes of a device's memory of any process.
+        peak_flops: FLOP/s of all of them together.
+    """
+
+    peak_memory: int | None = None
+    peak_flops: float | None = None
+
+
+def timing_of(step: int, seconds: float, phases: Seconds, counts: Counts, devices: Devices) -> StepTiming:
     """The row of a step.
 
     Args:
         step: Its number.
         seconds: Its wall time.
         phases: Phase -> seconds of it.
-        counts: Tokens that all processes sampled and learned from.
-        peak_memory: Most bytes of device memory of any process.
+        counts: Tokens that all processes sampled and learned from, and the FLOPs that these needed.
+        devices: What the step had.
     """
     generated, trained, sampling = counts[GENERATED], counts[TRAINED], phases.get("sample", 0.0)
     return StepTiming(
@@ -85,7 +101,8 @@ def timing_of(step: int, seconds: float, phases: Seconds, counts: Counts, peak_m
         trained,
         round(generated / sampling, 3) if generated and sampling else None,
         round(trained / seconds, 3),
-        peak_memory,
+        devices.peak_memory,
+        None if devices.peak_flops is None else round(counts[FLOPS] / seconds / devices.peak_flops, 4),
     )
 
 

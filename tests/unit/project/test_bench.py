@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from bench import floor, naive, run
-from bench.costs import MEASURED_PHASES, Model, step_costs
+from bench.costs import MEASURED_PHASES, step_costs
 from bench.memory import learning_activations
 from bench.sizes import SIZES
 from bench.work import DifferentError, compare, judged, make_optimizer, step
@@ -17,6 +17,7 @@ from vidreason.engine.generation import Completions
 from vidreason.engine.log_probs import completion_log_probs
 from vidreason.media.extract_frames import take_frames
 from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.costs import ModelCosts as Model
 from vidreason.records import ClipRef, Question
 from vidreason.world import encode
 from vidreason.world.scenes import make_scene

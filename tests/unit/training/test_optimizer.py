@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.costs import Model
 from bench.memory import Setting, memory
 from bench.sizes import SIZES
 from tests.support import micro
 from tests.support.storages import Storages
 from vidreason.models.tinyllava.checkpoint import initialize
+from vidreason.models.tinyllava.costs import ModelCosts as Model
 from vidreason.training import optimizer as update
 from vidreason.training.distributed import SINGLE_PROCESS
 from vidreason.training.optimizer import PlainOptimizer

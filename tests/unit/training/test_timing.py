@@ -4,12 +4,18 @@ import json
 
 import pytest
 
+from bench.costs import step_costs
+from bench.sizes import SIZES
 from tests.support import micro
 from vidreason.artifacts.files import read_json_lines, read_jsonl
+from vidreason.engine.profiling import profile
+from vidreason.models.tinyllava.costs import ModelCosts
 from vidreason.records import OK, KeptRollout, StepTiming
+from vidreason.training import flops, timing
 from vidreason.training.distributed import Ranks
+from vidreason.training.flops import FLOPS, FlopCounter
 from vidreason.training.grpo import GrpoTrainer
-from vidreason.training.timing import GENERATED, LIVE, TRAINED, TimingLog, timing_of
+from vidreason.training.timing import GENERATED, LIVE, TRAINED, Devices, TimingLog, timing_of
 
 CLIPS = dict.fromkeys("abcd", OK)
 ALONE = Ranks()
@@ -124,5 +130,44 @@ def test_processes_add_their_tokens(tmp_path, monkeypatch):
 
 
 def test_rates():
-    row = timing_of(4, 2.0, {"sample": 0.5, "score": 1.0}, {GENERATED: 100, TRAINED: 60})
+    counts = {GENERATED: 100, TRAINED: 60, FLOPS: 400}
+    row = timing_of(4, 2.0, {"sample": 0.5, "score": 1.0}, counts, Devices(12, 1000.0))
     assert (row.generated_per_second, row.trained_per_second) == (200.0, 30.0)
+    assert (row.peak_memory, row.peak_share) == (12, 0.2)
+
+
+@pytest.mark.parametrize("method", ["sft", "grpo"])
+def test_the_share_of_the_peak_is_known_where_the_peak_is(run, monkeypatch, method):
+    for module in (flops, timing):
+        monkeypatch.setattr(module, "device_peak", lambda: 1e9)
+    rows = run("bf16", method, precision="bf16")
+    assert all(row.peak_share > 0 for row in rows)
+    assert run("fp32", method)[0].peak_share is None, "the peak is that of bf16"
+
+
+def test_flops_are_those_of_the_floor():
+    """All completions of one length, as the table of costs in bench/FLOOR.md has them."""
+    size = SIZES["demo"]()
+    costs = step_costs(size, "ours")
+    counter = FlopCounter(ModelCosts(size.model), size.frames)
+    lengths = [size.completion] * size.rollouts
+    passes = {
+        ("encode",): lambda: counter.encoded(1),
+        ("prefill", "decode"): lambda: counter.sampled(size.prompt, lengths),
+        ("reference",): lambda: counter.scored(size.prompt, lengths, learned=False),
+        ("policy", "backward"): lambda: counter.scored(size.prompt, lengths, True, size.recompute),
+    }
+    for phases, take in passes.items():
+        counts = {}
+        with profile(counts):
+            for _ in range(size.questions):
+                take()
+        assert counts[FLOPS] == pytest.approx(sum(costs[name].flops for name in phases), rel=1e-9), phases
+
+
+def test_a_conversation_that_is_imitated_costs_three_passes():
+    costs = ModelCosts(SIZES["demo"]().model)
+    counts = {}
+    with profile(counts):
+        FlopCounter(costs, 16).imitated(40, 6, recomputed=True)
+    assert counts[FLOPS] == 4 * costs.language(40, 1600, 6).flops + 3 * costs.connector(16).flops

@@ -16,6 +16,7 @@ from vidreason.models.chunks import chunk_size
 from vidreason.models.packing import PACKED_SDPA, Packing
 from vidreason.models.tinyllava import template
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX, TinyLlavaConfig
+from vidreason.models.tinyllava.costs import ModelCosts
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.models.tinyllava.resampler import GroupResampler
 
@@ -77,6 +78,10 @@ class TinyLlavaVideo(VideoLM):
     def labelled_ids(self, conversation: Sequence[Message]) -> LabelledIds:
         """Ids of a whole conversation, with labels on its answers."""
         return template.labelled_ids(self.tokenizer, conversation)
+
+    def costs(self) -> ModelCosts:
+        """What its passes cost."""
+        return ModelCosts(self.config)
 
     @property
     def max_positions(self) -> int:
