@@ -33,7 +33,11 @@ def _pattern(marker: Marker) -> re.Pattern[str]:
 
 
 _PATTERNS = {marker.name: _pattern(marker) for marker in MARKERS}
-_OPTION = rf"(?:option )?[\"'(\[]?([{LETTERS}])(?![\w'-])"
+_OPTION = (
+    rf"(?:option )?[\"'(\[]?([{LETTERS}])"
+    r"(?=[)\]\"*.,;:!?…]|'(?!\w)|$| [-–—] | (?:because|since|as|so|and|but|not|instead|rather|now|then)\b)"
+)
+"""A letter that something follows which ends it: in "the answer is A man" it is a word."""
 _CLAIMS = re.compile(
     rf"(?i:\banswer (?:is|should be|must be|would be|could be|might be|seems to be):? ){_OPTION}"
     rf"|(?i:\bi (?:choose|pick|select|go with) ){_OPTION}"

@@ -188,6 +188,7 @@ def metadata(run: Run, files: Sequence[Packed], made: Sequence[Made], software: 
     root["author"] = _unwrapped([_add_author(author, number, add) for number, author in enumerate(authors)])
     root["isBasedOn"] = [*sources.values(), *datasets, *weights]
     root["mentions"] = [done, code]
+    # RO-Crate requires a date. Where no sidecar has a time, it is the earliest that a zip can state.
     root["datePublished"] = times[-1] if times else "1980-01-01T00:00:00+00:00"
     return json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
 

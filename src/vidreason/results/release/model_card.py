@@ -232,7 +232,7 @@ def _license(license_name: str) -> Iterator[Block]:
     yield Heading("License")
     if license_name == NO_LICENSE:
         yield Paragraph(
-            "Not stated. The licenses of the weights and the data that it was made from hold; vidreason does not record them."
+            "Not stated. The licenses of the weights and the data that it was made from hold; config/sources.yaml names those of published sources."
         )
     else:
         yield Paragraph(license_name)
