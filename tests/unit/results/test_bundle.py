@@ -217,7 +217,7 @@ def test_results_made_again_know_costs_and_missing_videos(spare: Path) -> None:
     rows = csv.DictReader(Path("results/small/tables/ablations.csv").read_text().splitlines())
     assert "12.5" in {row["seconds_training"] for row in rows if row["arm"] == "r1"}
     steps = csv.DictReader(Path("results/small/tables/reflection_steps.csv").read_text().splitlines())
-    assert [(row["step"], row["with_marker"]) for row in steps] == [("0", "2")]
+    assert [(row["step"], row["with_marker"]) for row in steps] == [("0", "2"), ("10", "0")]
     times = csv.DictReader(Path("results/small/tables/timing.csv").read_text().splitlines())
     assert [(row["phase"], row["seconds"]) for row in times] == [
         ("step", "2.0000"),
