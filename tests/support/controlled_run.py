@@ -91,7 +91,7 @@ def write_controlled_run(
                 write_jsonl(files.questions, questions_of(benchmark))
                 write_jsonl(files.predictions[0], answers)
                 subject = Subject(benchmark, arm, ARMS[arm]["style"], seed)
-                score(subject, files, Scoring(**SETTINGS), options=edit)
+                score(subject, files, Scoring.model_validate(SETTINGS), options=edit)
                 scores.append(files.score)
                 scored.append(files.scored)
     found = root / "leaks.csv"

@@ -55,6 +55,12 @@ def test_controls_are_asked_with_other_options_and_without_a_video(finished: Wor
         assert all(prompts[other][name] != prompt for name, prompt in prompts["r1"].items())
     counted = {row["arm"]: row["unchanged"] for row in rows(finished.results / "tables/controls.csv")}
     assert (counted["r1"], counted["r1_text"], counted["r1_permuted"]) == ("", "", "0")
+    survival = rows(finished.results / "tables/survival.csv")
+    conditions = {(row["condition"], row["arm"], row["compared_to"]) for row in survival}
+    both = {"published", "options=permuted", "clips=without_leaks"}
+    assert conditions == {(condition, "r1", "coldstart") for condition in both}, "other controls are of one of the two"
+    assert "R1 minus Cold start" in (finished.results / "tables/survival.md").read_text()
+    assert rows(finished.results / "tables/with_and_without_thinking.csv") == [], "no weights were asked in both ways"
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

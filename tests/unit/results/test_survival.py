@@ -12,10 +12,14 @@ from vidreason.evaluation.statistics import Estimate, clustered_mean, mean_of_es
 from vidreason.results.comparisons import controls_table
 from vidreason.results.controls.survival import NO_LEAKS, sentences, survival_markdown, survival_table, survived
 from vidreason.results.controls.thinking import with_and_without_thinking_table
+from vidreason.results.gallery.answers import collect
+from vidreason.results.gallery.texts import chunks
 from vidreason.results.main_markdown import main_markdown
 from vidreason.results.pairs import pairs_table
 from vidreason.results.registry import TABLES
+from vidreason.results.report import make_report
 from vidreason.results.result_inputs import ResultInputs
+from vidreason.results.scored_runs import read_in_words
 from vidreason.results.tables import make_tables
 
 CONDITIONS = ["published", "options=permuted", "options=without_gold", "view=gray", "style=option", NO_LEAKS]
@@ -213,7 +217,7 @@ def test_weights_with_and_without_thinking_side_by_side(run: ResultInputs) -> No
 
 
 def test_the_controls_table_says_what_was_changed(run: ResultInputs) -> None:
-    rows = {row["arm"]: row for row in controls_table(run) if row["questions"] == "all"}
+    rows = {str(row["arm"]): row for row in controls_table(run) if row["questions"] == "all"}
     assert {arm: (row["style"], row["view"], row["options"], row["unchanged"]) for arm, row in rows.items() if "r1" in arm} == {
         "r1": ("reason", "ordered", "published", ""),
         "r1_direct": ("option", "ordered", "published", ""),
@@ -244,3 +248,32 @@ def test_what_nothing_varies_in_still_has_an_interval(tmp_path: Path) -> None:
     assert (row["difference"], row["ci_high"], row["survives"]) == ("100.00", "100.00", "100.00")
     assert float(str(row["ci_low"])) < 100
     assert mean_of_estimates([clustered_mean([1.0] * 8, [n // 2 for n in range(8)])] * 2).low < 1
+
+
+def test_a_letter_of_changed_options_is_shown_with_the_option_that_it_stands_for(run: ResultInputs) -> None:
+    """The gallery shows published options: B of another order would be taken for another answer."""
+    published = {row.question.id: row.question for row in run.runs.by_key["r1", 0, "mlvu"].rows}
+    for row in run.runs.by_key["r1_permuted", 0, "mlvu"].rows:
+        letter = str(row.grade.parsed)
+        words = row.question.options["ABCD".index(letter)]
+        assert read_in_words(row, published[row.question.id]) == f"{letter} ({words})"
+        assert (
+            words == published[row.question.id].options[("ABCD").index(published[row.question.id].gold)]
+        ) == row.correct
+    plain = run.runs.by_key["r1", 0, "mlvu"].rows[0]
+    assert read_in_words(plain, plain.question) == plain.grade.parsed
+    unread = dataclasses.replace(row, grades={row.rule: dataclasses.replace(row.grade, parsed=None)})
+    assert read_in_words(unread, plain.question) is None
+
+
+def test_page_and_gallery_show_those_words(run: ResultInputs, tmp_path: Path) -> None:
+    answers = collect(run.runs)
+    texts = dict(chunks(answers, {}))
+    arms = [arm.name for arm in run.runs.arms]
+    shown = texts["answers_0_0000"][arms.index("r1_permuted")]
+    assert all("(" in entry["read"] for entry in shown)
+    assert all("(" not in entry["read"] for entry in texts["answers_0_0000"][arms.index("r1_gray")])
+    questions = [Path(path) for path in dict.fromkeys(Path(str(path)).parents[2] / "mlvu.jsonl" for path in run.scores)]
+    questions.append(questions[0].with_name("video_mme.jsonl"))
+    make_report(dataclasses.replace(run, questions=questions), "run", 0, tmp_path / "index.html")
+    assert f"<td>{shown[0]['read'][0]} (" in (tmp_path / "index.html").read_text()

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,18 +25,18 @@ WORDS = st.lists(st.text("abcxyz ", min_size=1, max_size=12), min_size=2, max_si
 
 
 @st.composite
-def questions(draw):
+def questions(draw: st.DrawFn) -> Question:
     options = tuple(draw(WORDS))
     gold = draw(st.sampled_from(LETTERS[: len(options)]))
     return dataclasses.replace(QUESTION, id=draw(st.text(max_size=8)), options=options, gold=gold)
 
 
-def text_of_gold(question):
+def text_of_gold(question: Question) -> str:
     return question.options[LETTERS.index(question.gold)]
 
 
 @given(questions(), st.integers(0, 2**63 - 1))
-def test_permuted_options_are_the_same_in_another_order_and_gold_follows(question, seed):
+def test_permuted_options_are_the_same_in_another_order_and_gold_follows(question: Question, seed: int) -> None:
     edited = OptionEdit("permuted", seed).of(question)
     assert Counter(edited.options) == Counter(question.options)
     assert text_of_gold(edited) == text_of_gold(question)
@@ -47,7 +48,7 @@ def test_permuted_options_are_the_same_in_another_order_and_gold_follows(questio
 
 
 @given(questions())
-def test_without_gold_only_the_gold_options_words_change(question):
+def test_without_gold_only_the_gold_options_words_change(question: Question) -> None:
     edited = OptionEdit("without_gold").of(question)
     kept = edited == question
     assert kept == keeps_options(question, "without_gold")
@@ -59,7 +60,7 @@ def test_without_gold_only_the_gold_options_words_change(question):
         assert text_of_gold(question) not in edited.options
 
 
-def test_an_order_depends_on_data_set_question_and_seed_and_every_other_one_occurs():
+def test_an_order_depends_on_data_set_question_and_seed_and_every_other_one_occurs() -> None:
     made = [OptionEdit("permuted", seed).of(QUESTION) for seed in range(600)]
     orders = Counter(question.options for question in made)
     assert set(orders) == set(itertools.permutations(QUESTION.options)) - {QUESTION.options}
@@ -70,7 +71,7 @@ def test_an_order_depends_on_data_set_question_and_seed_and_every_other_one_occu
     assert len(by_set) > 3
 
 
-def test_the_order_of_a_seed_is_what_it_was():
+def test_the_order_of_a_seed_is_what_it_was() -> None:
     """Answers are kept: another order would be asked of the questions of a finished run."""
     assert OptionEdit("permuted", 0).of(QUESTION).options == ("wind", "sun", "hail", "rain")
 
@@ -83,7 +84,7 @@ def test_the_order_of_a_seed_is_what_it_was():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("edit", ["permuted", "without_gold"])
-def test_options_about_other_options_are_left_as_they_are(odd, edit):
+def test_options_about_other_options_are_left_as_they_are(odd: str, edit: str) -> None:
     question = dataclasses.replace(QUESTION, options=("rain", "sun", "wind", odd))
     assert OptionEdit(edit).of(question) is question
 
@@ -96,7 +97,7 @@ def test_options_about_other_options_are_left_as_they_are(odd, edit):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("edit", ["permuted", "without_gold"])
-def test_words_that_only_look_like_it_are_not(usual, edit):
+def test_words_that_only_look_like_it_are_not(usual: str, edit: str) -> None:
     question = dataclasses.replace(QUESTION, options=("rain", "sun", "wind", usual))
     assert OptionEdit(edit).of(question) != question
 
@@ -113,20 +114,20 @@ def test_words_that_only_look_like_it_are_not(usual, edit):
         ({"task": "grounded_choice", "segments": ((1.0, 2.0),)}, set()),
     ],
 )
-def test_what_cannot_be_changed_stays(changes, kept):
+def test_what_cannot_be_changed_stays(changes: dict[str, Any], kept: set[str]) -> None:
     question = dataclasses.replace(QUESTION, **changes)
     edits = ("permuted", "without_gold")
     assert {edit for edit in edits if OptionEdit(edit).of(question) == question} == kept
     assert {edit for edit in edits if keeps_options(question, edit)} == kept
 
 
-def test_published_options_are_the_question_itself_and_other_names_are_refused():
+def test_published_options_are_the_question_itself_and_other_names_are_refused() -> None:
     assert UNCHANGED.of(QUESTION) is QUESTION
     with pytest.raises(ValueError, match="options: 'sorted'; allowed: published, permuted, without_gold"):
         OptionEdit("sorted")
 
 
-def test_the_configuration_knows_the_same_edits_and_tasks():
+def test_the_configuration_knows_the_same_edits_and_tasks() -> None:
     from typing import get_args
 
     from vidreason.config.types import Options
@@ -136,7 +137,7 @@ def test_the_configuration_knows_the_same_edits_and_tasks():
     assert set(CHOICES) <= set(discover())
 
 
-def test_two_edits_of_a_question_are_the_same_but_for_their_options():
+def test_two_edits_of_a_question_are_the_same_but_for_their_options() -> None:
     one, other = OptionEdit("permuted").of(QUESTION), OptionEdit("without_gold").of(QUESTION)
     assert same_but_for_options(one, other)
     assert not same_but_for_options(one, dataclasses.replace(other, text="Why not?"))
