@@ -79,11 +79,16 @@ def make_report(
 
 
 def _linked(blocks: Sequence[Block], runs: Runs, gallery: str) -> list[Block]:
-    """The results, with the first table's cells leading to the questions that they count."""
+    """The results, with the first table's cells leading to the questions that they count; a dash counts none."""
     first = next(place for place, block in enumerate(blocks) if isinstance(block, Grid))
     links = main_links(runs, gallery) if gallery else {}
     return [
-        replace(block, links=links) if place == first and isinstance(block, Grid) else block
+        replace(
+            block,
+            links={(row, column): link for (row, column), link in links.items() if block.rows[row][column] != "-"},
+        )
+        if place == first and isinstance(block, Grid)
+        else block
         for place, block in enumerate(blocks)
     ]
 

@@ -346,6 +346,7 @@ def test_every_number_of_the_main_table_leads_to_its_questions(tmp_path: Path) -
     page = tmp_path / "index.html"
     make_report(replace(inputs, questions=questions), "demo", 0, page, gallery="gallery/index.html")
     found = re.findall(r'<a href="(gallery/[^"]*)">([^<]*)</a>', page.read_text())
+    assert [cell for _, cell in found if cell == "-"] == [], "a dash counts no answers"
     cells = dict(reversed(found))
     assert "gallery/index.html#arm=r1&amp;seed=0&amp;outcome=malformed" in cells
     right = re.search(

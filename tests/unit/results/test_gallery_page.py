@@ -4,6 +4,7 @@ import base64
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from tests.support.browser import CHROMIUM, Browser, browser
 from tests.support.gallery_run import gallery_inputs, use_store
-from tests.support.scored_run import change, predictions_of, score_one
+from tests.support.scored_run import BENCHMARKS, change, predictions_of, score_one
 from vidreason.results.gallery.answers import BITS
 from vidreason.results.gallery.write import ASSETS, make_gallery, script_of
 from vidreason.results.page import render
 from vidreason.results.registry import TEMPLATES
+from vidreason.results.report import make_report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
 
@@ -58,7 +60,7 @@ def page(pages: tuple[Browser, Path]) -> Iterator[Browser]:
     one.size(1280, 800)
     yield one
     assert one.errors == []
-    assert [request for request in one.requests if not request.startswith(("file:", "about:"))] == []
+    assert [request for request in one.requests if not request.startswith(("file:", "about:", "data:"))] == []
 
 
 def show(page: Browser, at: Path, address: str = "") -> None:
@@ -97,6 +99,8 @@ def test_frames_answers_and_the_thought_are_shown(page: Browser, pages: tuple[Br
     for words in ("Which thing comes <first>?", "A. ball  (right)", "kite & string", "In the clip: red ball goes left"):
         assert words in shown
     assert page.js("document.querySelectorAll('.frame').length") == 16
+    tops = page.js("[...document.querySelectorAll('.frame')].map((one) => one.getBoundingClientRect().top)")
+    assert tops == [tops[0]] * 8 + [tops[8]] * 8, "two full rows"
     assert page.js("document.querySelectorAll('.frame')[3].getAttribute('aria-label')") == "frame 4 of 16, 1.5 s"
     place = "getComputedStyle(document.querySelectorAll('.frame')[15]).backgroundPosition"
     assert page.js(place) == "100% 0px"
@@ -262,6 +266,33 @@ def test_hostile_texts_are_texts(page: Browser, pages: tuple[Browser, Path]) -> 
     assert page.js("document.querySelectorAll('#main img, #main script, #main b').length") == 0
     for box in ("document.documentElement", "document.getElementById('detail')"):
         assert page.js(f"{box}.scrollWidth <= {box}.clientWidth"), "no word makes the page wider than it is"
+
+
+def test_the_report_shows_hostile_texts_as_texts_on_any_screen(page: Browser, pages, tmp_path: Path) -> None:
+    """Every answer of R1, and the name of the run; with the raw texts open, no page is wider than its screen."""
+    inputs = gallery_inputs(tmp_path)
+    for benchmark in BENCHMARKS:
+        answers = predictions_of("r1", benchmark)
+        for number in range(8):
+            answers = change(answers, number, text=f"<think>{HOSTILE}</think>{LONG} <answer>A</answer>")
+        score_one(tmp_path, "r1", benchmark, answers)
+    questions = [tmp_path / "questions" / f"{name}.jsonl" for name in BENCHMARKS]
+    make_report(replace(inputs, questions=questions), HOSTILE, 0, tmp_path / "index.html", gallery="gallery/index.html")
+    for width in (1280, 390):
+        page.size(width, 800)
+        page.open(tmp_path / "index.html")
+        page.wait("document.readyState === 'complete' && document.querySelector('.card') !== null")
+        assert page.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+        page.js("document.querySelectorAll('.card details').forEach((one) => { one.open = true; })")
+        cut = "[...document.querySelectorAll('.card pre')].filter((one) => one.scrollWidth > one.closest('.card').clientWidth).length"
+        assert page.js(cut) == 0, "raw texts are wrapped"
+        shown = page.js("document.body.innerText")
+        assert '<script>document.title = "taken"</script>' in shown
+        assert "\u202e" not in shown
+        assert page.js("document.title").startswith("<script>")
+        assert page.js("document.querySelectorAll('script, [onerror], [src^=http]').length") == 0
+        assert page.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+    assert (tmp_path / "index.html").stat().st_size < 1_000_000
 
 
 def test_a_phone_has_one_column(page: Browser, pages: tuple[Browser, Path]) -> None:
