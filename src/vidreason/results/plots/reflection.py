@@ -12,7 +12,7 @@ COLUMNS = ("arm", "seed", "step", "answers", "with_marker", "per_1k_tokens", "op
 PANELS: tuple[Panel, ...] = (
     ("with_marker", "thoughts with a marker (%)", 100.0),
     ("per_1k_tokens", "markers in 1,000 tokens", 1.0),
-    ("option_switches", "thoughts with an option switch (%)", 100.0),
+    ("option_switches", "option switches (% of thoughts)", 100.0),
 )
 
 
