@@ -33,14 +33,14 @@ def share_of(gains: Sequence[Gain], wholes: Sequence[Gain]) -> Estimate | None:
     $$ (G - \rho H)^2 \le t^2 \left(V_G - 2 \rho\, C_{GH} + \rho^2 V_H\right), $$
 
     where the variances and the covariance are clustered by video, and $t$ is the quantile of the interval of $H$. It is bounded exactly
-    where that interval does not hold 0; elsewhere a share says nothing.
+    where that interval does not hold 0; elsewhere a share says nothing. Nor is there a share of a loss.
 
     Args:
         gains: Gains under a condition, one a benchmark.
         wholes: Those without it, on the same benchmarks; the videos of a condition are among theirs.
 
     Returns:
-        The share; its `se` is half the length of the interval by the quantile. None where the interval of H holds 0.
+        The share; its `se` is half the length of the interval by the quantile. None where H is not shown to be above 0.
 
     Source: Fieller 1954, "Some problems in interval estimation"; Franz 2007, arXiv 0710.2024, for when it is bounded.
 
@@ -54,7 +54,7 @@ def share_of(gains: Sequence[Gain], wholes: Sequence[Gain]) -> Estimate | None:
     if count != len(gains):
         raise ValueError(f"{len(gains)} gains against {count}: one of each a benchmark is needed")
     gain, whole = (mean_of_estimates((one.estimate for one in part), UNBOUNDED) for part in (gains, wholes))
-    if whole.low <= 0 <= whole.high:
+    if whole.low <= 0:
         return None
     quantile = (whole.high - whole.mean) / whole.se
     both = math.fsum(_covariance(one, other) for one, other in zip(gains, wholes, strict=True)) / count**2

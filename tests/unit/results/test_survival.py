@@ -116,7 +116,7 @@ def test_a_gain_that_may_be_nothing_has_no_share(tmp_path: Path) -> None:
     rows = survival_table(write_controlled_run(tmp_path, right))
     assert {(row["survives"], row["survives_low"], row["survives_high"]) for row in rows} == {("", "", "")}
     text = survival_markdown(write_controlled_run(tmp_path, right))
-    assert "cannot be told from 0" in text
+    assert "A gain is not shown on these questions" in text
     assert "| as published " in text
 
 
@@ -141,6 +141,23 @@ def test_a_benchmark_without_a_question_left_has_no_row_and_there_is_no_mean(tmp
     leaks = tuple(("mlvu", f"clips/{number}.mp4") for number in range(4))
     rows = survival_table(write_controlled_run(tmp_path, leaks=leaks))
     assert [row["benchmark"] for row in rows if row["condition"] == NO_LEAKS] == ["video_mme"]
+    page = survival_markdown(write_controlled_run(tmp_path / "page", leaks=leaks))
+    assert "Clips that leak left out: no question of MLVU is left, so there is no mean over the benchmarks." in page
+
+
+def test_a_loss_has_no_share_and_no_sentence_about_a_gain(tmp_path: Path) -> None:
+    worse = {
+        "coldstart": RIGHT["r1"],
+        "r1": RIGHT["coldstart"],
+        "coldstart_gray": RIGHT["r1"],
+        "r1_gray": RIGHT["coldstart"],
+    }
+    inputs = write_controlled_run(tmp_path, worse)
+    assert {row["survives"] for row in survival_table(inputs)} == {""}
+    page = survival_markdown(inputs)
+    assert "As published, R1 is 60.4 points worse than Cold start" in page
+    assert "A gain is not shown on these questions" in page
+    assert "of the gain (" not in page.split("## How to read it")[0]
 
 
 def test_the_page_says_it_in_sentences(run: ResultInputs) -> None:

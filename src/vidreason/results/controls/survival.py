@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vidreason.artifacts.csv_files import read_csv
+from vidreason.data.registry import title_of
 from vidreason.evaluation.ratios import UNBOUNDED, share_of
 from vidreason.evaluation.statistics import Estimate, mean_of_estimates
 from vidreason.results.controls.gains import Compared, clipped, compared
@@ -55,7 +56,7 @@ class Survived:
         other: That of its parent, asked so.
         chance: Expected value of guessing; None where there is no sensible guess.
         gain: The arm minus its parent.
-        share: The gain as a share of that without the condition; None where the latter is not told from 0.
+        share: The gain as a share of that without the condition; None where the latter is not shown to be above 0.
         changed: Questions whose options were changed; None where the condition changes none.
     """
 
@@ -139,10 +140,7 @@ def _over_benchmarks(
     published: Arm | None = None,
 ) -> dict[str, Compared]:
     """Benchmark -> the comparison of two arms, where a question is left."""
-    of_all = {
-        name: compared(runs, *pair, name, (left_out or {}).get(name, ()), published if published else None)
-        for name in runs.benchmarks
-    }
+    of_all = {name: compared(runs, *pair, name, (left_out or {}).get(name, ()), published) for name in runs.benchmarks}
     return {name: one for name, one in of_all.items() if one is not None}
 
 
@@ -184,7 +182,7 @@ def survival_markdown(inputs: ResultInputs) -> str:
         blocks.append(Paragraph("No arm of this run is trained by GRPO, so there is no gain."))
     for rows in by_arm:
         arm, parent = rows[0].arm, rows[0].parent
-        blocks += [Heading(f"{arm.label} minus {parent.label}"), survival_grid(rows), Bullets(sentences(rows))]
+        blocks += [Heading(f"{arm.label} minus {parent.label}"), survival_grid(rows), Bullets(said(inputs, rows))]
     blocks += [Heading("How to read it"), Bullets(READING)]
     return to_markdown(blocks)
 
@@ -195,7 +193,7 @@ def survival_summary(inputs: ResultInputs) -> list[Block]:
     for rows in _means_by_arm(inputs):
         if len(rows) > 1:
             title = f"How much of the gain of {rows[0].arm.label} over {rows[0].parent.label} survives"
-            blocks += [Heading(title), survival_grid(rows), Bullets(sentences(rows))]
+            blocks += [Heading(title), survival_grid(rows), Bullets(said(inputs, rows))]
     return blocks
 
 
@@ -245,13 +243,25 @@ def _interval(estimate: Estimate, digits: int = 1) -> str:
 def sentences(rows: Sequence[Survived]) -> list[str]:
     """What the rows of an arm say, one sentence a condition; the first row is that without a condition."""
     whole = rows[0]
-    told = [
-        f"As published, {whole.arm.label} is {percent(whole.gain.mean, 1)} points better than {whole.parent.label} in the mean over "
-        f"the benchmarks (95% interval {_interval(whole.gain)})."
-    ]
+    worse, size = whole.gain.mean < 0, percent(abs(whole.gain.mean), 1)
+    first = (
+        f"As published, {whole.arm.label} is {size} points {'worse' if worse else 'better'} than {whole.parent.label} in the mean over "
+        f"the benchmarks (95% interval of the difference {_interval(whole.gain)})."
+    )
     if whole.share is None:
-        return [*told, "This gain cannot be told from 0 on these questions, so no share of it can be given."]
-    return told + [_sentence(one, whole) for one in rows[1:]]
+        return [first, "A gain is not shown on these questions, so no share of it can be given."]
+    return [first, *(_sentence(one, whole) for one in rows[1:])]
+
+
+def said(inputs: ResultInputs, rows: Sequence[Survived]) -> list[str]:
+    """`sentences`, and the benchmarks of which leaks leave no question, so that there is no mean."""
+    arm = rows[0].arm.name
+    kept = [one.benchmark for one in survived(inputs) if one.arm.name == arm and one.condition == NO_LEAKS]
+    lost = [title_of(name) for name in inputs.runs.benchmarks if name not in kept]
+    if not kept and inputs.leaks is None and inputs.table("leaks") is None:
+        return sentences(rows)
+    text = f"{name_of(NO_LEAKS).capitalize()}: no question of {', '.join(lost)} is left, so there is no mean over the benchmarks."
+    return sentences(rows) + ([text] if lost else [])
 
 
 def _sentence(one: Survived, whole: Survived) -> str:
@@ -294,6 +304,6 @@ READING = (
     "Without thinking, an arm that was trained to think is asked in a way that it was not trained for.",
     "Where an arm and its parent are both near chance, no gain is possible: the columns of their numbers say so.",
     "Intervals are clustered by video and paired by question; that of the share is Fieller's, with the covariance of the two gains. "
-    "There is no share where the interval of the gain as published holds 0.",
+    "There is no share where the gain as published is not shown to be above 0.",
 )
 """What the page says about its own limits."""
