@@ -165,9 +165,9 @@ def test_the_page_says_it_in_sentences(run: ResultInputs) -> None:
     assert "As published, R1 is 60.4 points better than Cold start" in page
     assert "16 (16 changed)" in page
     line = {row.split(":")[0].removeprefix("- "): row for row in page.splitlines() if row.startswith("- ")}
-    assert (
-        "17% of the gain (-13 to 59%). The gain depends on what the frames show; that any of it is left is not shown."
-        in (line["Gray frames"])
+    assert line["Gray frames"].endswith(
+        "17% of the gain (-13 to 59%). Asked so, R1 is not above chance: its answers, and with them the gain, depend on what the "
+        "frames show."
     )
     assert "The gain is not seen to depend on the letters and the places of the options" in line["Options permuted"]
     assert "| options permuted | 10.4 | 70.8 |" in " ".join(page.split())
@@ -204,8 +204,14 @@ def test_a_sentence_claims_what_both_intervals_allow(
     run: ResultInputs, gain: Estimate, share: Estimate, verdict: str
 ) -> None:
     whole = survived(run)[2]
-    one = dataclasses.replace(whole, condition="view=none", gain=gain, share=share)
+    one = dataclasses.replace(whole, condition="view=none", gain=gain, share=share, level=interval(0.4, 0.6))
     assert sentences([whole, one])[1].endswith(verdict)
+    blind = dataclasses.replace(one, level=interval(0.2, 0.4))
+    assert (
+        "R1 is not above chance: its answers, and with them the gain, depend on the video"
+        in sentences([whole, blind])[1]
+    )
+    assert sentences([whole, dataclasses.replace(blind, chance=None)])[1].endswith(verdict)
 
 
 def write_nothing(run: ResultInputs) -> Path:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from vidreason.evaluation.ratios import UNBOUNDED, Gain
 from vidreason.evaluation.score_record import headline_metric
 from vidreason.evaluation.scored_answers import Scored, chance_level
-from vidreason.evaluation.statistics import Estimate, cluster_residuals, estimate_from_residuals, trials_of
+from vidreason.evaluation.statistics import (
+    Estimate,
+    cluster_residuals,
+    clustered_mean,
+    estimate_from_residuals,
+    trials_of,
+)
 from vidreason.results.scored_runs import Arm, Runs, same_questions
 
 
@@ -18,7 +24,7 @@ class Compared:
     Attributes:
         gain: The first arm minus the second.
         bounds: Least and greatest possible difference.
-        value: Headline number of the first arm.
+        level: Headline number of the first arm with its interval.
         other: That of the second.
         chance: Expected value of guessing; None where there is no sensible guess.
         changed: Questions whose options a control has changed.
@@ -26,7 +32,7 @@ class Compared:
 
     gain: Gain
     bounds: tuple[float, float]
-    value: float
+    level: Estimate
     other: float
     chance: float | None
     changed: int
@@ -89,7 +95,7 @@ def compared(
     return Compared(
         gain=Gain(estimate, residuals),
         bounds=(low - high, high - low),
-        value=cluster_residuals(first, videos, strata)[0],
+        level=clustered_mean(first, videos, strata, metric.bounds),
         other=cluster_residuals(second, videos, strata)[0],
         chance=chance_level(rows),
         changed=sum(before[place].question != row.question for place, row in zip(kept, rows, strict=True)),

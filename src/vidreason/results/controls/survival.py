@@ -52,7 +52,7 @@ class Survived:
         parent: The arm that it was trained from.
         condition: A key of `CONDITIONS`, or several joined by `+`.
         benchmark: The benchmark, or `MEAN`.
-        value: Headline number of the arm, asked so.
+        level: Headline number of the arm, asked so, with its interval.
         other: That of its parent, asked so.
         chance: Expected value of guessing; None where there is no sensible guess.
         gain: The arm minus its parent.
@@ -64,7 +64,7 @@ class Survived:
     parent: Arm
     condition: str
     benchmark: str
-    value: float
+    level: Estimate
     other: float
     chance: float | None
     gain: Estimate
@@ -82,7 +82,7 @@ def survival_table(inputs: ResultInputs) -> list[Row]:
             | {"benchmark": one.benchmark, "metric": headline_name(benchmarks), "seeds": len(inputs.runs.seeds)}
             | {"n": one.gain.n, "videos": one.gain.clusters}
             | {"unchanged": "" if one.changed is None else one.gain.n - one.changed}
-            | {"chance": percent(one.chance), "compared_value": percent(one.other), "value": percent(one.value)}
+            | {"chance": percent(one.chance), "compared_value": percent(one.other), "value": percent(one.level.mean)}
             | interval_cells(one.gain, ("difference", "ci_low", "ci_high"))
             | interval_cells(one.share, ("survives", "survives_low", "survives_high"))
         )
@@ -151,7 +151,7 @@ def _rows(
     edits = "options=" in condition
     rows = [
         Survived(
-            *(arm, parent, condition, name, one.value, one.other, one.chance, one.difference),
+            *(arm, parent, condition, name, one.level, one.other, one.chance, one.difference),
             share_of([one.gain], [wholes[name].gain]),
             one.changed if edits else None,
         )
@@ -164,7 +164,7 @@ def _rows(
     chances = [one.chance for one in members if one.chance is not None]
     mean = Survived(
         *(arm, parent, condition, MEAN),
-        value=sum(one.value for one in members) / len(members),
+        level=mean_of_estimates(one.level for one in members),
         other=sum(one.other for one in members) / len(members),
         chance=sum(chances) / len(chances) if len(chances) == len(members) else None,
         gain=clipped(mean_of_estimates((one.gain.estimate for one in members), UNBOUNDED), (low, high)),
@@ -216,7 +216,7 @@ def _line(one: Survived) -> list[str]:
     return [
         name_of(one.condition),
         percent(one.other, 1),
-        percent(one.value, 1),
+        percent(one.level.mean, 1),
         f"{percent(one.gain.mean, 1)} ({_interval(one.gain)})",
         _share(one),
         percent(one.chance, 1) or "-",
@@ -228,7 +228,7 @@ def _share(one: Survived) -> str:
     if one.share is None:
         return "-"
     share = f"{percent(one.share.mean, 0)}%"
-    return share if one.condition == PUBLISHED else f"{share} ({_interval(one.share, 0)}%)"
+    return share if one.share.low == one.share.high else f"{share} ({_interval(one.share, 0)}%)"
 
 
 def name_of(condition: str) -> str:
@@ -281,6 +281,8 @@ def _sentence(one: Survived, whole: Survived) -> str:
 def _verdict(one: Survived, share: Estimate | None, needs: str) -> str:
     """What the two intervals allow to say: that of what is left, and that of its share."""
     less = share is not None and share.high < 1
+    if one.chance is not None and one.level.low <= one.chance:
+        return f"Asked so, {one.arm.label} is not above chance: its answers, and with them the gain, depend on {needs}."
     if one.gain.high < 0:
         return f"Asked so, {one.arm.label} is worse than {one.parent.label}: the gain depends on {needs}."
     if one.gain.low <= 0:
@@ -302,7 +304,8 @@ READING = (
     "A replaced gold option makes the task another one: both arms have to choose None of the above. A gain that is lost there may "
     "have been recognition of the right words, or an aversion to that option.",
     "Without thinking, an arm that was trained to think is asked in a way that it was not trained for.",
-    "Where an arm and its parent are both near chance, no gain is possible: the columns of their numbers say so.",
+    "Where an arm is not above chance, a difference to its parent is no gain in answering. An answer without a letter counts as "
+    "wrong, so an arm that loses its format can be far below chance.",
     "Intervals are clustered by video and paired by question; that of the share is Fieller's, with the covariance of the two gains. "
     "There is no share where the gain as published is not shown to be above 0.",
 )

@@ -51,7 +51,7 @@ def _rows(runs: Runs, thinking: Arm, direct: Arm) -> list[Row]:
             | {"benchmark": benchmark, "metric": headline_name(names), "seeds": len(runs.seeds)}
             | {"n": estimate.n, "videos": estimate.clusters}
             | {"compared_value": percent(_mean([one.other for one in members]))}
-            | {"value": percent(_mean([one.value for one in members]))}
+            | {"value": percent(_mean([one.level.mean for one in members]))}
             | interval_cells(clipped(estimate, _bounds(members)), ("difference", "ci_low", "ci_high"))
             | {"format_followed": share(_format(ours)), "compared_tokens": _tokens(theirs), "tokens": _tokens(ours)}
         )
