@@ -33,6 +33,7 @@ _REFERS = re.compile(
     rf"""
       \b(?:none|all|both|neither|either|any|some|one)\s+of\s+(?:the\s+)?(?:above|below|these|those|others?|options?|choices?|answers?)\b
     | \A\s*(?:the\s+)?(?:above|below|other\s+(?:options?|choices?|answers?))\s*\.?\s*\Z
+    | \A\s*(?:(?:none|all|both|neither|either|any)(?:\s+of\s+(?:them|the\s+two))?)\s*\.?\s*\Z
     | \b(?:option|answer|choice)s?\s+(?-i:{_LETTER})(?![A-Za-z])
     | \A\s*(?:both|either|neither|only)?\s*(?-i:{_LETTER})(?:\s*,\s*(?-i:{_LETTER}))*\s*,?\s*(?:and|or|nor|&)\s+(?-i:{_LETTER})\s*\.?\s*\Z
     """,

@@ -111,7 +111,7 @@ def _sentence(subject: SampledRun, other: SampledRun, rows: dict[str, dict[str, 
     if sampled["chance"]:
         above = float(sampled["ci_low"]) > float(sampled["chance"])
         words[-1] += f" (guessing: {float(sampled['chance']):.1f}%" + (
-            ")" if above else ", which it does not exceed, so that this says nothing about what it can answer)"
+            ")" if above else ", which it is not shown to exceed, so that this says nothing about what it can answer)"
         )
     words[-1] += "."
     if "greedy_majority" in rows:
