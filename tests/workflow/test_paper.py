@@ -23,7 +23,7 @@ from vidreason.evaluation.scored_answers import read_scored
 from vidreason.records import Question
 
 pytestmark = pytest.mark.workflow
-NUMBERS = ("tests/workflow/paper.yaml",)
+NUMBERS = ("tests/workflow/paper.yaml", "tests/workflow/short.yaml")
 NOWHERE = "http://127.0.0.1:9"
 """An address where nothing answers: whatever leaves the machine would have to go through it."""
 FETCHED = 9
@@ -73,7 +73,8 @@ def paper(replicas: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hub
     root = tmp_path_factory.mktemp("paper") / "place"
     new_workplace(root)
     shutil.rmtree(root / "config/locks", ignore_errors=True)  # of real sources, if any
-    shutil.copy2(ROOT / NUMBERS[0], root / NUMBERS[0])
+    for overlay in NUMBERS:
+        shutil.copy2(ROOT / overlay, root / overlay)
     with Hub(replicas) as hub:
         url = hub.url
         place = HubWorkplace(root, hub, {"HF_ENDPOINT": url})

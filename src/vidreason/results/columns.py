@@ -74,8 +74,8 @@ COLUMNS = {
     "step": "step of the training, from 0",
     "steps": "steps that were measured",
     "style": "how the arm answers: with an `option` alone, or with a `reason` before it",
-    "survives": "the difference as a share, in percent, of that of the same arms as published; empty where the latter's interval "
-    "holds 0",
+    "survives": "the difference as a share, in percent, of that of the same arms as published; empty where the latter "
+    "is not shown to be above 0",
     "survives_high": "upper end of its 95% interval (Fieller's)",
     "survives_low": "lower end of its 95% interval (Fieller's)",
     "task": "answer type",
