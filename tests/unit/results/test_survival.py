@@ -295,6 +295,10 @@ def test_page_and_gallery_show_those_words(run: ResultInputs, tmp_path: Path) ->
     arms = [arm.name for arm in run.runs.arms]
     shown = texts["answers_0_0000"][arms.index("r1_permuted")]
     assert all("(" in entry["read"] for entry in shown)
+    first = run.runs.by_key["r1_permuted", 0, run.runs.benchmarks[0]].rows[0].question
+    lines = [f"{letter}. {words}" for letter, words in zip("ABCD", first.options, strict=False)]
+    assert all(line in shown[0]["asked"] for line in lines), "the prompt with the options in the order that was asked"
+    assert all("asked" not in entry for entry in texts["answers_0_0000"][arms.index("r1_gray")])
     assert all("(" not in entry["read"] for entry in texts["answers_0_0000"][arms.index("r1_gray")])
     questions = [Path(path) for path in dict.fromkeys(Path(str(path)).parents[2] / "mlvu.jsonl" for path in run.scores)]
     questions.append(questions[0].with_name("video_mme.jsonl"))

@@ -93,6 +93,8 @@ def _answer(row: Scored, question: Question) -> dict[str, Any]:
     entry = completion_entry(row.prediction.completion, row.grade, row.question)
     read = read_in_words(row, question)
     entry["read"] = None if read is None else _shown(read)
+    if row.question.options != question.options:
+        entry["asked"] = _shown(question_prompt(row.question))
     if row.prediction.status != OK:
         entry["status"] = row.prediction.status
     if row.guess:

@@ -419,8 +419,11 @@ const vidreason = (() => {
   function prompts(question, task, styles) {
     const texts = styles.map((style) => [style, `${question.prompt}\n${index.instructions[task]?.[style] ?? ""}`]);
     return el("details", {}, el("summary", {}, "Prompt"), ...texts.flatMap(([style, words]) =>
-      [el("div", { class: "meta" }, `style ${style}, after the video`), text("pre", {}, words)]));
+      [el("div", { class: "meta" }, `style ${style}, as published, after the video`), text("pre", {}, words)]));
   }
+
+  const asked = (answer) => (answer.asked
+    ? [el("details", {}, el("summary", {}, "Asked with other options"), text("pre", {}, answer.asked))] : []);
 
   function mark(byte) {
     if (!has("answered")(byte)) return ["–", "dim", "not asked"];
@@ -529,6 +532,7 @@ const vidreason = (() => {
         el("span", { class: `verdict ${kind}` }, `${sign} ${answer.status ? `not asked: ${answer.status}` : words}${value}`), thought),
       answer.status ? null : text("p", { class: "meta" }, `${readAs(answer)} · ${count(answer.tokens, "token")}`),
       ...writing(answer),
+      ...asked(answer),
       answer.status ? null : pills(answer.parts));
   }
 
