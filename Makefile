@@ -145,7 +145,7 @@ format: setup  ## Put the sources into the house's format
 schema: setup  ## Write workflow/schemas/config.schema.yaml from the typed settings again
 	$(VENV)/bin/python workflow/schemas/write_schema.py
 
-graph: setup  ## Draw the picture in README.md again, and list the tables in docs/tables.md
+graph: setup  ## Draw the picture in config/README.md again, and list the tables in docs/tables.md
 	$(VENV)/bin/python docs/draw_graph.py
 	$(VENV)/bin/python docs/list_tables.py
 

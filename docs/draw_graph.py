@@ -1,4 +1,4 @@
-"""Write the picture of the graph in README.md from the real graph: `python docs/draw_graph.py` (or `--check`).
+"""Write the picture of the graph in config/README.md from the real graph: `python docs/draw_graph.py` (or `--check`).
 
 The picture is Snakemake's own rule graph of the paper's run without the arrows that follow from others.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+PAGE = ROOT / "config" / "README.md"
 BEGIN, END = "<!-- graph: begin (docs/draw_graph.py) -->", "<!-- graph: end -->"
 
 
@@ -39,14 +39,14 @@ def reduced(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def picture() -> str:
-    """The block of README.md."""
+    """The block of the page."""
     lines = [f"    {source} --> {user}" for source, user in sorted(reduced(rule_graph()))]
     return "\n".join([BEGIN, "```mermaid", "flowchart LR", *lines, "```", END])
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     drawn = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: picture(), text, flags=re.DOTALL)
     if "--check" in sys.argv:
-        sys.exit("README.md: the picture is not the graph; run python docs/draw_graph.py" if drawn != text else 0)
-    README.write_text(drawn, encoding="utf-8")
+        sys.exit("config/README.md: the picture is not the graph; run python docs/draw_graph.py" if drawn != text else 0)
+    PAGE.write_text(drawn, encoding="utf-8")
