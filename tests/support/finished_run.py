@@ -48,7 +48,7 @@ def write_finished(run: Run) -> None:
             shards, rows = job_inputs.samples(run, arm, 0, benchmark), samples_of(arm, benchmark)
             for number, shard in enumerate(shards):
                 write_jsonl(shard, rows[number :: len(shards)])
-                write_sidecar(shard, [], job_inputs.answer_sampling(run), ["vidreason.records"])
+                write_sidecar(shard, [], {"settings": job_inputs.answer_sampling(run)}, ["vidreason.records"])
     written += [*_write_training(run), _write_thumbnails(run)]
     for path in written:
         write_sidecar(path, [], {}, ["vidreason.records"])
@@ -70,6 +70,7 @@ def _write_answers(run: Run, arm: str, benchmark: str, answers: list[Prediction]
         "settings": run.evaluation.generation.model_dump(mode="json"),
         "style": own.style,
         "view": own.shown_view,
+        "options": job_inputs.option_edit(run, arm),
     }
     shards = job_inputs.predictions(run, arm, 0, benchmark)
     for number, shard in enumerate(shards):

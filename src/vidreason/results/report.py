@@ -158,7 +158,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Picture:
-    """The frames of a clip side by side; width and height in pixels of the page."""
+    """The frames of a clip side by side; width and height of one of them in pixels of the page."""
 
     uri: str
     count: int
@@ -274,7 +274,7 @@ def _shown_strip(strip: Strip | None, thumbnails: str | Path | None) -> tuple[Pi
         return None, strip.why
     uri = data_uri(Path(thumbnails, strip.file).read_bytes(), "webp")
     width, height = SIDE * min(1.0, strip.ratio), SIDE / max(1.0, strip.ratio)
-    return Picture(uri, strip.count, round(width * strip.count), round(height)), ""
+    return Picture(uri, strip.count, max(1, round(width)), max(1, round(height))), ""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_a_bundle_gives_the_same_figures_page_and_gallery_elsewhere(finished: Pa
         assert (other / path).read_bytes() == (finished / path).read_bytes(), path
     assert differing_results(run, PAGE_DIGESTS) == []
     page = Path("results/small/report/index.html").read_text()
-    assert page.count('src="data:image/webp;base64,') + page.count("No frames: the clip has none: truncated") == 4
+    assert page.count("url(data:image/webp;base64,") + page.count("No frames: the clip has none: truncated") == 4
     Path("results/small/report/gallery/frames/1_00003.webp").write_bytes(b"another")
     assert differing_results(run, PAGE_DIGESTS) == ["report/gallery/frames/1_00003.webp"]
     assert differing_results(run) == []
@@ -437,6 +437,20 @@ def test_results_of_another_configuration_are_not_packed(spare: Path) -> None:
     longer = small_run(evaluation={"benchmarks": ["video_mme", "mlvu"], "generation": {"max_new_tokens": 5}})
     with pytest.raises(BundleError, match=r"shard0\.jsonl: answered with settings\.max_new_tokens: 72, where .* has 5"):
         pack(longer, "x.zip")
+    hotter = small_run(evaluation={"benchmarks": ["video_mme", "mlvu"], "sampling": {"answers": 3}})
+    with pytest.raises(
+        BundleError, match=r"sample_answers/.*jsonl: answered with settings\.answers: \d+, where .* has 3"
+    ):
+        pack(hotter, "x.zip")
+    sidecar = sidecar_of(f"results/small/{ANSWERS}")
+    before = sidecar.read_text()
+    write_json(sidecar, read_json(sidecar) | {"params": {"options": {"name": "permuted", "seed": 0}}})
+    with pytest.raises(
+        BundleError,
+        match=r"r1/seed0/mlvu/shard0\.jsonl: answered with options\.name: \"permuted\", where .* has \"published\"",
+    ):
+        pack(small_run(), "x.zip")
+    sidecar.write_text(before)
     table = Path("results/small/tables/main.csv").rename("main.csv")
     with pytest.raises(BundleError, match=r"tables/main\.csv: no such file; .* make tables"):
         pack(small_run(), "x.zip")

@@ -194,12 +194,14 @@ def test_frames_are_shown_and_their_absence_explained(
     thumbnails = gallery_inputs(tmp_path / "frames").thumbnails
     text = written(page | {"examples": 8}, thumbnails=thumbnails)
     assert text.count('class="card"') == 16
-    strips = re.findall(r'<img class="strip" ([^>]*)>', text)
+    strips = re.findall(r'<div class="strip" style="([^"]*)">(.*?)</div>', text)
     assert len(strips) == 12, "a quarter of the clips is broken"
-    assert all(
-        'alt="16 frames from left to right" width="1536" height="48" src="data:image/webp;base64,' in strip
-        for strip in strips
-    )
+    for style, spans in strips:
+        assert re.fullmatch(
+            r"--strip: url\(data:image/webp;base64,[\w+/=]+\); --all: 1536px; --width: 96px; --height: 48px", style
+        )
+        places = re.findall(r'aria-label="frame (\d+) of 16" style="background-position: -(\d+)px 0"', spans)
+        assert places == [(str(number + 1), str(96 * number)) for number in range(16)]
     assert text.count("No frames: the clip has none: truncated") == 4
     assert "No frames" not in written(page)
 

@@ -16,6 +16,7 @@ The same results give the same bytes: names are sorted, and no entry has a time 
 """
 
 import contextlib
+import itertools
 import json
 import shutil
 import stat
@@ -209,15 +210,19 @@ def _check_configuration(run: Run) -> None:
                 raise BundleError(f"{spec}: trained with {different}. {advice}")
     settings = run.evaluation.generation.model_dump(mode="json")
     for arm, own in run.arms.items():
-        wanted = {"settings": settings, "style": own.style, "view": own.shown_view}
-        for seed in run.seeds:
-            for benchmark in run.evaluation.benchmarks:
-                for path in job_inputs.predictions(run, arm, seed, benchmark):
-                    _check_answers(path, wanted, advice)
+        shown = {"style": own.style, "view": own.shown_view}
+        asked = shown | {"settings": settings, "options": job_inputs.option_edit(run, arm)}
+        is_sampled = arm in run.sampled_arms()
+        sampled = shown | {"settings": job_inputs.answer_sampling(run)} if is_sampled else {}
+        for seed, benchmark in itertools.product(run.seeds, run.evaluation.benchmarks):
+            for path in job_inputs.predictions(run, arm, seed, benchmark):
+                _check_answers(path, asked, advice)
+            for path in job_inputs.samples(run, arm, seed, benchmark) if is_sampled else []:
+                _check_answers(path, sampled, advice)
 
 
 def _check_answers(path: str, wanted: Mapping[str, object], advice: str) -> None:
-    """Compare the parameters of the rule `predict`, as a sidecar records them, with the configuration."""
+    """Compare the parameters of the rule that answered, as a sidecar records them, with the configuration."""
     known = read_json(sidecar_of(path)) if sidecar_of(path).is_file() else {}
     used = known.get("params") if isinstance(known, dict) else None
     for key, value in wanted.items():
