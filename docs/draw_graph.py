@@ -48,5 +48,7 @@ if __name__ == "__main__":
     text = PAGE.read_text(encoding="utf-8")
     drawn = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: picture(), text, flags=re.DOTALL)
     if "--check" in sys.argv:
-        sys.exit("config/README.md: the picture is not the graph; run python docs/draw_graph.py" if drawn != text else 0)
+        sys.exit(
+            "config/README.md: the picture is not the graph; run python docs/draw_graph.py" if drawn != text else 0
+        )
     PAGE.write_text(drawn, encoding="utf-8")
