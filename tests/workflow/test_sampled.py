@@ -35,7 +35,8 @@ def test_they_add_their_own_jobs_and_change_no_other_result(finished: Workplace,
     assert all((finished.results / f"tables/{name}.csv").read_text().count("\n") == 1 for name in TABLES)
     configs = overlay(spare)
     # Two arms, four benchmarks.
-    assert spare.jobs(configs=configs) == {"sample_answers": 8, "score_samples": 8} | dict.fromkeys(RESULTS, 1)
+    shown = dict.fromkeys(RESULTS - {"write_card"}, 1)
+    assert spare.jobs(configs=configs) == {"sample_answers": 8, "score_samples": 8} | shown
     spare.run(configs=configs)
     assert "Nothing to be done" in spare.run(configs=configs)
     rows = list(csv.DictReader((spare.results / "tables/sampled.csv").read_text().splitlines()))
