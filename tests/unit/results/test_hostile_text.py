@@ -83,6 +83,7 @@ def test_a_card_has_its_own_markup_alone(tmp_path: Path) -> None:
 
 def own(text: str, shown: tuple[str, ...], fences: int = 0) -> None:
     """The document has headings, paragraphs, lists and tables, and shows some texts as they are."""
+    assert "\u202e" not in text
     assert not any(is_control(sign) and sign != "\n" for sign in text)
     inline = {"text", "text_special", "code_inline", "softbreak"}
     words, codes = [], 0
