@@ -224,7 +224,7 @@ def test_a_still_picture_is_one_frame_and_an_unknown_clip_is_explained(tmp_path:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"file": "../../../etc/passwd"}, "'../../../etc/passwd' with 16 frames"),
+        ({"file": "../secret.webp"}, "'../secret.webp' with 16 frames"),
         ({"file": "0_99999.webp"}, "'0_99999.webp' with 16 frames"),
         ({"count": 0}, "with 0 frames"),
         ({"times": (0.0,)}, "with 16 frames, 1 times"),
@@ -234,6 +234,7 @@ def test_a_still_picture_is_one_frame_and_an_unknown_clip_is_explained(tmp_path:
 def test_an_index_of_pictures_that_are_not_in_the_folder_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
     """A bundle from elsewhere copies and shows no file but its own."""
     inputs = gallery_inputs(tmp_path)
+    (tmp_path / "secret.webp").write_bytes(b"of another folder")
     index = tmp_path / "thumbnails" / INDEX
     strips = read_jsonl(index, Strip)
     write_jsonl(index, [replace(strips[0], **changes), *strips[1:]])
