@@ -52,6 +52,47 @@ class TestExport:
         assert later.name.startswith("2031-02-03T04-05-06-00-00_mlvu-r1-seed0_")
         assert not former.exists()
 
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            *(("created", value) for value in (None, 5, "", "yesterday", "../../2031", "2031-02-03/04:05:06", "\0")),
+            *(("versions", value) for value in (None, 5, ["torch"], "torch")),
+        ],
+    )
+    def test_a_sidecar_of_another_form_is_named_with_its_key(self, run, tmp_path, key, value) -> None:
+        sidecar = sidecar_of(run / "score/r1/seed0/mlvu.scored.jsonl")
+        sidecar.write_text(json.dumps({**read(sidecar), key: value}))
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ExportError, match=rf"mlvu\.scored\.jsonl\.provenance\.json: {key} is .*; allowed: "):
+            export_logs(run, tmp_path / "out", ["r1"], ["mlvu"])
+        assert sorted(tmp_path.rglob("*")) == before
+
+    @pytest.mark.parametrize("text", ["[]", "null", '"x"'])
+    def test_a_sidecar_without_keys_is_named(self, run, tmp_path, text) -> None:
+        sidecar_of(run / "score/r1/seed0/mlvu.scored.jsonl").write_text(text)
+        with pytest.raises(
+            ValueError, match=r"mlvu\.scored\.jsonl\.provenance\.json: no sha256 of mlvu\.scored\.jsonl in it"
+        ):
+            export_logs(run, tmp_path / "out", ["r1"], ["mlvu"])
+
+    @pytest.mark.parametrize("kept", [0, 3])
+    def test_answers_that_were_cut_are_not_exported(self, run, tmp_path, kept) -> None:
+        path = run / "score/r1/seed0/mlvu.scored.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+        write_sidecar(path, [], {}, ["vidreason.records"])
+        with pytest.raises(
+            ExportError, match=rf"mlvu\.score\.json: counts .*, 8 answers, where .* has .*, {kept} answers"
+        ):
+            export_logs(run, tmp_path / "out")
+
+    def test_a_score_of_another_arm_is_not_exported(self, run, tmp_path) -> None:
+        path = run / "score/r1/seed0/mlvu.score.json"
+        path.write_text(json.dumps({**read(path), "arm": "../../r1"}))
+        write_sidecar(path, [], {}, ["vidreason.records"])
+        with pytest.raises(ExportError, match=r"counts arm '\.\./\.\./r1', seed0, .*, where .* has arm 'r1', seed0, "):
+            export_logs(run, tmp_path / "out", ["r1"])
+        assert not list(tmp_path.rglob("*_mlvu*"))
+
     def test_metrics_have_their_intervals_and_other_readings_stand_beside(self, run, tmp_path) -> None:
         (path,) = export_logs(run, tmp_path / "out", ["r1"], ["mlvu"])
         score = read(run / "score/r1/seed0/mlvu.score.json")

@@ -8,14 +8,15 @@ src/inspect_ai/log/_log.py, src/inspect_ai/scorer/_metric.py, src/inspect_ai/mod
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import read_json, write_text
 from vidreason.artifacts.integrity import sidecar_of
-from vidreason.config.messages import unknown
+from vidreason.config.messages import show, unknown
 from vidreason.data.registry import question_prompt
 from vidreason.evaluation.score_record import Score, read_score
 from vidreason.evaluation.scored_answers import Scored, read_scored
@@ -29,6 +30,7 @@ VERSION = 2
 RIGHT, WRONG = "C", "I"
 """How inspect_ai writes correct and incorrect."""
 SCORED = ".scored.jsonl"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]{8,15}(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 Sidecar = Mapping[str, Any]
 
@@ -52,7 +54,7 @@ def export_logs(
         The logs, sorted by benchmark, arm and seed.
 
     Raises:
-        ExportError: There are no such scored answers, or they have no sidecar.
+        ExportError: There are no such scored answers, they have no sidecar, or scores and sidecar are of others.
         ChangedError: A file is not what its sidecar describes.
     """
     run, out = Path(run), Path(out)
@@ -82,12 +84,15 @@ def _benchmark(path: Path) -> str:
 
 def _export(path: Path, run: str, out: Path) -> Path:
     """Write one log. Its name begins with a time, for the reader takes no other file for a log."""
-    if not sidecar_of(path).is_file():
-        raise ExportError(
-            f"{path}: it has no {sidecar_of(path).name}, which says when and by which code it was made; score again"
-        )
-    sidecar, rows = read_json(sidecar_of(path)), read_scored(path)
-    score = read_score(path.with_name(f"{_benchmark(path)}.score.json"))
+    rows, sidecar = read_scored(path), _read_sidecar(path)
+    beside = path.with_name(f"{_benchmark(path)}.score.json")
+    score = read_score(beside)
+    named = (path.parts[-3], path.parts[-2], _benchmark(path), len(rows))
+    if (found := (score.arm, f"seed{score.seed}", score.benchmark, score.n)) != named or not rows:
+        told = [
+            f"arm {arm!r}, {seed}, benchmark {benchmark!r}, {n} answers" for arm, seed, benchmark, n in (found, named)
+        ]
+        raise ExportError(f"{beside}: counts {told[0]}, where {path} has {told[1]}; score again")
     log = inspect_log(run, score, rows, sidecar)
     task, number = log["eval"]["task"], log["eval"]["task_id"]
     out.mkdir(parents=True, exist_ok=True)
@@ -96,6 +101,26 @@ def _export(path: Path, run: str, out: Path) -> Path:
     target = out / f"{sidecar['created'].replace(':', '-').replace('+', '-')}_{task}_{number}.json"
     write_text(target, json.dumps(log, indent=1, ensure_ascii=False) + "\n")
     return target
+
+
+def _read_sidecar(path: Path) -> Sidecar:
+    """The sidecar of scored answers, as far as a log is made from it: its time becomes part of a file's name."""
+    sidecar = sidecar_of(path)
+    if not sidecar.is_file():
+        raise ExportError(
+            f"{path}: it has no {sidecar.name}, which says when and by which code it was made; score again"
+        )
+    known = read_json(sidecar)
+    created, versions = known.get("created"), known.get("versions", {})
+    if not isinstance(created, str) or not TIME.fullmatch(created):
+        raise ExportError(
+            f"{sidecar}: created is {show(created)}; allowed: a time such as 2026-01-31T12:00:00+00:00. Score again"
+        )
+    if not isinstance(versions, dict):
+        raise ExportError(
+            f"{sidecar}: versions is {show(versions)}; allowed: names and versions of packages. Score again"
+        )
+    return cast("Sidecar", known)
 
 
 def inspect_log(run: str, score: Score, rows: Sequence[Scored], sidecar: Sidecar) -> dict[str, Any]:
