@@ -16,7 +16,7 @@ RESULTS = {*SHOWN, "write_card"}
 ANSWERS = {"predict", "score", *RESULTS}
 LARGE = "methods: {grpo: {batch_size: 16}}"
 """A batch that many GPUs can share."""
-AFTER_GRPO = {"train_grpo", *ANSWERS}
+AFTER_GRPO = {"train_grpo", "make_thumbnails", *ANSWERS}
 AFTER_SELECTION = {"select_by_variance", *AFTER_GRPO}
 AFTER_COLDSTART = {"train_sft", "sample_rollouts", *AFTER_SELECTION}
 
@@ -51,7 +51,7 @@ def test_a_changed_key_runs_only_what_uses_it(finished: Workplace, change: str, 
 def test_one_line_adds_an_ablation_and_runs_its_own_jobs_alone(finished: Workplace) -> None:
     line = "arms: {r1_no_kl: {like: r1, label: R1 without KL, objective: {beta: 0.0}}}"
     jobs = finished.jobs(configs=finished.overlay("change", line))
-    own = {"resolve_spec": 1, "select_by_variance": 1, "train_grpo": 1, "predict": 4, "score": 4}
+    own = {"resolve_spec": 1, "select_by_variance": 1, "train_grpo": 1, "make_thumbnails": 1, "predict": 4, "score": 4}
     assert jobs == own | dict.fromkeys(RESULTS, 1)
 
 
