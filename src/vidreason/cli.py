@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from vidreason import __version__
-from vidreason.artifacts.control_signs import is_control, visible
+from vidreason.artifacts.control_characters import is_control, visible
 
 if TYPE_CHECKING:
     from vidreason.engine.ask import Reasoner, Reply, Video

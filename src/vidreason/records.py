@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from vidreason.artifacts.control_characters import ends_line, is_control
 from vidreason.artifacts.digests import sha256_text
 from vidreason.artifacts.files import json_line
 
@@ -324,14 +325,10 @@ class SampledAnswers:
     question_sha256: str
 
 
-_JOINERS = "\u200c\u200d"
-"""Invisible, but letters of some scripts and of emojis are spelled with them."""
-
-
 def check_label(text: str, key: str) -> None:
     """Refuse what would break a row of a table, a file's name, or the reader's trust that two equal labels are equal."""
     for letter in text:
-        if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:
+        if is_control(letter) or ends_line(letter):
             name = unicodedata.name(letter, "a control character")
             raise ValueError(f"the {key} {text[:200]!a} holds U+{ord(letter):04X} ({name}); allowed: one line of text")
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vidreason.artifacts.control_signs import escaped
+from vidreason.artifacts.control_characters import escaped
 from vidreason.artifacts.files import write_text
 from vidreason.artifacts.integrity import check_unchanged
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import vidreason.data
-from vidreason.artifacts.control_signs import escaped
+from vidreason.artifacts.control_characters import escaped
 from vidreason.artifacts.csv_files import write_csv
 from vidreason.artifacts.files import write_jsonl
 from vidreason.data.fields import check_questions

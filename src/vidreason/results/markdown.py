@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vidreason.artifacts.control_signs import escaped
+from vidreason.artifacts.control_characters import escaped
 
 _MARKUP = re.compile(
     r"[\\|`$\[~]|\*(?=\S)|(?<=\S)\*|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.",

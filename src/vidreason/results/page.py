@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vidreason.artifacts.control_signs import visible
+from vidreason.artifacts.control_characters import visible
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.integrity import check_unchanged
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vidreason.artifacts.control_signs import escaped
+from vidreason.artifacts.control_characters import escaped
 from vidreason.artifacts.csv_files import LONGEST_CELL, csv_text, read_csv, write_csv
 from vidreason.artifacts.files import write_jsonl
 from vidreason.data.registry import Dropped, write_dropped

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from tests.support import micro, scored_run
 from tests.support.scored_run import ARMS, BENCHMARKS, change, predictions_of, questions_of, score_one, write_run
-from vidreason.artifacts.control_signs import is_control
+from vidreason.artifacts.control_characters import is_control
 from vidreason.artifacts.csv_files import read_csv
 from vidreason.artifacts.provenance import write_sidecar
 from vidreason.results.registry import TABLES

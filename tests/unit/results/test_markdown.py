@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from vidreason.artifacts.control_signs import escaped
+from vidreason.artifacts.control_characters import escaped
 from vidreason.results.markdown import Bullets, Grid, Heading, Paragraph, to_markdown
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

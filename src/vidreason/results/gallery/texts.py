@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vidreason.artifacts.control_signs import visible
+from vidreason.artifacts.control_characters import visible
 from vidreason.data.registry import question_prompt
 from vidreason.evaluation.score_record import headline_metric, rounded
 from vidreason.evaluation.scored_answers import Scored

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from vidreason import __version__
-from vidreason.artifacts.control_signs import visible
+from vidreason.artifacts.control_characters import visible
 from vidreason.artifacts.files import read_json
 from vidreason.config import job_inputs, paths
 from vidreason.config.run import Run

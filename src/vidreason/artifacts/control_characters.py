@@ -6,14 +6,14 @@ JOINERS = "\u200c\u200d"
 """Invisible, but letters of some scripts and of emojis are spelled with them."""
 
 
-def is_control(sign: str) -> bool:
+def is_control(character: str) -> bool:
     r"""Whether a character is a control, a format character (one that turns the direction, for instance) or half of a surrogate pair.
 
     Example:
-        >>> [is_control(sign) for sign in "a\n\x1b\u202e\u200d"]
+        >>> [is_control(character) for character in "a\n\x1b\u202e\u200d"]
         [False, True, True, True, False]
     """
-    return unicodedata.category(sign) in ("Cc", "Cf", "Cs") and sign not in JOINERS
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in JOINERS
 
 
 def visible(text: str, kept: str = "\n\r\t") -> str:
@@ -25,7 +25,7 @@ def visible(text: str, kept: str = "\n\r\t") -> str:
     """
     if text.isprintable():
         return text
-    return "".join("\ufffd" if is_control(sign) and sign not in kept else sign for sign in text)
+    return "".join("\ufffd" if is_control(character) and character not in kept else character for character in text)
 
 
 def escaped(text: str) -> str:
@@ -38,9 +38,13 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        sign.encode("unicode_escape").decode("ascii") if is_control(sign) or _ends_line(sign) else sign for sign in text
+        character.encode("unicode_escape").decode("ascii")
+        if is_control(character) or ends_line(character)
+        else character
+        for character in text
     )
 
 
-def _ends_line(sign: str) -> bool:
-    return unicodedata.category(sign) in ("Zl", "Zp")
+def ends_line(character: str) -> bool:
+    """Whether a character is Unicode's separator of lines or paragraphs."""
+    return unicodedata.category(character) in ("Zl", "Zp")
