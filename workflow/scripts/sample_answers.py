@@ -18,7 +18,7 @@ from vidreason.evaluation.sample_answers import sample_answers
 from vidreason.training.registered import modules_with
 
 params, out, benchmark = snakemake.params, snakemake.output, snakemake.wildcards.benchmark
-# Checked before a model is loaded rather than after a week of answers; rule score checks it again.
+# Checked before a model is loaded rather than after a week of answers.
 refuse_missing(benchmark, read_coverage(snakemake.input.missing), **params.missing)
 job = ShardJob.of(snakemake, modules_with("vidreason.evaluation.sample_answers", benchmark))
 values = dict(params.settings)

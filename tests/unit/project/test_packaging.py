@@ -59,7 +59,8 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     rules = set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
     rules.remove("fetch_sources")  # a target: all sources of a run, which does nothing itself
-    scripts = {"train" if rule in ("train_sft", "train_grpo") else rule for rule in rules}
+    shared = {"train_sft": "train", "train_grpo": "train", "score_samples": "score"}
+    scripts = {shared.get(rule, rule) for rule in rules}
     assert scripts == {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")} - {"_log"}
 
 
