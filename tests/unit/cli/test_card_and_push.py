@@ -82,6 +82,15 @@ class TestCard:
         scored_run.score_one(checkpoint.parents[3], "r1", "mlvu", predictions, seed=1, style="option")
         assert table(model_card(checkpoint))["MLVU"].startswith("accuracy (mean over categories) 66.67 ")
 
+    @pytest.mark.parametrize("method", [None, 5, [], {"a": 1}, "magic"])
+    def test_a_method_that_is_none_has_no_settings(self, checkpoint, method):
+        sidecar = sidecar_of(checkpoint)
+        known = json.loads(sidecar.read_text())
+        sidecar.write_text(json.dumps({**known, "params": {**known["params"], "method": method}}))
+        card = model_card(checkpoint)
+        assert "without training" in card
+        assert "## Training" not in card
+
     def test_the_sidecar_is_enough(self, checkpoint):
         """Weights are large, and often removed where their answers are kept."""
         card = model_card(checkpoint)

@@ -178,7 +178,7 @@ def _read_scores(known: ArmFolder | None, given: Sequence[str | Path] | None) ->
 def _training(known: ArmFolder | None) -> Iterator[Block]:
     """The settings, and where they and the code differ from the article."""
     params = _params(known)
-    if known is None or params.get("method") not in METHODS:
+    if known is None or str(params.get("method")) not in METHODS:
         return
     yield Heading("Training")
     yield Grid(
