@@ -1,6 +1,7 @@
 """How numbers stand in a cell: metrics and their intervals in percent, shares as fractions."""
 
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 from vidreason.evaluation.statistics import Estimate
 
@@ -19,6 +20,16 @@ def percent(fraction: float | None, digits: int = 2) -> str:
         return ""
     text = f"{100 * fraction:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def shorter(cell: str, digits: int = 1) -> str:
+    """A number of a cell with fewer decimals, a final 5 away from zero.
+
+    Example:
+        >>> shorter("35.05"), shorter("-0.25"), shorter("90.94")
+        ('35.1', '-0.3', '90.9')
+    """
+    return str(Decimal(cell).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 def share(value: float | None) -> str:

@@ -33,13 +33,13 @@ _REFERS = re.compile(
     rf"""
       \b(?:none|all|both|neither|either|any|some|one)\s+of\s+(?:the\s+)?(?:above|below|these|those|others?|options?|choices?|answers?)\b
     | \A\s*(?:the\s+)?(?:above|below|other\s+(?:options?|choices?|answers?))\s*\.?\s*\Z
-    | \A\s*(?:(?:none|all|both|neither|either|any)(?:\s+of\s+(?:them|the\s+two))?)\s*\.?\s*\Z
+    | \A\s*(?:none\s+of\s+(?:them|the\s+two)|(?:all|both|neither|either|any)(?:\s+of\s+(?:them|the\s+two))?)\s*\.?\s*\Z
     | \b(?:option|answer|choice)s?\s+(?-i:{_LETTER})(?![A-Za-z])
     | \A\s*(?:both|either|neither|only)?\s*(?-i:{_LETTER})(?:\s*,\s*(?-i:{_LETTER}))*\s*,?\s*(?:and|or|nor|&)\s+(?-i:{_LETTER})\s*\.?\s*\Z
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""Options about other options: `None of the above`, `Both A and B`."""
+"""Options about other options: `None of the above`, `Both A and B`, `Neither`. A bare `none` is a number, as beside `one` and `two`."""
 _VERDICTS = ({"yes", "no"}, {"true", "false"}, {"right", "wrong"}, {"correct", "incorrect"})
 """Pairs of options of which one always holds: rejecting the other is no answer."""
 

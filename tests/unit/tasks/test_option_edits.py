@@ -81,7 +81,7 @@ def test_the_order_of_a_seed_is_what_it_was() -> None:
     [
         "None of the above", "none of the above.", "All of the above", "None of these", "Both A and B", "A and B", "A, B and C.",
         "(A) and (C)", "Neither A nor B", "Only A or B", "Option B", "the other options", "one of the others",
-        "Both", "neither.", "None", "All of them", "Neither of the two",
+        "Both", "neither.", "None of them", "All of them", "Neither of the two",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("edit", ["permuted", "without_gold"])
@@ -93,7 +93,7 @@ def test_options_about_other_options_are_left_as_they_are(odd: str, edit: str) -
 @pytest.mark.parametrize(
     "usual",
     [
-        "a man and a woman", "A and Bob", "Answer a phone", "He is above", "Vitamin A and B", "none left", "the cup above him",
+        "a man and a woman", "A and Bob", "Answer a phone", "He is above", "Vitamin A and B", "none", "None", "the cup above him",
         "Option to leave", "a and b", "A or B blood", "the other cup",
     ],
 )  # fmt: skip

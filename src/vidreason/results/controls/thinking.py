@@ -6,7 +6,7 @@ from vidreason.evaluation.ratios import UNBOUNDED
 from vidreason.evaluation.statistics import mean_of_estimates
 from vidreason.results.controls.gains import Compared, clipped, compared
 from vidreason.results.markdown import Block, Grid, Heading
-from vidreason.results.number_format import Row, interval_cells, percent, share
+from vidreason.results.number_format import Row, interval_cells, percent, share, shorter
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.scored_runs import CONTROL, Arm, Run, Runs, headline_name
 
@@ -90,8 +90,8 @@ def thinking_summary(inputs: ResultInputs) -> list[Block]:
         followed = f"{100 * float(cells['format_followed']):.1f}%" if cells["format_followed"] else "-"
         lines.append(
             [
-                *(cells["label"], f"{float(cells['compared_value']):.1f}", f"{float(cells['value']):.1f}"),
-                f"{float(cells['difference']):+.1f} ({float(cells['ci_low']):.1f} to {float(cells['ci_high']):.1f})",
+                *(cells["label"], shorter(cells["compared_value"]), shorter(cells["value"])),
+                f"{float(shorter(cells['difference'])):+.1f} ({shorter(cells['ci_low'])} to {shorter(cells['ci_high'])})",
                 *(followed, f"{cells['compared_tokens']} and {cells['tokens']}"),
             ]
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vidreason.results.markdown import Block, Bullets, Grid, Heading, Paragraph
-from vidreason.results.number_format import Row
+from vidreason.results.number_format import Row, shorter
 from vidreason.results.result_inputs import ResultInputs
 from vidreason.results.sampled.answers import SampledRun, load_sampled
 from vidreason.results.sampled.tables import MEAN, sampled_table, sharpening_table
@@ -57,7 +57,7 @@ def _grid(runs: Sequence[SampledRun], cells: Cells) -> Grid:
     ]
     levels = [cells[first.arm.name, str(first.seed), *column]["chance"] for column in columns]
     if any(levels):
-        rows.append(["guessing", "", *(f"{float(level):.1f}" if level else "-" for level in levels)])
+        rows.append(["guessing", "", *(shorter(level) if level else "-" for level in levels)])
     return Grid(["arm", "seed", *(titles.get(name, f"pass@{k}") for name, k in columns)], rows)
 
 
@@ -66,7 +66,7 @@ def _plus_minus(cells: dict[str, str]) -> str:
     if not cells["value"]:
         return "-"
     value, low, high = (float(cells[name]) for name in ("value", "ci_low", "ci_high"))
-    return f"{value:.1f} ± {max(value - low, high - value):.1f}"
+    return f"{shorter(cells['value'])} ± {max(value - low, high - value):.1f}"
 
 
 def _sentences(inputs: ResultInputs, loaded: dict[tuple[str, int], SampledRun], cells: Cells) -> list[str]:
@@ -96,12 +96,12 @@ def _sentence(subject: SampledRun, other: SampledRun, rows: dict[str, dict[str, 
     most, label, ancestor = subject.count, subject.arm.label, other.arm.label
 
     def number(run: SampledRun, measure: str, k: int, column: str = "value") -> str:
-        return f"{float(cells[run.arm.name, str(run.seed), measure, k][column]):.1f}%"
+        return f"{shorter(cells[run.arm.name, str(run.seed), measure, k][column])}%"
 
     sampled = cells[other.arm.name, str(other.seed), "pass", most]
     which = f" (seed {subject.seed})" if subject.seed else ""
     words = [
-        f"{label}{which} answers {float(rows['greedy_pass']['value']):.1f}% of the questions right with its greedy answer."
+        f"{label}{which} answers {shorter(rows['greedy_pass']['value'])}% of the questions right with its greedy answer."
     ]
     voted = f", by the majority of {most} in {number(other, 'majority', most)}" if "greedy_majority" in rows else ""
     words.append(
@@ -110,7 +110,7 @@ def _sentence(subject: SampledRun, other: SampledRun, rows: dict[str, dict[str, 
     )
     if sampled["chance"]:
         above = float(sampled["ci_low"]) > float(sampled["chance"])
-        words[-1] += f" (guessing: {float(sampled['chance']):.1f}%" + (
+        words[-1] += f" (guessing: {shorter(sampled['chance'])}%" + (
             ")" if above else ", which it is not shown to exceed, so that this says nothing about what it can answer)"
         )
     words[-1] += "."

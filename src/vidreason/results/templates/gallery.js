@@ -603,7 +603,7 @@ const vidreason = (() => {
       el("p", {}, el("strong", {}, `Rollout ${one.index}`), el("span", { class: "dim" }, one.view === "ordered" ? "" : ` (${one.view})`),
         el("span", { class: `verdict ${one.right ? "right" : "wrong"}` }, ` ${one.right ? "✓ right" : "✗ wrong"}${one.finished ? "" : ", cut off"}`)),
       text("p", { class: "meta" }, [
-        one.right && one.read === null ? "" : readAs(one),    // some rewards compare texts and read nothing
+        one.read === null && !one.unread.length ? "" : readAs(one),    // some rewards compare texts and read nothing
         one.reward === null ? "" : `reward ${number(one.reward)}, advantage ${number(one.advantage)}`,
       ].filter(Boolean).join(" · ")),
       ...writing(one));
