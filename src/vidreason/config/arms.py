@@ -77,10 +77,10 @@ def control_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:
                 text = f"{show(name)} is no arm; {unknown(name, arms)}; or {control}: null takes the control out"
                 yield problem_at(layers, [*path, "of"], text)
                 continue
-            asked = _asked(entry, arms[name])
-            if asked == _asked({}, arms[name]):
+            form = _form_of(entry, arms[name])
+            if form == _form_of({}, arms[name]):
                 text = (
-                    f"changes nothing of {name}, which has {_in_words(asked)}; allowed: another style, view or options, or "
+                    f"changes nothing of {name}, which has {_in_words(form)}; allowed: another style, view or options, or "
                     f"{control}: null to take it out"
                 )
                 yield problem_at(layers, path, text)
@@ -104,7 +104,7 @@ def with_controls(config: Config) -> Config:
         for control, entry in config.get(CONTROLS, {}).items():
             if name in entry["of"]:
                 label = {"label": f"{arm['label']}, {entry['label']}"}
-                arms[f"{name}_{control}"] = label | {"method": "control", "parent": name} | _asked(entry, arm)
+                arms[f"{name}_{control}"] = label | {"method": "control", "parent": name} | _form_of(entry, arm)
     return {**config, "arms": arms}
 
 
@@ -114,13 +114,13 @@ def place_of(config: Config, arm: str) -> list[str]:
     return [CONTROLS, made[arm]] if arm in made else ["arms", arm]
 
 
-def _asked(entry: Mapping[str, Any], arm: Mapping[str, Any]) -> Config:
+def _form_of(entry: Mapping[str, Any], arm: Mapping[str, Any]) -> Config:
     """How the weights of an arm are asked by a control: what the control says, else what the arm has."""
     return {key: entry.get(key) or arm.get(key) or default for key, default in ASKED.items()}
 
 
-def _in_words(asked: Config) -> str:
-    return ", ".join(f"{key} {value}" for key, value in asked.items())
+def _in_words(form: Config) -> str:
+    return ", ".join(f"{key} {value}" for key, value in form.items())
 
 
 def like_problems(config: Config, layers: Sequence[Layer]) -> Iterable[str]:

@@ -224,11 +224,11 @@ def read_in_words(row: Scored, published: Question) -> str | None:
         row: The answer, with the question as it was asked.
         published: The question as other arms were asked, whose letters a page shows.
     """
-    read, asked = row.grade.parsed, row.question
-    if read is None or asked.options == published.options:
+    read, question = row.grade.parsed, row.question
+    if read is None or question.options == published.options:
         return read
     letter = read.partition(",")[0]
-    words = asked.options[asked.letters.index(letter)] if letter in tuple(asked.letters) else ""
+    words = question.options[question.letters.index(letter)] if letter in tuple(question.letters) else ""
     return f"{read} ({words})" if words else read
 
 

@@ -40,7 +40,7 @@ CONDITIONS: Mapping[str, Words] = {
     "style=reason": Words("asked to think", "answering without a thought"),
     NO_LEAKS: Words("clips that leak left out", "questions about clips that were found among the training clips"),
 }
-"""Condition, in the order of the rows -> how it is told."""
+"""Condition, in the order of the rows -> its words."""
 
 
 @dataclass(frozen=True)

@@ -85,15 +85,15 @@ def make_thumbnails(sources: Sources, out: str | Path, seed: int, most: int) -> 
         most: Clips that get a picture. Of more, every data set gets an equal share, chosen by the digests of their names and so
             independent of the answers.
     """
-    asked = [question for path in sources.questions for question in read_jsonl(path, Question)]
+    questions = [question for path in sources.questions for question in read_jsonl(path, Question)]
     kept = {one.question_id for path in sources.rollouts for one in read_jsonl(path, KeptRollout)}
     trained = [question for path in sources.selected for question in read_jsonl(path, Question) if question.id in kept]
     by_dataset: dict[str, dict[str, Question]] = {}
-    for question in asked:
+    for question in questions:
         by_dataset.setdefault(question.dataset, {})[question.id] = question
     drawn = draw_examples(by_dataset, seed)
     first = {(name, by_dataset[name][question].clip.key) for name, own in drawn.items() for question in own}
-    clips = [(question.dataset, question.clip.key) for question in (*asked, *trained)]
+    clips = [(question.dataset, question.clip.key) for question in (*questions, *trained)]
     with write_aside(out) as folder:
         folder.mkdir()
         write_jsonl(folder / INDEX, write_strips(sources.frames, clips, most, folder, first))

@@ -211,12 +211,12 @@ def _check_configuration(run: Run) -> None:
     settings = run.evaluation.generation.model_dump(mode="json")
     for arm, own in run.arms.items():
         shown = {"style": own.style, "view": own.shown_view}
-        asked = shown | {"settings": settings, "options": job_inputs.option_edit(run, arm)}
+        answered = shown | {"settings": settings, "options": job_inputs.option_edit(run, arm)}
         is_sampled = arm in run.sampled_arms()
         sampled = shown | {"settings": job_inputs.answer_sampling(run)} if is_sampled else {}
         for seed, benchmark in itertools.product(run.seeds, run.evaluation.benchmarks):
             for path in job_inputs.predictions(run, arm, seed, benchmark):
-                _check_answers(path, asked, advice)
+                _check_answers(path, answered, advice)
             for path in job_inputs.samples(run, arm, seed, benchmark) if is_sampled else []:
                 _check_answers(path, sampled, advice)
 
