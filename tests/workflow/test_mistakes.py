@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.workflow.conftest import Workplace
+from tests.workflow.conftest import TINY, Workplace
 
 pytestmark = pytest.mark.workflow
 
@@ -54,8 +54,12 @@ def test_a_path_that_does_not_exist(fresh: Workplace) -> None:
 def test_an_unknown_arm_in_a_path(fresh: Workplace) -> None:
     printed = fresh.run("--dry-run", "results/tiny/specs/r9/seed0.json", ok=False)
     assert "results/tiny/specs/r9/seed0.json" in printed
-    printed = fresh.run("--dry-run", "results/paper/specs/r1_gray/seed0.json", ok=False)
-    assert "r1_gray is no arm of this run; allowed: base, sft, coldstart, r1" in printed
+    (fresh.root / "more.yaml").write_text(
+        "arms: {r1_more: {like: r1, label: More}}"
+    )  # an arm of `tiny`, not of `paper`
+    wanted = ("--dry-run", "results/paper/specs/r1_more/seed0.json")
+    printed = fresh.run(*wanted, configs=(*TINY, "more.yaml"), ok=False)
+    assert "r1_more is no arm of this run; allowed: base, sft, coldstart, r1" in printed
 
 
 @pytest.mark.parametrize(("entry", "shown"), [("seed=010", "010"), ("seed=1_0", "1_0"), ("seeds=[010]", "010")])

@@ -10,7 +10,7 @@ from tests.support import micro
 from vidreason.config.types import View
 from vidreason.engine.prompts import prompts_of, query_text
 from vidreason.media.frame_store import FrameStore
-from vidreason.media.views import GRAY_LEVEL, VIEWS, view_frames
+from vidreason.media.views import GRAY_LEVEL, NO_VIDEO, VIEWS, view_frames
 from vidreason.models.tinyllava.configuration import IMAGE_TOKEN_INDEX
 from vidreason.models.tinyllava.preprocessing import normalize_frames
 from vidreason.records import OK
@@ -123,7 +123,7 @@ class TestViews:
         assert not torch.allclose(shown[0], shown[2], atol=1e-3)
 
     def test_every_view_has_a_name_in_the_configuration(self):
-        assert tuple(VIEWS) == get_args(View)
+        assert (*VIEWS, NO_VIDEO) == get_args(View)
 
     def test_an_unknown_view_is_refused(self):
         with pytest.raises(ValueError, match="'blind'; allowed: ordered, shuffled, gray, times_shuffled"):

@@ -14,7 +14,8 @@ from vidreason.data import registry
 from vidreason.data.registry import dataset_of
 from vidreason.evaluation.score import ScoreFiles, Subject, score
 from vidreason.records import ClipRef, Completion, Prediction, Question
-from vidreason.results.figures import draw_accuracy, draw_temporal
+from vidreason.results.figures import draw_temporal
+from vidreason.results.plots.accuracy import draw_accuracy
 from vidreason.results.registry import TABLES
 from vidreason.results.report import make_report
 from vidreason.results.result_inputs import ResultInputs
