@@ -128,6 +128,12 @@ def predictions(run: Run, arm: str, seed: Seed, benchmark: str) -> list[str]:
     return _shards(paths.PREDICTIONS, shards, run=run.run, arm=arm, seed=seed, benchmark=benchmark)
 
 
+def all_predictions(run: Run) -> list[str]:
+    """All shards of every arm's answers to every benchmark."""
+    pairs = itertools.product(run.arms, run.seeds, run.evaluation.benchmarks)
+    return [path for arm, seed, benchmark in pairs for path in predictions(run, arm, seed, benchmark)]
+
+
 def answer_sampling(run: Run) -> dict[str, Any]:
     """How several answers to every question are sampled; which arms are sampled from decides no answer.
 

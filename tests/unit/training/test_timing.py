@@ -12,13 +12,12 @@ from vidreason.engine.profiling import profile
 from vidreason.models.tinyllava.costs import ModelCosts
 from vidreason.records import OK, KeptRollout, StepTiming
 from vidreason.training import flops, timing
-from vidreason.training.distributed import Ranks
+from vidreason.training.distributed import SINGLE_PROCESS, Ranks
 from vidreason.training.flops import FLOPS, FlopCounter
 from vidreason.training.grpo import GrpoTrainer
 from vidreason.training.timing import GENERATED, LIVE, TRAINED, Devices, TimingLog, timing_of
 
 CLIPS = dict.fromkeys("abcd", OK)
-ALONE = Ranks()
 
 
 class StoppedError(Exception):
@@ -105,12 +104,12 @@ def test_steps_taken_again_replace_those_of_the_killed_attempt(run, tmp_path, mo
 
 def test_what_another_training_left_is_not_mixed_in(tmp_path):
     (tmp_path / LIVE).write_text('{"step": 0}\n')
-    TimingLog(tmp_path / "timing.jsonl", tmp_path, 0, ALONE).finish()
+    TimingLog(tmp_path / "timing.jsonl", tmp_path, 0, SINGLE_PROCESS).finish()
     assert (tmp_path / "timing.jsonl").read_text() == ""
 
 
 def test_nothing_is_measured_without_a_target(tmp_path):
-    log = TimingLog(None, tmp_path, 0, ALONE)
+    log = TimingLog(None, tmp_path, 0, SINGLE_PROCESS)
     with log.step(0):
         pass
     log.finish()
@@ -121,7 +120,7 @@ def test_processes_add_their_tokens(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Ranks, "gather", lambda self, _: [({TRAINED: 5, GENERATED: 7}, 10), ({TRAINED: 2, GENERATED: 1}, 30)]
     )
-    log = TimingLog(tmp_path / "timing.jsonl", tmp_path, 0, ALONE)
+    log = TimingLog(tmp_path / "timing.jsonl", tmp_path, 0, SINGLE_PROCESS)
     with log.step(0):
         pass
     log.finish()

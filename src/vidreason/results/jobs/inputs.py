@@ -142,13 +142,7 @@ def report_settings(run: Run) -> dict[str, Any]:
 
     Rollouts are used as far as they are there, as by `make_thumbnails`. Of `traced` artifacts the page shows what their sidecars say.
     """
-    answers = [
-        path
-        for arm in run.arms
-        for seed in run.seeds
-        for benchmark in run.evaluation.benchmarks
-        for path in job_inputs.predictions(run, arm, seed, benchmark)
-    ]
+    answers = job_inputs.all_predictions(run)
     known = {
         "run": run.run,
         "seed": run.seed,

@@ -35,13 +35,7 @@ class NotFinishedError(ValueError):
 
 def required_files(run: Run) -> list[str]:
     """Everything of a finished run that `rebuild` reads and cannot do without, answers first."""
-    answers = [
-        path
-        for arm in run.arms
-        for seed in run.seeds
-        for benchmark in run.evaluation.benchmarks
-        for path in job_inputs.predictions(run, arm, seed, benchmark)
-    ]
+    answers = job_inputs.all_predictions(run)
     answers += [
         path
         for arm in run.sampled_arms()

@@ -79,7 +79,7 @@ def verdicts(local: LocalTasks, out: Path, own: Mapping[tuple[str, str], OwnAnsw
     Raises:
         RequestError: The harness left no samples of a task, or judged a question that we have not scored.
     """
-    asked = {(row["task"], row["document"]): row for row in read_json_lines(out / LOG)}
+    requests = {(row["task"], row["document"]): row for row in read_json_lines(out / LOG)}
     found = []
     for task, benchmark in local.tasks.items():
         logs = sorted(out.rglob(f"*_samples_{task}.jsonl"))
@@ -87,9 +87,9 @@ def verdicts(local: LocalTasks, out: Path, own: Mapping[tuple[str, str], OwnAnsw
             raise RequestError(f"{out}: lmms-eval has logged no samples of task {task}")
         for sample in read_json_lines(logs[-1]):
             number = int(sample["doc_id"])
-            if (task, number) not in asked:
+            if (task, number) not in requests:
                 raise RequestError(f"{out / LOG}: no request of task {task}, document {number}; is it of another run?")
-            row = asked[task, number]
+            row = requests[task, number]
             name = row["question"]
             if (benchmark, name) not in own:
                 raise RequestError(f"{out / LOG}: task {task}: {benchmark} has no scored question {name!r}")

@@ -89,10 +89,10 @@ def _export(path: Path, run: str, out: Path) -> Path:
     score = read_score(beside)
     named = (path.parts[-3], path.parts[-2], _benchmark(path), len(rows))
     if (found := (score.arm, f"seed{score.seed}", score.benchmark, score.n)) != named or not rows:
-        told = [
+        counts = [
             f"arm {arm!r}, {seed}, benchmark {benchmark!r}, {n} answers" for arm, seed, benchmark, n in (found, named)
         ]
-        raise ExportError(f"{beside}: counts {told[0]}, where {path} has {told[1]}; score again")
+        raise ExportError(f"{beside}: counts {counts[0]}, where {path} has {counts[1]}; score again")
     log = inspect_log(run, score, rows, sidecar)
     task, number = log["eval"]["task"], log["eval"]["task_id"]
     out.mkdir(parents=True, exist_ok=True)
@@ -201,9 +201,9 @@ def _results(score: Score, rows: Sequence[Scored]) -> list[dict[str, Any]]:
 def _sample(row: Scored, model: str, score: Score, digest: str) -> dict[str, Any]:
     """One question with its answer. A question that was not answered has no output and counts as wrong, as in the score."""
     question, prediction = row.question, row.prediction
-    asked = "\n".join((question_prompt(question), task_of(question.task).instruction(score.style)))
+    prompt = "\n".join((question_prompt(question), task_of(question.task).instruction(score.style)))
     name = _id(digest, question.id)
-    user = {"id": f"{name}-user", "role": "user", "source": "input", "content": asked}
+    user = {"id": f"{name}-user", "role": "user", "source": "input", "content": prompt}
     messages: list[dict[str, Any]] = [user]
     choices: list[dict[str, Any]] = []
     completion = ""
@@ -227,7 +227,7 @@ def _sample(row: Scored, model: str, score: Score, digest: str) -> dict[str, Any
         "id": question.id,
         "epoch": 1,
         "uuid": name,
-        "input": asked,
+        "input": prompt,
         "choices": list(question.options) or None,
         "target": task_of(question.task).answer(question),
         "messages": messages,
